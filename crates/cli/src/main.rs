@@ -1,0 +1,3 @@
+//! corten: the command line.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! cortend: configuration, wiring, Engine API.

@@ -1,0 +1,3 @@
+//! cortend: configuration, wiring, Engine API.
+
+fn main() {}

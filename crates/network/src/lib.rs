@@ -1,0 +1,1 @@
+//! Network namespaces, bridges, address pools, nftables, published ports, names.

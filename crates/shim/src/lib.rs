@@ -1,0 +1,1 @@
+//! One small process per container: stdio, log, exec, exit record.

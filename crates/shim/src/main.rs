@@ -1,0 +1,3 @@
+//! One small process per container: stdio, log, exec, exit record.
+
+fn main() {}

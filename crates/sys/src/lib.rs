@@ -1,0 +1,1 @@
+//! The kernel in safe Rust.
