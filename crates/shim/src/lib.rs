@@ -1,1 +1,11 @@
-//! One small process per container: stdio, log, exec, exit record.
+//! One small process per container: it holds the container's stdio, writes its log, reaps, runs execs and
+//! leaves the exit record, whether cortend is alive or not.
+//!
+//! | room | what is in it |
+//! |---|---|
+//! | [`proto`] | the messages between cortend and a shim |
+//! | [`client`] | the daemon's end: spawn, connect, call (blocking) |
+//! | [`log`] | the json-file format: write, rotate, read back |
+
+pub mod client;
+pub mod proto;

@@ -1,3 +1,3 @@
-//! One small process per container: stdio, log, exec, exit record.
+//! corten-shim: see the library.
 
 fn main() {}

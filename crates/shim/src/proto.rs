@@ -1,0 +1,181 @@
+//! What cortend and a shim say to each other, over one unix socket per connection.
+//!
+//! A message is a 4-byte little-endian length and that many bytes of JSON, sent with its file descriptors
+//! (`SCM_RIGHTS`) on the first byte. Every request gets exactly one reply, in order. The first request on a
+//! connection is [`Request::Hello`]. A connection on which [`Request::Watch`] was said carries nothing but the
+//! shim's [`Event`]s afterwards: wake-ups only, the truth is `exit.json` on disk.
+
+use std::path::PathBuf;
+
+use runtime::Failure;
+use serde::{Deserialize, Serialize};
+use spec::oci::runtime::{Process, Resources, Spec};
+
+/// The protocol's version; a shim accepts older and newer daemons and answers with its own.
+pub const VERSION: u32 = 1;
+
+/// Asked by cortend.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Request {
+    /// First on every connection.
+    Hello {
+        /// The daemon's [`VERSION`].
+        version: u32,
+    },
+    /// Makes the sandbox. Fds: the network namespace if `netns`, then one socket per entry of `attach`.
+    Create(Box<Create>),
+    /// Lets init execute its program.
+    Start,
+    /// Runs one more process. Fds: one socket if `attach` is set. Reply: [`Reply::Pid`].
+    Exec(Box<Exec>),
+    /// Signals init (`exec: None`) or an exec's process.
+    Kill {
+        /// Signal number.
+        signal: i32,
+        /// The exec, or init.
+        exec: Option<String>,
+        /// Every process of the container.
+        all: bool,
+    },
+    /// Sets the size of a terminal.
+    Resize {
+        /// The exec, or init.
+        exec: Option<String>,
+        /// Rows.
+        height: u16,
+        /// Columns.
+        width: u16,
+    },
+    /// Connects one more client to init's streams. Fds: its socket.
+    Attach(Attach),
+    /// Freezes.
+    Pause,
+    /// Thaws.
+    Resume,
+    /// New limits.
+    Update(Box<Resources>),
+    /// Reply: [`Reply::Status`].
+    Status,
+    /// From now on this connection carries [`Event`]s.
+    Watch,
+    /// Removes what is left of the container and ends the shim. Only after init has ended (or was never created).
+    Delete,
+}
+
+/// Everything a shim needs to make its container.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Create {
+    /// The OCI configuration, with `root.overlay` set for overlay roots.
+    pub spec: Spec,
+    /// A network namespace fd comes with the message.
+    pub netns: bool,
+    /// Where the log goes; `None` keeps none (log driver `none`).
+    pub log: Option<Log>,
+    /// Stdin is a pipe that stays open (`OpenStdin`); otherwise stdin is /dev/null.
+    pub open_stdin: bool,
+    /// Close stdin when the first attached client with stdin ends (`StdinOnce`).
+    pub stdin_once: bool,
+    /// Clients that attached before the start.
+    pub attach: Vec<Attach>,
+    /// Start right after create, in one message (the usual case).
+    pub start: bool,
+    /// Where to write the exit record of init, atomically, once the log is complete.
+    pub exit_file: PathBuf,
+}
+
+/// A json-file log: `{"log":"…\n","stream":"stdout","time":"…"}` lines.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Log {
+    /// `<id>-json.log`.
+    pub path: PathBuf,
+    /// Rotate when the file would pass this many bytes; 0 is never.
+    pub max_size: u64,
+    /// How many files to keep, the current one included (`.1` is the newest rotated one).
+    pub max_files: u32,
+}
+
+/// What an attached client wants. Its socket carries output as Docker's 8-byte-header frames when `framed`
+/// (no terminal), raw bytes otherwise; what the client writes is stdin, and its half-close ends stdin.
+/// A slow client holds the container's output back; a closed socket detaches.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attach {
+    /// Forward what the client writes.
+    pub stdin: bool,
+    /// Send stdout.
+    pub stdout: bool,
+    /// Send stderr.
+    pub stderr: bool,
+    /// Multiplexed frames instead of raw bytes.
+    pub framed: bool,
+}
+
+/// One more process in a running container.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Exec {
+    /// The exec's id.
+    pub id: String,
+    /// What to run; `process.terminal` asks for a pseudo-terminal.
+    pub process: Process,
+    /// How the one client is connected; `None` is detached (output discarded).
+    pub attach: Option<Attach>,
+}
+
+/// Answered by the shim.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Reply {
+    /// The shim's version.
+    Hello {
+        /// The shim's [`VERSION`].
+        version: u32,
+    },
+    /// Done.
+    Done,
+    /// Created or executed: the process's pid on the host.
+    Pid(i32),
+    /// To [`Request::Status`].
+    Status(Status),
+    /// It failed; nothing was changed.
+    Failed(Failure),
+}
+
+/// What a shim knows of its container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// Init's pid on the host; `None` before `Create` and after a failed one.
+    pub pid: Option<i32>,
+    /// `Start` has succeeded.
+    pub started: bool,
+    /// The cgroup is frozen.
+    pub paused: bool,
+    /// Init has ended.
+    pub exit: Option<Exit>,
+    /// Execs that are running.
+    pub execs: Vec<String>,
+}
+
+/// How a process ended. `exit.json` is this record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exit {
+    /// Exit code, or 128 + signal.
+    pub code: i32,
+    /// The kernel killed a process of the container for want of memory.
+    pub oom_killed: bool,
+    /// Nanoseconds since 1970.
+    pub finished_at: u64,
+}
+
+/// A wake-up for the daemon.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Event {
+    /// Init has ended, its log is complete and `exit.json` is written.
+    Exited(Exit),
+    /// An exec has ended and its client has all output.
+    ExecExited {
+        /// The exec's id.
+        id: String,
+        /// How.
+        exit: Exit,
+    },
+    /// The kernel killed something in the container for want of memory.
+    Oom,
+}
