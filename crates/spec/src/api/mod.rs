@@ -10,14 +10,14 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-pub mod container;
-pub mod exec;
-pub mod image;
-pub mod network;
-pub mod stats;
-pub mod stream;
-pub mod system;
-pub mod volume;
+mod container;
+mod exec;
+mod image;
+mod network;
+mod stats;
+mod stream;
+mod system;
+mod volume;
 
 pub use container::*;
 pub use exec::*;
