@@ -1,0 +1,1 @@
+//! Capabilities of a process (capabilities(7)).

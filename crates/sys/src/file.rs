@@ -1,0 +1,157 @@
+//! Files with their path in every error, and atomic writes.
+
+#![expect(clippy::disallowed_methods, reason = "this is the room that wraps them")]
+
+use std::fs::{self, File};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+
+use crate::{Error, Result};
+
+fn error(step: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Error {
+    let object = path.display().to_string();
+    move |source| Error { step, object, source }
+}
+
+/// Opens for reading.
+///
+/// # Errors
+/// open(2)'s.
+pub fn open(path: &Path) -> Result<File> {
+    File::open(path).map_err(error("open", path))
+}
+
+/// Makes a new, empty file, or empties the one that is there. For files that are not records (logs, scratch).
+///
+/// # Errors
+/// open(2)'s.
+pub fn create(path: &Path, mode: u32) -> Result<File> {
+    fs::OpenOptions::new()
+        .write(true)
+        .read(true)
+        .create(true)
+        .truncate(true)
+        .mode(mode)
+        .open(path)
+        .map_err(error("create", path))
+}
+
+/// A whole file's bytes.
+///
+/// # Errors
+/// open(2)'s and read(2)'s.
+pub fn read(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).map_err(error("read", path))
+}
+
+/// A whole file's bytes; `None` when there is no such file.
+///
+/// # Errors
+/// open(2)'s and read(2)'s, but ENOENT.
+pub fn read_if_exists(path: &Path) -> Result<Option<Vec<u8>>> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(error("read", path)(e)),
+    }
+}
+
+/// How much a record is worth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// Survives a crash of the program.
+    Process,
+    /// Survives a crash of the machine: the file and its directory are synced.
+    Machine,
+}
+
+/// Puts `bytes` at `path`, whole or not at all: a temporary file beside it, then rename(2).
+///
+/// # Errors
+/// The failing step's; what was at `path` before is still there then.
+pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32, durability: Durability) -> Result<()> {
+    let directory = path.parent().unwrap_or(Path::new("."));
+    let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    let temporary =
+        directory.join(format!(".{name}.{}.{:?}.tmp", std::process::id(), std::thread::current().id()));
+    let written = (|| {
+        let mut file = create(&temporary, mode)?;
+        file.write_all(bytes).map_err(error("write", &temporary))?;
+        if durability == Durability::Machine {
+            file.sync_all().map_err(error("fsync", &temporary))?;
+        }
+        rename(&temporary, path)
+    })();
+    if written.is_err() {
+        // The first failure is the one to report; the temporary file may not even exist.
+        let _ = fs::remove_file(&temporary);
+        return written;
+    }
+    if durability == Durability::Machine { sync_directory(directory) } else { Ok(()) }
+}
+
+/// Makes a directory's entries durable.
+///
+/// # Errors
+/// open(2)'s and fsync(2)'s.
+pub fn sync_directory(path: &Path) -> Result<()> {
+    open(path)?.sync_all().map_err(error("fsync", path))
+}
+
+/// rename(2).
+///
+/// # Errors
+/// rename(2)'s.
+pub fn rename(from: &Path, to: &Path) -> Result<()> {
+    fs::rename(from, to).map_err(error("rename", to))
+}
+
+/// Makes a directory and its parents with this mode; one that is there is kept as it is.
+///
+/// # Errors
+/// mkdir(2)'s.
+pub fn create_dir_all(path: &Path, mode: u32) -> Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(mode).create(path).map_err(error("mkdir", path))
+}
+
+/// Removes a file; one that is not there is no error.
+///
+/// # Errors
+/// unlink(2)'s, but ENOENT.
+pub fn remove(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != ErrorKind::NotFound => Err(error("unlink", path)(e)),
+        _ => Ok(()),
+    }
+}
+
+/// Removes a tree; one that is not there is no error. Symbolic links are removed, not followed.
+///
+/// # Errors
+/// unlink(2)'s and rmdir(2)'s, but ENOENT of the tree's own.
+pub fn remove_tree(path: &Path) -> Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(e) if e.kind() != ErrorKind::NotFound => Err(error("remove", path)(e)),
+        _ => Ok(()),
+    }
+}
+
+/// The names in a directory, sorted; none when it is not there.
+///
+/// # Errors
+/// opendir(3)'s, but ENOENT.
+pub fn list(path: &Path) -> Result<Vec<String>> {
+    let entries = match fs::read_dir(path) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(error("list", path)(e)),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(error("list", path))?;
+        names.push(entry.file_name().to_string_lossy().into_owned());
+    }
+    names.sort();
+    Ok(names)
+}

@@ -1,0 +1,1 @@
+//! Sealed programs in memory (memfd_create(2)).

@@ -1,0 +1,1 @@
+//! Namespaces: make and join (namespaces(7)).

@@ -1,0 +1,1 @@
+//! Waiting on many fds in one thread: epoll, signalfd, eventfd.

@@ -1,0 +1,1 @@
+//! Messages with file descriptors over unix sockets (unix(7), SCM_RIGHTS).
