@@ -32,7 +32,10 @@ fn compile(source: &Path, out: &Path) -> Result<PathBuf, Box<dyn Error>> {
         .arg(&program)
         .status()?;
     if !status.success() {
-        return Err("rustc could not build hello/hello.rs: is the C library's static archive (libc.a) installed?".into());
+        return Err(
+            "rustc could not build hello/hello.rs: is the C library's static archive (libc.a) installed?"
+                .into(),
+        );
     }
     Ok(program)
 }
@@ -62,7 +65,12 @@ fn archive(layer: &[u8]) -> Result<Vec<u8>, Box<dyn Error>> {
     Ok(tar.into_inner()?)
 }
 
-fn append(tar: &mut tar::Builder<Vec<u8>>, name: &str, bytes: &[u8], mode: u32) -> Result<(), Box<dyn Error>> {
+fn append(
+    tar: &mut tar::Builder<Vec<u8>>,
+    name: &str,
+    bytes: &[u8],
+    mode: u32,
+) -> Result<(), Box<dyn Error>> {
     let mut header = tar::Header::new_ustar();
     header.set_size(bytes.len() as u64);
     header.set_mode(mode);
