@@ -11,6 +11,7 @@
 //! | [`mount`] | The fd-based mount API (fsopen(2), open_tree(2), move_mount(2), mount_setattr(2)) |
 //! | [`namespace`] | Namespaces: make and join (namespaces(7)) |
 //! | [`netlink`] | Netlink sockets and messages (netlink(7)): rtnetlink and nf_tables both stand on it |
+//! | [`netns`] | The calling thread's network namespace (network_namespaces(7)) |
 //! | [`poll`] | Waiting on many fds in one thread: epoll, signalfd, eventfd |
 //! | [`process`] | Processes: clone3 with a pidfd, exec, reap, signals; posix_spawn from a large threaded process |
 //! | [`pty`] | Pseudo-terminals (pty(7)): a pair whose peer comes by TIOCGPTPEER, sizes |
@@ -18,6 +19,7 @@
 //! | [`root`] | Paths inside an untrusted tree: every look-up by openat2(2) with RESOLVE_IN_ROOT |
 //! | [`scm`] | Messages with file descriptors over unix sockets (unix(7), SCM_RIGHTS) |
 //! | [`seccomp`] | A seccomp profile becomes a BPF filter, and is loaded (seccomp(2)) |
+//! | [`sysctl`] | Kernel parameters under `/proc/sys` |
 
 #![deny(missing_docs)]
 
@@ -28,6 +30,7 @@ pub mod memfd;
 pub mod mount;
 pub mod namespace;
 pub mod netlink;
+pub mod netns;
 pub mod poll;
 pub mod process;
 pub mod pty;
@@ -35,6 +38,7 @@ pub mod random;
 pub mod root;
 pub mod scm;
 pub mod seccomp;
+pub mod sysctl;
 
 /// A system call that failed: what was tried, on what, and why.
 #[derive(Debug, thiserror::Error)]
