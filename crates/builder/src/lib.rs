@@ -3,61 +3,23 @@
 //! `parse` (bytes → tree with spans) → `instructions` (typed) → `words` (variables) → `solve` (stages, cache,
 //! steps) → `export`. RUN uses the same shim as a container, with no container record.
 
+mod error;
+mod glob;
+mod heredoc;
+mod ignore;
+mod instructions;
+mod parse;
+mod words;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use spec::Digest;
 use spec::api::Progress;
-use spec::{Digest, ErrorKind};
 use tokio::sync::mpsc::Sender;
 
-/// A failure. (The helper who owns this crate adds variants; `kind` stays.)
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The Dockerfile is wrong: where and what was expected.
-    #[error("dockerfile parse error on line {line}: {detail}")]
-    Dockerfile {
-        /// 1-based.
-        line: u32,
-        /// What is wrong and what was expected.
-        detail: String,
-    },
-    /// A RUN ended with another code than 0.
-    #[error("The command '{command}' returned a non-zero code: {code}")]
-    Run {
-        /// As in the Dockerfile, with its shell.
-        command: String,
-        /// Exit code.
-        code: i32,
-    },
-    /// A step failed: which and why.
-    #[error("{step}: {detail}")]
-    Step {
-        /// The instruction.
-        step: String,
-        /// Why.
-        detail: String,
-    },
-    /// The store failed.
-    #[error(transparent)]
-    Store(#[from] store::Error),
-    /// A base image cannot be had.
-    #[error(transparent)]
-    Registry(#[from] registry::Error),
-    /// A RUN's network cannot be had.
-    #[error(transparent)]
-    Network(#[from] network::Error),
-    /// A RUN's shim failed.
-    #[error(transparent)]
-    Shim(#[from] shim::client::Error),
-}
-
-impl Error {
-    /// The class of this failure.
-    pub fn kind(&self) -> ErrorKind {
-        todo!()
-    }
-}
+pub use error::Error;
 
 /// What a build stands on.
 #[derive(Clone)]
