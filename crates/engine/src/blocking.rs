@@ -30,3 +30,15 @@ pub(crate) async fn lasting<T: Send + 'static>(call: impl FnOnce() -> T + Send +
         },
     }
 }
+
+/// Runs a verb to its end even when its caller goes away (a client that closes its connection drops the request's
+/// future): half a start or removal would leave things nobody owns.
+pub(crate) async fn to_the_end<T: Send + 'static>(verb: impl Future<Output = T> + Send + 'static) -> T {
+    match tokio::spawn(verb).await {
+        Ok(result) => result,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => std::future::pending().await,
+        },
+    }
+}

@@ -63,6 +63,14 @@ pub enum Error {
         /// The class: a missing program is the request's fault.
         kind: ErrorKind,
     },
+    /// An exec could not be started.
+    #[error("OCI runtime exec failed: {text}")]
+    Exec {
+        /// The step and its cause, with the phrase the CLI looks for.
+        text: String,
+        /// What inspect shows as its exit code.
+        code: i32,
+    },
     /// Several teardown steps failed, or an undo after the first error.
     #[error("{}", join(.0))]
     Several(Vec<Error>),
@@ -110,6 +118,7 @@ impl Error {
             Self::NotImplemented(_) => ErrorKind::NotImplemented,
             Self::Deadline(_) => ErrorKind::Deadline,
             Self::Start { kind, .. } => *kind,
+            Self::Exec { .. } => ErrorKind::InvalidParameter,
             Self::Several(errors) => errors.first().map_or(ErrorKind::Internal, Self::kind),
             Self::Store(e) => e.kind(),
             Self::Network(e) => e.kind(),

@@ -15,11 +15,6 @@ const KEPT: usize = 256;
 /// How far a slow listener may fall behind before it misses events.
 const BEHIND: usize = 1024;
 
-/// The filter keys of `GET /events`.
-pub const FILTERS: [&str; 13] = [
-    "config", "container", "daemon", "event", "image", "label", "network", "node", "plugin", "scope", "secret",
-    "service", "type",
-];
 
 /// The feed.
 #[derive(Debug)]

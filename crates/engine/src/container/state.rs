@@ -51,6 +51,8 @@ pub struct State {
     pub starts: u64,
     /// How many runs or attempted starts ended.
     pub ends: u64,
+    /// The exit code of the last of them: unlike `exit_code` it stays when the next run begins, for those who wait.
+    pub ended_with: i32,
     /// How often the policy has started it since the user did.
     pub restarts: u32,
     /// Milliseconds the last back-off lasted; 0 is none yet.
@@ -178,6 +180,7 @@ impl Default for State {
             finished_at: 0,
             starts: 0,
             ends: 0,
+            ended_with: 0,
             restarts: 0,
             backoff: 0,
             stopped_by_user: false,
@@ -329,7 +332,15 @@ fn start_failed(
         Phase::Exited | Phase::Restarting => Phase::Exited,
         Phase::Running | Phase::Paused | Phase::Removing | Phase::Dead => return Err(Illegal::Stale),
     };
-    let next = State { phase, pid: 0, exit_code: code, error, ends: state.ends + 1, ..state.clone() };
+    let next = State {
+        phase,
+        pid: 0,
+        exit_code: code,
+        error,
+        ends: state.ends + 1,
+        ended_with: code,
+        ..state.clone()
+    };
     Ok((next, if policy.auto_remove { vec![Effect::AutoRemove] } else { Vec::new() }))
 }
 
@@ -353,6 +364,7 @@ fn ended(
         oom_killed: oom_killed || state.oom_killed,
         finished_at: at,
         ends: state.ends + 1,
+        ended_with: code,
         ..state.clone()
     };
     if !wanted_again(&next, policy.restart) {
