@@ -18,6 +18,7 @@
 //! | [`random`] | Random bytes (getrandom(2)) |
 //! | [`root`] | Paths inside an untrusted tree: every look-up by openat2(2) with RESOLVE_IN_ROOT |
 //! | [`scm`] | Messages with file descriptors over unix sockets (unix(7), SCM_RIGHTS) |
+//! | [`scratch`] | Files that never have a name (O_TMPFILE) |
 //! | [`seccomp`] | A seccomp profile becomes a BPF filter, and is loaded (seccomp(2)) |
 
 #![deny(missing_docs)]
@@ -36,6 +37,7 @@ pub mod pty;
 pub mod random;
 pub mod root;
 pub mod scm;
+pub mod scratch;
 pub mod seccomp;
 
 /// A system call that failed: what was tried, on what, and why.
