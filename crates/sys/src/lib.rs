@@ -14,6 +14,8 @@
 //! | [`netlink`] | Netlink sockets and messages (netlink(7)): rtnetlink and nf_tables both stand on it |
 //! | [`netns`] | The calling thread's network namespace (network_namespaces(7)) |
 //! | [`poll`] | Waiting on many fds in one thread: epoll(7), signalfd(2), poll(2) |
+//! | [`overlay`] | An overlay mount that is attached nowhere (fsmount(2)) |
+//! | [`poll`] | Waiting on many fds in one thread: epoll, signalfd, eventfd |
 //! | [`process`] | Processes: clone3 with a pidfd, exec, reap, signals; posix_spawn from a large threaded process |
 //! | [`pty`] | Pseudo-terminals (pty(7)): a pair whose peer comes by TIOCGPTPEER, sizes |
 //! | [`random`] | Random bytes (getrandom(2)) |
@@ -34,6 +36,7 @@ pub mod mount;
 pub mod namespace;
 pub mod netlink;
 pub mod netns;
+pub mod overlay;
 pub mod poll;
 pub mod process;
 pub mod pty;
