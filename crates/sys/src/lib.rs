@@ -15,7 +15,6 @@
 //! | [`netns`] | The calling thread's network namespace (network_namespaces(7)) |
 //! | [`poll`] | Waiting on many fds in one thread: epoll(7), signalfd(2), poll(2) |
 //! | [`overlay`] | An overlay mount that is attached nowhere (fsmount(2)) |
-//! | [`poll`] | Waiting on many fds in one thread: epoll, signalfd, eventfd |
 //! | [`process`] | Processes: clone3 with a pidfd, exec, reap, signals; posix_spawn from a large threaded process |
 //! | [`pty`] | Pseudo-terminals (pty(7)): a pair whose peer comes by TIOCGPTPEER, sizes |
 //! | [`random`] | Random bytes (getrandom(2)) |
