@@ -46,11 +46,6 @@ impl Error {
         Self::Invalid(message.into())
     }
 
-    /// An exit with a status and nothing to say: everything has been said.
-    pub(crate) fn exit(code: u8) -> Self {
-        Self::Exit { code, message: String::new() }
-    }
-
     /// Something about a file.
     pub(crate) fn file(verb: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();

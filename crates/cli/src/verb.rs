@@ -163,7 +163,7 @@ fn spelling(flags: &clap::Command, argument: &str) -> String {
 }
 
 /// Gives a command Docker's rules.
-fn adapt(flags: clap::Command, options_first: bool) -> clap::Command {
+pub(crate) fn adapt(flags: clap::Command, options_first: bool) -> clap::Command {
     let mut flags = flags
         .disable_help_flag(true)
         .disable_version_flag(true)

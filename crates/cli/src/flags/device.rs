@@ -57,7 +57,7 @@ pub(crate) fn cgroup_rule(text: &str) -> Result<String, String> {
 
 /// `/dev/sda:1mb`: bytes a second.
 pub(crate) fn throttle_bytes(text: &str) -> Result<ThrottleDevice, String> {
-    throttle(text, |rate| units::parse_bytes(rate))
+    throttle(text, units::parse_bytes)
 }
 
 /// `/dev/sda:100`: operations a second.

@@ -342,10 +342,9 @@ mod tests {
     use serde_json::{Value, json};
 
     fn request(words: &[&str]) -> Result<Value> {
-        let command = <CreateFlags as clap::Args>::augment_args(clap::Command::new("x"))
-            .disable_help_flag(true)
-            .mut_args(|arg| arg.allow_hyphen_values(true))
-            .arg(clap::Arg::new("words").num_args(0..).trailing_var_arg(true));
+        let words_too = clap::Arg::new("words").num_args(0..);
+        let command = <CreateFlags as clap::Args>::augment_args(clap::Command::new("x")).arg(words_too);
+        let command = crate::verb::adapt(command, true);
         let matches = command.try_get_matches_from(std::iter::once(&"x").chain(words)).unwrap();
         let flags = CreateFlags::from_arg_matches(&matches).unwrap();
         let words: Vec<String> = matches.get_many("words").unwrap().cloned().collect();

@@ -162,7 +162,7 @@ impl Scope<'_> {
         }
         if let Some((Json::Text(_), _)) = items.first() {
             // Go visits a map's keys in order.
-            items.sort_by(|(a, _), (b, _)| functions::print(a).cmp(&functions::print(b)));
+            items.sort_by_key(|(key, _)| functions::print(key));
         }
         for (key, item) in items {
             let depth = self.variables.len();

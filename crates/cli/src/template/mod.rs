@@ -54,7 +54,7 @@ mod tests {
             ("plain", "plain"),
             ("{{.Name}} {{.N}} {{.On}}", "/x 3 true"),
             ("{{json .Config}}", r#"{"Labels":{"k":"v","a":"b"},"Image":"busybox"}"#),
-            ("{{.Config.Image | upper | printf \"%s-%d\" \"n\" | len}}", "20"),
+            ("{{.Config.Image | upper | printf \"%s-%s\" \"n\" | len}}", "9"),
             ("{{upper .Config.Image}}{{title \"ab\"}}{{lower \"AB\"}}", "BUSYBOXAbab"),
             ("{{index .List 1}}{{index .Config.Labels \"k\"}}{{index .Config.Labels \"no\"}}", "bv"),
             ("{{(index .Nets \"bridge\").IP}}", "1.2.3.4"),

@@ -48,8 +48,9 @@ struct Parser {
 
 /// What ended a list of nodes.
 enum End {
-    Eof,
-    End,
+    OutOfText,
+    /// `end`
+    Closed,
     /// `else`, with what followed it on the same action.
     Else(Vec<Token>),
 }
@@ -57,8 +58,8 @@ enum End {
 pub(super) fn parse(pieces: Vec<Piece>) -> Result<Vec<Node>, TemplateError> {
     let mut parser = Parser { pieces: pieces.into_iter().peekable() };
     match parser.list()? {
-        (nodes, End::Eof) => Ok(nodes),
-        (_, End::End) => Err(fail(1, "unexpected {{end}}")),
+        (nodes, End::OutOfText) => Ok(nodes),
+        (_, End::Closed) => Err(fail(1, "unexpected {{end}}")),
         (_, End::Else(_)) => Err(fail(1, "unexpected {{else}}")),
     }
 }
@@ -84,7 +85,7 @@ impl Parser {
                 None => return Err(fail(line, "missing value for command")),
             };
             let node = match keyword {
-                "end" => return Ok((nodes, End::End)),
+                "end" => return Ok((nodes, End::Closed)),
                 "else" => return Ok((nodes, End::Else(tokens[1..].to_vec()))),
                 "break" => Node::Break,
                 "continue" => Node::Continue,
@@ -101,7 +102,7 @@ impl Parser {
             };
             nodes.push(node);
         }
-        Ok((nodes, End::Eof))
+        Ok((nodes, End::OutOfText))
     }
 
     /// `if … else if … else … end`.
@@ -112,8 +113,8 @@ impl Parser {
             let (body, end) = self.list()?;
             arms.push((condition, body));
             match end {
-                End::Eof => return Err(fail(line, "unexpected EOF")),
-                End::End => return Ok(Node::If(arms, Vec::new())),
+                End::OutOfText => return Err(fail(line, "unexpected EOF")),
+                End::Closed => return Ok(Node::If(arms, Vec::new())),
                 End::Else(rest) if rest.is_empty() => return Ok(Node::If(arms, self.until_end(line)?)),
                 End::Else(rest) if rest[0] == Token::Word("if".into()) => {
                     condition = pipeline(&rest[1..], line)?;
@@ -132,8 +133,8 @@ impl Parser {
         let pipeline = pipeline(tokens, line)?;
         let (body, end) = self.list()?;
         let other = match end {
-            End::Eof => return Err(fail(line, "unexpected EOF")),
-            End::End => Vec::new(),
+            End::OutOfText => return Err(fail(line, "unexpected EOF")),
+            End::Closed => Vec::new(),
             End::Else(_) => self.until_end(line)?,
         };
         Ok((pipeline, body, other))
@@ -141,8 +142,8 @@ impl Parser {
 
     fn until_end(&mut self, line: usize) -> Result<Vec<Node>, TemplateError> {
         match self.list()? {
-            (nodes, End::End) => Ok(nodes),
-            (_, End::Eof) => Err(fail(line, "unexpected EOF")),
+            (nodes, End::Closed) => Ok(nodes),
+            (_, End::OutOfText) => Err(fail(line, "unexpected EOF")),
             (_, End::Else(_)) => Err(fail(line, "unexpected {{else}}")),
         }
     }

@@ -194,7 +194,7 @@ pub(crate) fn ports(ports: &[PortSummary]) -> String {
     });
     let (mut done, mut mapped) = (Vec::new(), Vec::new());
     // The open range of each address and protocol.
-    let mut open: Vec<((&str, &str), (u16, u16))> = Vec::new();
+    let mut open: Vec<(Key<'_>, (u16, u16))> = Vec::new();
     for port in ports {
         let here = port.private_port;
         if !port.ip.is_empty() && port.public_port != here {
@@ -216,7 +216,10 @@ pub(crate) fn ports(ports: &[PortSummary]) -> String {
     done.join(", ")
 }
 
-fn group((ip, protocol): (&str, &str), (first, last): (u16, u16)) -> String {
+/// An address and a protocol.
+type Key<'a> = (&'a str, &'a str);
+
+fn group((ip, protocol): Key<'_>, (first, last): (u16, u16)) -> String {
     let range = if first == last { first.to_string() } else { format!("{first}-{last}") };
     if ip.is_empty() {
         format!("{range}/{protocol}")

@@ -196,7 +196,7 @@ impl Build {
     fn source(&self, options: &mut BuildOptions) -> Result<Option<Upload>> {
         let source = self.context[0].as_str();
         if source == "-" {
-            return self.from_stdin(options).map(Some);
+            return self.stdin_source(options).map(Some);
         }
         if is_remote(source) {
             source.clone_into(&mut options.remote);
@@ -242,7 +242,7 @@ impl Build {
     }
 
     /// A tar, compressed or not, or a Dockerfile alone.
-    fn from_stdin(&self, options: &mut BuildOptions) -> Result<Upload> {
+    fn stdin_source(&self, options: &mut BuildOptions) -> Result<Upload> {
         if self.file == "-" {
             return Err(Error::invalid(
                 "invalid argument: can't use stdin for both build context and dockerfile",
