@@ -72,6 +72,18 @@ impl Client {
         todo!()
     }
 
+    /// Asks what a reference points at, and for which platforms.
+    ///
+    /// # Errors
+    /// As the variants say.
+    pub async fn inspect(
+        &self,
+        _reference: &Reference,
+        _auth: Option<&AuthConfig>,
+    ) -> Result<(Descriptor, Vec<Platform>), Error> {
+        todo!()
+    }
+
     /// Checks credentials (`docker login`); returns the status line.
     ///
     /// # Errors
