@@ -7,12 +7,14 @@
 //! | [`caps`] | Capabilities of a process (capabilities(7)) |
 //! | [`cgroup`] | Control groups, v2 and v1/hybrid, through a directory fd (cgroups(7)) |
 //! | [`file`] | Files with their path in every error, and atomic writes |
+//! | [`inotify`] | Waiting for changes in a directory (inotify(7)) |
 //! | [`memfd`] | Sealed programs in memory (memfd_create(2)) |
 //! | [`mount`] | The fd-based mount API (fsopen(2), open_tree(2), move_mount(2), mount_setattr(2)) |
 //! | [`namespace`] | Namespaces: make and join (namespaces(7)) |
 //! | [`netlink`] | Netlink sockets and messages (netlink(7)): rtnetlink and nf_tables both stand on it |
 //! | [`overlay`] | An overlay mount that is attached nowhere (fsmount(2)) |
 //! | [`poll`] | Waiting on many fds in one thread: epoll, signalfd, eventfd |
+//! | [`poll`] | Waiting on many fds in one thread: epoll(7), signalfd(2), poll(2) |
 //! | [`process`] | Processes: clone3 with a pidfd, exec, reap, signals; posix_spawn from a large threaded process |
 //! | [`pty`] | Pseudo-terminals (pty(7)): a pair whose peer comes by TIOCGPTPEER, sizes |
 //! | [`random`] | Random bytes (getrandom(2)) |
@@ -26,6 +28,7 @@
 pub mod caps;
 pub mod cgroup;
 pub mod file;
+pub mod inotify;
 pub mod memfd;
 pub mod mount;
 pub mod namespace;
