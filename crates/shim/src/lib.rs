@@ -8,4 +8,5 @@
 //! | [`log`] | the json-file format: write, rotate, read back |
 
 pub mod client;
+pub mod log;
 pub mod proto;

@@ -17,6 +17,7 @@
 
 mod dir;
 mod metadata;
+mod walk;
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
@@ -31,6 +32,7 @@ use rustix::io::Errno;
 
 pub use dir::{Dir, Entry, OpenFile};
 pub use metadata::{Kind, Metadata, Time};
+pub use walk::{TooDeep, Visit};
 
 use crate::{Error, Result};
 
@@ -166,7 +168,7 @@ impl Root {
             Err(e) if e.errno() == libc::ENOENT => {}
             done => return done,
         }
-        let (mut dir, missing) = self.walk(path)?;
+        let (mut dir, missing) = self.resolve_partly(path)?;
         for name in missing {
             dir = dir.create_dir_or_open(&name, mode)?;
         }
@@ -194,7 +196,7 @@ impl Root {
             Err(e) if e.errno() == libc::ENOENT => {}
             done => return done,
         }
-        let (mut dir, mut missing) = self.walk(path)?;
+        let (mut dir, mut missing) = self.resolve_partly(path)?;
         let Some(name) = missing.pop() else {
             // It came into being since the first look: somebody else is at work in the tree.
             return self.find(path, Follow::Yes);
@@ -204,7 +206,7 @@ impl Root {
         }
         match dir.open_file(&name, Access::CreateNew, mode) {
             Ok(file) => {
-                dir.chmod_fd(file.as_fd(), &name, mode)?;
+                file.set_mode(mode)?;
                 Ok(file.into())
             }
             Err(e) if e.errno() == libc::EEXIST => dir.find(&name),
@@ -267,7 +269,7 @@ impl Root {
     /// Goes as far as the path exists, following links, and returns the last directory and the names that are missing
     /// below it. Each step is one openat2 of a path without links from the top, so a component that turns into a link
     /// meanwhile is an error, not a way out.
-    fn walk(&self, path: &Path) -> Result<(Dir, Vec<OsString>)> {
+    fn resolve_partly(&self, path: &Path) -> Result<(Dir, Vec<OsString>)> {
         let mut pending: VecDeque<OsString> = components(path);
         let mut resolved = PathBuf::new();
         let mut dir = self.dir_no_links("")?;

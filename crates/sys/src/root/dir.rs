@@ -136,7 +136,7 @@ impl Dir {
         rustix::fs::mkdirat(&self.fd, at, Mode::from_raw_mode(mode & 0o7777))
             .map_err(|e| self.failed("mkdir", name, e))?;
         let dir = self.dir(name)?;
-        self.chmod_fd(dir.as_fd(), name, mode)?;
+        dir.set_mode(mode)?;
         Ok(dir)
     }
 
@@ -297,11 +297,7 @@ impl Dir {
     pub fn chmod(&self, name: impl AsRef<OsStr>, mode: u32) -> Result<()> {
         let name = name.as_ref();
         let fd = self.find(name)?;
-        self.chmod_fd(fd.as_fd(), name, mode)
-    }
-
-    /// chmod(2) through `/proc/self/fd`, which works for `O_PATH` descriptors and follows nothing.
-    pub(super) fn chmod_fd(&self, fd: BorrowedFd<'_>, name: &OsStr, mode: u32) -> Result<()> {
+        // Through /proc: fchmod(2) does not take an O_PATH descriptor, and this follows nothing.
         rustix::fs::chmod(format!("/proc/self/fd/{}", fd.as_raw_fd()), Mode::from_raw_mode(mode & 0o7777))
             .map_err(|e| self.failed("chmod", name, e))
     }

@@ -150,6 +150,16 @@ fn removes_a_tree_deeper_than_a_path_can_say() {
         dir.open_file("f", Access::CreateNew, 0o600).unwrap();
     }
     drop(dir);
+    let mut seen = 0;
+    let mut walk = |too_deep| {
+        root.walk("", too_deep, |_| {
+            seen += 1;
+            Ok::<_, Error>(())
+        })
+    };
+    walk(TooDeep::Skip).unwrap();
+    assert_eq!(walk(TooDeep::Fail).unwrap_err().errno(), libc::ENAMETOOLONG);
+    assert!(seen > 2000);
     root.top().remove_tree("deep").unwrap();
     assert_eq!(names(&inside).len(), 0);
 }
@@ -193,4 +203,26 @@ fn a_race_does_not_lead_out() {
     attacker.join().unwrap();
     assert!(inside_hits > 0);
     assert_eq!(names(&outside), ["secret"]);
+}
+
+#[test]
+fn a_walk_is_in_order_and_stays_inside() {
+    let (_base, inside, outside, root) = tree();
+    root.create_dirs("b/c", 0o755).unwrap();
+    root.create_dirs("a", 0o755).unwrap();
+    symlink(&outside, inside.join("b/c/out")).unwrap();
+    root.touch("b.x", 0o755, 0o644).unwrap();
+    // Deeper than the directories that are kept open.
+    let deep = "d/".repeat(50);
+    root.create_dirs(&deep, 0o755).unwrap();
+    root.touch(format!("{deep}/../z"), 0o755, 0o644).unwrap();
+    let mut paths = Vec::new();
+    root.walk("", TooDeep::Fail, |visit| {
+        paths.push(visit.path.to_str().unwrap().to_owned());
+        Ok::<_, Error>(())
+    })
+    .unwrap();
+    assert_eq!(&paths[..5], ["a", "b", "b/c", "b/c/out", "b.x"]);
+    assert_eq!(paths.len(), 5 + 50 + 1);
+    assert_eq!(paths.last().unwrap(), &format!("{}z", "d/".repeat(49)));
 }
