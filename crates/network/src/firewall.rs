@@ -5,7 +5,7 @@
 //!       ports_any   protocol . port → address . port              published on all of them
 //! sets  bridges     our bridges                    internal     those without a way out
 //!       outgoing    those whose containers go outside with the host's address
-//!       within      pairs (in, out) that stay on one bridge; from the host itself, in is ""
+//!       within      pairs (in, out) that may talk: a bridge with itself
 //!
 //! guard (raw)         nobody but the host itself reaches 127.0.0.0/8
 //! prerouting, output  → publish: redirect by the maps
@@ -183,7 +183,6 @@ fn bridge_elements(network: &Network) -> Vec<(&'static str, Element)> {
     if network.masquerades() {
         elements.push((OUTGOING, alone()));
     }
-    elements.push((WITHIN, element(Key::new().interface("").interface(bridge))));
     if network.containers_talk() {
         elements.push((WITHIN, element(Key::new().interface(bridge).interface(bridge))));
     }
@@ -199,7 +198,7 @@ fn add_sets(t: &mut Transaction) {
     t.add_set(set(BRIDGES, &[Type::Interface]), "our bridges");
     t.add_set(set(INTERNAL, &[Type::Interface]), "bridges without a way out");
     t.add_set(set(OUTGOING, &[Type::Interface]), "bridges that go outside with the host's address");
-    t.add_set(set(WITHIN, &[Type::Interface, Type::Interface]), "in and out on one bridge, or from the host");
+    t.add_set(set(WITHIN, &[Type::Interface, Type::Interface]), "in and out that may talk");
 }
 
 fn add_chains(t: &mut Transaction) {
@@ -239,11 +238,16 @@ fn add_chains(t: &mut Transaction) {
         [E::ConnectionStatus(0), E::Mask(0, REDIRECTED), E::NotEqual(0, 0u32.to_ne_bytes().to_vec())];
     let outside = [E::InputInterface(0), E::In(0, OUTGOING), E::OutputInterface(0), E::NotIn(0, BRIDGES)];
     t.add_rule("postrouting", &[&outside[..], &[E::Masquerade]].concat(), "to the outside");
+    // What comes back must come back here, to be undone: else a container would answer its neighbour (or itself)
+    // directly, and the host's loopback address not at all. With br_netfilter, packets that are redirected back into
+    // their bridge have no input interface, like the host's own.
     let within = [E::InputInterface(0), E::OutputInterface(4), E::In(0, WITHIN)];
+    t.add_rule("postrouting", &[&within[..], &redirected, &[E::Masquerade]].concat(), "to a neighbour");
+    let bridged = [E::InputIndex(0), E::Equal(0, vec![0; 4]), E::OutputInterface(0), E::In(0, BRIDGES)];
     t.add_rule(
         "postrouting",
-        &[&within[..], &redirected, &[E::Masquerade]].concat(),
-        "the answer must come back through the host",
+        &[&bridged[..], &redirected, &[E::Masquerade]].concat(),
+        "from the host itself",
     );
 
     t.add_rule("forward", &[&within[..], &[E::Accept]].concat(), "");
