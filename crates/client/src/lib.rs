@@ -1,1 +1,41 @@
 //! Typed Engine API client.
+//!
+//! A [`Client`] speaks to one engine, Corten's or Docker's, over a unix socket or plain TCP. It asks nothing in
+//! advance: the first request carries the newest version we know, and only an engine that finds it too new costs
+//! a second request (see [`version`](Client::api_version)).
+//!
+//! | room | what is in it |
+//! |---|---|
+//! | [`host`] | `unix://…`, `tcp://…`: where the engine is |
+//! | [`error`] | what can go wrong, in the words the user sees |
+//! | `connection` | one HTTP exchange: version, status, error bodies, reuse of idle connections |
+//! | [`body`] | what is sent and received as a stream: uploads, chunks, lines of JSON |
+//! | [`hijack`] | attach and exec: a connection that became a pipe |
+//! | [`frames`] | stdout and stderr in one stream, taken apart |
+//! | `container`, `exec`, `image`, `volume`, `network`, `system` | one method per endpoint |
+
+#![warn(missing_docs)]
+
+pub mod body;
+mod connection;
+mod container;
+pub mod error;
+mod exec;
+pub mod frames;
+pub mod hijack;
+pub mod host;
+mod image;
+mod network;
+mod query;
+mod system;
+mod volume;
+
+pub use body::{Body, JsonLines, Upload, UploadWriter};
+pub use connection::Client;
+pub use container::{AttachOptions, LogOptions, WaitCondition, Waiting};
+pub use error::{Error, Result};
+pub use frames::Frames;
+pub use hijack::Hijacked;
+pub use host::Host;
+pub use image::{BuildOptions, CommitOptions, ImportOptions};
+pub use system::EventOptions;

@@ -1,0 +1,356 @@
+//! One HTTP exchange with the engine.
+
+use std::sync::Mutex;
+
+use bytes::Bytes;
+use http::header::{CONNECTION, CONTENT_TYPE, HOST, UPGRADE, USER_AGENT};
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::SendRequest;
+use hyper_util::rt::TokioIo;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use spec::api::ErrorResponse;
+use tokio::net::{TcpStream, UnixStream};
+
+use crate::body::RequestBody;
+use crate::query::Query;
+use crate::{Body, Error, Hijacked, Host, JsonLines, Result, Upload};
+
+/// A client of one engine. Cheap to make: nothing is opened before the first call.
+#[derive(Debug)]
+pub struct Client {
+    host: Host,
+    version: Mutex<Version>,
+    idle: Mutex<Vec<SendRequest<RequestBody>>>,
+    user_agent: String,
+}
+
+#[derive(Debug, Clone)]
+struct Version {
+    text: String,
+    /// The user's word or the engine's: not to be changed any more.
+    settled: bool,
+}
+
+/// A call on its way: method, path, parameters, body.
+pub(crate) struct Call {
+    method: Method,
+    path: String,
+    query: Query,
+    headers: Vec<(&'static str, String)>,
+    payload: Payload,
+}
+
+enum Payload {
+    Empty,
+    Json(Bytes),
+    Stream(Upload, &'static str),
+}
+
+impl Call {
+    pub(crate) fn new(method: Method, path: impl Into<String>) -> Self {
+        Self { method, path: path.into(), query: Query::new(), headers: Vec::new(), payload: Payload::Empty }
+    }
+
+    pub(crate) fn get(path: impl Into<String>) -> Self {
+        Self::new(Method::GET, path)
+    }
+
+    pub(crate) fn post(path: impl Into<String>) -> Self {
+        Self::new(Method::POST, path)
+    }
+
+    pub(crate) fn delete(path: impl Into<String>) -> Self {
+        Self::new(Method::DELETE, path)
+    }
+
+    pub(crate) fn query(mut self, query: Query) -> Self {
+        self.query = query;
+        self
+    }
+
+    pub(crate) fn header(mut self, name: &'static str, value: &str) -> Self {
+        if !value.is_empty() {
+            self.headers.push((name, value.to_owned()));
+        }
+        self
+    }
+
+    pub(crate) fn json(mut self, body: &impl Serialize) -> Self {
+        let bytes = serde_json::to_vec(body).expect("the API's types have text keys only");
+        self.payload = Payload::Json(bytes.into());
+        self
+    }
+
+    pub(crate) fn upload(mut self, upload: Upload, content_type: &'static str) -> Self {
+        self.payload = Payload::Stream(upload, content_type);
+        self
+    }
+
+    fn describe(&self) -> String {
+        format!("{} {}", self.method, self.path)
+    }
+}
+
+impl Client {
+    /// A client of the engine at `host`. `version` fixes the API version (`DOCKER_API_VERSION`).
+    pub fn new(host: Host, version: Option<String>) -> Self {
+        let version = match version {
+            Some(text) => Version { text: text.trim_start_matches('v').to_owned(), settled: true },
+            None => Version { text: spec::api::API_VERSION.to_owned(), settled: false },
+        };
+        Self {
+            host,
+            version: Mutex::new(version),
+            idle: Mutex::default(),
+            user_agent: format!("Corten-Client/{} (linux)", env!("CARGO_PKG_VERSION")),
+        }
+    }
+
+    /// Where the engine is.
+    pub fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// The API version of the next call: the newest that both sides know, once the engine has been heard.
+    pub fn api_version(&self) -> String {
+        self.current_version().text
+    }
+
+    /// Finds out the API version, if that has not happened yet.
+    ///
+    /// # Errors
+    /// The engine does not answer.
+    pub async fn negotiate(&self) -> Result<()> {
+        if self.current_version().settled {
+            return Ok(());
+        }
+        let response = self.exchange(Method::HEAD, "/_ping", &Call::get(""), empty()).await?;
+        let theirs = response.headers().get("api-version").and_then(|v| v.to_str().ok());
+        if let Some(theirs) = theirs {
+            self.settle(theirs);
+        }
+        Ok(())
+    }
+
+    /// Opens a connection and keeps it for the next call.
+    ///
+    /// # Errors
+    /// [`Error::Connect`].
+    pub async fn connect(&self) -> Result<()> {
+        let sender = self.open().await?;
+        self.keep(sender);
+        Ok(())
+    }
+
+    /// Sends a call; the answer's status is a success.
+    pub(crate) async fn send(&self, call: Call) -> Result<Response<Incoming>> {
+        let mut call = call;
+        let mut upload = None;
+        if let Payload::Stream(stream, kind) = std::mem::replace(&mut call.payload, Payload::Empty) {
+            // A stream cannot be sent twice, so the version must be right the first time.
+            self.negotiate().await?;
+            call.headers.push((CONTENT_TYPE.as_str(), kind.to_owned()));
+            return self.checked(&call, stream.into_body()).await;
+        } else if let Payload::Json(bytes) = std::mem::replace(&mut call.payload, Payload::Empty) {
+            call.headers.push((CONTENT_TYPE.as_str(), "application/json".to_owned()));
+            upload = Some(bytes);
+        }
+        let body = || upload.clone().map_or_else(empty, full);
+        match self.checked(&call, body()).await {
+            Err(Error::Daemon { status: 400, message }) if self.downgrade(&message) => {
+                self.checked(&call, body()).await
+            }
+            other => other,
+        }
+    }
+
+    async fn checked(&self, call: &Call, body: RequestBody) -> Result<Response<Incoming>> {
+        let target = format!("/v{}{}{}", self.current_version().text, call.path, call.query.as_str());
+        let response = self.exchange(call.method.clone(), &target, call, body).await?;
+        let status = response.status();
+        if status.is_success()
+            || status == StatusCode::SWITCHING_PROTOCOLS
+            || status == StatusCode::NOT_MODIFIED
+        {
+            return Ok(response);
+        }
+        let body = response.into_body().collect().await?.to_bytes();
+        let message = match serde_json::from_slice::<ErrorResponse>(&body) {
+            Ok(answer) if !answer.message.is_empty() => answer.message,
+            Ok(_) | Err(_) => String::from_utf8_lossy(&body).trim().to_owned(),
+        };
+        let message = if message.is_empty() { status.to_string() } else { message };
+        Err(Error::Daemon { status: status.as_u16(), message })
+    }
+
+    async fn exchange(
+        &self,
+        method: Method,
+        target: &str,
+        call: &Call,
+        body: RequestBody,
+    ) -> Result<Response<Incoming>> {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(target)
+            .header(HOST, "api.moby.localhost")
+            .header(USER_AGENT, &self.user_agent);
+        for (name, value) in &call.headers {
+            request = request.header(*name, value);
+        }
+        let request = request
+            .body(body)
+            .map_err(|_| Error::UnsupportedHost { host: self.host.to_string(), reason: "invalid request" })?;
+        let mut sender = match self.idle_connection() {
+            Some(sender) => sender,
+            None => self.open().await?,
+        };
+        let response = sender.send_request(request).await?;
+        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            self.keep(sender);
+        }
+        Ok(response)
+    }
+
+    fn idle_connection(&self) -> Option<SendRequest<RequestBody>> {
+        let mut idle = self.idle.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let at = idle.iter().position(SendRequest::is_ready)?;
+        Some(idle.swap_remove(at))
+    }
+
+    fn keep(&self, sender: SendRequest<RequestBody>) {
+        let mut idle = self.idle.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        idle.retain(|s| !s.is_closed());
+        idle.push(sender);
+    }
+
+    async fn open(&self) -> Result<SendRequest<RequestBody>> {
+        let failed = |source| Error::Connect { host: self.host.to_string(), source };
+        match &self.host {
+            Host::Unix(path) => {
+                let stream = UnixStream::connect(path).await.map_err(failed)?;
+                handshake(TokioIo::new(stream)).await
+            }
+            Host::Tcp(address) => {
+                let stream = TcpStream::connect(address).await.map_err(failed)?;
+                stream.set_nodelay(true).map_err(failed)?;
+                handshake(TokioIo::new(stream)).await
+            }
+        }
+    }
+
+    fn current_version(&self) -> Version {
+        self.version.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+
+    /// Takes the engine's maximum from its refusal; whether the call is worth another try.
+    fn downgrade(&self, message: &str) -> bool {
+        if self.current_version().settled || !message.contains("is too new") {
+            return false;
+        }
+        let theirs = message.rsplit(' ').next().unwrap_or_default();
+        self.settle(theirs);
+        number(theirs).is_some()
+    }
+
+    fn settle(&self, theirs: &str) {
+        let mut version = self.version.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if number(theirs).is_some_and(|theirs| Some(theirs) < number(&version.text)) {
+            version.text = theirs.to_owned();
+        }
+        version.settled = true;
+    }
+
+    /// Sends a call whose answer is not looked at.
+    pub(crate) async fn done(&self, call: Call) -> Result<()> {
+        let response = self.send(call).await?;
+        // Read to the end, so that the connection can be used again.
+        response.into_body().collect().await?;
+        Ok(())
+    }
+
+    /// Sends a call and returns the answer's bytes.
+    pub(crate) async fn raw(&self, call: Call) -> Result<Bytes> {
+        Ok(self.send(call).await?.into_body().collect().await?.to_bytes())
+    }
+
+    /// Sends a call and reads the answer's JSON.
+    pub(crate) async fn read<T: DeserializeOwned>(&self, call: Call) -> Result<T> {
+        let request = call.describe();
+        let bytes = self.raw(call).await?;
+        spec::gojson::from_slice(&bytes).map_err(|source| Error::Decode { request, source })
+    }
+
+    /// Sends a call whose answer is a stream of JSON.
+    pub(crate) async fn lines<T: DeserializeOwned>(&self, call: Call) -> Result<JsonLines<T>> {
+        let request = call.describe();
+        Ok(JsonLines::new(Body(self.send(call).await?.into_body()), request))
+    }
+
+    /// Sends a call that turns its connection into a pipe.
+    pub(crate) async fn hijack(&self, call: Call) -> Result<Hijacked> {
+        let call = call.header(CONNECTION.as_str(), "Upgrade").header(UPGRADE.as_str(), "tcp");
+        let response = self.send(call).await?;
+        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            return Err(Error::NotUpgraded(response.status().as_u16()));
+        }
+        let multiplexed = match response.headers().get(CONTENT_TYPE).map(http::HeaderValue::as_bytes) {
+            Some(b"application/vnd.docker.multiplexed-stream") => Some(true),
+            // Before API 1.42 framed streams carried this type too.
+            Some(_) | None => None,
+        };
+        Ok(Hijacked::new(hyper::upgrade::on(response).await?, multiplexed))
+    }
+}
+
+async fn handshake<S>(stream: TokioIo<S>) -> Result<SendRequest<RequestBody>>
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+{
+    let (sender, connection) = hyper::client::conn::http1::handshake(stream).await?;
+    // An error of the connection reaches the caller through the request it breaks.
+    tokio::spawn(connection.with_upgrades());
+    Ok(sender)
+}
+
+fn empty() -> RequestBody {
+    full(Bytes::new())
+}
+
+fn full(bytes: Bytes) -> RequestBody {
+    Full::new(bytes).map_err(|never| match never {}).boxed_unsync()
+}
+
+/// `1.41` as (1, 41).
+fn number(version: &str) -> Option<(u32, u32)> {
+    let (major, minor) = version.split_once('.')?;
+    Some((major.parse().ok()?, minor.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client() -> Client {
+        Client::new(Host::Unix("/nowhere".into()), None)
+    }
+
+    #[test]
+    fn an_older_engine_sets_the_version() {
+        let client = client();
+        assert!(!client.downgrade("invalid parameter"));
+        assert!(client.downgrade("client version 1.55 is too new. Maximum supported API version is 1.41"));
+        assert_eq!(client.api_version(), "1.41");
+        assert!(!client.downgrade("client version 1.41 is too new. Maximum supported API version is 1.40"));
+    }
+
+    #[test]
+    fn a_newer_engine_does_not() {
+        let client = client();
+        client.settle("9.99");
+        assert_eq!(client.api_version(), spec::api::API_VERSION);
+    }
+}

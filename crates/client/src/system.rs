@@ -1,0 +1,75 @@
+//! `/info`, `/version`, `/events`, `/system`, `/auth`: one method per endpoint.
+
+use bytes::Bytes;
+use spec::Filters;
+use spec::api::{AuthConfig, AuthResponse, EventMessage};
+
+use crate::connection::Call;
+use crate::query::Query;
+use crate::{Client, JsonLines, Result};
+
+/// Which events to receive.
+#[derive(Debug, Clone, Default)]
+pub struct EventOptions {
+    /// Seconds since 1970, with a fraction; empty for now.
+    pub since: String,
+    /// The same; empty for ever.
+    pub until: String,
+    /// What must match.
+    pub filters: Filters,
+}
+
+impl Client {
+    /// `GET /info`, as the engine wrote it.
+    ///
+    /// # Errors
+    /// As every call: see [`Error`](crate::Error).
+    pub async fn info_raw(&self) -> Result<Bytes> {
+        self.raw(Call::get("/info")).await
+    }
+
+    /// `GET /version`, as the engine wrote it.
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn version_raw(&self) -> Result<Bytes> {
+        self.raw(Call::get("/version")).await
+    }
+
+    /// `GET /system/df`, as the engine wrote it.
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn disk_usage_raw(&self) -> Result<Bytes> {
+        self.raw(Call::get("/system/df")).await
+    }
+
+    /// `GET /events`.
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn events(&self, options: &EventOptions) -> Result<JsonLines<EventMessage>> {
+        let query = Query::new()
+            .with("since", &options.since)
+            .with("until", &options.until)
+            .with("filters", &options.filters.to_param());
+        self.lines(Call::get("/events").query(query)).await
+    }
+
+    /// `POST /auth`: whether a registry takes these credentials.
+    ///
+    /// # Errors
+    /// As every call; 401 when it does not.
+    pub async fn auth(&self, credentials: &AuthConfig) -> Result<AuthResponse> {
+        self.read(Call::post("/auth").json(credentials)).await
+    }
+
+    /// `POST /build/prune`, as the engine wrote it.
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn build_prune_raw(&self, all: bool, filters: &Filters) -> Result<Bytes> {
+        let query = Query::new().flag("all", all).with("filters", &filters.to_param());
+        self.raw(Call::post("/build/prune").query(query)).await
+    }
+}

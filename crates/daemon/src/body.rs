@@ -1,0 +1,215 @@
+//! Bodies: what is read from a client, bounded, and what is sent to it.
+
+use std::fs::File;
+use std::io::{Seek, Write};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::{HeaderMap, header};
+use http_body_util::BodyExt;
+use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::sync::mpsc::Receiver;
+
+use crate::error::{Error, Result};
+
+/// The largest JSON body that is read.
+const JSON_LIMIT: usize = 4 << 20;
+
+/// What is sent. A stream ends when its sender does, and breaks off when the client has gone.
+pub struct Body {
+    content: Content,
+    /// Completes when the client hangs up: then nobody reads the rest.
+    gone: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    /// Work that exists for this body only; dropping the body ends it.
+    _task: Option<Task>,
+}
+
+enum Content {
+    Full(Option<Bytes>),
+    Stream(Receiver<Bytes>),
+    Fallible(Receiver<std::result::Result<Bytes, engine::Error>>),
+}
+
+/// Work tied to a body: aborted when dropped.
+pub struct Task(tokio::task::JoinHandle<()>);
+
+impl Task {
+    /// Starts it.
+    pub fn spawn(work: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self(tokio::spawn(work))
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Why a body breaks off before its end.
+#[derive(Debug, thiserror::Error)]
+pub enum Broken {
+    /// The client hung up.
+    #[error("the client has gone")]
+    Gone,
+    /// The content could not be made.
+    #[error(transparent)]
+    Failed(#[from] engine::Error),
+}
+
+impl Body {
+    fn new(content: Content) -> Self {
+        Self { content, gone: None, _task: None }
+    }
+
+    /// Nothing.
+    pub fn empty() -> Self {
+        Self::new(Content::Full(None))
+    }
+
+    /// These bytes.
+    pub fn full(bytes: Bytes) -> Self {
+        Self::new(Content::Full(Some(bytes)))
+    }
+
+    /// What arrives on a channel, chunked.
+    pub fn stream(chunks: Receiver<Bytes>) -> Self {
+        Self::new(Content::Stream(chunks))
+    }
+
+    /// What arrives on a channel; a failure breaks the connection off, so that the client notices.
+    pub fn fallible(chunks: Receiver<std::result::Result<Bytes, engine::Error>>) -> Self {
+        Self::new(Content::Fallible(chunks))
+    }
+
+    /// The same, ended when the client hangs up.
+    #[must_use]
+    pub fn until(mut self, gone: impl Future<Output = ()> + Send + 'static) -> Self {
+        self.gone = Some(Box::pin(gone));
+        self
+    }
+
+    /// The same, with work that ends with it.
+    #[must_use]
+    pub fn with_task(mut self, task: Task) -> Self {
+        self._task = Some(task);
+        self
+    }
+
+    /// Whether more may come later.
+    pub fn is_stream(&self) -> bool {
+        !matches!(self.content, Content::Full(_))
+    }
+}
+
+impl HttpBody for Body {
+    type Data = Bytes;
+    type Error = Broken;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<std::result::Result<Frame<Bytes>, Broken>>> {
+        if let Some(gone) = &mut self.gone
+            && gone.as_mut().poll(cx).is_ready()
+        {
+            self.gone = None;
+            return Poll::Ready(Some(Err(Broken::Gone)));
+        }
+        Poll::Ready(match &mut self.content {
+            Content::Full(bytes) => bytes.take().map(|b| Ok(Frame::data(b))),
+            Content::Stream(chunks) => ready!(chunks.poll_recv(cx)).map(|b| Ok(Frame::data(b))),
+            Content::Fallible(chunks) => {
+                ready!(chunks.poll_recv(cx)).map(|r| r.map(Frame::data).map_err(Broken::Failed))
+            }
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self.content, Content::Full(None))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.content {
+            Content::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64)),
+            Content::Stream(_) | Content::Fallible(_) => SizeHint::default(),
+        }
+    }
+}
+
+/// One JSON line as moby's stream formatter ends it.
+pub fn json_line(value: &impl Serialize) -> Bytes {
+    let mut line = serde_json::to_vec(value).expect("API objects have string keys");
+    line.extend_from_slice(b"\r\n");
+    line.into()
+}
+
+/// A whole small body.
+///
+/// # Errors
+/// Larger than 4 MiB, or the connection broke.
+pub async fn bytes(body: Incoming) -> Result<Bytes> {
+    let collected = http_body_util::Limited::new(body, JSON_LIMIT).collect().await;
+    Ok(collected.map_err(|e| Error::invalid(format!("cannot read the request body: {e}")))?.to_bytes())
+}
+
+/// A JSON body; `None` when it is empty. Anything else must say that it is JSON.
+///
+/// # Errors
+/// Another content type, malformed JSON, or too large.
+pub async fn json_or_none<T: DeserializeOwned>(headers: &HeaderMap, body: Incoming) -> Result<Option<T>> {
+    let bytes = bytes(body).await?;
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    let content_type = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    if !content_type.split(';').next().is_some_and(|t| t.trim().eq_ignore_ascii_case("application/json")) {
+        return Err(Error::invalid(format!(
+            "unsupported Content-Type header ({content_type}): must be 'application/json'"
+        )));
+    }
+    spec::gojson::from_slice(&bytes).map(Some).map_err(|e| Error::invalid(format!("invalid JSON: {e}")))
+}
+
+/// A JSON body that must be there.
+///
+/// # Errors
+/// As [`json_or_none`], and when it is empty.
+pub async fn json<T: DeserializeOwned>(headers: &HeaderMap, body: Incoming) -> Result<T> {
+    json_or_none(headers, body)
+        .await?
+        .ok_or_else(|| Error::invalid("invalid JSON: got EOF while reading request body"))
+}
+
+/// Writes a body of any size to a file without a name in `directory`, and rewinds it. Bytes pass through a bounded
+/// channel to one blocking thread.
+///
+/// # Errors
+/// The connection broke, or the disk is full.
+pub async fn to_file(mut body: Incoming, directory: &std::path::Path) -> Result<File> {
+    let internal = |e: std::io::Error| {
+        Error::new(spec::ErrorKind::Internal, format!("cannot keep the request body: {e}"))
+    };
+    let mut file = sys::scratch::unnamed(directory)?;
+    let (sender, mut receiver) = tokio::sync::mpsc::channel::<Bytes>(16);
+    let writer = tokio::task::spawn_blocking(move || {
+        while let Some(chunk) = receiver.blocking_recv() {
+            file.write_all(&chunk)?;
+        }
+        file.rewind()?;
+        Ok(file)
+    });
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|e| Error::invalid(format!("cannot read the request body: {e}")))?;
+        if let Ok(data) = frame.into_data()
+            && sender.send(data).await.is_err()
+        {
+            break;
+        }
+    }
+    drop(sender);
+    writer.await.expect("the writer does not panic").map_err(internal)
+}
