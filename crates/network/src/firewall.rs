@@ -18,8 +18,9 @@
 //! accept a later chain of the host's firewall may still drop.
 
 use std::net::Ipv4Addr;
+use std::sync::{Mutex, PoisonError};
 
-use sys::netlink::nft::{ChainKind, Element, Expression as E, Hook, Key, Set, Transaction, Type};
+use sys::netlink::nft::{self, ChainKind, Element, Expression as E, Hook, Key, Set, Transaction, Type};
 use sys::netlink::{Family, Socket};
 
 use crate::port::Protocol;
@@ -71,47 +72,59 @@ impl Redirection {
 }
 
 /// The table, by name.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Firewall {
     table: String,
+    /// Kept open: when one is closed, the kernel waits until all that was deleted by anyone is freed (10 ms).
+    sockets: Mutex<Vec<Socket>>,
 }
 
 impl Firewall {
     pub(crate) fn new(table: &str) -> Self {
-        Self { table: table.to_owned() }
+        Self { table: table.to_owned(), sockets: Mutex::default() }
+    }
+
+    /// Works with a socket that nobody else uses meanwhile.
+    fn with_socket<T>(&self, work: impl FnOnce(&mut Socket) -> sys::Result<T>) -> sys::Result<T> {
+        let sockets = || self.sockets.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = sockets().pop();
+        let mut socket = kept.map_or_else(|| Socket::open(Family::Netfilter), Ok)?;
+        let done = work(&mut socket);
+        sockets().push(socket);
+        done
+    }
+
+    fn commit(&self, t: Transaction) -> sys::Result<()> {
+        self.with_socket(|socket| t.commit(socket))
     }
 
     /// Makes the table as it should be, whatever it was before.
     pub(crate) fn install(&self, networks: &[Network], redirections: &[Redirection]) -> sys::Result<()> {
-        let mut socket = Socket::open(Family::Netfilter)?;
+        let text = "containers' networks; made by cortend and put back if it is changed";
         let mut t = Transaction::new(&self.table);
-        t.add_table("containers' networks; made by cortend and put back if it is changed");
+        t.add_table(text);
         // Deleting is the only way to be rid of what should not be there; the transaction leaves no gap. It costs
-        // the kernel some 15 ms, so not when there is nothing to delete.
-        if sys::netlink::nft::table_exists(&mut socket, &self.table)? {
+        // the kernel some 10 ms, so not when there is nothing to delete.
+        if self.with_socket(|socket| nft::table_exists(socket, &self.table))? {
             t.delete_table();
-            t.add_table("containers' networks; made by cortend and put back if it is changed");
+            t.add_table(text);
         }
         add_sets(&mut t);
         add_chains(&mut t);
         for network in networks {
-            for (set, element) in bridge_elements(network) {
-                t.add_elements(set, &[element]);
-            }
+            add_bridge(&mut t, network);
         }
         let (first, rest) = redirections.split_at(redirections.len().min(ELEMENTS));
         add_redirections(&mut t, first);
-        t.commit(&mut socket)?;
+        self.commit(t)?;
         self.publish(rest)
     }
 
     /// Lets a new bridge take part.
     pub(crate) fn add_bridge(&self, network: &Network) -> sys::Result<()> {
         let mut t = Transaction::new(&self.table);
-        for (set, element) in bridge_elements(network) {
-            t.add_elements(set, &[element]);
-        }
-        t.commit(&mut Socket::open(Family::Netfilter)?)
+        add_bridge(&mut t, network);
+        self.commit(t)
     }
 
     /// Forgets a bridge.
@@ -120,7 +133,7 @@ impl Firewall {
         for (set, element) in bridge_elements(network) {
             t.delete_elements(set, &[element]);
         }
-        t.commit(&mut Socket::open(Family::Netfilter)?)
+        self.commit(t)
     }
 
     /// Redirects published ports.
@@ -128,7 +141,7 @@ impl Firewall {
         for chunk in redirections.chunks(ELEMENTS) {
             let mut t = Transaction::new(&self.table);
             add_redirections(&mut t, chunk);
-            t.commit(&mut Socket::open(Family::Netfilter)?)?;
+            self.commit(t)?;
         }
         Ok(())
     }
@@ -140,7 +153,7 @@ impl Firewall {
             for (map, elements) in by_map(chunk) {
                 t.delete_elements(map, &elements);
             }
-            t.commit(&mut Socket::open(Family::Netfilter)?)?;
+            self.commit(t)?;
         }
         Ok(())
     }
@@ -150,7 +163,13 @@ impl Firewall {
         let mut t = Transaction::new(&self.table);
         t.add_table("");
         t.delete_table();
-        t.commit(&mut Socket::open(Family::Netfilter)?)
+        self.commit(t)
+    }
+}
+
+fn add_bridge(t: &mut Transaction, network: &Network) {
+    for (set, element) in bridge_elements(network) {
+        t.add_elements(set, &[element]);
     }
 }
 
