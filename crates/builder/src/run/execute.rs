@@ -65,7 +65,7 @@ pub(crate) enum Network {
 pub(crate) fn execute(host: &Host, job: &Job, output: &Output, cancel: &Cancel) -> Result<Option<Committed>> {
     cancel.check()?;
     let layer = Writable::create(&host.store, &job.id, job.chain.as_ref())?;
-    let scratch = Scratch::create(host.run.join(job.id.short()))?;
+    let scratch = Scratch::create(host.run.join(job.id.as_str()))?;
     let sandbox = Connected::new(host, job)?;
 
     let binds = etc(&scratch, &sandbox, host, job)?;
