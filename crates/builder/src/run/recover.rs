@@ -1,9 +1,10 @@
 //! What builds leave behind when the daemon is killed: running steps, networks, scratch directories, writable layers.
 
-use shim::client::Connection;
-use shim::proto::{Event, Request};
-use spec::Id;
 use std::path::Path;
+
+use shim::client::Connection;
+use shim::proto::Event;
+use spec::Id;
 use sys::file;
 
 use super::cancel::kill;
@@ -51,7 +52,7 @@ fn end(shim: &Path) {
             }
         }
     }
-    if let Err(error) = connection.call(&Request::Delete, &[]) {
+    if let Err(error) = connection.delete() {
         tracing::warn!(%error, "a dead build step's container stays behind");
     }
 }

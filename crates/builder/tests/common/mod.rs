@@ -1,5 +1,6 @@
 //! A builder on a machine of its own: a network namespace, a directory, a store with a busybox image in it.
 
+#![allow(clippy::unwrap_used, reason = "a test's own set-up")]
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use std::path::{Path, PathBuf};
