@@ -135,7 +135,7 @@ pub async fn build(host: &Host, request: Request, progress: Sender<Progress>) ->
     let state = solver.solve().await?;
     if !unused.is_empty() {
         output
-            .line(format_args!("[Warning] One or more build-args [{}] were not consumed", unused.join(" ")))
+            .line(format!("[Warning] One or more build-args [{}] were not consumed", unused.join(" ")))
             .await?;
     }
     let (host, names) = (host.clone(), tags.clone());
@@ -153,9 +153,9 @@ pub async fn build(host: &Host, request: Request, progress: Sender<Progress>) ->
     if request.quiet {
         output.send(Progress::stream(format!("{}\n", target.digest))).await?;
     }
-    output.line(format_args!("Successfully built {}", target.digest.short())).await?;
+    output.line(format!("Successfully built {}", target.digest.short())).await?;
     for tag in &tags {
-        output.line(format_args!("Successfully tagged {}", tag.familiar())).await?;
+        output.line(format!("Successfully tagged {}", tag.familiar())).await?;
     }
     Ok(target.digest)
 }

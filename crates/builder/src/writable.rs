@@ -43,8 +43,7 @@ impl Writable {
     /// Makes a layer of it; nothing must be mounted any more. `None`: nothing was changed.
     pub(crate) fn commit(mut self) -> Result<Option<Committed>> {
         let committed = self.store.rw_commit(&self.id)?;
-        // Without changes it is still there.
-        self.used_up = committed.is_some();
+        self.used_up = true;
         Ok(committed)
     }
 }
