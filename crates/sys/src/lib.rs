@@ -12,6 +12,7 @@
 //! | [`mount`] | The fd-based mount API (fsopen(2), open_tree(2), move_mount(2), mount_setattr(2)) |
 //! | [`namespace`] | Namespaces: make and join (namespaces(7)) |
 //! | [`netlink`] | Netlink sockets and messages (netlink(7)): rtnetlink and nf_tables both stand on it |
+//! | [`overlay`] | An overlay of layers as a tree one can work in, mounted nowhere |
 //! | [`poll`] | Waiting on many fds in one thread: epoll(7), signalfd(2), poll(2) |
 //! | [`process`] | Processes: clone3 with a pidfd, exec, reap, signals; posix_spawn from a large threaded process |
 //! | [`pty`] | Pseudo-terminals (pty(7)): a pair whose peer comes by TIOCGPTPEER, sizes |
@@ -31,6 +32,7 @@ pub mod memfd;
 pub mod mount;
 pub mod namespace;
 pub mod netlink;
+pub mod overlay;
 pub mod poll;
 pub mod process;
 pub mod pty;
