@@ -7,7 +7,8 @@ use std::sync::Arc;
 use network::{Driver, Endpoint, EndpointRequest, NewNetwork};
 use spec::api::{
     EndpointResource, EndpointSettings, EventMessage, Ipam, IpamConfig, Network, NetworkConnectRequest,
-    NetworkCreateRequest, NetworkCreateResponse, NetworkDisconnectRequest, NetworkInspect, NetworksPruneResponse,
+    NetworkCreateRequest, NetworkCreateResponse, NetworkDisconnectRequest, NetworkInspect,
+    NetworksPruneResponse,
 };
 use spec::{Filters, Id};
 
@@ -61,7 +62,8 @@ fn api(network: &network::Network) -> Network {
 
 /// A container joins or leaves a network.
 pub(crate) fn member_event(action: &str, endpoint: &Endpoint, container: &Id) -> EventMessage {
-    let attributes = [("container", container.as_str()), ("name", &endpoint.network_name), ("type", "bridge")];
+    let attributes =
+        [("container", container.as_str()), ("name", &endpoint.network_name), ("type", "bridge")];
     let attributes = attributes.map(|(k, v)| (k.to_owned(), v.to_owned())).into();
     events::message("network", action, endpoint.network_id.as_str(), attributes)
 }
@@ -101,7 +103,8 @@ pub(crate) fn check_endpoint(network: &network::Network, settings: &EndpointSett
     let ip = wanted_ip(settings)?;
     if ip.is_some() && PREDEFINED.contains(&network.name.as_str()) {
         return Err(Error::Invalid(
-            "invalid endpoint settings: user specified IP address is supported on user defined networks only".into(),
+            "invalid endpoint settings: user specified IP address is supported on user defined networks only"
+                .into(),
         ));
     }
     if let (Some(ip), Some((base, prefix))) = (ip, network.subnet) {
@@ -141,7 +144,11 @@ fn wanted_ip(settings: &EndpointSettings) -> Result<Option<Ipv4Addr>, Error> {
 
 /// `a.b.c.d/n`.
 fn parse_cidr(text: &str) -> Result<(Ipv4Addr, u8), Error> {
-    let invalid = || Error::Invalid(format!("invalid subnet {text}: expected an IPv4 address and a prefix, such as 10.1.0.0/24"));
+    let invalid = || {
+        Error::Invalid(format!(
+            "invalid subnet {text}: expected an IPv4 address and a prefix, such as 10.1.0.0/24"
+        ))
+    };
     let (address, prefix) = text.split_once('/').ok_or_else(invalid)?;
     match address.parse::<IpAddr>() {
         Ok(IpAddr::V4(address)) => {
@@ -205,7 +212,11 @@ impl Engine {
         let passes = |network: &network::Network| {
             let builtin = PREDEFINED.contains(&network.name.as_str());
             let in_use = || {
-                self.inner.containers.all().iter().any(|c| c.view().record.networks.contains_key(&network.name))
+                self.inner
+                    .containers
+                    .all()
+                    .iter()
+                    .any(|c| c.view().record.networks.contains_key(&network.name))
             };
             filters.any("name", |wanted| network.name.contains(wanted))
                 && filters.any("id", |wanted| network.id.as_str().starts_with(wanted))
@@ -235,8 +246,14 @@ impl Engine {
         let refused = [
             (request.enable_ipv6 == Some(true), "IPv6 networks are not supported yet"),
             (request.enable_ipv4 == Some(false), "networks without IPv4 are not supported yet"),
-            (request.ingress || request.config_only || request.config_from.is_some(), "ingress and config-only networks need swarm mode, which is not supported"),
-            (matches!(request.scope.as_str(), "swarm" | "global"), "only networks of scope local are supported"),
+            (
+                request.ingress || request.config_only || request.config_from.is_some(),
+                "ingress and config-only networks need swarm mode, which is not supported",
+            ),
+            (
+                matches!(request.scope.as_str(), "swarm" | "global"),
+                "only networks of scope local are supported",
+            ),
         ];
         if let Some((_, text)) = refused.iter().find(|(refused, _)| *refused) {
             return Err(Error::NotImplemented((*text).into()));
@@ -251,19 +268,26 @@ impl Engine {
         };
         if let Some(ipam) = request.ipam {
             if !matches!(ipam.driver.as_str(), "" | "default") {
-                return Err(Error::NotImplemented(format!("the IPAM driver {:?} is not supported", ipam.driver)));
+                return Err(Error::NotImplemented(format!(
+                    "the IPAM driver {:?} is not supported",
+                    ipam.driver
+                )));
             }
             match &ipam.config[..] {
                 [] => {}
                 [config] => {
                     if !config.auxiliary_addresses.is_empty() {
-                        return Err(Error::NotImplemented("auxiliary addresses are not supported yet".into()));
+                        return Err(Error::NotImplemented(
+                            "auxiliary addresses are not supported yet".into(),
+                        ));
                     }
-                    let given = |text: &str| if text.is_empty() { Ok(None) } else { parse_cidr(text).map(Some) };
+                    let given =
+                        |text: &str| if text.is_empty() { Ok(None) } else { parse_cidr(text).map(Some) };
                     new.subnet = given(&config.subnet)?;
                     new.ip_range = given(&config.ip_range)?;
                     if !config.gateway.is_empty() {
-                        let invalid = |_| Error::Invalid(format!("invalid gateway address: {}", config.gateway));
+                        let invalid =
+                            |_| Error::Invalid(format!("invalid gateway address: {}", config.gateway));
                         new.gateway = Some(config.gateway.parse().map_err(invalid)?);
                     }
                 }
@@ -386,7 +410,11 @@ impl Engine {
         .await
     }
 
-    async fn commit_endpoints(&self, container: &Arc<Container>, endpoints: Vec<Endpoint>) -> Result<(), Error> {
+    async fn commit_endpoints(
+        &self,
+        container: &Arc<Container>,
+        endpoints: Vec<Endpoint>,
+    ) -> Result<(), Error> {
         let view = container.view();
         let network = Arc::new(Attachment { endpoints, ports: view.network.ports.clone() });
         container.save_state(view.state.clone(), network.clone()).await?;
@@ -400,7 +428,12 @@ impl Engine {
         let until = crate::container::until(filters)?;
         let mut answer = NetworksPruneResponse::default();
         for network in self.inner.networks.list() {
-            let wanted = self.inner.containers.all().iter().any(|c| c.view().record.networks.contains_key(&network.name));
+            let wanted = self
+                .inner
+                .containers
+                .all()
+                .iter()
+                .any(|c| c.view().record.networks.contains_key(&network.name));
             let old = until.is_none_or(|until| time::parse_rfc3339(&network.created).unwrap_or(0) <= until);
             let labels = filters.labels("label", &network.labels) && !excluded(filters, &network.labels);
             if PREDEFINED.contains(&network.name.as_str()) || wanted || !old || !labels {

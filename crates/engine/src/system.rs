@@ -111,7 +111,8 @@ impl Engine {
                 Phase::Created | Phase::Exited | Phase::Removing | Phase::Dead => stopped += 1,
             }
         }
-        let mut targets: Vec<Digest> = self.inner.store.images().into_iter().map(|r| r.target.digest).collect();
+        let mut targets: Vec<Digest> =
+            self.inner.store.images().into_iter().map(|r| r.target.digest).collect();
         targets.sort_unstable();
         targets.dedup();
         let mut warnings = Vec::new();
@@ -170,7 +171,11 @@ impl Engine {
             no_proxy: String::new(),
             name: host.name,
             server_version: VERSION.into(),
-            runtimes: [("corten".to_owned(), Runtime { path: config.shim.display().to_string(), ..Runtime::default() })].into(),
+            runtimes: [(
+                "corten".to_owned(),
+                Runtime { path: config.shim.display().to_string(), ..Runtime::default() },
+            )]
+            .into(),
             default_runtime: "corten".into(),
             swarm: serde_json::json!({
                 "NodeID": "", "NodeAddr": "", "LocalNodeState": "inactive", "ControlAvailable": false,
@@ -185,7 +190,10 @@ impl Engine {
             security_options: words(&["name=seccomp,profile=builtin", "name=cgroupns"]),
             default_address_pools: pools
                 .iter()
-                .map(|(base, prefix, size)| AddressPool { base: format!("{base}/{prefix}"), size: (*size).into() })
+                .map(|(base, prefix, size)| AddressPool {
+                    base: format!("{base}/{prefix}"),
+                    size: (*size).into(),
+                })
                 .collect(),
             firewall_backend: Some(FirewallInfo { driver: "nftables".into(), info: Vec::new() }),
             warnings,

@@ -12,10 +12,8 @@ use crate::Error;
 
 /// The tree of a writable layer on its image, as the container will see it.
 pub(crate) fn tree(rw: &RwMount) -> Result<Root, Error> {
-    if rw.lower.is_empty() {
-        return Ok(Root::open(&rw.upper)?);
-    }
-    Ok(Root::from_fd(sys::overlay::detached(&rw.lower, &rw.upper, &rw.work)?, "container root"))
+    let top = sys::overlay::open_detached(&rw.lower, &rw.upper, &rw.work)?;
+    Ok(Root::from_fd(top, "container root"))
 }
 
 /// Makes the working directory where it is missing.

@@ -32,7 +32,8 @@ impl Engine {
         request: ContainerCreateRequest,
     ) -> Result<ContainerCreateResponse, Error> {
         let (engine, name, platform) = (self.clone(), name.map(str::to_owned), platform.map(str::to_owned));
-        to_the_end(async move { engine.create_now(name.as_deref(), platform.as_deref(), request).await }).await
+        to_the_end(async move { engine.create_now(name.as_deref(), platform.as_deref(), request).await })
+            .await
     }
 
     async fn create_now(
@@ -71,7 +72,10 @@ impl Engine {
         let inherited = self.inherited_mounts(&host_config.volumes_from)?;
         let mounts = mounts::wanted(&config, &host_config, inherited)?;
         if let Some(mount) = mounts.iter().find(|m| !m.subpath.is_empty()) {
-            return Err(Error::NotImplemented(format!("volume-subpath {:?} is not supported yet", mount.subpath)));
+            return Err(Error::NotImplemented(format!(
+                "volume-subpath {:?} is not supported yet",
+                mount.subpath
+            )));
         }
         for mount in mounts.iter().filter(|m| m.kind == Kind::Bind) {
             bind_source(mount)?;
@@ -81,7 +85,10 @@ impl Engine {
         let (reservation, name) = self.reserve(name, &id)?;
         if config.hostname.is_empty()
             && host_config.uts_mode != "host"
-            && matches!(super::record::network_mode(&host_config.network_mode), NetworkMode::Networks | NetworkMode::None)
+            && matches!(
+                super::record::network_mode(&host_config.network_mode),
+                NetworkMode::Networks | NetworkMode::None
+            )
         {
             id.short().clone_into(&mut config.hostname);
         }
@@ -125,20 +132,18 @@ impl Engine {
             Ok(container) => return Ok(container),
             Err(error) => error,
         };
-        let mut errors = vec![error];
         let (inner, dir_name) = (self.inner.clone(), dir.clone());
-        let undone = blocking(move || -> Vec<Error> {
+        let mut undone = blocking(move || -> Vec<Error> {
             let id = dir_name.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
             let removed = sys::file::remove_tree(&dir_name).err().map(Error::from);
             let rw = inner.store.rw_remove(&id).err().map(Error::from);
             removed.into_iter().chain(rw).collect()
         })
         .await;
-        errors.extend(undone);
         for name in made_volumes {
-            errors.extend(self.volume_remove(&name, true).await.err());
+            undone.extend(self.volume_remove(&name, true).await.err());
         }
-        Err(if errors.len() == 1 { errors.remove(0) } else { Error::Several(errors) })
+        Err(Error::first(error, undone))
     }
 
     /// Names the anonymous volumes, makes those that are missing, and notes where each is.
@@ -165,7 +170,8 @@ impl Engine {
         let chain = store.unpack_image(image)?;
         let rw: RwMount = store.rw_create(record.id.as_str(), chain.as_ref())?;
         let working_dir = mounts::clean(&record.config.working_dir);
-        let volumes: Vec<&MountPoint> = record.mounts.iter().filter(|m| m.kind == Kind::Volume && m.copy).collect();
+        let volumes: Vec<&MountPoint> =
+            record.mounts.iter().filter(|m| m.kind == Kind::Volume && m.copy).collect();
         if working_dir == "/" && volumes.is_empty() {
             return Ok(());
         }
@@ -314,7 +320,9 @@ fn read_platform(text: Option<&str>) -> Result<Option<Platform>, Error> {
         None => Ok(None),
         Some(text) => match Platform::parse(text) {
             Some(platform) => Ok(Some(platform)),
-            None => Err(Error::Invalid(format!("{text:?} is an invalid platform: expected os/arch[/variant]"))),
+            None => {
+                Err(Error::Invalid(format!("{text:?} is an invalid platform: expected os/arch[/variant]")))
+            }
         },
     }
 }

@@ -15,7 +15,9 @@ const ROUNDS: u32 = 50;
 
 fn dirs(cgroup: &str) -> impl Iterator<Item = PathBuf> {
     let below = cgroup.trim_start_matches('/').to_owned();
-    TOPS.into_iter().map(move |top| Path::new(top).join(&below)).filter(|dir| dir.join("cgroup.procs").exists())
+    TOPS.into_iter()
+        .map(move |top| Path::new(top).join(&below))
+        .filter(|dir| dir.join("cgroup.procs").exists())
 }
 
 /// The pids in a cgroup and those below it, sorted.
@@ -81,7 +83,11 @@ pub(crate) fn kill(cgroup: &str) {
             let Ok(fd) = sys::process::pidfd_open(pid) else { continue };
             if self::pids(cgroup).contains(&pid) {
                 let _ = sys::process::pidfd_send_signal(std::os::fd::AsFd::as_fd(&fd), spec::signal::KILL);
-                let _ = sys::poll::wait(&fd, sys::poll::Interest::READ, Some(std::time::Duration::from_millis(100)));
+                let _ = sys::poll::wait(
+                    &fd,
+                    sys::poll::Interest::READ,
+                    Some(std::time::Duration::from_millis(100)),
+                );
             }
         }
     }

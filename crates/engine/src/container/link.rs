@@ -71,6 +71,17 @@ impl<T: AsFd> AsRawFd for Polled<T> {
     }
 }
 
+impl<T: AsFd> Polled<T> {
+    /// Registers an fd that is to be read with tokio.
+    pub(crate) fn register(inner: T) -> std::io::Result<AsyncFd<Self>> {
+        #[expect(
+            deprecated,
+            reason = "its successor is unsafe: it asks that the fd stays the same and open, and `inner` owns it"
+        )]
+        AsyncFd::with_interest(Self(inner), Interest::READABLE)
+    }
+}
+
 /// Whether a read would not wait.
 fn ready(fd: &impl AsFd) -> bool {
     // A poll that fails says so to the read that follows.
@@ -83,11 +94,10 @@ pub(crate) struct Events {
     watch: AsyncFd<Polled<Watch>>,
 }
 
-
 impl Events {
     /// Registers the watch with tokio.
     pub(crate) fn new(watch: Watch) -> std::io::Result<Self> {
-        Ok(Self { watch: AsyncFd::with_interest(Polled(watch), Interest::READABLE)? })
+        Ok(Self { watch: Polled::register(watch)? })
     }
 
     /// The next event; `None` when the shim is gone or speaks nonsense (both mean: ask the disk).

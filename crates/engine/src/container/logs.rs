@@ -7,7 +7,6 @@ use bytes::Bytes;
 use shim::log::{Entry, Query, Reader};
 use spec::api::Stream;
 use sys::inotify::Changes;
-use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, watch};
 
@@ -43,11 +42,7 @@ const AHEAD: usize = 4;
 impl Engine {
     /// `GET /containers/{id}/logs`: frames (or raw bytes with a terminal), ready for the wire; the flag says whether it
     /// is a terminal's.
-    pub async fn logs(
-        &self,
-        id: &str,
-        options: LogOptions,
-    ) -> Result<(mpsc::Receiver<Bytes>, bool), Error> {
+    pub async fn logs(&self, id: &str, options: LogOptions) -> Result<(mpsc::Receiver<Bytes>, bool), Error> {
         let container = self.inner.containers.find(id)?;
         let view = container.view();
         if !options.stdout && !options.stderr {
@@ -57,18 +52,19 @@ impl Engine {
             return Err(Error::NotImplemented("configured logging driver does not support reading".into()));
         }
         let time = |t: i128| u64::try_from(t).ok().filter(|t| *t > 0);
-        let query = Query { tail: options.tail, since: time(options.since), until: time(options.until), join: false };
+        let query =
+            Query { tail: options.tail, since: time(options.since), until: time(options.until), join: false };
         let path = container.log_path();
         let follow = if options.follow && view.state.is_alive() {
             let changes = Changes::watch(&container.dir)?;
-            let changes = AsyncFd::with_interest(Polled(changes), Interest::READABLE)
-                .map_err(|e| sys::Error::new("epoll", "log", e))?;
+            let changes = Polled::register(changes).map_err(|e| sys::Error::new("epoll", "log", e))?;
             Some((changes, container.watch()))
         } else {
             None
         };
         let tty = view.record.config.tty;
-        let shape = Shape { tty, stdout: options.stdout, stderr: options.stderr, timestamps: options.timestamps };
+        let shape =
+            Shape { tty, stdout: options.stdout, stderr: options.stderr, timestamps: options.timestamps };
         let reader = blocking(move || open(&path, query)).await?;
         let (sender, receiver) = mpsc::channel(AHEAD);
         tokio::spawn(async move {
@@ -182,7 +178,8 @@ mod tests {
 
     #[test]
     fn entries_become_frames_or_raw_bytes() {
-        let entry = |stream, text: &str| Entry { stream, time: 1_500_000_000, text: text.into(), begins_line: true };
+        let entry =
+            |stream, text: &str| Entry { stream, time: 1_500_000_000, text: text.into(), begins_line: true };
         let shape = Shape { tty: false, stdout: true, stderr: false, timestamps: false };
         let mut bytes = Vec::new();
         shape.write(&entry(Stream::Stdout, "hi\n"), &mut bytes);

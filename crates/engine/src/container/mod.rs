@@ -57,10 +57,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 pub use list::ListOptions;
+pub use logs::LogOptions;
 pub(crate) use mounts::check_volume_name;
 pub(crate) use prune::until;
 pub(crate) use recover::find_all;
-pub use logs::LogOptions;
 pub use remove::RemoveOptions;
 use spec::Id;
 use spec::api::EventMessage;
@@ -183,10 +183,14 @@ impl Container {
             Illegal::NotRunning => self.not_running(),
             Illegal::Paused => Error::Conflict(format!("container {id} is already paused")),
             Illegal::NotPaused => Error::Conflict(format!("container {id} is not paused")),
-            Illegal::Restarting => Error::Conflict(format!("container {id} is restarting, wait until the container is running")),
+            Illegal::Restarting => {
+                Error::Conflict(format!("container {id} is restarting, wait until the container is running"))
+            }
             Illegal::Removing => Error::Conflict(format!("removal of container {id} is already in progress")),
             Illegal::Dead => Error::Conflict(format!("container {id} is dead: remove it")),
-            Illegal::Stale => Error::Conflict(format!("container {id} changed its state meanwhile, try again")),
+            Illegal::Stale => {
+                Error::Conflict(format!("container {id} changed its state meanwhile, try again"))
+            }
         }
     }
 

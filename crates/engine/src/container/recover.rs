@@ -68,7 +68,9 @@ pub(crate) fn find_all(config: &Config, store: &Store) -> Result<Found, Error> {
             }
             // A create that did not finish: nobody was told of it.
             Ok(None) => sys::file::remove_tree(&dir)?,
-            Ok(Some(_)) => tracing::error!(container = name, "config.json is another container's: left alone"),
+            Ok(Some(_)) => {
+                tracing::error!(container = name, "config.json is another container's: left alone")
+            }
             Err(error) => tracing::error!(container = name, "{}: left alone", error.message()),
         }
         known.insert(name);

@@ -19,7 +19,11 @@ pub(crate) fn record() -> Record {
         created_at: 1,
         image: digest,
         manifest: Descriptor::new("m", digest, 1),
-        config: ContainerConfig { cmd: vec!["sh".into()], image: "busybox".into(), ..ContainerConfig::default() },
+        config: ContainerConfig {
+            cmd: vec!["sh".into()],
+            image: "busybox".into(),
+            ..ContainerConfig::default()
+        },
         host: HostConfig { network_mode: "bridge".into(), ..HostConfig::default() },
         mounts: Vec::new(),
         networks: [("bridge".to_owned(), Default::default())].into(),

@@ -8,7 +8,7 @@ use store::{Image, Store};
 use super::{Names, created};
 use crate::blocking::lasting;
 use crate::volume::{excluded, is_true};
-use crate::{Engine, Error, time};
+use crate::{Engine, Error};
 
 /// Bytes of an image: its compressed content and its unpacked layers, as Docker's containerd store counts them.
 pub(super) fn size(store: &Store, image: &Image) -> u64 {
@@ -105,7 +105,8 @@ impl Engine {
             };
             let mut found: Vec<Digest> = wanted.iter().map(|t| t.digest).collect();
             for base in wanted.iter().filter_map(layers).filter(|l| !l.is_empty()) {
-                let on_it = |(_, manifest): &(&Digest, &_)| layers(manifest).is_some_and(|l| l.starts_with(&base));
+                let on_it =
+                    |(_, manifest): &(&Digest, &_)| layers(manifest).is_some_and(|l| l.starts_with(&base));
                 found.extend(used.iter().filter(on_it).map(|(image, _)| *image));
             }
             found

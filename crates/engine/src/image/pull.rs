@@ -16,7 +16,8 @@ impl Engine {
         auth: Option<AuthConfig>,
         progress: mpsc::Sender<Progress>,
     ) -> Result<(), Error> {
-        let wanted: Reference = reference.parse().map_err(|e| Error::Invalid(format!("{e}: {reference:?}")))?;
+        let wanted: Reference =
+            reference.parse().map_err(|e| Error::Invalid(format!("{e}: {reference:?}")))?;
         let wanted = wanted.or_latest();
         let platform = match platform.filter(|p| !p.is_empty()) {
             None => Platform::host(),
@@ -31,11 +32,17 @@ impl Engine {
         if before.is_none() && self.load_built_in(reference).await? {
             let digest = self.target(reference)?.digest;
             tell(Progress::status(format!("Digest: {digest}"))).await;
-            tell(Progress::status(format!("Status: Loaded {}, which ships with Corten", wanted.familiar()))).await;
+            tell(Progress::status(format!("Status: Loaded {}, which ships with Corten", wanted.familiar())))
+                .await;
             return Ok(());
         }
-        let shown = wanted.tag.clone().unwrap_or_else(|| wanted.digest.map(|d| d.to_string()).unwrap_or_default());
-        let path = if wanted.domain == spec::reference::DEFAULT_DOMAIN { wanted.path.clone() } else { wanted.repository() };
+        let shown =
+            wanted.tag.clone().unwrap_or_else(|| wanted.digest.map(|d| d.to_string()).unwrap_or_default());
+        let path = if wanted.domain == spec::reference::DEFAULT_DOMAIN {
+            wanted.path.clone()
+        } else {
+            wanted.repository()
+        };
         tell(Progress::of(shown, format!("Pulling from {path}"))).await;
         let lease_store = self.inner.clone();
         let _lease = blocking(move || lease_store.store.lease("pull")).await?;
@@ -49,7 +56,8 @@ impl Engine {
         blocking(move || inner.store.tag(&named, &target)).await?;
         self.image_event("pull", &wanted.familiar(), &wanted.familiar_repository());
         tell(Progress::status(format!("Digest: {digest}"))).await;
-        let status = if before == Some(digest) { "Image is up to date for" } else { "Downloaded newer image for" };
+        let status =
+            if before == Some(digest) { "Image is up to date for" } else { "Downloaded newer image for" };
         tell(Progress::status(format!("Status: {status} {}", wanted.familiar()))).await;
         Ok(())
     }

@@ -16,11 +16,7 @@ struct Plan {
 
 impl Engine {
     /// `DELETE /images/{name}`.
-    pub async fn image_remove(
-        &self,
-        name: &str,
-        force: bool,
-    ) -> Result<Vec<ImageDeleteResponseItem>, Error> {
+    pub async fn image_remove(&self, name: &str, force: bool) -> Result<Vec<ImageDeleteResponseItem>, Error> {
         Ok(self.remove_name(name, force).await?.0)
     }
 
@@ -37,11 +33,13 @@ impl Engine {
 
     async fn remove_planned(&self, plan: Plan) -> Result<(Vec<ImageDeleteResponseItem>, u64), Error> {
         let target = plan.records[0].target.digest.to_string();
-        let (inner, names) = (self.inner.clone(), plan.records.iter().map(|r| r.name.clone()).collect::<Vec<_>>());
+        let (inner, names) =
+            (self.inner.clone(), plan.records.iter().map(|r| r.name.clone()).collect::<Vec<_>>());
         lasting(move || names.iter().try_for_each(|name| inner.store.untag(name))).await?;
         let mut items = Vec::new();
         for record in plan.records.iter().filter(|r| !r.is_dangling()) {
-            let shown = record.name.parse::<Reference>().map_or_else(|_| record.name.clone(), |r| r.familiar());
+            let shown =
+                record.name.parse::<Reference>().map_or_else(|_| record.name.clone(), |r| r.familiar());
             self.image_event("untag", &target, &target);
             items.push(ImageDeleteResponseItem { untagged: shown, deleted: String::new() });
         }
@@ -53,7 +51,8 @@ impl Engine {
         let inner = self.inner.clone();
         // The build cache's roots are the daemon's to give; without them only blobs and layers that the cache can
         // miss would go, so the sweep is left to it when there is a cache.
-        let freed = if self.has_build_cache() { 0 } else { lasting(move || inner.store.collect(&[], &[])).await? };
+        let freed =
+            if self.has_build_cache() { 0 } else { lasting(move || inner.store.collect(&[], &[])).await? };
         Ok((items, freed))
     }
 

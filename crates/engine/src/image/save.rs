@@ -58,9 +58,11 @@ impl Engine {
         let (inner, failed) = (self.inner.clone(), sender.clone());
         tokio::task::spawn_blocking(move || {
             let mut chunks = Chunks { buffer: Vec::with_capacity(CHUNK), sender };
-            let saved = inner.store.save(&names, &mut chunks).map_err(Error::from).and_then(|()| {
-                chunks.flush().map_err(|e| sys::Error::new("write", "archive", e).into())
-            });
+            let saved = inner
+                .store
+                .save(&names, &mut chunks)
+                .map_err(Error::from)
+                .and_then(|()| chunks.flush().map_err(|e| sys::Error::new("write", "archive", e).into()));
             if let Err(error) = saved {
                 // A client that has gone needs no error.
                 drop(failed.blocking_send(Err(error)));
