@@ -104,7 +104,9 @@ impl Cache {
         for dir in file::list(&self.root)?.iter().filter(|name| name.len() == 2) {
             let dir = self.root.join(dir);
             let names = file::list(&dir)?;
-            paths.extend(names.iter().filter(|n| n.ends_with(".json") && !n.starts_with('.')).map(|n| dir.join(n)));
+            paths.extend(
+                names.iter().filter(|n| n.ends_with(".json") && !n.starts_with('.')).map(|n| dir.join(n)),
+            );
         }
         Ok(paths)
     }

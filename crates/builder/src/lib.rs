@@ -110,7 +110,9 @@ pub async fn build(host: &Host, request: Request, progress: Sender<Progress>) ->
     let unused = solver.unused_arguments();
     let state = solver.solve().await?;
     if !unused.is_empty() {
-        output.line(format_args!("[Warning] One or more build-args [{}] were not consumed", unused.join(" "))).await?;
+        output
+            .line(format_args!("[Warning] One or more build-args [{}] were not consumed", unused.join(" ")))
+            .await?;
     }
     let (host, names) = (host.clone(), tags.clone());
     let target = op::blocking(move || {
@@ -121,7 +123,9 @@ pub async fn build(host: &Host, request: Request, progress: Sender<Progress>) ->
     .await?;
     guard.disarm();
 
-    output.send(Progress { aux: Some(serde_json::json!({ "ID": target.digest })), ..Progress::default() }).await?;
+    output
+        .send(Progress { aux: Some(serde_json::json!({ "ID": target.digest })), ..Progress::default() })
+        .await?;
     if request.quiet {
         output.send(Progress::stream(format!("{}\n", target.digest))).await?;
     }

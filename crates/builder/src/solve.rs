@@ -89,7 +89,8 @@ impl Solver {
         let quote = |text: &String| format!("'{}'", text.replace('\'', "'\"'\"'"));
         let pairs: Vec<(String, String)> =
             self.request.labels.iter().map(|(name, value)| (quote(name), quote(value))).collect();
-        let text: Vec<String> = self.request.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let text: Vec<String> =
+            self.request.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
         let stage = &mut self.file.stages[target];
         let step = Step {
             line: stage.line,
@@ -267,7 +268,7 @@ impl Solver {
         let prepared = copy::prepare(before, instruction, add, self.file.escape, line)?;
         let from = match &instruction.from {
             None => copy::From::Context(self.request.context.clone(), self.ignore.clone()),
-            Some(name) => copy::From::Root(self.source(index, name, line).await?),
+            Some(name) => copy::From::Root(Box::new(self.source(index, name, line).await?)),
         };
         let (host, before, no_cache) = (self.host.clone(), before.clone(), self.request.no_cache);
         let text = prepared.text.clone();
@@ -279,11 +280,15 @@ impl Solver {
     async fn source(&mut self, index: usize, name: &str, line: u32) -> Result<State> {
         if let Some(earlier) = self.file.stage_before(index, name) {
             return self.built.get(&earlier).cloned().ok_or_else(|| {
-                Error::at(line, format!("an ONBUILD trigger needs stage {name:?}, which this build does not reach"))
+                Error::at(
+                    line,
+                    format!("an ONBUILD trigger needs stage {name:?}, which this build does not reach"),
+                )
             });
         }
         if name.parse::<usize>().is_ok() {
-            let detail = format!("invalid from flag value {name}: refers to a stage that is not before this one");
+            let detail =
+                format!("invalid from flag value {name}: refers to a stage that is not before this one");
             return Err(Error::at(line, detail));
         }
         let platform = self.platform.clone();
@@ -296,6 +301,7 @@ fn platform(text: &str) -> Result<Option<Platform>> {
     if text.is_empty() {
         return Ok(None);
     }
-    let invalid = || Error::Request(format!("{text:?}: unknown operating system or architecture: invalid argument"));
+    let invalid =
+        || Error::Request(format!("{text:?}: unknown operating system or architecture: invalid argument"));
     Platform::parse(text).map(Some).ok_or_else(invalid)
 }

@@ -68,7 +68,7 @@ pub(crate) fn peek<R: Read>(mut source: R) -> io::Result<(Compression, Peeked<R>
 /// The inflated stream of `source`, to its very end (several members or frames, one after the other).
 ///
 /// # Errors
-/// The source's, or a header that cannot be read.
+/// read(2)'s; what cannot be inflated fails when it is read.
 pub fn inflate<'r>(source: &'r mut dyn Read) -> io::Result<(Compression, Box<dyn Read + 'r>)> {
     let (compression, source) = peek(source)?;
     let read = Rc::new(Cell::new(0));
