@@ -1,5 +1,6 @@
 //! What a container gets when nobody says otherwise: Docker's capabilities, paths, devices, PATH.
 
+pub mod oci;
 pub mod seccomp;
 
 pub use seccomp::default_profile;

@@ -1,0 +1,270 @@
+//! Bodies: what is read from a client, bounded, and what is sent to it.
+
+use std::fs::File;
+use std::io::{self, Read, Seek};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes};
+use http::{HeaderMap, header};
+use http_body_util::BodyExt;
+use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::sync::mpsc::Receiver;
+
+use crate::error::{Error, Result};
+
+/// The largest JSON body that is read.
+const JSON_LIMIT: usize = 4 << 20;
+
+/// What is sent. A stream ends when its sender does, and breaks off when the client has gone.
+pub struct Body {
+    content: Content,
+    /// Completes when the client hangs up: then nobody reads the rest.
+    gone: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    /// Work that exists for this body only; dropping the body ends it.
+    _task: Option<Task>,
+}
+
+enum Content {
+    Full(Option<Bytes>),
+    Stream(Receiver<Bytes>),
+    Fallible(Receiver<std::result::Result<Bytes, engine::Error>>),
+}
+
+/// Work tied to a body: aborted when dropped.
+pub struct Task(tokio::task::JoinHandle<()>);
+
+impl Task {
+    /// Starts it.
+    pub fn spawn(work: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self(tokio::spawn(work))
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Why a body breaks off before its end.
+#[derive(Debug, thiserror::Error)]
+pub enum Broken {
+    /// The client hung up.
+    #[error("the client has gone")]
+    Gone,
+    /// The content could not be made.
+    #[error(transparent)]
+    Failed(#[from] engine::Error),
+}
+
+impl Body {
+    fn new(content: Content) -> Self {
+        Self { content, gone: None, _task: None }
+    }
+
+    /// Nothing.
+    pub fn empty() -> Self {
+        Self::new(Content::Full(None))
+    }
+
+    /// These bytes.
+    pub fn full(bytes: Bytes) -> Self {
+        Self::new(Content::Full(Some(bytes)))
+    }
+
+    /// What arrives on a channel, chunked.
+    pub fn stream(chunks: Receiver<Bytes>) -> Self {
+        Self::new(Content::Stream(chunks))
+    }
+
+    /// What arrives on a channel; a failure breaks the connection off, so that the client notices.
+    pub fn fallible(chunks: Receiver<std::result::Result<Bytes, engine::Error>>) -> Self {
+        Self::new(Content::Fallible(chunks))
+    }
+
+    /// The same, ended when the client hangs up.
+    #[must_use]
+    pub fn until(mut self, gone: impl Future<Output = ()> + Send + 'static) -> Self {
+        self.gone = Some(Box::pin(gone));
+        self
+    }
+
+    /// The same, with work that ends with it.
+    #[must_use]
+    pub fn with_task(mut self, task: Task) -> Self {
+        self._task = Some(task);
+        self
+    }
+
+    /// Whether more may come later.
+    pub fn is_stream(&self) -> bool {
+        !matches!(self.content, Content::Full(_))
+    }
+}
+
+impl HttpBody for Body {
+    type Data = Bytes;
+    type Error = Broken;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<std::result::Result<Frame<Bytes>, Broken>>> {
+        if let Some(gone) = &mut self.gone
+            && gone.as_mut().poll(cx).is_ready()
+        {
+            self.gone = None;
+            return Poll::Ready(Some(Err(Broken::Gone)));
+        }
+        Poll::Ready(match &mut self.content {
+            Content::Full(bytes) => bytes.take().map(|b| Ok(Frame::data(b))),
+            Content::Stream(chunks) => ready!(chunks.poll_recv(cx)).map(|b| Ok(Frame::data(b))),
+            Content::Fallible(chunks) => {
+                ready!(chunks.poll_recv(cx)).map(|r| r.map(Frame::data).map_err(Broken::Failed))
+            }
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self.content, Content::Full(None))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.content {
+            Content::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64)),
+            Content::Stream(_) | Content::Fallible(_) => SizeHint::default(),
+        }
+    }
+}
+
+/// One JSON line as moby's stream formatter ends it.
+pub fn json_line(value: &impl Serialize) -> Bytes {
+    let mut line = serde_json::to_vec(value).expect("API objects have string keys");
+    line.extend_from_slice(b"\r\n");
+    line.into()
+}
+
+/// A whole small body.
+///
+/// # Errors
+/// Larger than 4 MiB, or the connection broke.
+pub async fn bytes(body: Incoming) -> Result<Bytes> {
+    let collected = http_body_util::Limited::new(body, JSON_LIMIT).collect().await;
+    Ok(collected.map_err(|e| Error::invalid(format!("cannot read the request body: {e}")))?.to_bytes())
+}
+
+/// A JSON body; `None` when it is empty. Anything else must say that it is JSON.
+///
+/// # Errors
+/// Another content type, malformed JSON, or too large.
+pub async fn json_or_none<T: DeserializeOwned>(headers: &HeaderMap, body: Incoming) -> Result<Option<T>> {
+    let bytes = bytes(body).await?;
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    let content_type = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    if !content_type.split(';').next().is_some_and(|t| t.trim().eq_ignore_ascii_case("application/json")) {
+        return Err(Error::invalid(format!(
+            "unsupported Content-Type header ({content_type}): must be 'application/json'"
+        )));
+    }
+    spec::gojson::from_slice(&bytes).map(Some).map_err(|e| Error::invalid(format!("invalid JSON: {e}")))
+}
+
+/// A JSON body that must be there.
+///
+/// # Errors
+/// As [`json_or_none`], and when it is empty.
+pub async fn json<T: DeserializeOwned>(headers: &HeaderMap, body: Incoming) -> Result<T> {
+    json_or_none(headers, body)
+        .await?
+        .ok_or_else(|| Error::invalid("invalid JSON: got EOF while reading request body"))
+}
+
+/// Gives a body of any size to blocking work as it arrives, through a bounded channel. A body that breaks off is an
+/// error where it is read.
+///
+/// # Errors
+/// The connection broke, or the work's own.
+pub async fn pump<T: Send + 'static>(
+    mut body: Incoming,
+    work: impl FnOnce(&mut dyn Read) -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let (sender, chunks) = tokio::sync::mpsc::channel(32);
+    let work =
+        tokio::task::spawn_blocking(move || work(&mut Pumped { chunks, chunk: Bytes::new(), ended: false }));
+    let mut broken = None;
+    loop {
+        let part = match body.frame().await {
+            Some(Ok(frame)) => match frame.into_data() {
+                Ok(data) => Part::Data(data),
+                Err(_trailers) => continue,
+            },
+            Some(Err(error)) => {
+                broken = Some(Error::invalid(format!("cannot read the request body: {error}")));
+                break;
+            }
+            None => Part::End,
+        };
+        let last = matches!(part, Part::End);
+        if sender.send(part).await.is_err() || last {
+            break;
+        }
+    }
+    drop(sender);
+    let worked = work.await.map_err(|e| Error::new(spec::ErrorKind::Internal, e.to_string()))?;
+    broken.map_or(worked, Err)
+}
+
+/// What comes through the channel. A channel that closes without an end was cut.
+enum Part {
+    Data(Bytes),
+    End,
+}
+
+struct Pumped {
+    chunks: Receiver<Part>,
+    chunk: Bytes,
+    ended: bool,
+}
+
+impl Read for Pumped {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.chunk.is_empty() {
+            match self.chunks.blocking_recv() {
+                Some(Part::Data(chunk)) => self.chunk = chunk,
+                Some(Part::End) => {
+                    self.ended = true;
+                    return Ok(0);
+                }
+                None if self.ended => return Ok(0),
+                None => {
+                    return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the request was cut off"));
+                }
+            }
+        }
+        let n = self.chunk.len().min(buffer.len());
+        buffer[..n].copy_from_slice(&self.chunk[..n]);
+        self.chunk.advance(n);
+        Ok(n)
+    }
+}
+
+/// Writes a body of any size to a file without a name in `directory`, and rewinds it.
+///
+/// # Errors
+/// The connection broke, or the disk is full.
+pub async fn to_file(body: Incoming, directory: &std::path::Path) -> Result<File> {
+    let mut file = sys::scratch::unnamed(directory)?;
+    pump(body, move |bytes| {
+        let kept = io::copy(bytes, &mut file).and_then(|_| file.rewind());
+        let internal =
+            |e| Error::new(spec::ErrorKind::Internal, format!("cannot keep the request body: {e}"));
+        kept.map_err(internal)?;
+        Ok(file)
+    })
+    .await
+}

@@ -1,0 +1,383 @@
+//! Bytes → entries, as a stream, every length bounded before it is believed.
+//!
+//! Formats: POSIX ustar and pax (IEEE Std 1003.1, pax), GNU long names and sparse files (tar(5) of libarchive).
+
+use std::ffi::OsString;
+use std::io::{self, Read};
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+
+use sys::root::Time;
+use tar::{EntryType, GnuExtSparseHeader, Header};
+
+use super::{Entry, EntryKind, MAX_ENTRIES, MAX_EXTENDED, MAX_PATH};
+use crate::error::{Error, Result};
+
+const BLOCK: usize = 512;
+const WHAT: &str = "archive";
+
+/// Reads an archive. After [`Reader::entry`] returned a file, reading from the reader gives its bytes.
+#[derive(Debug)]
+pub struct Reader<R> {
+    source: R,
+    /// Bytes of the present entry not read yet, and the padding after them.
+    content: u64,
+    padding: u64,
+    entries: u64,
+    global: Extended,
+    ended: bool,
+}
+
+/// What extension headers say of the entry after them.
+#[derive(Debug, Clone, Default)]
+struct Extended {
+    path: Option<Vec<u8>>,
+    link: Option<Vec<u8>>,
+    size: Option<u64>,
+    uid: Option<u32>,
+    gid: Option<u32>,
+    modified: Option<Time>,
+    xattrs: Vec<(OsString, Vec<u8>)>,
+}
+
+impl<R: Read> Reader<R> {
+    /// Reads an inflated archive. Give a buffered source: headers are read 512 bytes at a time.
+    pub fn new(source: R) -> Self {
+        Self { source, content: 0, padding: 0, entries: 0, global: Extended::default(), ended: false }
+    }
+
+    /// The next entry; what is left of the one before is skipped. `None` at the end of the archive.
+    ///
+    /// # Errors
+    /// The source's, a malformed header, or a bound passed.
+    pub fn entry(&mut self) -> Result<Option<Entry>> {
+        let mut extended = self.global.clone();
+        loop {
+            self.skip_rest()?;
+            let Some(header) = self.header()? else { return Ok(None) };
+            self.entries += 1;
+            if self.entries > MAX_ENTRIES {
+                return Err(Error::Invalid(format!("the archive has more than {MAX_ENTRIES} entries")));
+            }
+            let bad = |detail| Error::Entry { entry: lossy(&header.path_bytes()), detail };
+            let kind = match header.entry_type() {
+                EntryType::XHeader => {
+                    let bytes = self.extension(&header)?;
+                    extended.read_pax(&bytes).map_err(bad)?;
+                    continue;
+                }
+                EntryType::XGlobalHeader => {
+                    let bytes = self.extension(&header)?;
+                    self.global.read_pax(&bytes).map_err(bad)?;
+                    extended = self.global.clone();
+                    continue;
+                }
+                EntryType::GNULongName => {
+                    extended.path = Some(until_nul(self.extension(&header)?));
+                    continue;
+                }
+                EntryType::GNULongLink => {
+                    extended.link = Some(until_nul(self.extension(&header)?));
+                    continue;
+                }
+                EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => EntryKind::File,
+                EntryType::Link => EntryKind::HardLink,
+                EntryType::Symlink => EntryKind::Symlink,
+                EntryType::Char => EntryKind::CharDevice,
+                EntryType::Block => EntryKind::BlockDevice,
+                EntryType::Directory => EntryKind::Directory,
+                EntryType::Fifo => EntryKind::Fifo,
+                other if other.as_byte() == b'V' => {
+                    // A volume's label.
+                    self.expect(number(&header.as_old().size).map_err(bad)?);
+                    continue;
+                }
+                _ => return Err(bad("unknown kind of entry")),
+            };
+            return self.finish_entry(&header, kind, extended).map(Some);
+        }
+    }
+
+    fn finish_entry(&mut self, header: &Header, kind: EntryKind, extended: Extended) -> Result<Entry> {
+        let path = extended.path.unwrap_or_else(|| header.path_bytes().into_owned());
+        let bad = |detail| Error::Entry { entry: lossy(&path), detail };
+        let link =
+            extended.link.or_else(|| header.link_name_bytes().map(|l| l.into_owned())).unwrap_or_default();
+        if path.len() > MAX_PATH || link.len() > MAX_PATH {
+            return Err(bad("path longer than 4096 bytes"));
+        }
+        if path.contains(&0) || link.contains(&0) {
+            return Err(bad("a zero byte in a path"));
+        }
+        // Before ustar a directory was a file whose name ends in a slash.
+        let kind = if kind == EntryKind::File && path.ends_with(b"/") { EntryKind::Directory } else { kind };
+        let old = header.as_old();
+        let id = |field: &[u8]| number(field).and_then(|n| u32::try_from(n).map_err(|_| "id over 32 bits"));
+        let stored = extended.size.map_or_else(|| number(&old.size), Ok).map_err(bad)?;
+        let mut size = 0;
+        let mut sparse = None;
+        if kind == EntryKind::File {
+            size = stored;
+            if header.entry_type().is_gnu_sparse() {
+                let (pieces, real) = self.sparse_map(header, stored, bad)?;
+                (size, sparse) = (real, Some(pieces));
+            }
+            self.expect(stored);
+        }
+        let device = |n: io::Result<Option<u32>>| n.ok().flatten().unwrap_or(0);
+        let entry = Entry {
+            kind,
+            mode: u32::try_from(number(&old.mode).map_err(bad)? & 0o7777).expect("twelve bits"),
+            uid: extended.uid.map_or_else(|| id(&old.uid), Ok).map_err(bad)?,
+            gid: extended.gid.map_or_else(|| id(&old.gid), Ok).map_err(bad)?,
+            size,
+            modified: match extended.modified {
+                Some(time) => time,
+                // Negative times are two's complement in GNU's binary form.
+                None => Time { seconds: number(&old.mtime).map_err(bad)?.cast_signed(), nanos: 0 },
+            },
+            major: device(header.device_major()),
+            minor: device(header.device_minor()),
+            xattrs: extended.xattrs,
+            sparse,
+            link: OsString::from_vec(link),
+            path: PathBuf::from(OsString::from_vec(path)),
+        };
+        Ok(entry)
+    }
+
+    /// Reads what is left of the source, padding after the end of the archive included, so that a hash below sees all.
+    ///
+    /// # Errors
+    /// The source's.
+    pub fn drain(&mut self) -> Result<()> {
+        io::copy(&mut self.source, &mut io::sink()).map_err(|source| Error::Read { what: WHAT, source })?;
+        self.ended = true;
+        Ok(())
+    }
+
+    /// The source.
+    pub fn into_inner(self) -> R {
+        self.source
+    }
+
+    fn expect(&mut self, content: u64) {
+        self.content = content;
+        self.padding = content.next_multiple_of(BLOCK as u64).saturating_sub(content);
+    }
+
+    fn skip_rest(&mut self) -> Result<()> {
+        let left = self.content.saturating_add(self.padding);
+        if left > 0 {
+            let skipped = io::copy(&mut self.source.by_ref().take(left), &mut io::sink())
+                .map_err(|source| Error::Read { what: WHAT, source })?;
+            if skipped != left {
+                return Err(cut_off());
+            }
+        }
+        (self.content, self.padding) = (0, 0);
+        Ok(())
+    }
+
+    /// The next header block; `None` at a block of zeros, or at the end of a source that has none.
+    fn header(&mut self) -> Result<Option<Header>> {
+        if self.ended {
+            return Ok(None);
+        }
+        let mut header = Header::new_old();
+        let block = header.as_mut_bytes();
+        let mut filled = 0;
+        while filled < BLOCK {
+            match self.source.read(&mut block[filled..]) {
+                Ok(0) if filled == 0 => {
+                    self.ended = true;
+                    return Ok(None);
+                }
+                Ok(0) => return Err(cut_off()),
+                Ok(n) => filled += n,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(source) => return Err(Error::Read { what: WHAT, source }),
+            }
+        }
+        if block.iter().all(|&b| b == 0) {
+            self.ended = true;
+            return Ok(None);
+        }
+        // The sum of the block's bytes, with the sum's own field taken as spaces.
+        let sum: u64 = block[..148].iter().chain(&block[156..]).map(|&b| u64::from(b)).sum::<u64>() + 8 * 32;
+        if number(&header.as_old().cksum) != Ok(sum) {
+            return Err(Error::Invalid(
+                "not a tar archive, or a damaged one: a header's checksum is wrong".into(),
+            ));
+        }
+        Ok(Some(header))
+    }
+
+    /// The content of an extension header.
+    fn extension(&mut self, header: &Header) -> Result<Vec<u8>> {
+        let bad = |detail| Error::Entry { entry: lossy(&header.path_bytes()), detail };
+        let size = number(&header.as_old().size).map_err(bad)?;
+        if size > MAX_EXTENDED {
+            return Err(bad("extended header over 1 MiB"));
+        }
+        self.expect(size);
+        let mut bytes = Vec::new();
+        self.by_ref()
+            .take(size)
+            .read_to_end(&mut bytes)
+            .map_err(|source| Error::Read { what: WHAT, source })?;
+        Ok(bytes)
+    }
+
+    /// The pieces of a GNU sparse file and its whole size.
+    fn sparse_map(
+        &mut self,
+        header: &Header,
+        stored: u64,
+        bad: impl Fn(&'static str) -> Error,
+    ) -> Result<(Vec<(u64, u64)>, u64)> {
+        let gnu = header.as_gnu().ok_or_else(|| bad("sparse file without a GNU header"))?;
+        let real = gnu.real_size().map_err(|_| bad("sparse file without a size"))?;
+        let mut pieces = Vec::new();
+        let mut end = 0_u64;
+        let mut sum = 0_u64;
+        let mut add = |sparse: &[tar::GnuSparseHeader]| -> Result<()> {
+            for piece in sparse.iter().filter(|s| !s.is_empty()) {
+                let (Ok(offset), Ok(length)) = (piece.offset(), piece.length()) else {
+                    return Err(bad("bad sparse map"));
+                };
+                if offset < end || offset.checked_add(length).is_none_or(|e| e > real) {
+                    return Err(bad("bad sparse map"));
+                }
+                end = offset + length;
+                sum += length;
+                pieces.push((offset, length));
+            }
+            Ok(())
+        };
+        add(&gnu.sparse)?;
+        let mut more = gnu.is_extended();
+        let mut blocks = 0;
+        while more {
+            blocks += 1;
+            if blocks > MAX_EXTENDED / BLOCK as u64 {
+                return Err(bad("sparse map over 1 MiB"));
+            }
+            let mut block = GnuExtSparseHeader::new();
+            self.source
+                .read_exact(block.as_mut_bytes())
+                .map_err(|source| Error::Read { what: WHAT, source })?;
+            add(block.sparse())?;
+            more = block.is_extended();
+        }
+        if sum != stored {
+            return Err(bad("bad sparse map"));
+        }
+        Ok((pieces, real))
+    }
+}
+
+impl<R: Read> Read for Reader<R> {
+    /// Reads from the present entry's content.
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.content == 0 || buffer.is_empty() {
+            return Ok(0);
+        }
+        let most = usize::try_from(self.content).map_or(buffer.len(), |left| left.min(buffer.len()));
+        let n = self.source.read(&mut buffer[..most])?;
+        if n == 0 {
+            return Err(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                "the archive ends in the middle of a file",
+            ));
+        }
+        self.content -= n as u64;
+        Ok(n)
+    }
+}
+
+impl Extended {
+    /// Reads pax records: `<length> <key>=<value>\n`, the length counting all of it.
+    fn read_pax(&mut self, mut bytes: &[u8]) -> std::result::Result<(), &'static str> {
+        const BAD: &str = "bad pax record";
+        while !bytes.is_empty() {
+            let space = bytes.iter().position(|&b| b == b' ').ok_or(BAD)?;
+            let length: usize =
+                std::str::from_utf8(&bytes[..space]).ok().and_then(|n| n.parse().ok()).ok_or(BAD)?;
+            if length <= space + 1 || length > bytes.len() || bytes[length - 1] != b'\n' {
+                return Err(BAD);
+            }
+            let record = &bytes[space + 1..length - 1];
+            bytes = &bytes[length..];
+            let equals = record.iter().position(|&b| b == b'=').ok_or(BAD)?;
+            let (key, value) = (&record[..equals], &record[equals + 1..]);
+            let text = || std::str::from_utf8(value).map_err(|_| BAD);
+            match key {
+                b"path" => self.path = Some(value.to_vec()),
+                b"linkpath" => self.link = Some(value.to_vec()),
+                b"size" => self.size = Some(text()?.parse().map_err(|_| BAD)?),
+                b"uid" => self.uid = Some(text()?.parse().map_err(|_| "id over 32 bits")?),
+                b"gid" => self.gid = Some(text()?.parse().map_err(|_| "id over 32 bits")?),
+                b"mtime" => self.modified = Some(pax_time(text()?).ok_or(BAD)?),
+                _ => {
+                    if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
+                        self.xattrs.push((OsString::from_vec(name.to_vec()), value.to_vec()));
+                    } else if key.starts_with(b"GNU.sparse.") {
+                        return Err("sparse files in pax form are not supported: pack with tar --format=gnu");
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// `seconds[.fraction]`, possibly negative.
+fn pax_time(text: &str) -> Option<Time> {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let mut seconds: i64 = whole.parse().ok()?;
+    let digits: String = fraction.chars().chain("000000000".chars()).take(9).collect();
+    let mut nanos: u32 = digits.parse().ok()?;
+    if whole.starts_with('-') && nanos > 0 {
+        seconds = seconds.checked_sub(1)?;
+        nanos = 1_000_000_000 - nanos;
+    }
+    Some(Time { seconds, nanos })
+}
+
+/// A header's number: octal digits, or GNU's binary form when the first bit is set. An empty field is 0.
+fn number(field: &[u8]) -> std::result::Result<u64, &'static str> {
+    const BAD: &str = "a number in the header is malformed";
+    if field[0] & 0x80 != 0 {
+        // The last eight bytes hold what fits; what is before them must be its sign.
+        let (high, low) = field.split_at(field.len().saturating_sub(8));
+        let mut bytes = [0; 8];
+        bytes[8 - low.len()..].copy_from_slice(low);
+        if high.is_empty() {
+            bytes[0] &= 0x7f;
+        } else if !(high[0] == 0x80 && high[1..].iter().all(|&b| b == 0) || high.iter().all(|&b| b == 0xff)) {
+            return Err(BAD);
+        }
+        return Ok(u64::from_be_bytes(bytes));
+    }
+    let digits = field.split(|&b| b == 0).next().unwrap_or_default().trim_ascii();
+    if digits.is_empty() {
+        return Ok(0);
+    }
+    std::str::from_utf8(digits).ok().and_then(|text| u64::from_str_radix(text, 8).ok()).ok_or(BAD)
+}
+
+fn until_nul(mut bytes: Vec<u8>) -> Vec<u8> {
+    if let Some(end) = bytes.iter().position(|&b| b == 0) {
+        bytes.truncate(end);
+    }
+    bytes
+}
+
+fn lossy(path: &[u8]) -> String {
+    String::from_utf8_lossy(&path[..path.len().min(200)]).into_owned()
+}
+
+fn cut_off() -> Error {
+    Error::Read { what: WHAT, source: io::ErrorKind::UnexpectedEof.into() }
+}

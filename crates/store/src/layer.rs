@@ -1,0 +1,308 @@
+//! Unpacked layers: read-only directories named by chain id.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::io::{BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::sync::{Condvar, Mutex, MutexGuard};
+
+use serde::{Deserialize, Serialize};
+use spec::Digest;
+use sys::file::{self, Durability};
+use sys::root::Root;
+
+use crate::archive::{Unpack, Whiteouts, unpack};
+use crate::compression::inflate;
+use crate::error::{Error, Result};
+use crate::hash::{HashReader, digest_of};
+use crate::image::Image;
+use crate::{Store, lock};
+
+/// Inflated bytes hashed and parsed at once.
+const BUFFER: usize = 128 << 10;
+/// More layers than an overlay mount takes (500, OVL_MAX_STACK in the kernel).
+const MAX_DEPTH: usize = 500;
+
+/// The identity of a stack of layers (image-spec, "Layer ChainID").
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ChainId(pub Digest);
+
+impl ChainId {
+    /// The stack of `diff_id` on `parent`.
+    pub fn on(parent: Option<&Self>, diff_id: Digest) -> Self {
+        match parent {
+            None => Self(diff_id),
+            Some(parent) => Self(digest_of(format!("{} {diff_id}", parent.0).as_bytes())),
+        }
+    }
+}
+
+impl fmt::Display for ChainId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// `layers/<chain id>/meta.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LayerMeta {
+    pub(crate) parent: Option<ChainId>,
+    pub(crate) diff_id: Digest,
+    /// Bytes on disk, about.
+    pub(crate) size: u64,
+    /// Nothing below this layer is seen.
+    #[serde(default)]
+    pub(crate) opaque: bool,
+}
+
+/// A directory in `ingest/` that becomes something else by rename, or goes away.
+pub(crate) struct Scratch {
+    path: PathBuf,
+}
+
+impl Scratch {
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // After the rename there is nothing here; what cannot be removed goes when the store is opened next.
+        let _ = remove_tree(&self.path);
+    }
+}
+
+/// The chains being unpacked right now: a second thread waits for the first instead of doing the same.
+#[derive(Debug, Default)]
+pub(crate) struct Turns {
+    busy: Mutex<HashSet<ChainId>>,
+    done: Condvar,
+}
+
+struct Turn<'t> {
+    turns: &'t Turns,
+    chain: ChainId,
+}
+
+impl Turns {
+    fn take(&self, chain: ChainId) -> Turn<'_> {
+        let mut busy: MutexGuard<'_, _> = lock(&self.busy);
+        while !busy.insert(chain) {
+            busy = self.done.wait(busy).unwrap_or_else(std::sync::PoisonError::into_inner);
+        }
+        Turn { turns: self, chain }
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        lock(&self.turns.busy).remove(&self.chain);
+        self.turns.done.notify_all();
+    }
+}
+
+impl Store {
+    /// The chain id of DiffIDs, lowest first; `None` for no layers.
+    pub fn chain_of(diff_ids: &[Digest]) -> Option<ChainId> {
+        diff_ids.iter().fold(None, |parent, diff_id| Some(ChainId::on(parent.as_ref(), *diff_id)))
+    }
+
+    /// Whether the layer is unpacked.
+    pub fn has_layer(&self, chain: &ChainId) -> bool {
+        let _shared = self.shared();
+        let found = self.layer_meta(chain).is_ok();
+        if found {
+            self.hold(chain.0);
+        }
+        found
+    }
+
+    /// Unpacks one layer's tar (gzip, zstd, bzip2, xz or plain, told by content) on top of `parent`. The inflated
+    /// stream must have the digest `diff_id` (`None`: computed). Layers need not be unpacked in order.
+    /// A pull streams: `tar` may be a reader that also writes the blob; it is read to its end. Already unpacked, or
+    /// being unpacked by another thread (then this waits): reads nothing.
+    ///
+    /// # Errors
+    /// Bad content (nothing is left), or a file error.
+    pub fn unpack(
+        &self,
+        tar: &mut dyn Read,
+        parent: Option<&ChainId>,
+        diff_id: Option<Digest>,
+    ) -> Result<(ChainId, Digest)> {
+        let Some(diff_id) = diff_id else { return self.unpack_now(tar, parent, None) };
+        let chain = ChainId::on(parent, diff_id);
+        let _turn = self.inner.unpacking.take(chain);
+        if self.has_layer(&chain) {
+            return Ok((chain, diff_id));
+        }
+        self.unpack_now(tar, parent, Some(diff_id))
+    }
+
+    fn unpack_now(
+        &self,
+        tar: &mut dyn Read,
+        parent: Option<&ChainId>,
+        expected: Option<Digest>,
+    ) -> Result<(ChainId, Digest)> {
+        let scratch = self.scratch()?;
+        let diff = scratch.path().join("diff");
+        file::create_dir_all(&diff, 0o755)?;
+        let (_, inflated) = inflate(tar).map_err(|source| Error::Read { what: "layer", source })?;
+        let mut hashed = BufReader::with_capacity(BUFFER, HashReader::new(inflated));
+        let how = Unpack { base: Path::new(""), whiteouts: Whiteouts::Overlay, owner: None };
+        let unpacked = unpack(&mut hashed, &Root::open(&diff)?, &how)?;
+        let diff_id = hashed.into_inner().hasher.finish();
+        if let Some(expected) = expected.filter(|expected| *expected != diff_id) {
+            return Err(Error::DigestMismatch { expected, actual: diff_id });
+        }
+        let meta =
+            LayerMeta { parent: parent.copied(), diff_id, size: unpacked.size, opaque: unpacked.opaque };
+        Ok((self.commit_layer(&scratch, meta)?, diff_id))
+    }
+
+    /// Renames a scratch directory with a finished `diff/` into place. Another thread's layer of the same chain stays.
+    pub(crate) fn commit_layer(&self, scratch: &Scratch, meta: LayerMeta) -> Result<ChainId> {
+        let chain = ChainId::on(meta.parent.as_ref(), meta.diff_id);
+        put_meta(scratch.path(), &meta)?;
+        let _shared = self.shared();
+        let path = self.layer_path(&chain);
+        match file::rename(scratch.path(), &path) {
+            Err(e) if !path.exists() => return Err(e.into()),
+            Ok(()) | Err(_) => {}
+        }
+        self.hold(chain.0);
+        Ok(chain)
+    }
+
+    /// Unpacks those layers of an image that are not unpacked yet, from their blobs.
+    ///
+    /// # Errors
+    /// As [`Store::unpack`]; [`Error::NoBlob`] when a layer's blob is not here.
+    pub fn unpack_image(&self, image: &Image) -> Result<Option<ChainId>> {
+        let (layers, diff_ids) = (&image.manifest.layers, &image.config.rootfs.diff_ids);
+        if layers.len() != diff_ids.len() {
+            return Err(Error::Invalid(format!(
+                "image {} has {} layers but {} diff ids",
+                image.target.digest,
+                layers.len(),
+                diff_ids.len()
+            )));
+        }
+        let mut parent = None;
+        for (layer, diff_id) in layers.iter().zip(diff_ids) {
+            let chain = ChainId::on(parent.as_ref(), *diff_id);
+            if !self.has_layer(&chain) {
+                self.unpack(&mut self.blob(&layer.digest)?, parent.as_ref(), Some(*diff_id))?;
+            }
+            parent = Some(chain);
+        }
+        Ok(parent)
+    }
+
+    /// Bytes of an unpacked stack on disk, all layers: files rounded up to blocks, taken when they were unpacked.
+    ///
+    /// # Errors
+    /// [`Error::NoLayer`] or a file error.
+    pub fn chain_size(&self, chain: &ChainId) -> Result<u64> {
+        let mut size = 0;
+        let mut next = Some(*chain);
+        while let Some(chain) = next {
+            let meta = self.layer_meta(&chain)?;
+            size += meta.size;
+            next = meta.parent;
+        }
+        Ok(size)
+    }
+
+    /// The directories of an unpacked stack, highest first: the lower directories of an overlay mount.
+    ///
+    /// # Errors
+    /// [`Error::NoLayer`] when one is not unpacked, or there are more than an overlay takes.
+    pub fn chain_dirs(&self, chain: &ChainId) -> Result<Vec<PathBuf>> {
+        let _shared = self.shared();
+        self.chain_dirs_unlocked(chain)
+    }
+
+    /// The same for who holds the shared lock already.
+    pub(crate) fn chain_dirs_unlocked(&self, chain: &ChainId) -> Result<Vec<PathBuf>> {
+        let mut dirs = Vec::new();
+        let mut next = Some(*chain);
+        while let Some(chain) = next {
+            let meta = self.layer_meta(&chain)?;
+            self.hold(chain.0);
+            dirs.push(self.layer_path(&chain).join("diff"));
+            if dirs.len() > MAX_DEPTH {
+                return Err(Error::Invalid(format!(
+                    "more than {MAX_DEPTH} layers: the kernel mounts no more"
+                )));
+            }
+            // overlayfs has no mark for a layer whose top hides all below, so the stack ends here.
+            next = meta.parent.filter(|_| !meta.opaque);
+        }
+        Ok(dirs)
+    }
+
+    /// Layers never change, so each meta.json is read once.
+    pub(crate) fn layer_meta(&self, chain: &ChainId) -> Result<LayerMeta> {
+        let mut known = lock(&self.inner.layers);
+        if let Some(meta) = known.get(chain) {
+            return Ok(meta.clone());
+        }
+        // Under the lock, so that a layer that is removed meanwhile is not remembered.
+        let meta: LayerMeta = get_meta(&self.layer_path(chain))?.ok_or(Error::NoLayer(*chain))?;
+        known.insert(*chain, meta.clone());
+        Ok(meta)
+    }
+
+    /// Takes a layer out of its place, to be removed.
+    pub(crate) fn discard_layer(&self, chain: &ChainId) -> Result<Option<Scratch>> {
+        let mut known = lock(&self.inner.layers);
+        known.remove(chain);
+        self.discard(&self.layer_path(chain))
+    }
+
+    /// The chain ids of all unpacked layers.
+    pub(crate) fn layers(&self) -> Result<Vec<ChainId>> {
+        let names = file::list(&self.path("layers"))?;
+        Ok(names.iter().filter_map(|hex| format!("sha256:{hex}").parse().ok().map(ChainId)).collect())
+    }
+
+    pub(crate) fn layer_path(&self, chain: &ChainId) -> PathBuf {
+        self.path("layers").join(chain.0.hex())
+    }
+
+    pub(crate) fn scratch(&self) -> Result<Scratch> {
+        let path = self.ingest_path();
+        file::create_dir_all(&path, 0o700)?;
+        Ok(Scratch { path })
+    }
+
+    /// Takes a tree out of its place in one step, and returns where it lies to be removed.
+    pub(crate) fn discard(&self, path: &Path) -> Result<Option<Scratch>> {
+        let scratch = Scratch { path: self.ingest_path() };
+        match file::rename(path, scratch.path()) {
+            Ok(()) => Ok(Some(scratch)),
+            Err(e) if e.source.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(e.into()),
+        }
+    }
+}
+
+/// Removes a tree of any depth: containers can make deep ones.
+pub(crate) fn remove_tree(path: &Path) -> Result<()> {
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Ok(()) };
+    Ok(Root::open(parent)?.top().remove_tree(name)?)
+}
+
+pub(crate) fn put_meta(directory: &Path, meta: &impl Serialize) -> Result<()> {
+    let bytes = serde_json::to_vec(meta).expect("plain data serialises");
+    Ok(file::write_atomic(&directory.join("meta.json"), &bytes, 0o600, Durability::Process)?)
+}
+
+pub(crate) fn get_meta<M: for<'de> Deserialize<'de>>(directory: &Path) -> Result<Option<M>> {
+    let path = directory.join("meta.json");
+    let Some(bytes) = file::read_if_exists(&path)? else { return Ok(None) };
+    serde_json::from_slice(&bytes).map(Some).map_err(|e| Error::Io { step: "parse", path, source: e.into() })
+}

@@ -1,0 +1,235 @@
+//! Writable layers: what containers and build steps write, above read-only layers.
+
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use flate2::write::GzEncoder;
+use serde::{Deserialize, Serialize};
+use spec::Digest;
+use spec::oci::image::{Descriptor, media};
+use sys::file;
+use sys::root::{OpenFile, Root, TooDeep};
+
+use crate::archive::{Entry, EntryKind, Pack, Packed, Whiteouts, Writer, pack};
+use crate::error::{Error, Result};
+use crate::hash::HashWriter;
+use crate::layer::{ChainId, LayerMeta, get_meta, put_meta};
+use crate::{Store, usage};
+
+/// Fast rather than small: a build step waits for it.
+const GZIP_LEVEL: flate2::Compression = flate2::Compression::new(3);
+const BUFFER: usize = 128 << 10;
+
+/// Where a container's or build step's root comes from: what an overlay mount needs. Mount with `redirect_dir=off`
+/// and `metacopy=off`, or the layer cannot be committed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RwMount {
+    /// Highest first. Empty on no parent.
+    pub lower: Vec<PathBuf>,
+    /// The writable directory.
+    pub upper: PathBuf,
+    /// overlayfs's own.
+    pub work: PathBuf,
+}
+
+/// What [`Store::rw_commit`] made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Committed {
+    /// The compressed blob.
+    pub blob: Descriptor,
+    /// Its inflated digest.
+    pub diff_id: Digest,
+    /// The new stack.
+    pub chain: ChainId,
+}
+
+/// `rw/<id>/meta.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct RwMeta {
+    parent: Option<ChainId>,
+    /// Of the top directory when it was made: only a change of them is a change of the layer.
+    mode: u32,
+    uid: u32,
+    gid: u32,
+}
+
+impl Store {
+    /// Makes a writable layer on `parent` (`None`: on nothing). Its top directory has the parent's mode and owner, as
+    /// the mounted root shows those of the uppermost layer.
+    ///
+    /// # Errors
+    /// The parent is not unpacked, the id is taken or cannot be a file name, or a file error.
+    pub fn rw_create(&self, id: &str, parent: Option<&ChainId>) -> Result<RwMount> {
+        let path = self.rw_path(id)?;
+        let scratch = self.scratch()?;
+        // Shared until the layer is in place: the collector sees either no layer, or one that needs its parent.
+        let _shared = self.shared();
+        let lower = parent.map(|chain| self.chain_dirs_unlocked(chain)).transpose()?.unwrap_or_default();
+        let (mode, uid, gid) = match lower.first() {
+            None => (0o755, 0, 0),
+            Some(top) => {
+                let top = Root::open(top)?.top().own_metadata()?;
+                (top.mode, top.uid, top.gid)
+            }
+        };
+        file::create_dir_all(&scratch.path().join("work"), 0o700)?;
+        let top = Root::open(scratch.path())?.top().create_dir("diff", mode)?;
+        top.set_owner(uid, gid)?;
+        top.set_mode(mode)?;
+        put_meta(scratch.path(), &RwMeta { parent: parent.copied(), mode, uid, gid })?;
+        match file::rename(scratch.path(), &path) {
+            Err(_) if path.exists() => return Err(Error::RwExists(id.to_owned())),
+            renamed => renamed?,
+        }
+        Ok(RwMount { lower, upper: path.join("diff"), work: path.join("work") })
+    }
+
+    /// How to mount it.
+    ///
+    /// # Errors
+    /// [`Error::NoRw`] or a file error.
+    pub fn rw_mount(&self, id: &str) -> Result<RwMount> {
+        let path = self.rw_path(id)?;
+        let meta = self.rw_meta(id)?;
+        let lower = meta.parent.map(|chain| self.chain_dirs(&chain)).transpose()?.unwrap_or_default();
+        Ok(RwMount { lower, upper: path.join("diff"), work: path.join("work") })
+    }
+
+    /// Removes it. It must not be mounted.
+    ///
+    /// # Errors
+    /// A file error; a missing one is no error.
+    pub fn rw_remove(&self, id: &str) -> Result<()> {
+        match self.discard(&self.rw_path(id)?)? {
+            Some(scratch) => crate::layer::remove_tree(scratch.path()),
+            None => Ok(()),
+        }
+    }
+
+    /// All writable layers' ids.
+    ///
+    /// # Errors
+    /// A file error.
+    pub fn rw_list(&self) -> Result<Vec<String>> {
+        Ok(file::list(&self.path("rw"))?)
+    }
+
+    /// Bytes in it, on disk.
+    ///
+    /// # Errors
+    /// [`Error::NoRw`] or a file error.
+    pub fn rw_size(&self, id: &str) -> Result<u64> {
+        let path = self.rw_path(id)?;
+        if !path.exists() {
+            return Err(Error::NoRw(id.to_owned()));
+        }
+        usage::below(&path.join("diff"))
+    }
+
+    /// Writes the layer's changes as an OCI layer tar (overlay whiteouts become `.wh.` entries), deterministically
+    /// ordered.
+    ///
+    /// # Errors
+    /// [`Error::NoRw`] or a file error.
+    pub fn rw_diff(&self, id: &str, out: &mut dyn Write) -> Result<()> {
+        let mut out = Writer::new(BufWriter::with_capacity(BUFFER, out));
+        self.pack_rw(id, &mut out)?;
+        out.finish().map(drop)
+    }
+
+    fn pack_rw<W: Write>(&self, id: &str, out: &mut Writer<W>) -> Result<Packed> {
+        let meta = self.rw_meta(id)?;
+        let lower = meta.parent.map(|chain| self.chain_dirs(&chain)).transpose()?.unwrap_or_default();
+        let root = Root::open(&self.rw_path(id)?.join("diff"))?;
+        let top = root.top().own_metadata()?;
+        let top_changed = (top.mode, top.uid, top.gid) != (meta.mode, meta.uid, meta.gid);
+        if top_changed {
+            let entry = Entry {
+                uid: top.uid,
+                gid: top.gid,
+                modified: sys::root::Time { seconds: top.modified.seconds, nanos: 0 },
+                ..Entry::new("./", EntryKind::Directory, top.mode)
+            };
+            out.append_empty(&entry)?;
+        }
+        let how = Pack {
+            base: Path::new(""),
+            prefix: Path::new(""),
+            whiteouts: Whiteouts::Overlay,
+            lower: Some(&lower),
+        };
+        let mut packed = pack(&root, &how, out)?;
+        packed.entries += u64::from(top_changed);
+        Ok(packed)
+    }
+
+    /// Turns a writable layer into a read-only one plus its compressed blob; the writable layer is used up
+    /// (its directory is renamed into place, not copied). It must not be mounted. `None` when nothing was changed in it;
+    /// it is gone then too.
+    ///
+    /// # Errors
+    /// A file error; the writable layer is kept then.
+    pub fn rw_commit(&self, id: &str) -> Result<Option<Committed>> {
+        let meta = self.rw_meta(id)?;
+        let blob = BufWriter::with_capacity(BUFFER, self.blob_writer()?);
+        let mut out = Writer::new(HashWriter::new(GzEncoder::new(blob, GZIP_LEVEL)));
+        let packed = self.pack_rw(id, &mut out)?;
+        if packed.entries == 0 {
+            self.rw_remove(id)?;
+            return Ok(None);
+        }
+        let hashed = out.finish()?;
+        let diff_id = hashed.hasher.finish();
+        let write = |source| Error::Write { what: "layer", source };
+        let blob = hashed.inner.finish().map_err(write)?.into_inner().map_err(|e| write(e.into_error()))?;
+        let (digest, size) = blob.commit(None)?;
+        let path = self.rw_path(id)?;
+        strip_overlay_xattrs(&path.join("diff"))?;
+
+        let scratch = self.scratch()?;
+        let (from, to) = (path.join("diff"), scratch.path().join("diff"));
+        file::rename(&from, &to)?;
+        let meta = LayerMeta { parent: meta.parent, diff_id, size: packed.size, opaque: false };
+        let chain = match self.commit_layer(&scratch, meta) {
+            Ok(chain) => chain,
+            Err(e) => {
+                // The first failure is the one to report.
+                let _ = file::rename(&to, &from);
+                return Err(e);
+            }
+        };
+        self.rw_remove(id)?;
+        Ok(Some(Committed { blob: Descriptor::new(media::LAYER_GZIP, digest, size), diff_id, chain }))
+    }
+
+    /// The layer that a writable layer stands on.
+    pub(crate) fn rw_parent(&self, id: &str) -> Result<Option<ChainId>> {
+        Ok(self.rw_meta(id)?.parent)
+    }
+
+    fn rw_meta(&self, id: &str) -> Result<RwMeta> {
+        get_meta(&self.rw_path(id)?)?.ok_or_else(|| Error::NoRw(id.to_owned()))
+    }
+
+    /// The id becomes a file name, so it must be one and nothing else.
+    fn rw_path(&self, id: &str) -> Result<PathBuf> {
+        let ok = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_' | b'.');
+        if id.is_empty() || id.len() > 200 || id.starts_with('.') || !id.bytes().all(ok) {
+            return Err(Error::Invalid(format!("invalid id of a writable layer: {id:?}")));
+        }
+        Ok(self.path("rw").join(id))
+    }
+}
+
+/// Removes what overlayfs notes for itself in an upper directory; the opaque mark stays, a layer needs it.
+fn strip_overlay_xattrs(upper: &Path) -> Result<()> {
+    Root::open(upper)?.walk("", TooDeep::Fail, |visit| {
+        for (key, _) in visit.dir.xattrs(visit.name)? {
+            let Some(key_text) = key.to_str() else { continue };
+            if key_text.starts_with("trusted.overlay.") && key_text != crate::archive::OPAQUE_XATTR {
+                visit.dir.remove_xattr(visit.name, &key)?;
+            }
+        }
+        Ok(())
+    })
+}

@@ -1,0 +1,119 @@
+//! `build`: a Dockerfile becomes an image.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::disallowed_methods, reason = "a test writes scratch files")]
+
+use std::path::PathBuf;
+
+use testkit::Host;
+
+const DOCKERFILE: &str = r#"ARG BASE=busybox
+FROM ${BASE} AS tools
+RUN mkdir /out && echo "built on $(uname -s)" > /out/report
+
+FROM busybox
+ARG VERSION=1
+ENV GREETING="hello there" VERSION=$VERSION
+LABEL org.example.name=demo
+WORKDIR /app
+COPY --from=tools /out/report .
+COPY src/ ./src/
+COPY *.txt /texts/
+ADD bundle.tar.gz /unpacked
+RUN echo "$GREETING" > greeting && adduser -D app && chown app src
+EXPOSE 8080
+VOLUME /data
+USER app
+ENTRYPOINT ["/bin/sh", "-c"]
+CMD ["cat greeting report src/main.c /texts/a.txt /unpacked/in.txt; id -un; pwd; echo $VERSION"]
+"#;
+
+fn context(host: &Host) -> PathBuf {
+    let directory = host.path("context");
+    std::fs::create_dir_all(directory.join("src")).unwrap();
+    for (name, text) in [
+        ("Dockerfile", DOCKERFILE),
+        ("src/main.c", "int main;\n"),
+        ("a.txt", "a\n"),
+        ("in.txt", "packed\n"),
+        ("ignored.txt", "no\n"),
+        (".dockerignore", "ignored.txt\n"),
+    ] {
+        std::fs::write(directory.join(name), text).unwrap();
+    }
+    let there = directory.display().to_string();
+    host.command(&["tar", "-C", &there, "-czf", &format!("{there}/bundle.tar.gz"), "in.txt"]).ok();
+    std::fs::remove_file(directory.join("in.txt")).unwrap();
+    directory
+}
+
+#[test]
+fn a_dockerfile_becomes_an_image() {
+    let host = Host::new();
+    let context = context(&host).display().to_string();
+    let first = host.corten(&["build", "-t", "demo:1", &context]).output();
+    first.expect(0);
+    assert!(!first.stdout.contains("Using cache"), "{}", first.stdout);
+    let ran = host.corten(&["run", "--rm", "demo:1"]).ok();
+    assert_eq!(ran, "hello there\nbuilt on Linux\nint main;\na\npacked\napp\n/app\n1");
+    assert_eq!(host.corten(&["run", "--rm", "demo:1", "ls /texts"]).ok(), "a.txt");
+    assert_eq!(
+        host.corten(&["inspect", "-f", "{{.Config.Labels}}", "demo:1"]).ok(),
+        "map[org.example.name:demo]"
+    );
+
+    // The second build takes every step from the cache and gives the same image.
+    let id = host.corten(&["inspect", "-f", "{{.Id}}", "demo:1"]).ok();
+    let second = host.corten(&["build", "-t", "demo:2", &context]).output();
+    assert!(second.stdout.contains("Using cache"), "{}", second.stdout);
+    assert!(!second.stdout.contains("Running in"), "{}", second.stdout);
+    assert_eq!(host.corten(&["inspect", "-f", "{{.Id}}", "demo:2"]).ok(), id);
+
+    // A changed file invalidates from its COPY on.
+    std::fs::write(host.path("context/src/main.c"), "int main2;\n").unwrap();
+    let third = host.corten(&["build", "-t", "demo:3", &context]).output();
+    assert!(third.stdout.contains("Using cache") && third.stdout.contains("Running in"), "{}", third.stdout);
+    assert!(host.corten(&["run", "--rm", "demo:3"]).ok().contains("int main2;"));
+
+    let argument =
+        host.corten(&["build", "-q", "--build-arg", "VERSION=2", "--target", "tools", &context]).ok();
+    assert!(argument.starts_with("sha256:"), "{argument}");
+    host.finish();
+}
+
+#[test]
+fn from_scratch() {
+    let host = Host::new();
+    let directory = host.path("scratch");
+    std::fs::create_dir(&directory).unwrap();
+    std::fs::copy("/bin/busybox", directory.join("busybox")).unwrap();
+    std::fs::write(directory.join("Dockerfile"), "FROM scratch\nCOPY busybox /bin/sh\nRUN echo made > /made\nCMD [\"/bin/sh\", \"-c\", \"read x < /made; echo $x\"]\n").unwrap();
+    host.corten(&["build", "-t", "tiny", &directory.display().to_string()]).ok();
+    assert_eq!(host.corten(&["run", "--rm", "tiny"]).ok(), "made");
+    host.finish();
+}
+
+#[test]
+fn a_broken_dockerfile_is_explained() {
+    let host = Host::new();
+    let directory = host.path("broken");
+    std::fs::create_dir(&directory).unwrap();
+    let build = |text: &str| {
+        std::fs::write(directory.join("Dockerfile"), text).unwrap();
+        host.corten(&["build", "-t", "broken", &directory.display().to_string()]).fails(1)
+    };
+    let unknown = build("FROM busybox\nRUN true\nCOPPY a b\n");
+    assert!(
+        unknown.contains("line 3")
+            && unknown.contains("unknown instruction: COPPY")
+            && unknown.contains("did you mean COPY"),
+        "{unknown}"
+    );
+    let failed = build("FROM busybox\nRUN echo before; exit 42\n");
+    assert!(failed.contains("non-zero code: 42"), "{failed}");
+    let missing = build("FROM busybox\nCOPY nowhere /\n");
+    assert!(missing.contains("nowhere"), "{missing}");
+    assert!(build("").contains("empty"));
+    assert!(!host.corten(&["images"]).ok().contains("broken"));
+    host.finish();
+}

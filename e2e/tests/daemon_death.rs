@@ -1,0 +1,112 @@
+//! The daemon may die: containers, logs and ports go on, and a new daemon takes them over.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use testkit::{Host, until};
+
+const TALK: &str = "mkdir /www; echo page > /www/index.html; httpd -p 80 -h /www; i=0; while :; do echo tick $i; i=$((i+1)); sleep 0.02; done";
+
+#[test]
+fn a_container_outlives_kill_9_of_the_daemon() {
+    let mut host = Host::new();
+    host.corten(&["network", "create", "app"]).ok();
+    host.corten(&[
+        "run",
+        "-d",
+        "--name",
+        "c",
+        "--network",
+        "app",
+        "-p",
+        "8070:80",
+        "busybox",
+        "sh",
+        "-c",
+        TALK,
+    ])
+    .ok();
+    host.corten(&["run", "-d", "--name", "ends", "busybox", "sh", "-c", "sleep 0.1; exit 11"]).ok();
+    host.corten(&[
+        "run",
+        "-d",
+        "--name",
+        "waits",
+        "busybox",
+        "sh",
+        "-c",
+        "while [ ! -e /go ]; do sleep 0.02; done; exit 12",
+    ])
+    .ok();
+    let page = |host: &Host| {
+        let got = host
+            .command(&["/bin/busybox", "wget", "-q", "-T", "2", "-O", "-", "http://127.0.0.1:8070/"])
+            .output();
+        (got.stdout.trim() == "page").then_some(())
+    };
+    until("the page", || page(&host));
+    let pid = host.corten(&["inspect", "-f", "{{.State.Pid}}", "waits"]).ok();
+    host.kill_daemon();
+
+    // No daemon: the port serves, the log grows, and one container ends.
+    until("the page without a daemon", || page(&host));
+    std::fs::File::options()
+        .create(true)
+        .write(true)
+        .truncate(true)
+        .open(format!("/proc/{pid}/root/go"))
+        .unwrap();
+    until("the end of `waits`", || (!std::path::Path::new(&format!("/proc/{pid}")).exists()).then_some(()));
+
+    host.start_daemon();
+    let state = |name: &str, format: &str| host.corten(&["inspect", "-f", format, name]).ok();
+    assert_eq!(state("c", "{{.State.Status}}"), "running");
+    assert_eq!(state("waits", "{{.State.Status}} {{.State.ExitCode}}"), "exited 12");
+    assert_eq!(state("ends", "{{.State.Status}} {{.State.ExitCode}}"), "exited 11");
+    until("the page with the new daemon", || page(&host));
+    assert_eq!(host.corten(&["exec", "c", "echo", "alive"]).ok(), "alive");
+
+    // The log has no gap over the daemon's death.
+    let log = host.corten(&["logs", "c"]).ok();
+    for (i, line) in log.lines().enumerate() {
+        assert_eq!(line, format!("tick {i}"));
+    }
+    // Names are served again.
+    let by_name = host
+        .corten(&[
+            "run",
+            "--rm",
+            "--network",
+            "app",
+            "busybox",
+            "wget",
+            "-q",
+            "-T",
+            "3",
+            "-O",
+            "-",
+            "http://c/",
+        ])
+        .ok();
+    assert_eq!(by_name, "page");
+    // A taken port is still known to be taken.
+    let refused = host.corten(&["run", "--rm", "-p", "8070:80", "busybox", "true"]).fails(125);
+    assert!(refused.contains("port is already allocated"), "{refused}");
+    host.corten(&["stop", "-t", "0", "c"]).ok();
+    assert_eq!(state("c", "{{.State.ExitCode}}"), "137");
+    host.corten(&["rm", "-f", "c", "ends", "waits"]).ok();
+    host.corten(&["network", "rm", "app"]).ok();
+    host.finish();
+}
+
+#[test]
+fn a_stopped_daemon_leaves_its_containers() {
+    let mut host = Host::new();
+    host.corten(&["run", "-d", "--name", "c", "busybox", "sleep", "1000"]).ok();
+    let pid = host.corten(&["inspect", "-f", "{{.State.Pid}}", "c"]).ok();
+    host.stop_daemon();
+    assert!(std::path::Path::new(&format!("/proc/{pid}")).exists());
+    host.start_daemon();
+    assert_eq!(host.corten(&["inspect", "-f", "{{.State.Pid}}", "c"]).ok(), pid);
+    host.corten(&["rm", "-f", "c"]).ok();
+    host.finish();
+}

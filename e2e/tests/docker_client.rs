@@ -1,0 +1,90 @@
+//! The unmodified `docker` command line against `cortend`.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::disallowed_methods, reason = "a test writes scratch files")]
+
+use testkit::{Host, until};
+
+#[test]
+fn the_daily_commands() {
+    let host = Host::new();
+    let docker = |arguments: &[&str]| host.docker(arguments).ok();
+    assert_eq!(docker(&["run", "--rm", "busybox", "echo", "hi"]), "hi");
+    host.docker(&["run", "--rm", "busybox", "sh", "-c", "exit 6"]).fails(6);
+    assert_eq!(host.docker(&["run", "--rm", "-i", "busybox", "cat"]).stdin("piped").ok(), "piped");
+    let id = docker(&[
+        "run",
+        "-d",
+        "--name",
+        "c",
+        "-p",
+        "127.0.0.1:8090:80",
+        "-e",
+        "X=1",
+        "busybox",
+        "sh",
+        "-c",
+        "echo started; exec sleep 1000",
+    ]);
+    assert_eq!(docker(&["ps", "-q", "--no-trunc"]), id);
+    assert!(docker(&["ps"]).contains("127.0.0.1:8090->80/tcp"));
+    until("the log", || (docker(&["logs", "c"]) == "started").then_some(()));
+    assert_eq!(docker(&["exec", "c", "sh", "-c", "echo $X"]), "1");
+    host.docker(&["exec", "c", "false"]).fails(1);
+    assert_eq!(
+        docker(&["inspect", "-f", "{{.State.Status}} {{.Config.Env}}", "c"]).split(' ').next(),
+        Some("running")
+    );
+    assert!(docker(&["top", "c"]).contains("sleep 1000"));
+    docker(&["pause", "c"]);
+    docker(&["unpause", "c"]);
+    docker(&["rename", "c", "d"]);
+    docker(&["stop", "-t", "1", "d"]);
+    assert!(docker(&["ps", "-a"]).contains("Exited (137)"));
+    docker(&["start", "d"]);
+    docker(&["kill", "d"]);
+    assert_eq!(docker(&["wait", "d"]), "137");
+    docker(&["rm", "d"]);
+    host.finish();
+}
+
+#[test]
+fn objects_and_system() {
+    let host = Host::new();
+    let docker = |arguments: &[&str]| host.docker(arguments).ok();
+    assert!(docker(&["version"]).contains("Server:"));
+    assert!(docker(&["info"]).contains("Storage Driver"));
+    assert_eq!(docker(&["volume", "create", "v"]), "v");
+    assert!(docker(&["volume", "ls"]).contains("v"));
+    docker(&["run", "--rm", "-v", "v:/v", "busybox", "touch", "/v/x"]);
+    docker(&["volume", "rm", "v"]);
+    assert_eq!(docker(&["network", "create", "n"]).len(), 64);
+    assert!(docker(&["network", "inspect", "n"]).contains("\"Subnet\""));
+    assert!(docker(&["network", "ls"]).contains("bridge"));
+    docker(&["run", "--rm", "--network", "n", "busybox", "true"]);
+    docker(&["network", "rm", "n"]);
+    docker(&["tag", "busybox", "b2"]);
+    assert!(docker(&["images"]).contains("b2"));
+    docker(&["rmi", "b2"]);
+    host.finish();
+}
+
+#[test]
+fn classic_build() {
+    let host = Host::new();
+    let directory = host.path("context");
+    std::fs::create_dir(&directory).unwrap();
+    std::fs::write(
+        directory.join("Dockerfile"),
+        "FROM busybox\nCOPY file /file\nRUN cat /file > /copy\nCMD cat /copy\n",
+    )
+    .unwrap();
+    std::fs::write(directory.join("file"), "content").unwrap();
+    let built = host.docker(&["build", "-t", "made", &directory.display().to_string()]).ok();
+    assert!(
+        built.contains("Step 1/4 : FROM busybox") && built.contains("Successfully tagged made:latest"),
+        "{built}"
+    );
+    assert_eq!(host.docker(&["run", "--rm", "made"]).ok(), "content");
+    host.finish();
+}

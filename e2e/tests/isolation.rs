@@ -1,0 +1,84 @@
+//! What a container can see and do, from its inside.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use testkit::Host;
+
+#[test]
+fn its_own_world() {
+    let host = Host::new();
+    let sh = |script: &str| host.corten(&["run", "--rm", "busybox", "sh", "-c", script]).ok();
+    assert_eq!(sh("echo $$"), "1");
+    assert!(sh("ls /proc | grep -c '^[0-9]'").parse::<u32>().unwrap() < 6);
+    let namespaces = "for n in mnt pid ipc uts net cgroup; do readlink /proc/self/ns/$n; done";
+    let (inside, outside) = (sh(namespaces), host.command(&["sh", "-c", namespaces]).ok());
+    for (a, b) in inside.lines().zip(outside.lines()) {
+        let shared_by_default =
+            a.starts_with("cgroup") && !std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
+        assert!(a != b || shared_by_default, "{a} is the host's");
+    }
+    assert_eq!(sh("grep ' / ' /proc/mounts | cut -d' ' -f3"), "overlay");
+    assert!(!sh("cat /proc/mounts").contains(&host.path("data").join("volumes").display().to_string()));
+    assert_eq!(
+        sh(
+            "ls /dev | grep -c -E '^(null|zero|full|random|urandom|tty|ptmx|fd|stdin|stdout|stderr|shm|mqueue|pts)$'"
+        ),
+        "14"
+    );
+    assert_eq!(sh("df -k /dev/shm | tail -1 | awk '{print $2}'"), "65536");
+    host.finish();
+}
+
+#[test]
+fn what_it_may_not() {
+    let host = Host::new();
+    let sh = |script: &str| host.corten(&["run", "--rm", "busybox", "sh", "-c", script]).ok();
+    // CHOWN DAC_OVERRIDE FOWNER FSETID KILL SETGID SETUID SETPCAP NET_BIND NET_RAW SYS_CHROOT MKNOD AUDIT_WRITE SETFCAP
+    assert_eq!(sh("grep CapEff /proc/self/status").split_whitespace().last().unwrap(), "00000000a80425fb");
+    assert_eq!(sh("grep CapBnd /proc/self/status").split_whitespace().last().unwrap(), "00000000a80425fb");
+    assert_eq!(sh("grep CapInh /proc/self/status").split_whitespace().last().unwrap(), "0000000000000000");
+    assert_eq!(sh("grep Seccomp: /proc/self/status").split_whitespace().last().unwrap(), "2");
+    for attempt in [
+        "mount -t tmpfs x /mnt",
+        "echo 1 > /proc/sys/kernel/panic",
+        "echo b > /proc/sysrq-trigger",
+        "cat /proc/kcore | head -c 1 | grep -q .",
+        "ls /sys/firmware | grep -q .",
+        "unshare -m true",
+        "hostname other",
+        "mkdir /sys/fs/cgroup/x",
+        "ip link add d0 type dummy",
+    ] {
+        assert_eq!(
+            sh(&format!("({attempt}) 2>/dev/null && echo done || echo refused")),
+            "refused",
+            "{attempt}"
+        );
+    }
+    assert_eq!(sh("grep -c . /proc/interrupts || true"), "0");
+    host.finish();
+}
+
+#[test]
+fn limits_hold() {
+    let host = Host::new();
+    let run = |flags: &[&str], script: &str| {
+        host.corten(&[&["run", "--rm"], flags, &["busybox", "sh", "-c", script]].concat()).output()
+    };
+    let memory =
+        "cat /sys/fs/cgroup/memory.max 2>/dev/null || cat /sys/fs/cgroup/memory/memory.limit_in_bytes";
+    assert_eq!(run(&["-m", "32m"], memory).stdout.trim(), (32 << 20).to_string());
+    let pids = "cat /sys/fs/cgroup/pids.max 2>/dev/null || cat /sys/fs/cgroup/pids/pids.max";
+    assert_eq!(run(&["--pids-limit", "25"], pids).stdout.trim(), "25");
+    let cpu = "cat /sys/fs/cgroup/cpu.max 2>/dev/null || echo $(cat /sys/fs/cgroup/cpu/cpu.cfs_quota_us) $(cat /sys/fs/cgroup/cpu/cpu.cfs_period_us)";
+    assert_eq!(run(&["--cpus", "0.5"], cpu).stdout.trim(), "50000 100000");
+
+    // The kernel kills what takes more, and inspect says so.
+    let greedy = "head -c 100000000 /dev/zero | tail | wc -c; exit 9";
+    let out = host
+        .corten(&["run", "--name", "o", "-m", "16m", "--memory-swap", "16m", "busybox", "sh", "-c", greedy])
+        .output();
+    assert_ne!(out.stdout.trim(), "100000000", "{out:?}");
+    assert_eq!(host.corten(&["inspect", "-f", "{{.State.OOMKilled}}", "o"]).ok(), "true");
+    host.finish();
+}

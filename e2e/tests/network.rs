@@ -1,0 +1,156 @@
+//! Addresses, published ports, names.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use testkit::host::{HOST_ADDRESS, OUTSIDE_ADDRESS};
+use testkit::{Host, audit, until};
+
+/// A tiny web server in the background: answers every request with the container's hostname.
+const SERVE: &str = "mkdir -p /www && hostname > /www/index.html && httpd -f -p 80 -h /www";
+
+fn fetch(host: &Host, url: &str) -> Option<String> {
+    let got = host.command(&["/bin/busybox", "wget", "-q", "-T", "2", "-O", "-", url]).output();
+    (got.code == 0).then(|| got.stdout.trim().to_owned())
+}
+
+#[test]
+fn default_bridge_and_published_ports() {
+    let host = Host::new();
+    host.corten(&[
+        "run",
+        "-d",
+        "--name",
+        "web",
+        "--hostname",
+        "web1",
+        "-p",
+        "8080:80",
+        "-p",
+        "127.0.0.1:8081:80",
+        "busybox",
+        "sh",
+        "-c",
+        SERVE,
+    ])
+    .ok();
+    for url in ["http://127.0.0.1:8080/", &format!("http://{HOST_ADDRESS}:8080/"), "http://127.0.0.1:8081/"] {
+        assert_eq!(until(url, || fetch(&host, url)), "web1");
+    }
+    // From outside: the port published on all addresses answers, the one on loopback does not.
+    let from_outside = |port: u16| {
+        let url = format!("http://{HOST_ADDRESS}:{port}/");
+        host.outside(&["/bin/busybox", "wget", "-q", "-T", "2", "-O", "-", &url]).output().code == 0
+    };
+    assert!(from_outside(8080));
+    assert!(!from_outside(8081));
+
+    // Container to container by address, and to the outside through NAT.
+    let address =
+        host.corten(&["inspect", "-f", "{{.NetworkSettings.Networks.bridge.IPAddress}}", "web"]).ok();
+    assert!(address.starts_with("172."), "{address}");
+    let got =
+        host.corten(&["run", "--rm", "busybox", "wget", "-q", "-O", "-", &format!("http://{address}/")]).ok();
+    assert_eq!(got, "web1");
+    host.corten(&["run", "--rm", "busybox", "ping", "-c", "1", "-W", "2", OUTSIDE_ADDRESS]).ok();
+    assert!(host.corten(&["ps"]).ok().contains("0.0.0.0:8080->80/tcp"));
+    assert!(host.corten(&["port", "web"]).ok().contains("80/tcp -> 0.0.0.0:8080"));
+
+    // A taken port names its holder, and the refused container is left created.
+    let refused =
+        host.corten(&["run", "-d", "--name", "late", "-p", "8080:80", "busybox", "true"]).fails(125);
+    assert!(refused.contains("port is already allocated") && refused.contains("web"), "{refused}");
+    assert_eq!(host.corten(&["inspect", "-f", "{{.State.Status}}", "late"]).ok(), "created");
+
+    host.corten(&["rm", "-f", "web"]).ok();
+    assert_eq!(fetch(&host, "http://127.0.0.1:8080/"), None);
+    host.corten(&["start", "late"]).ok();
+    host.finish();
+}
+
+#[test]
+fn a_user_network_has_names() {
+    let host = Host::new();
+    host.corten(&["network", "create", "app"]).ok();
+    host.corten(&[
+        "run",
+        "-d",
+        "--name",
+        "db",
+        "--network",
+        "app",
+        "--network-alias",
+        "database",
+        "busybox",
+        "sh",
+        "-c",
+        SERVE,
+    ])
+    .ok();
+    let ask = |network: &str, url: &str| {
+        host.corten(&[
+            "run",
+            "--rm",
+            "--network",
+            network,
+            "busybox",
+            "wget",
+            "-q",
+            "-T",
+            "3",
+            "-O",
+            "-",
+            url,
+        ])
+        .output()
+    };
+    let hostname = host.corten(&["exec", "db", "hostname"]).ok();
+    for url in ["http://db/", "http://database/"] {
+        let got = until(url, || Some(ask("app", url)).filter(|o| o.code == 0));
+        assert_eq!(got.stdout.trim(), hostname);
+    }
+    // Not on the default bridge, neither by name nor by address.
+    assert_ne!(ask("bridge", "http://db/").code, 0);
+    let address = host.corten(&["inspect", "-f", "{{.NetworkSettings.Networks.app.IPAddress}}", "db"]).ok();
+    assert_ne!(ask("bridge", &format!("http://{address}/")).code, 0);
+
+    let refused = host.corten(&["network", "rm", "app"]).fails(1);
+    assert!(refused.contains("active endpoints"), "{refused}");
+    host.corten(&["rm", "-f", "db"]).ok();
+    host.corten(&["network", "rm", "app"]).ok();
+    assert!(!host.corten(&["network", "ls"]).ok().contains("app"));
+    assert!(!audit::link_names(&host).iter().any(|l| l.starts_with("br-")));
+    host.finish();
+}
+
+#[test]
+fn none_and_host() {
+    let host = Host::new();
+    let links = |network: &str| {
+        host.corten(&["run", "--rm", "--network", network, "busybox", "ls", "/sys/class/net"]).ok()
+    };
+    assert_eq!(links("none"), "lo");
+    assert!(
+        host.corten(&["run", "--rm", "--network", "host", "busybox", "ip", "addr"])
+            .ok()
+            .contains(HOST_ADDRESS)
+    );
+    host.corten(&["run", "-d", "--name", "a", "busybox", "sleep", "1000"]).ok();
+    let own = host.corten(&["exec", "a", "ip", "-o", "-4", "addr", "show", "eth0"]).ok();
+    let shared = host
+        .corten(&[
+            "run",
+            "--rm",
+            "--network",
+            "container:a",
+            "busybox",
+            "ip",
+            "-o",
+            "-4",
+            "addr",
+            "show",
+            "eth0",
+        ])
+        .ok();
+    assert_eq!(own, shared);
+    host.finish();
+}

@@ -1,0 +1,103 @@
+//! What of ours is left on a host: a test that leaves anything has failed.
+
+use std::path::{Path, PathBuf};
+
+use crate::{Command, Host, until};
+
+/// Everything that should not be there once no container is left, one line each. The daemon may still run.
+pub fn host(host: &Host) -> Vec<String> {
+    let directory = host.path("");
+    let mut found = Vec::new();
+    // Shims end by themselves just after their containers are removed: give them their bound.
+    until("the shims' end, or their bound", || {
+        found = processes_of(&host.path("run"))
+            .iter()
+            .map(|pid| format!("process {pid}: {}", command_line(*pid)))
+            .collect();
+        found.retain(|line| line.contains("corten-shim"));
+        found.is_empty().then_some(())
+    });
+    found.extend(mounts_in(&directory));
+    found.extend(cgroups(&host.name));
+    found.extend(links(host));
+    found.extend(entries(&host.path("data/containers"), "container"));
+    found.extend(entries(&host.path("data/rw"), "writable layer"));
+    found.extend(entries(&host.path("data/ingest"), "half-written blob"));
+    found.extend(entries(&host.path("data/leases"), "lease"));
+    found.extend(entries(&host.path("run/shim"), "shim directory"));
+    found.extend(entries(&host.path("data/endpoints"), "endpoint"));
+    found
+}
+
+/// Processes that have `directory` in their command line.
+pub fn processes_of(directory: &Path) -> Vec<i32> {
+    let needle = directory.display().to_string();
+    let me = std::process::id().cast_signed();
+    let mut pids = Vec::new();
+    for entry in std::fs::read_dir("/proc").expect("/proc").flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|n| n.parse::<i32>().ok()) else { continue };
+        if pid != me && command_line(pid).contains(&needle) {
+            pids.push(pid);
+        }
+    }
+    pids
+}
+
+fn command_line(pid: i32) -> String {
+    let bytes = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    String::from_utf8_lossy(&bytes).replace('\0', " ")
+}
+
+/// Mounts on this machine under `directory`.
+pub fn mounts_in(directory: &Path) -> Vec<String> {
+    let needle = directory.display().to_string();
+    let table = std::fs::read_to_string("/proc/self/mountinfo").expect("mountinfo");
+    table.lines().filter(|l| l.contains(&needle)).map(|l| format!("mount {l}")).collect()
+}
+
+/// Cgroups below the host's parent, in every hierarchy.
+pub fn cgroups(name: &str) -> Vec<String> {
+    parents(name)
+        .iter()
+        .flat_map(|parent| std::fs::read_dir(parent).into_iter().flatten().flatten())
+        .filter(|entry| entry.file_type().is_ok_and(|t| t.is_dir()))
+        .map(|entry| format!("cgroup {}", entry.path().display()))
+        .collect()
+}
+
+/// Removes the host's parent cgroup and what is below it.
+pub fn remove_cgroups(name: &str) {
+    for parent in parents(name) {
+        for entry in std::fs::read_dir(&parent).into_iter().flatten().flatten() {
+            let _ = std::fs::remove_dir(entry.path());
+        }
+        let _ = std::fs::remove_dir(&parent);
+    }
+}
+
+fn parents(name: &str) -> Vec<PathBuf> {
+    let root = Path::new("/sys/fs/cgroup");
+    let below = std::fs::read_dir(root).into_iter().flatten().flatten().map(|e| e.path().join(name));
+    below.chain([root.join(name)]).filter(|p| p.is_dir()).collect()
+}
+
+/// Links in the host's namespace that belong to containers. Ready ones (made ahead, for containers to come) are the
+/// daemon's and vanish with it.
+fn links(host: &Host) -> Vec<String> {
+    let ports = host.command(&["nft", "list", "ruleset"]).ok();
+    let published = ports.lines().filter(|l| l.contains("elements = {") && l.contains("tcp . "));
+    published.map(|l| format!("published port {}", l.trim())).collect()
+}
+
+fn entries(directory: &Path, what: &str) -> Vec<String> {
+    let listed = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    listed.map(|e| format!("{what} {}", e.path().display())).collect()
+}
+
+/// The links of a host by name, to see that what was made is gone again.
+pub fn link_names(host: &Host) -> Vec<String> {
+    let json = Command::new(&["ip", "-n", &host.name, "-j", "link"]).ok();
+    let links: serde_json::Value = serde_json::from_str(&json).expect("ip's JSON");
+    let name = |l: &serde_json::Value| l["ifname"].as_str().unwrap_or_default().to_owned();
+    links.as_array().map(|l| l.iter().map(name).collect()).unwrap_or_default()
+}

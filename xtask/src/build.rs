@@ -1,0 +1,41 @@
+//! The binaries as they ship: corten and cortend in release mode, the shim small, static and at a fixed address,
+//! because its memory is paid once per container.
+
+use std::path::PathBuf;
+
+use crate::{cargo, root, run};
+
+const TARGET: &str =
+    if cfg!(target_arch = "aarch64") { "aarch64-unknown-linux-gnu" } else { "x86_64-unknown-linux-gnu" };
+
+/// Builds into `target/dist/` and returns that directory.
+pub(crate) fn build() -> Result<PathBuf, String> {
+    let dist = root().join("target/dist");
+    std::fs::create_dir_all(&dist).map_err(|e| format!("{}: {e}", dist.display()))?;
+    run(&mut cargo(&["build", "--release", "-p", "cli", "-p", "daemon"]))?;
+    // A target directory of its own: other flags would throw the release build's cache away.
+    run(cargo(&[
+        "build",
+        "--profile",
+        "tiny",
+        "-p",
+        "shim",
+        "--target",
+        TARGET,
+        "--target-dir",
+        "target/shim",
+    ])
+    .env("RUSTFLAGS", "-C target-feature=+crt-static -C relocation-model=static"))?;
+    for (from, to) in [
+        ("target/release/corten".to_owned(), "corten"),
+        ("target/release/cortend".to_owned(), "cortend"),
+        (format!("target/shim/{TARGET}/tiny/corten-shim"), "corten-shim"),
+    ] {
+        // By rename: a running program's file cannot be written.
+        let temporary = dist.join(format!(".{to}.tmp"));
+        let copied = std::fs::copy(root().join(&from), &temporary)
+            .and_then(|_| std::fs::rename(&temporary, dist.join(to)));
+        copied.map_err(|e| format!("{from}: {e}"))?;
+    }
+    Ok(dist)
+}

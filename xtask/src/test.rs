@@ -1,0 +1,46 @@
+//! All tests, and what they need.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::{Outcome, cargo, run};
+
+/// Debian's package, and a file that shows it is there.
+const NEEDS: [(&str, &str); 9] = [
+    ("busybox-static", "/bin/busybox"),
+    ("debootstrap", "/usr/sbin/debootstrap"),
+    ("docker-registry", "/usr/bin/docker-registry"),
+    ("docker.io", "/usr/sbin/dockerd"),
+    ("nftables", "/usr/sbin/nft"),
+    ("iptables", "/usr/sbin/iptables"),
+    ("iproute2", "/usr/bin/ip"),
+    ("apache2-utils", "/usr/bin/htpasswd"),
+    ("tmux", "/usr/bin/tmux"),
+];
+
+/// Installs what is missing, builds the binaries, runs every test of the workspace.
+pub(crate) fn test(arguments: &[String]) -> Outcome {
+    install(&NEEDS)?;
+    run(&mut cargo(&["build", "--workspace", "--bins", "--locked"]))?;
+    let mut command = cargo(&["test", "--workspace", "--locked", "--no-fail-fast"]);
+    command.args(arguments);
+    run(&mut command)
+}
+
+/// Installs the packages whose files are missing.
+pub(crate) fn install(needs: &[(&str, &str)]) -> Outcome {
+    let missing: Vec<&str> =
+        needs.iter().filter(|(_, file)| !Path::new(file).exists()).map(|(p, _)| *p).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    println!("installing {}", missing.join(" "));
+    let apt = |arguments: &[&str]| {
+        let mut command = Command::new("apt-get");
+        command.env("DEBIAN_FRONTEND", "noninteractive").arg("-qq").args(arguments);
+        run(&mut command)
+    };
+    apt(&["update"])?;
+    apt(&[&["install", "-y", "--no-install-recommends"], missing.as_slice()].concat())
+        .map_err(|e| format!("{e}\nthe tests need root and Debian's packages {}", missing.join(" ")))
+}
