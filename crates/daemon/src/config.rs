@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::hello;
+
 /// The container engine's daemon.
 #[derive(Debug, Parser)]
 #[command(name = "cortend", version, args_conflicts_with_subcommands = true)]
@@ -65,10 +67,10 @@ pub struct Options {
     #[arg(short = 'H', long = "host", value_parser = parse_host)]
     pub hosts: Vec<Host>,
     /// Directory of what outlives a boot
-    #[arg(long, env = "CORTEN_DATA_ROOT", default_value = "/var/lib/corten")]
+    #[arg(long, default_value = "/var/lib/corten")]
     pub data_root: PathBuf,
     /// Directory of what does not
-    #[arg(long, env = "CORTEN_EXEC_ROOT", default_value = "/run/corten")]
+    #[arg(long, default_value = "/run/corten")]
     pub exec_root: PathBuf,
     /// Interface of the default network
     #[arg(short = 'b', long, default_value = "corten0")]
@@ -163,7 +165,7 @@ impl Options {
 
 /// The image that ships inside this program: its name and its docker-archive.
 fn built_in() -> Option<(&'static str, &'static [u8])> {
-    None
+    Some((hello::NAME, hello::ARCHIVE))
 }
 
 /// The shim beside this program, else the installed one.
@@ -181,8 +183,9 @@ fn parse_host(text: &str) -> Result<Host, String> {
     }
     if let Some(address) = text.strip_prefix("tcp://") {
         let address = address.replace("localhost", "127.0.0.1");
-        let address: SocketAddr =
-            address.parse().map_err(|_| format!("{text} is not tcp://ADDRESS:PORT with a numeric address"))?;
+        let address: SocketAddr = address
+            .parse()
+            .map_err(|_| format!("{text} is not tcp://ADDRESS:PORT with a numeric address"))?;
         if !is_loopback(address.ip()) {
             return Err(format!(
                 "{text} would let anyone who can reach it become root on this host: without TLS only \
@@ -199,9 +202,9 @@ fn is_loopback(ip: IpAddr) -> bool {
 }
 
 fn parse_cidr(text: &str) -> Result<(Ipv4Addr, u8), String> {
-    let parsed = text.split_once('/').and_then(|(ip, prefix)| {
-        Some((ip.parse().ok()?, prefix.parse().ok().filter(|p: &u8| *p <= 32)?))
-    });
+    let parsed = text
+        .split_once('/')
+        .and_then(|(ip, prefix)| Some((ip.parse().ok()?, prefix.parse().ok().filter(|p: &u8| *p <= 32)?)));
     parsed.ok_or_else(|| format!("{text} is not of the form 10.1.0.1/16"))
 }
 
@@ -236,10 +239,7 @@ mod tests {
 
     #[test]
     fn pools_hold_their_networks() {
-        assert_eq!(
-            parse_pool("base=10.0.0.0/8,size=24").unwrap(),
-            (Ipv4Addr::new(10, 0, 0, 0), 8, 24)
-        );
+        assert_eq!(parse_pool("base=10.0.0.0/8,size=24").unwrap(), (Ipv4Addr::new(10, 0, 0, 0), 8, 24));
         for bad in ["base=10.0.0.0/8", "base=10.0.0.0/24,size=16", "size=24", "x=1", "base=10/8,size=24"] {
             assert!(parse_pool(bad).is_err(), "{bad}");
         }

@@ -57,9 +57,7 @@ pub fn message(status: StatusCode, message: String) -> Response<Body> {
     let json = serde_json::to_vec(&ErrorResponse { message }).expect("a string is JSON");
     let mut response = Response::new(Body::full(Bytes::from(json)));
     *response.status_mut() = status;
-    response
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
     response
 }
 

@@ -13,6 +13,7 @@
 //! | [`stream`] | attach and exec: bytes in both directions |
 //! | [`context`] | a build's context, unpacked |
 //! | [`error`] | the failure's kind → status |
+//! | `hello` | the image that ships inside |
 //! | [`registry`] | `cortend registry serve` |
 //!
 //! ```text
@@ -26,6 +27,7 @@ pub mod body;
 pub mod config;
 pub mod context;
 pub mod error;
+mod hello;
 pub mod listen;
 pub mod lock;
 pub mod query;

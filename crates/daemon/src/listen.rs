@@ -2,12 +2,13 @@
 
 use std::fs::Permissions;
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use crate::config::Host;
@@ -178,5 +179,93 @@ impl AsyncWrite for Stream {
             Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
         }
+    }
+}
+
+/// Waits for a client to hang up, without reading: a second descriptor of its connection.
+///
+/// A client that is done sending (half-close) is still there on a unix socket, where the kernel tells the two apart.
+/// TCP does not: there, the end of what it sends counts as its end.
+#[derive(Debug)]
+pub struct Hangup(Stream);
+
+impl Hangup {
+    /// For this connection.
+    ///
+    /// # Errors
+    /// Out of descriptors.
+    pub fn of(stream: &Stream) -> io::Result<Self> {
+        Ok(Self(match stream {
+            Stream::Unix(stream) => {
+                let fd = stream.as_fd().try_clone_to_owned()?;
+                Stream::Unix(UnixStream::from_std(fd.into())?)
+            }
+            Stream::Tcp(stream) => {
+                let fd = stream.as_fd().try_clone_to_owned()?;
+                Stream::Tcp(TcpStream::from_std(fd.into())?)
+            }
+        }))
+    }
+
+    /// Completes when the client has hung up.
+    pub async fn wait(&self) {
+        // Being writable or readable is no news here: saying that it was not so waits for the next change.
+        let nothing = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
+        loop {
+            let ready = match &self.0 {
+                Stream::Unix(stream) => stream.ready(Interest::WRITABLE).await,
+                Stream::Tcp(stream) => stream.ready(Interest::READABLE).await,
+            };
+            if ready.is_err() || ready.is_ok_and(|r| r.is_write_closed() || r.is_read_closed()) {
+                return;
+            }
+            // The error is the one made above.
+            let _ = match &self.0 {
+                Stream::Unix(stream) => stream.try_io(Interest::WRITABLE, nothing),
+                Stream::Tcp(stream) => stream.try_io(Interest::READABLE, nothing),
+            };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::io::AsyncWriteExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn half_closing_is_not_hanging_up() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let hangup = Hangup::of(&Stream::Unix(ours)).unwrap();
+        theirs.write_all(b"x").await.unwrap();
+        theirs.shutdown().await.unwrap();
+        let early = tokio::time::timeout(Duration::from_millis(50), hangup.wait()).await;
+        assert!(early.is_err(), "a half-closed client was taken for gone");
+        drop(theirs);
+        tokio::time::timeout(Duration::from_secs(5), hangup.wait())
+            .await
+            .expect("a closed client was missed");
+    }
+
+    #[tokio::test]
+    async fn a_dead_socket_is_replaced_and_a_live_one_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let host = Host::Unix(directory.path().join("x.sock"));
+        let first = Listener::bind(&host, "no-such-group").await.unwrap();
+        assert!(matches!(Listener::bind(&host, "no-such-group").await, Err(Error::InUse(_))));
+        let Host::Unix(path) = &host else { unreachable!() };
+        assert_eq!(std::fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o600);
+        // A daemon that was killed leaves its socket.
+        std::mem::forget(first);
+        let dead = std::os::unix::net::UnixListener::bind(directory.path().join("y.sock")).unwrap();
+        drop(dead);
+        let host = Host::Unix(directory.path().join("y.sock"));
+        drop(Listener::bind(&host, "no-such-group").await.unwrap());
+        let left: Vec<_> =
+            std::fs::read_dir(directory.path()).unwrap().flatten().map(|e| e.file_name()).collect();
+        assert_eq!(left, ["x.sock"]);
     }
 }

@@ -3,9 +3,12 @@
 //! | room | what is in it |
 //! |---|---|
 //! | [`engine`] | holds the services; no verb of its own |
-//! | `container/` | one file per verb: create start stop kill … |
+//! | [`container`] | one file per verb: create start stop kill … |
 //! | `image/`, `network`, `volume` | the same for the other nouns |
+//! | `events`, `system` | what happens; what this host is |
 //! | [`error`] | every text a user reads |
+//! | `blocking` | the one crossing to the blocking rooms below |
+//! | `time`, `names` | times as people read them; names for containers that have none |
 //!
 //! ```text
 //! <data root>/containers/<id>/config.json   what the user asked for (fsync)
@@ -15,9 +18,23 @@
 //!             volumes/<name>/_data, meta.json
 //! <exec root>/shim/<id>/shim.sock
 //! ```
+//!
+//! Words: a *record* is what the user asked for; a *view* is the published, read-only face of a container; a *link* is
+//! the connection to its shim; *early* clients attached before the start.
 
+mod blocking;
+pub mod container;
 pub mod engine;
 pub mod error;
+mod events;
+mod image;
+mod names;
+mod network;
+mod system;
+mod time;
+mod volume;
 
+pub use container::attach::{AttachOptions, Attached};
+pub use container::{ListOptions, LogOptions, RemoveOptions, WaitCondition, Waiter};
 pub use engine::{Config, Engine};
 pub use error::Error;

@@ -37,6 +37,20 @@ pub fn create(path: &Path, mode: u32) -> Result<File> {
         .map_err(error("create", path))
 }
 
+/// Opens for appending; a file that is not there is made with this mode.
+///
+/// # Errors
+/// open(2)'s.
+pub fn append(path: &Path, mode: u32) -> Result<File> {
+    fs::OpenOptions::new()
+        .append(true)
+        .read(true)
+        .create(true)
+        .mode(mode)
+        .open(path)
+        .map_err(error("append", path))
+}
+
 /// A whole file's bytes.
 ///
 /// # Errors

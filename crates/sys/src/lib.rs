@@ -7,11 +7,15 @@
 //! | [`caps`] | Capabilities of a process (capabilities(7)) |
 //! | [`cgroup`] | Control groups, v2 and v1/hybrid, through a directory fd (cgroups(7)) |
 //! | [`file`] | Files with their path in every error, and atomic writes |
+//! | [`inotify`] | Waiting for changes in a directory (inotify(7)) |
 //! | [`memfd`] | Sealed programs in memory (memfd_create(2)) |
+//! | [`memory`] | The allocator's unused memory goes back to the kernel |
 //! | [`mount`] | The fd-based mount API (fsopen(2), open_tree(2), move_mount(2), mount_setattr(2)) |
 //! | [`namespace`] | Namespaces: make and join (namespaces(7)) |
 //! | [`netlink`] | Netlink sockets and messages (netlink(7)): rtnetlink and nf_tables both stand on it |
-//! | [`poll`] | Waiting on many fds in one thread: epoll, signalfd, eventfd |
+//! | [`netns`] | The calling thread's network namespace (network_namespaces(7)) |
+//! | [`poll`] | Waiting on many fds in one thread: epoll(7), signalfd(2), poll(2) |
+//! | [`overlay`] | An overlay mount that is attached nowhere (fsmount(2)) |
 //! | [`process`] | Processes: clone3 with a pidfd, exec, reap, signals; posix_spawn from a large threaded process |
 //! | [`pty`] | Pseudo-terminals (pty(7)): a pair whose peer comes by TIOCGPTPEER, sizes |
 //! | [`random`] | Random bytes (getrandom(2)) |
@@ -19,16 +23,21 @@
 //! | [`scm`] | Messages with file descriptors over unix sockets (unix(7), SCM_RIGHTS) |
 //! | [`scratch`] | Files that never have a name (O_TMPFILE) |
 //! | [`seccomp`] | A seccomp profile becomes a BPF filter, and is loaded (seccomp(2)) |
+//! | [`sysctl`] | Kernel parameters under `/proc/sys` |
 
 #![deny(missing_docs)]
 
 pub mod caps;
 pub mod cgroup;
 pub mod file;
+pub mod inotify;
 pub mod memfd;
+pub mod memory;
 pub mod mount;
 pub mod namespace;
 pub mod netlink;
+pub mod netns;
+pub mod overlay;
 pub mod poll;
 pub mod process;
 pub mod pty;
@@ -37,6 +46,7 @@ pub mod root;
 pub mod scm;
 pub mod scratch;
 pub mod seccomp;
+pub mod sysctl;
 
 /// A system call that failed: what was tried, on what, and why.
 #[derive(Debug, thiserror::Error)]

@@ -1,1 +1,77 @@
 //! Namespaces: make and join (namespaces(7)).
+
+#![allow(unsafe_code)]
+
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use crate::{Error, Result};
+
+/// A set of kinds of namespaces, as clone(2)'s flags.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Namespaces(u64);
+
+impl Namespaces {
+    /// Mount points.
+    pub const MOUNT: Self = Self(libc::CLONE_NEWNS as u64);
+    /// Process ids; joined or made by the *next child*, not by the caller.
+    pub const PID: Self = Self(libc::CLONE_NEWPID as u64);
+    /// Network devices, addresses, rules.
+    pub const NETWORK: Self = Self(libc::CLONE_NEWNET as u64);
+    /// System V IPC and POSIX message queues.
+    pub const IPC: Self = Self(libc::CLONE_NEWIPC as u64);
+    /// Host and domain name.
+    pub const UTS: Self = Self(libc::CLONE_NEWUTS as u64);
+    /// The cgroup that is shown as the root.
+    pub const CGROUP: Self = Self(libc::CLONE_NEWCGROUP as u64);
+
+    /// None.
+    pub const fn empty() -> Self {
+        Self(0)
+    }
+
+    /// These and those.
+    #[must_use]
+    pub const fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// These but not those.
+    #[must_use]
+    pub const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
+    /// Whether all of `other` are in this set.
+    pub const fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// clone(2)'s flags.
+    pub(crate) const fn bits(self) -> u64 {
+        self.0
+    }
+}
+
+/// Leaves the parent's namespaces of these kinds for new ones.
+///
+/// # Errors
+/// unshare(2)'s.
+pub fn unshare(namespaces: Namespaces) -> Result<()> {
+    // SAFETY: the set holds namespace flags only; none of them touches memory or descriptors.
+    let answer = unsafe { libc::unshare(namespaces.0 as i32) };
+    check("unshare", answer)
+}
+
+/// Joins namespaces: those of a process when `fd` is a pidfd, or the one that an ns file names.
+///
+/// # Errors
+/// setns(2)'s; ESRCH when the process has ended.
+pub fn join(fd: BorrowedFd<'_>, namespaces: Namespaces) -> Result<()> {
+    // SAFETY: an open descriptor and namespace flags; no memory is touched.
+    let answer = unsafe { libc::setns(fd.as_raw_fd(), namespaces.0 as i32) };
+    check("setns", answer)
+}
+
+fn check(step: &'static str, answer: i32) -> Result<()> {
+    if answer < 0 { Err(Error::new(step, "", std::io::Error::last_os_error())) } else { Ok(()) }
+}

@@ -1,0 +1,113 @@
+//! The build cache: for each step that was ever done, what it made.
+//!
+//! `<cache>/<2 hex>/<key>.json`. A key is the digest of everything a step depends on, so a record is never changed,
+//! only forgotten. A record whose layer or blob is gone is no record.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use spec::Digest;
+use spec::oci::image::Descriptor;
+use store::{ChainId, Store};
+use sys::file::{self, Durability};
+
+use crate::error::Result;
+
+/// What a step made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Record {
+    /// RFC 3339. Kept, so that a build of nothing but cached steps gives the same image again.
+    pub(crate) created: String,
+    /// `None`: the step changed no file.
+    pub(crate) layer: Option<Layer>,
+}
+
+/// A layer that a step made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Layer {
+    /// The stack with it on top.
+    pub(crate) chain: ChainId,
+    /// Its compressed blob.
+    pub(crate) blob: Descriptor,
+    /// Its inflated digest.
+    pub(crate) diff_id: Digest,
+}
+
+/// Where the content of `--mount=type=cache` is.
+pub(crate) fn mounts(root: &Path) -> PathBuf {
+    root.join("mounts")
+}
+
+/// The records on disk.
+#[derive(Debug, Clone)]
+pub(crate) struct Cache {
+    root: PathBuf,
+}
+
+impl Cache {
+    /// The records below `root`, which need not exist.
+    pub(crate) fn new(root: &Path) -> Self {
+        Self { root: root.to_owned() }
+    }
+
+    /// The record of a key, if what it names is still there. One that cannot be read is as good as none.
+    pub(crate) fn find(&self, key: &Digest, store: &Store) -> Result<Option<Record>> {
+        let Some(bytes) = file::read_if_exists(&self.path(key))? else { return Ok(None) };
+        let Ok(record) = serde_json::from_slice::<Record>(&bytes) else { return Ok(None) };
+        let whole = record
+            .layer
+            .as_ref()
+            .is_none_or(|l| store.has_layer(&l.chain) && store.blob_size(&l.blob.digest).is_some());
+        Ok(whole.then_some(record))
+    }
+
+    /// Writes a record.
+    pub(crate) fn put(&self, key: &Digest, record: &Record) -> Result<()> {
+        let path = self.path(key);
+        if let Some(dir) = path.parent() {
+            file::create_dir_all(dir, 0o700)?;
+        }
+        let bytes = serde_json::to_vec(record).expect("a record is plain data");
+        Ok(file::write_atomic(&path, &bytes, 0o600, Durability::Process)?)
+    }
+
+    /// All records.
+    pub(crate) fn all(&self) -> Result<Vec<Record>> {
+        let mut records = Vec::new();
+        for path in self.paths()? {
+            if let Some(bytes) = file::read_if_exists(&path)?
+                && let Ok(record) = serde_json::from_slice(&bytes)
+            {
+                records.push(record);
+            }
+        }
+        Ok(records)
+    }
+
+    /// Forgets everything, cache mounts too; returns how many records there were.
+    pub(crate) fn clear(&self) -> Result<usize> {
+        let paths = self.paths()?;
+        file::remove_tree(&mounts(&self.root))?;
+        for path in &paths {
+            file::remove(path)?;
+        }
+        Ok(paths.len())
+    }
+
+    fn path(&self, key: &Digest) -> PathBuf {
+        let hex = key.hex();
+        self.root.join(&hex[..2]).join(format!("{hex}.json"))
+    }
+
+    fn paths(&self) -> Result<Vec<PathBuf>> {
+        let mut paths = Vec::new();
+        for dir in file::list(&self.root)?.iter().filter(|name| name.len() == 2) {
+            let dir = self.root.join(dir);
+            let names = file::list(&dir)?;
+            paths.extend(
+                names.iter().filter(|n| n.ends_with(".json") && !n.starts_with('.')).map(|n| dir.join(n)),
+            );
+        }
+        Ok(paths)
+    }
+}

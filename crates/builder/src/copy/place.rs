@@ -1,0 +1,203 @@
+//! Puts files into a stage's root.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use sys::root::{Access, Dir, Kind, OpenFile, Root};
+
+use super::tree::{Filter, Found, Source, Visitor, kind_at, walk};
+use crate::error::{Error, Result};
+
+/// How to copy, variables replaced and names looked up.
+#[derive(Debug, Clone)]
+pub(crate) struct Plan {
+    /// Absolute, in the stage.
+    pub(crate) destination: PathBuf,
+    /// It must be a directory: it ends with `/`, or there are several sources.
+    pub(crate) into: bool,
+    /// The new owner; `None` keeps the source's.
+    pub(crate) owner: Option<(u32, u32)>,
+    /// The new permission bits.
+    pub(crate) mode: Option<u32>,
+}
+
+impl Plan {
+    /// Copies one source: a file into or as the destination, a directory's content into it.
+    pub(crate) fn copy(&self, root: &Root, source: &Source, filter: &Filter) -> Result<()> {
+        if source.is_dir() {
+            if let Some(kind) = kind_at(root, &self.destination)?
+                && kind != Kind::Directory
+            {
+                return Err(non_directory(&self.destination));
+            }
+            let top = self.create_dirs(root, &self.destination)?;
+            return walk(source, filter, &mut Copier { plan: self, stack: vec![top], name: None });
+        }
+        let (dir, name) = self.place(root, source.name())?;
+        walk(source, filter, &mut Copier { plan: self, stack: vec![dir], name: Some(name) })
+    }
+
+    /// Writes a file whose content stands in the Dockerfile.
+    pub(crate) fn write(&self, root: &Root, name: &str, content: &[u8]) -> Result<()> {
+        let (dir, name) = self.place(root, name)?;
+        dir.remove_tree(&name)?;
+        let mut file = dir.open_file(&name, Access::CreateNew, 0o600)?;
+        std::io::Write::write_all(&mut file, content)
+            .map_err(|e| sys::Error::new("write", name.clone(), e))?;
+        let (uid, gid) = self.owner.unwrap_or((0, 0));
+        file.set_owner(uid, gid)?;
+        file.set_mode(self.mode.unwrap_or(0o644))?;
+        Ok(())
+    }
+
+    /// The directory and the name that a file called `name` gets.
+    fn place(&self, root: &Root, name: &str) -> Result<(Dir, String)> {
+        let existing = kind_at(root, &self.destination)?;
+        let inside = self.into || existing == Some(Kind::Directory);
+        if self.into && existing.is_some_and(|kind| kind != Kind::Directory) {
+            return Err(non_directory(&self.destination));
+        }
+        let directory = if inside {
+            self.destination.as_path()
+        } else {
+            self.destination.parent().unwrap_or(Path::new("/"))
+        };
+        let last = self.destination.file_name().map(|n| n.to_string_lossy().into_owned());
+        let name = match last {
+            Some(last) if !inside => last,
+            Some(_) | None => name.to_owned(),
+        };
+        Ok((self.create_dirs(root, directory)?, name))
+    }
+
+    /// Makes missing directories, mode 0755, owned as the copies are.
+    pub(crate) fn create_dirs(&self, root: &Root, path: &Path) -> Result<Dir> {
+        let (uid, gid) = self.owner.unwrap_or((0, 0));
+        create_dirs(root, path, uid, gid)
+    }
+}
+
+/// mkdir -p with an owner for what was missing.
+pub(crate) fn create_dirs(root: &Root, path: &Path, uid: u32, gid: u32) -> Result<Dir> {
+    let mut missing = Vec::new();
+    for ancestor in path.ancestors() {
+        if ancestor.file_name().is_none() || kind_at(root, ancestor)?.is_some() {
+            break;
+        }
+        missing.push(ancestor);
+    }
+    let dir = root.create_dirs(path, 0o755)?;
+    if (uid, gid) != (0, 0) {
+        for made in missing {
+            let (parent, name) = root.parent(made)?;
+            parent.chown(name, uid, gid)?;
+        }
+    }
+    Ok(dir)
+}
+
+fn non_directory(path: &Path) -> Error {
+    Error::Step {
+        step: "COPY failed".into(),
+        detail: format!("cannot copy to non-directory: {}", path.display()),
+    }
+}
+
+struct Copier<'a> {
+    plan: &'a Plan,
+    /// The directories that are being filled, the innermost last.
+    stack: Vec<Dir>,
+    /// A single file's new name.
+    name: Option<String>,
+}
+
+impl Copier<'_> {
+    fn dir(&self) -> &Dir {
+        self.stack.last().expect("the walk leaves only what it entered")
+    }
+
+    /// Owner, mode, attributes and time of something just made, in the order that loses none of them.
+    fn attributes(&self, found: &Found<'_>, name: &std::ffi::OsStr) -> Result<()> {
+        let dir = self.dir();
+        let metadata = &found.metadata;
+        let (uid, gid) = self.plan.owner.unwrap_or((metadata.uid, metadata.gid));
+        dir.chown(name, uid, gid)?;
+        if metadata.kind != Kind::Symlink {
+            dir.chmod(name, self.plan.mode.unwrap_or(metadata.mode))?;
+        }
+        for (key, value) in found.dir.xattrs(found.name)? {
+            // The kernel's own (overlayfs's, SELinux's) stay behind.
+            let key_text = key.to_string_lossy();
+            if key_text == "security.capability" || key_text.starts_with("user.") {
+                dir.set_xattr(name, &key, &value)?;
+            }
+        }
+        dir.set_modified(name, metadata.modified)?;
+        Ok(())
+    }
+}
+
+impl Visitor for Copier<'_> {
+    fn enter(&mut self, found: &Found<'_>) -> Result<()> {
+        let dir = self.dir();
+        let inner = match dir.metadata(found.name) {
+            Ok(there) if there.kind == Kind::Directory => dir.dir(found.name)?,
+            Ok(_) => return Err(non_directory(&dir.label().join(found.name))),
+            Err(e) if e.errno() == 2 => dir.create_dir(found.name, 0o755)?,
+            Err(e) => return Err(e.into()),
+        };
+        self.stack.push(inner);
+        Ok(())
+    }
+
+    fn leave(&mut self, found: &Found<'_>) -> Result<()> {
+        self.stack.pop();
+        // Now, because filling it changed its time.
+        self.attributes(found, found.name)
+    }
+
+    fn leaf(&mut self, found: &Found<'_>) -> Result<()> {
+        let name = self.name.clone().map_or_else(|| found.name.to_owned(), Into::into);
+        let dir = self.dir();
+        if let Ok(there) = dir.metadata(&name) {
+            if there.kind == Kind::Directory {
+                let detail =
+                    format!("cannot replace a directory by a file: {}", dir.label().join(&name).display());
+                return Err(Error::Step { step: "COPY failed".into(), detail });
+            }
+            dir.remove(&name)?;
+        }
+        match found.metadata.kind {
+            Kind::File => {
+                let mut from = found.open()?;
+                let mut to = dir.open_file(&name, Access::CreateNew, 0o600)?;
+                copy_bytes(&mut from, &mut to)
+                    .map_err(|e| sys::Error::new("copy", found.path.display().to_string(), e))?;
+            }
+            Kind::Symlink => dir.symlink(found.dir.read_link(found.name)?, &name)?,
+            kind @ (Kind::Fifo | Kind::CharDevice | Kind::BlockDevice) => {
+                let metadata = &found.metadata;
+                dir.make_node(&name, kind, metadata.mode, metadata.major, metadata.minor)?;
+            }
+            Kind::Socket | Kind::Directory => return Ok(()),
+        }
+        self.attributes(found, &name)
+    }
+}
+
+/// `std::io::copy` uses copy_file_range(2) between files; the regular file's length bounds it.
+fn copy_bytes(from: &mut std::fs::File, to: &mut std::fs::File) -> std::io::Result<u64> {
+    std::io::copy(&mut from.by_ref(), to)
+}
+
+/// The destination as an absolute path: relative ones start at the working directory.
+pub(crate) fn destination(working_dir: &str, text: &str) -> (PathBuf, bool) {
+    let into = text.ends_with('/') || text == "." || text.ends_with("/.") || text.is_empty();
+    let joined = if text.starts_with('/') { text.to_owned() } else { format!("{working_dir}/{text}") };
+    (PathBuf::from(format!("/{}", crate::ignore::clean(&joined))), into)
+}
+
+/// An octal mode.
+pub(crate) fn mode(text: &str) -> Option<u32> {
+    u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o7777)
+}

@@ -1,0 +1,269 @@
+//! One RUN: writable layer, files for /etc, network, shim; then all of it away again, and the layer is committed.
+
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use network::{EndpointRequest, Networks, Sandbox};
+use shim::client::{Connection, Watch};
+use shim::proto::{Attach, Create, Event, Exit};
+use spec::Id;
+use spec::defaults::oci::bind;
+use spec::oci::runtime::Mount;
+use store::{ChainId, Committed};
+use sys::file::{self, Durability};
+
+use super::cancel::{Cancel, kill};
+use super::oci::{HOSTNAME, Settings};
+use super::stubs::Stubs;
+use super::{hosts, oci, stream};
+use crate::Host;
+use crate::error::{Error, Result};
+use crate::instructions::run::Program;
+use crate::output::Output;
+use crate::writable::Writable;
+
+/// What to execute, and on what.
+#[derive(Debug, Clone)]
+pub(crate) struct Job {
+    /// The container's id.
+    pub(crate) id: Id,
+    /// The stage's root.
+    pub(crate) chain: Option<ChainId>,
+    /// The arguments.
+    pub(crate) program: Program,
+    /// `NAME=value`.
+    pub(crate) env: Vec<String>,
+    /// Working directory.
+    pub(crate) working_dir: String,
+    /// As in USER.
+    pub(crate) user: String,
+    /// Its network.
+    pub(crate) network: Network,
+    /// `--mount`s.
+    pub(crate) mounts: Vec<Mount>,
+    /// Which of `mounts` are of a single file.
+    pub(crate) file_mounts: Vec<String>,
+    /// Lines for /etc/hosts.
+    pub(crate) extra_hosts: Vec<String>,
+    /// For the error when it fails.
+    pub(crate) command: String,
+}
+
+/// Where a RUN is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Network {
+    /// On a network of ours.
+    Named(String),
+    /// Only loopback.
+    None,
+    /// The host's.
+    Host,
+}
+
+/// Executes a job and makes a layer of what it changed; `None` when it changed nothing.
+pub(crate) fn execute(host: &Host, job: &Job, output: &Output, cancel: &Cancel) -> Result<Option<Committed>> {
+    cancel.check()?;
+    let layer = Writable::create(&host.store, &job.id, job.chain.as_ref())?;
+    let scratch = Scratch::create(host.run.join(job.id.as_str()))?;
+    let sandbox = Connected::new(host, job)?;
+
+    let binds = etc(&scratch, &sandbox, host, job)?;
+    let mut files: Vec<&str> = vec!["/etc/hosts", "/etc/hostname", "/etc/resolv.conf"];
+    files.extend(job.file_mounts.iter().map(String::as_str));
+    let mut dirs = vec!["/proc", "/dev", "/sys"];
+    let mounted = job.mounts.iter().map(|m| m.destination.as_str());
+    dirs.extend(mounted.filter(|m| !job.file_mounts.iter().any(|f| f == m)));
+    let stubs = Stubs::prepare(&layer, &files, &dirs)?;
+
+    let spec = oci::spec(Settings {
+        arguments: job.program.arguments.clone(),
+        env: job.env.clone(),
+        working_dir: &job.working_dir,
+        user: &job.user,
+        root: layer.mount(),
+        mounts: binds.into_iter().chain(job.mounts.iter().cloned()).collect(),
+        cgroup: format!("{}/build-{}", host.cgroup_parent, job.id.short()),
+        host_network: job.network == Network::Host,
+    });
+    let create = Create {
+        spec,
+        netns: false,
+        log: None,
+        open_stdin: false,
+        stdin_once: false,
+        attach: vec![Attach { stdin: false, stdout: true, stderr: true, framed: true }],
+        start: true,
+        exit_file: scratch.path.join("exit.json"),
+    };
+    let exit = in_shim(host, job, &scratch.path, create, &sandbox, output, cancel)?;
+    drop(sandbox);
+    cancel.check()?;
+    if exit.code != 0 {
+        return Err(Error::Run { command: job.command.clone(), code: exit.code });
+    }
+    stubs.remove(layer.mount())?;
+    layer.commit()
+}
+
+/// Starts the shim, runs the container to its end, ends the shim.
+fn in_shim(
+    host: &Host,
+    job: &Job,
+    scratch: &Path,
+    create: Create,
+    sandbox: &Connected,
+    output: &Output,
+    cancel: &Cancel,
+) -> Result<Exit> {
+    let dir = scratch.join("shim");
+    let exit_file = create.exit_file.clone();
+    let (ours, theirs) =
+        UnixStream::pair().map_err(|e| sys::Error::new("socketpair", "the step's output", e))?;
+    let (mut connection, spawned) = host.shim.spawn(job.id.as_str(), &dir)?;
+    let ran = (|| {
+        // Before the start, so that no event is missed.
+        let watch = Connection::connect(&dir)?.watch()?;
+        let netns = sandbox.sandbox.as_ref().map(|sandbox| sandbox.netns.as_fd());
+        connection.create(create, netns, &[theirs.into()])?;
+        if cancel.begin(&dir).is_err() {
+            kill(&dir);
+        }
+        let forwarded = stream::forward(ours, output);
+        if forwarded.is_err() {
+            kill(&dir);
+        }
+        let exit = wait(watch, &exit_file)?;
+        forwarded.map(|()| exit)
+    })();
+    cancel.end();
+    // After a failed create as well: it ends the shim.
+    let deleted = connection.delete();
+    if deleted.is_err() {
+        // Then nothing else does, and the wait below must end.
+        if let Err(error) = sys::process::pidfd_send_signal(spawned.pidfd.as_fd(), spec::signal::KILL) {
+            tracing::warn!(%error, "a build step's shim was not killed");
+        }
+    }
+    drop(connection);
+    let reaped = sys::process::reap(spawned.pidfd.as_fd());
+    let exit = ran?;
+    deleted?;
+    reaped?;
+    Ok(exit)
+}
+
+/// Waits for init's end. A shim that died leaves its record, or the container cannot be told to have ended well.
+fn wait(mut watch: Watch, exit_file: &Path) -> Result<Exit> {
+    loop {
+        match watch.next()? {
+            Some(Event::Exited(exit)) => return Ok(exit),
+            Some(Event::ExecExited { .. } | Event::Oom) => {}
+            None => break,
+        }
+    }
+    let record = file::read_if_exists(exit_file)?.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    record.ok_or_else(|| Error::Step {
+        step: "RUN".into(),
+        detail: "the shim ended without leaving an exit record".into(),
+    })
+}
+
+/// Writes the files for /etc and a heredoc's script, and returns their mounts.
+fn etc(scratch: &Scratch, sandbox: &Connected, host: &Host, job: &Job) -> Result<Vec<Mount>> {
+    let endpoint = sandbox.sandbox.as_ref().and_then(|s| s.endpoints.first());
+    let (mut hosts_text, resolv) = match job.network {
+        Network::Host => (
+            file::read_if_exists(Path::new("/etc/hosts"))?.map(|b| String::from_utf8_lossy(&b).into_owned()),
+            file::read_if_exists(Path::new("/etc/resolv.conf"))?.unwrap_or_default(),
+        ),
+        Network::None => (None, Vec::new()),
+        Network::Named(_) => {
+            (None, host.networks.resolv_conf(&sandbox.requests, &[], &[], &[]).text.into_bytes())
+        }
+    };
+    let own = hosts::hosts(HOSTNAME, endpoint.map(|e| e.ip), endpoint.map(|e| e.gateway), &job.extra_hosts)?;
+    if let Some(text) = &mut hosts_text {
+        text.push_str(&own);
+    }
+    let hosts_text = hosts_text.unwrap_or(own);
+    let mut mounts = Vec::new();
+    for (name, bytes) in [
+        ("hosts", hosts_text.as_bytes()),
+        ("hostname", format!("{HOSTNAME}\n").as_bytes()),
+        ("resolv.conf", &resolv),
+    ] {
+        let path = scratch.write(name, bytes, 0o644)?;
+        mounts.push(bind(&path, &format!("/etc/{name}"), &["rw", "rprivate"]));
+    }
+    if let (Some(script), Some(path)) = (&job.program.script, job.program.arguments.first()) {
+        let source = scratch.write("script", script.as_bytes(), 0o755)?;
+        mounts.push(bind(&source, path, &["ro", "rprivate"]));
+    }
+    Ok(mounts)
+}
+
+/// A RUN's place on its network. Dropped: released.
+#[derive(Debug)]
+struct Connected {
+    networks: Networks,
+    id: Id,
+    requests: Vec<EndpointRequest>,
+    /// `None`: the host's network.
+    sandbox: Option<Sandbox>,
+}
+
+impl Connected {
+    fn new(host: &Host, job: &Job) -> Result<Self> {
+        let mut requests = Vec::new();
+        if let Network::Named(network) = &job.network {
+            requests.push(EndpointRequest {
+                network: network.clone(),
+                container_name: "a build step".into(),
+                ..EndpointRequest::default()
+            });
+        }
+        let sandbox = match job.network {
+            Network::Host => None,
+            Network::None | Network::Named(_) => Some(host.networks.connect(&job.id, &requests, &[])?),
+        };
+        Ok(Self { networks: host.networks.clone(), id: job.id.clone(), requests, sandbox })
+    }
+}
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        if self.sandbox.take().is_some()
+            && let Err(error) = self.networks.release(&self.id)
+        {
+            tracing::warn!(id = self.id.short(), %error, "a build step's network stays behind");
+        }
+    }
+}
+
+/// A directory of the step's own. Dropped: removed.
+#[derive(Debug)]
+struct Scratch {
+    path: PathBuf,
+}
+
+impl Scratch {
+    fn create(path: PathBuf) -> Result<Self> {
+        file::create_dir_all(&path, 0o700)?;
+        Ok(Self { path })
+    }
+
+    fn write(&self, name: &str, bytes: &[u8], mode: u32) -> Result<String> {
+        let path = self.path.join(name);
+        file::write_atomic(&path, bytes, mode, Durability::Process)?;
+        Ok(path.to_string_lossy().into_owned())
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if let Err(error) = file::remove_tree(&self.path) {
+            tracing::warn!(path = %self.path.display(), %error, "a build step's directory stays behind");
+        }
+    }
+}

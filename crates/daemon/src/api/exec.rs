@@ -1,0 +1,36 @@
+//! `/containers/{id}/exec` and `/exec`.
+
+use http::{Response, StatusCode};
+use spec::api::{ExecConfig, ExecStart, IDResponse};
+
+use super::{Call, empty, json, ok};
+use crate::body::{self, Body};
+use crate::error::{Error, Result};
+use crate::server::Reply;
+
+pub(super) async fn create(call: Call, id: &str) -> Result<Response<Body>> {
+    let config: ExecConfig = body::json(&call.headers, call.body).await?;
+    if config.cmd.is_empty() {
+        return Err(Error::invalid("no exec command specified"));
+    }
+    let id = call.engine.exec_create(id, config).await?;
+    Ok(json(StatusCode::CREATED, &IDResponse { id }))
+}
+
+pub(super) async fn start(call: Call, id: &str) -> Result<Reply> {
+    let start: ExecStart = body::json_or_none(&call.headers, call.body).await?.unwrap_or_default();
+    match call.engine.exec_start(id, start).await? {
+        Some(attached) => Ok(crate::stream::takeover(&call.headers, call.version, attached)),
+        None => empty(StatusCode::OK).map(Reply::Response),
+    }
+}
+
+pub(super) async fn resize(call: &Call, id: &str) -> Result<Response<Body>> {
+    let (height, width) = super::container::size(call)?;
+    call.engine.exec_resize(id, height, width).await?;
+    empty(StatusCode::OK)
+}
+
+pub(super) async fn inspect(call: &Call, id: &str) -> Result<Response<Body>> {
+    ok(&call.engine.exec_inspect(id).await?)
+}

@@ -1,0 +1,222 @@
+//! The Engine API's handlers, one file per noun, one function per route.
+
+mod build;
+mod container;
+mod df;
+mod events;
+mod exec;
+mod image;
+mod network;
+mod progress;
+mod system;
+mod volume;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use engine::Engine;
+use http::header::{self, HeaderValue};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use serde::Serialize;
+
+use crate::body::Body;
+use crate::error::{self, Error, Result};
+use crate::query::Query;
+use crate::router::{self, Route, Version};
+use crate::server::{Handler, Peer, Reply};
+
+/// The Engine API on one engine. Cheap to clone.
+#[derive(Clone)]
+pub struct Api(Arc<Services>);
+
+struct Services {
+    engine: Engine,
+    builder: builder::Host,
+    scratch: PathBuf,
+    server: HeaderValue,
+}
+
+/// One request, taken apart.
+pub(crate) struct Call {
+    engine: Engine,
+    services: Arc<Services>,
+    version: Version,
+    query: Query,
+    headers: HeaderMap,
+    body: Incoming,
+    peer: Peer,
+}
+
+impl Api {
+    /// The API of an engine; bodies and build contexts in flight are kept under `scratch`.
+    pub fn new(engine: Engine, scratch: PathBuf) -> Self {
+        let config = engine.config();
+        let builder = builder::Host {
+            store: engine.store().clone(),
+            registry: engine.registry().clone(),
+            networks: engine.networks().clone(),
+            shim: Arc::clone(engine.shim()),
+            cache: config.data_root.join("build"),
+            run: config.exec_root.join("build"),
+            cgroup_parent: config.cgroup_parent.clone(),
+        };
+        let server = format!("Corten/{} (linux)", env!("CARGO_PKG_VERSION"));
+        let server = HeaderValue::try_from(server).expect("a version is printable");
+        Self(Arc::new(Services { engine, builder, scratch, server }))
+    }
+
+    async fn answer(&self, request: Request<Incoming>, peer: Peer) -> Result<Reply> {
+        let (parts, body) = request.into_parts();
+        let (version, path) = router::version(parts.uri.path())?;
+        let Some(route) = router::route(&parts.method, path) else {
+            return Ok(Reply::Response(error::message(StatusCode::NOT_FOUND, "page not found".into())));
+        };
+        let call = Call {
+            engine: self.0.engine.clone(),
+            services: Arc::clone(&self.0),
+            version,
+            query: Query::parse(parts.uri.query().unwrap_or_default()),
+            headers: parts.headers,
+            body,
+            peer,
+        };
+        dispatch(route, call).await
+    }
+}
+
+impl Handler for Api {
+    async fn handle(&self, request: Request<Incoming>, peer: Peer) -> Reply {
+        let (method, uri) = (request.method().clone(), request.uri().clone());
+        let mut response = match self.answer(request, peer).await {
+            Ok(Reply::Response(response)) => response,
+            Ok(takeover) => {
+                tracing::debug!(%method, %uri, "taken over");
+                return takeover;
+            }
+            Err(error) => {
+                tracing::debug!(%method, %uri, error = error.message(), "refused");
+                error.into_response()
+            }
+        };
+        if method == Method::HEAD {
+            *response.body_mut() = Body::empty();
+        }
+        tracing::debug!(%method, %uri, status = response.status().as_u16(), "answered");
+        let headers = response.headers_mut();
+        headers.insert(header::SERVER, self.0.server.clone());
+        headers.insert("api-version", HeaderValue::from_static(spec::api::API_VERSION));
+        headers.insert("ostype", HeaderValue::from_static("linux"));
+        headers.insert("docker-experimental", HeaderValue::from_static("false"));
+        Reply::Response(response)
+    }
+}
+
+async fn dispatch(route: Route, call: Call) -> Result<Reply> {
+    let response = match route {
+        Route::Ping => system::ping(),
+        Route::Version => system::version(&call),
+        Route::Info => system::info(&call).await,
+        Route::Events => events::events(call),
+        Route::Auth => system::auth(call).await,
+        Route::DiskUsage => system::disk_usage(&call).await,
+
+        Route::ContainerList => container::list(&call).await,
+        Route::ContainerCreate => container::create(call).await,
+        Route::ContainerPrune => container::prune(&call).await,
+        Route::ContainerInspect(id) => container::inspect(&call, &id).await,
+        Route::ContainerTop(id) => container::top(&call, &id).await,
+        Route::ContainerLogs(id) => container::logs(call, &id).await,
+        Route::ContainerResize(id) => container::resize(&call, &id).await,
+        Route::ContainerStart(id) => container::start(&call, &id).await,
+        Route::ContainerStop(id) => container::stop(&call, &id).await,
+        Route::ContainerRestart(id) => container::restart(&call, &id).await,
+        Route::ContainerKill(id) => container::kill(&call, &id).await,
+        Route::ContainerUpdate(id) => container::update(call, &id).await,
+        Route::ContainerRename(id) => container::rename(&call, &id).await,
+        Route::ContainerPause(id) => container::pause(&call, &id).await,
+        Route::ContainerUnpause(id) => container::unpause(&call, &id).await,
+        Route::ContainerAttach(id) => return container::attach(&call, &id).await,
+        Route::ContainerWait(id) => container::wait(call, &id),
+        Route::ContainerRemove(id) => container::remove(&call, &id).await,
+
+        Route::ExecCreate(id) => exec::create(call, &id).await,
+        Route::ExecStart(id) => return exec::start(call, &id).await,
+        Route::ExecResize(id) => exec::resize(&call, &id).await,
+        Route::ExecInspect(id) => exec::inspect(&call, &id).await,
+
+        Route::ImageList => image::list(&call).await,
+        Route::ImageCreate => image::create(call).await,
+        Route::ImageLoad => image::load(call).await,
+        Route::ImageSave => image::save(call).await,
+        Route::ImagePrune => image::prune(&call).await,
+        Route::ImageInspect(name) => image::inspect(&call, &name).await,
+        Route::ImageHistory(name) => image::history(&call, &name).await,
+        Route::ImagePush(name) => image::push(call, name).await,
+        Route::ImageTag(name) => image::tag(&call, &name).await,
+        Route::ImageGet(name) => image::get(call, name).await,
+        Route::ImageRemove(name) => image::remove(&call, &name).await,
+        Route::DistributionInspect(name) => image::distribution(&call, &name).await,
+
+        Route::Build => build::build(call).await,
+        Route::BuildPrune => build::prune(&call).await,
+        Route::BuildCancel => Err(Error::not_implemented("cancelling a build by its id")),
+
+        Route::VolumeList => volume::list(&call).await,
+        Route::VolumeCreate => volume::create(call).await,
+        Route::VolumePrune => volume::prune(&call).await,
+        Route::VolumeInspect(name) => volume::inspect(&call, &name).await,
+        Route::VolumeRemove(name) => volume::remove(&call, &name).await,
+
+        Route::NetworkList => network::list(&call).await,
+        Route::NetworkCreate => network::create(call).await,
+        Route::NetworkPrune => network::prune(&call).await,
+        Route::NetworkInspect(id) => network::inspect(&call, &id).await,
+        Route::NetworkRemove(id) => network::remove(&call, &id).await,
+        Route::NetworkConnect(id) => network::connect(call, &id).await,
+        Route::NetworkDisconnect(id) => network::disconnect(call, &id).await,
+
+        Route::PluginList => Ok(json(StatusCode::OK, &[(); 0])),
+        Route::Missing(what) => Err(Error::not_implemented(what)),
+        Route::Swarm => Err(Error::new(
+            spec::ErrorKind::Unavailable,
+            "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" to connect this \
+             node to swarm and try again.",
+        )),
+    };
+    response.map(Reply::Response)
+}
+
+/// An answer of JSON. Go ends it with a newline, and clients print it as it is.
+fn json(status: StatusCode, value: &(impl Serialize + ?Sized)) -> Response<Body> {
+    let mut bytes = serde_json::to_vec(value).expect("API objects have string keys");
+    bytes.push(b'\n');
+    let mut response = Response::new(Body::full(Bytes::from(bytes)));
+    *response.status_mut() = status;
+    set_type(&mut response, "application/json");
+    response
+}
+
+/// An answer of JSON with 200.
+fn ok(value: &(impl Serialize + ?Sized)) -> Result<Response<Body>> {
+    Ok(json(StatusCode::OK, value))
+}
+
+/// An answer without a body.
+fn empty(status: StatusCode) -> Result<Response<Body>> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
+    Ok(response)
+}
+
+/// An answer that goes on.
+fn stream(content_type: &'static str, body: Body) -> Result<Response<Body>> {
+    let mut response = Response::new(body);
+    set_type(&mut response, content_type);
+    Ok(response)
+}
+
+fn set_type(response: &mut Response<Body>, content_type: &'static str) {
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+}

@@ -1,0 +1,76 @@
+//! `/_ping`, `/version`, `/info`, `/auth`.
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Response, header};
+use spec::api::AuthConfig;
+
+use super::{Call, ok, set_type};
+use crate::body::{self, Body};
+use crate::error::Result;
+
+pub(super) use super::df::disk_usage;
+
+pub(super) fn ping() -> Result<Response<Body>> {
+    let mut response = Response::new(Body::full(Bytes::from_static(b"OK")));
+    set_type(&mut response, "text/plain; charset=utf-8");
+    let headers = response.headers_mut();
+    // 1: POST /build; 2 would be BuildKit.
+    headers.insert("builder-version", HeaderValue::from_static("1"));
+    headers.insert("swarm", HeaderValue::from_static("inactive"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-store, must-revalidate"));
+    headers.insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
+    Ok(response)
+}
+
+pub(super) fn version(call: &Call) -> Result<Response<Body>> {
+    ok(&call.engine.version())
+}
+
+pub(super) async fn info(call: &Call) -> Result<Response<Body>> {
+    ok(&call.engine.info().await?)
+}
+
+pub(super) async fn auth(call: Call) -> Result<Response<Body>> {
+    let auth: AuthConfig = body::json(&call.headers, call.body).await?;
+    ok(&call.engine.login(auth).await?)
+}
+
+/// The credentials in `X-Registry-Auth`. What cannot be read counts as none, as in Docker.
+pub(super) fn registry_auth(headers: &HeaderMap) -> Option<AuthConfig> {
+    use base64::Engine as _;
+    use base64::engine::DecodePaddingMode;
+    use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
+    let lenient = GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+    let text = headers.get("x-registry-auth")?.to_str().ok()?.trim();
+    let bytes = [base64::alphabet::URL_SAFE, base64::alphabet::STANDARD]
+        .iter()
+        .find_map(|alphabet| GeneralPurpose::new(alphabet, lenient).decode(text).ok())?;
+    let auth: AuthConfig = spec::gojson::from_slice(&bytes).ok()?;
+    (auth != AuthConfig::default()).then_some(auth)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_are_read_with_and_without_padding() {
+        // {"username":"u","password":"p?>"} and its ends.
+        for text in [
+            "eyJ1c2VybmFtZSI6InUiLCJwYXNzd29yZCI6InA_PiJ9",
+            "eyJ1c2VybmFtZSI6InUiLCJwYXNzd29yZCI6InA/PiJ9",
+            "eyJ1c2VybmFtZSI6InUiLCJwYXNzd29yZCI6InA_PiIgfQ==",
+            "eyJ1c2VybmFtZSI6InUiLCJwYXNzd29yZCI6InA_PiIgfQ",
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert("x-registry-auth", text.parse().unwrap());
+            let auth = registry_auth(&headers).unwrap_or_else(|| panic!("{text}"));
+            assert_eq!((auth.username.as_str(), auth.password.as_str()), ("u", "p?>"));
+        }
+        for none in ["", "e30", "e30=", "!", "bnVsbA=="] {
+            let mut headers = HeaderMap::new();
+            headers.insert("x-registry-auth", none.parse().unwrap());
+            assert_eq!(registry_auth(&headers), None, "{none}");
+        }
+    }
+}

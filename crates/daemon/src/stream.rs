@@ -1,0 +1,131 @@
+//! Attach and exec: bytes in both directions between a client and a shim.
+//!
+//! A client that closes its writing half ends the program's stdin and goes on reading. A shim that closes ends it all.
+
+use bytes::Bytes;
+use engine::Attached;
+use engine::container::attach::DetachKeys;
+use http::HeaderMap;
+use http::header::UPGRADE;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+use crate::listen::{Hangup, Stream};
+use crate::router::Version;
+use crate::server::{Reply, Takeover};
+
+/// One read's worth of bytes.
+const CHUNK: usize = 64 << 10;
+
+/// Content type of a stream: raw with a terminal, frames without; clients before 1.42 know one name for both.
+pub fn content_type(tty: bool, version: Version) -> &'static str {
+    if tty || version < Version(1, 42) {
+        "application/vnd.docker.raw-stream"
+    } else {
+        "application/vnd.docker.multiplexed-stream"
+    }
+}
+
+/// Hands the connection over to an attached stream, in the form the client asked for.
+pub fn takeover(headers: &HeaderMap, version: Version, attached: Attached) -> Reply {
+    let content_type = content_type(attached.tty, version);
+    let head = if headers.contains_key(UPGRADE) {
+        format!(
+            "HTTP/1.1 101 UPGRADED\r\nContent-Type: {content_type}\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n"
+        )
+    } else {
+        format!("HTTP/1.1 200 OK\r\nContent-Type: {content_type}\r\n\r\n")
+    };
+    Reply::Takeover(Takeover {
+        head: head.into(),
+        then: Box::new(move |client, early| Box::pin(run(client, early, attached))),
+    })
+}
+
+/// Copies until the shim ends the stream, the user detaches, or the client hangs up.
+async fn run(mut client: Stream, early: Bytes, attached: Attached) {
+    let Ok(hangup) = Hangup::of(&client) else { return };
+    let (from_client, mut to_client) = tokio::io::split(&mut client);
+    let output = async {
+        if let Some(mut replay) = attached.replay {
+            while let Some(chunk) = replay.recv().await {
+                to_client.write_all(&chunk).await?;
+            }
+        }
+        let Some(socket) = attached.socket else { return Ok(()) };
+        let (from_shim, to_shim) = socket.into_split();
+        let mut keys = DetachKeys::new(attached.detach_keys);
+        let mut input = std::pin::pin!(input(from_client, early, to_shim, attached.stdin, &mut keys));
+        let mut copying = std::pin::pin!(copy(from_shim, &mut to_client));
+        tokio::select! {
+            ended = &mut copying => ended,
+            detached = &mut input => match detached? {
+                Input::Detached => Ok(()),
+                // Held until the end: the shim must not take its peer for gone.
+                Input::Ended(_to_shim) => tokio::select! {
+                    ended = &mut copying => ended,
+                    () = hangup.wait() => Ok(()),
+                },
+            },
+        }
+    };
+    let ended: std::io::Result<()> = output.await;
+    if let Err(error) = ended {
+        tracing::debug!(%error, "attached stream ended");
+    }
+    // The client may be gone already.
+    let _ = client.shutdown().await;
+}
+
+/// How the client's bytes came to an end.
+enum Input<W> {
+    /// The detach keys were typed.
+    Detached,
+    /// The client sends no more; the writer is half-closed.
+    Ended(W),
+}
+
+/// Client → shim, through the detach keys. Without `stdin` the bytes are read and dropped, so that the end is seen.
+async fn input<W: AsyncWrite + Unpin>(
+    mut client: impl AsyncRead + Unpin,
+    early: Bytes,
+    mut shim: W,
+    stdin: bool,
+    keys: &mut DetachKeys,
+) -> std::io::Result<Input<W>> {
+    let mut chunk = Vec::from(early);
+    let mut pass = Vec::new();
+    loop {
+        if !chunk.is_empty() {
+            pass.clear();
+            let detached = keys.feed(&chunk, &mut pass);
+            // A program that has closed its stdin is no reason to stop reading its output.
+            if stdin {
+                let _ = shim.write_all(&pass).await;
+            }
+            if detached {
+                return Ok(Input::Detached);
+            }
+        }
+        chunk.clear();
+        chunk.reserve(CHUNK);
+        if client.read_buf(&mut chunk).await? == 0 {
+            if stdin {
+                // As above.
+                let _ = shim.shutdown().await;
+            }
+            return Ok(Input::Ended(shim));
+        }
+    }
+}
+
+/// Shim → client, in large chunks.
+async fn copy(mut from: impl AsyncRead + Unpin, to: &mut (impl AsyncWrite + Unpin)) -> std::io::Result<()> {
+    let mut chunk = Vec::with_capacity(CHUNK);
+    loop {
+        chunk.clear();
+        if from.read_buf(&mut chunk).await? == 0 {
+            return to.flush().await;
+        }
+        to.write_all(&chunk).await?;
+    }
+}

@@ -1,0 +1,537 @@
+//! Whether a request can be honoured. What Docker refuses is refused in its words; what Docker does and Corten does
+//! not yet is refused plainly: an option that would change what a container may do is never ignored.
+
+use spec::api::{ContainerConfig, DeviceRequest, HostConfig, Resources};
+
+use super::record::{NetworkMode, network_mode};
+use crate::Error;
+
+const MIB: i64 = 1 << 20;
+/// The least memory a container can be given.
+const MIN_MEMORY: i64 = 6 * MIB;
+
+fn invalid<T>(text: impl Into<String>) -> Result<T, Error> {
+    Err(Error::Invalid(text.into()))
+}
+
+fn not_yet<T>(text: impl Into<String>) -> Result<T, Error> {
+    Err(Error::NotImplemented(text.into()))
+}
+
+/// Checks a merged configuration and its host half. Returns the warnings to show.
+pub(crate) fn request(config: &ContainerConfig, host: &HostConfig) -> Result<Vec<String>, Error> {
+    configuration(config)?;
+    let mut warnings = Vec::new();
+    resources(&host.resources)?;
+    namespaces(host)?;
+    restart(host)?;
+    logs(host)?;
+    security(&host.security_opt)?;
+    capabilities(host)?;
+    sysctls(host)?;
+    if host.shm_size < 0 {
+        return invalid("SHM size can not be less than 0");
+    }
+    if !(-1000..=1000).contains(&host.oom_score_adj) {
+        return invalid(format!(
+            "Invalid value {}, range for oom score adj is [-1000, 1000]",
+            host.oom_score_adj
+        ));
+    }
+    if host.resources.init == Some(true) {
+        return not_yet("--init is not supported yet");
+    }
+    if !host.links.is_empty() {
+        return not_yet("--link is not supported: put the containers on one network and use their names");
+    }
+    if !host.storage_opt.is_empty() {
+        return not_yet("--storage-opt is not supported yet");
+    }
+    if let Some(runtime) = host.runtime.as_deref()
+        && !matches!(runtime, "" | "corten" | "runc" | "io.containerd.runc.v2")
+    {
+        return invalid(format!("unknown or invalid runtime name: {runtime}"));
+    }
+    if !matches!(host.isolation.as_str(), "" | "default") {
+        return invalid(format!("invalid isolation {:?} on linux", host.isolation));
+    }
+    if config.healthcheck.as_ref().is_some_and(|h| h.test.first().is_some_and(|t| t != "NONE")) {
+        warnings.push("Health checks are not run yet: the container will have no health status.".to_owned());
+    }
+    if network_mode(&host.network_mode) == NetworkMode::Host && !host.port_bindings.is_empty() {
+        warnings.push("Published ports are discarded when using host network mode".to_owned());
+    }
+    Ok(warnings)
+}
+
+fn configuration(config: &ContainerConfig) -> Result<(), Error> {
+    if !config.working_dir.is_empty() && !config.working_dir.starts_with('/') {
+        return invalid(format!(
+            "the working directory '{}' is invalid, it needs to be an absolute path",
+            config.working_dir
+        ));
+    }
+    if let Some(variable) = config.env.iter().find(|v| v.is_empty() || v.starts_with('=')) {
+        return invalid(format!("invalid environment variable: {variable}"));
+    }
+    if let Some(signal) = config.stop_signal.as_deref()
+        && !signal.is_empty()
+        && spec::signal::parse(signal).is_none()
+    {
+        return invalid(format!("invalid signal: {signal}"));
+    }
+    if config.hostname.len() > 64 || config.hostname.contains(['/', '\n', ' ']) {
+        return invalid(format!("invalid hostname: {:?}", config.hostname));
+    }
+    if config.domainname.contains(['/', '\n', ' ']) {
+        return invalid(format!("invalid domain name: {:?}", config.domainname));
+    }
+    if let Some(health) = &config.healthcheck {
+        for (name, value) in [
+            ("Interval", health.interval),
+            ("Timeout", health.timeout),
+            ("StartPeriod", health.start_period),
+            ("StartInterval", health.start_interval),
+        ] {
+            if value != 0 && value < 1_000_000 {
+                return invalid(format!("{name} in Healthcheck cannot be less than 1ms"));
+            }
+        }
+        if health.retries < 0 {
+            return invalid("Retries in Healthcheck cannot be negative");
+        }
+    }
+    Ok(())
+}
+
+/// Limits, at create and at update alike.
+pub(crate) fn resources(r: &Resources) -> Result<(), Error> {
+    if r.memory != 0 && r.memory < MIN_MEMORY {
+        return invalid("Minimum memory limit allowed is 6MB");
+    }
+    if r.memory > 0 && r.memory_swap > 0 && r.memory_swap < r.memory {
+        return invalid("Minimum memoryswap limit should be larger than memory limit, see usage");
+    }
+    if r.memory == 0 && r.memory_swap > 0 {
+        return invalid("You should always set the Memory limit when using Memoryswap limit, see usage");
+    }
+    if !(-1..=100).contains(&r.memory_swappiness) {
+        return invalid(format!(
+            "Invalid value: {}, valid memory swappiness range is 0-100",
+            r.memory_swappiness
+        ));
+    }
+    if r.memory_reservation != 0 && r.memory_reservation < MIN_MEMORY {
+        return invalid("Minimum memory reservation allowed is 6MB");
+    }
+    if r.memory > 0 && r.memory_reservation > r.memory {
+        return invalid("Minimum memory limit can not be less than memory reservation limit, see usage");
+    }
+    if r.nano_cpus != 0 && r.cpu_period > 0 {
+        return invalid("Conflicting options: Nano CPUs and CPU Period cannot both be set.");
+    }
+    if r.nano_cpus != 0 && r.cpu_quota > 0 {
+        return invalid("Conflicting options: Nano CPUs and CPU Quota cannot both be set.");
+    }
+    if r.nano_cpus < 0 {
+        return invalid("range of CPUs is from 0.01 to the number of processors");
+    }
+    if r.cpu_shares < 0 {
+        return invalid(format!("invalid CPU shares ({}): value must be a positive integer", r.cpu_shares));
+    }
+    if r.cpu_period != 0 && !(1000..=1_000_000).contains(&r.cpu_period) {
+        return invalid(
+            "CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)",
+        );
+    }
+    if r.cpu_quota > 0 && r.cpu_quota < 1000 {
+        return invalid("CPU cfs quota can not be less than 1ms (i.e. 1000)");
+    }
+    if r.blkio_weight != 0 && !(10..=1000).contains(&r.blkio_weight) {
+        return invalid("Range of blkio weight is from 10 to 1000");
+    }
+    for (text, what) in [(&r.cpuset_cpus, "cpus"), (&r.cpuset_mems, "mems")] {
+        if !text.bytes().all(|c| c.is_ascii_digit() || matches!(c, b',' | b'-')) {
+            return invalid(format!("Invalid value {text} for cpuset {what}"));
+        }
+    }
+    if !r.blkio_weight_device.is_empty() {
+        return not_yet("--blkio-weight-device is not supported yet");
+    }
+    if let Some(request) = r.device_requests.first() {
+        return invalid(no_device_driver(request));
+    }
+    for ulimit in &r.ulimits {
+        rlimit_name(&ulimit.name)?;
+        if ulimit.hard >= 0 && ulimit.soft > ulimit.hard {
+            return invalid(format!(
+                "ulimit soft limit must be less than or equal to hard limit: {} > {}",
+                ulimit.soft, ulimit.hard
+            ));
+        }
+    }
+    if r.cpu_count != 0 || r.cpu_percent != 0 || r.io_maximum_iops != 0 || r.io_maximum_bandwidth != 0 {
+        return invalid("CpuCount, CpuPercent and IOMaximum… are Windows' options");
+    }
+    Ok(())
+}
+
+fn no_device_driver(request: &DeviceRequest) -> String {
+    let words: Vec<String> = request.capabilities.iter().map(|c| format!("[{}]", c.join(" "))).collect();
+    format!("could not select device driver {:?} with capabilities: [{}]", request.driver, words.join(" "))
+}
+
+/// `nofile` as `RLIMIT_NOFILE`.
+pub(crate) fn rlimit_name(name: &str) -> Result<String, Error> {
+    const NAMES: [&str; 16] = [
+        "as",
+        "core",
+        "cpu",
+        "data",
+        "fsize",
+        "locks",
+        "memlock",
+        "msgqueue",
+        "nice",
+        "nofile",
+        "nproc",
+        "rss",
+        "rtprio",
+        "rttime",
+        "sigpending",
+        "stack",
+    ];
+    let lower = name.to_ascii_lowercase();
+    let short = lower.strip_prefix("rlimit_").unwrap_or(&lower);
+    if NAMES.contains(&short) {
+        Ok(format!("RLIMIT_{}", short.to_ascii_uppercase()))
+    } else {
+        invalid(format!("invalid ulimit type: {name}"))
+    }
+}
+
+fn namespaces(host: &HostConfig) -> Result<(), Error> {
+    let container = |mode: &str| mode.strip_prefix("container:").is_some_and(|c| !c.is_empty());
+    if !matches!(host.userns_mode.as_str(), "" | "host") {
+        return not_yet("user namespaces are not supported yet (--userns)");
+    }
+    if !matches!(host.uts_mode.as_str(), "" | "host") {
+        return invalid(format!("invalid UTS mode: {}", host.uts_mode));
+    }
+    if !matches!(host.cgroupns_mode.as_str(), "" | "private" | "host") {
+        return invalid(format!("invalid cgroup namespace mode: {}", host.cgroupns_mode));
+    }
+    if !matches!(host.pid_mode.as_str(), "" | "host") && !container(&host.pid_mode) {
+        return invalid(format!("invalid PID mode: {}", host.pid_mode));
+    }
+    if !matches!(host.ipc_mode.as_str(), "" | "private" | "shareable" | "host" | "none")
+        && !container(&host.ipc_mode)
+    {
+        return invalid(format!("invalid IPC mode: {}", host.ipc_mode));
+    }
+    if !host.cgroup.is_empty() {
+        return not_yet("joining another container's cgroup is not supported");
+    }
+    if host.resources.cgroup_parent.split('/').any(|part| part == "..") {
+        return invalid("cgroup-parent must not contain \"..\"");
+    }
+    let conflicting = |what: &str| invalid(format!("conflicting options: {what} and the network mode"));
+    match network_mode(&host.network_mode) {
+        NetworkMode::Container(target) => {
+            if target.is_empty() {
+                return invalid("Invalid network mode: invalid container format container:<name|id>");
+            }
+            if !host.port_bindings.is_empty() || host.publish_all_ports {
+                return conflicting("port publishing");
+            }
+            if !host.dns.is_empty() {
+                return conflicting("dns");
+            }
+            if !host.extra_hosts.is_empty() {
+                return conflicting("custom host-to-IP mapping");
+            }
+        }
+        NetworkMode::Host | NetworkMode::None | NetworkMode::Networks => {}
+    }
+    Ok(())
+}
+
+/// A restart policy, at create and at update alike.
+pub(crate) fn restart(host: &HostConfig) -> Result<(), Error> {
+    let Some(policy) = &host.restart_policy else { return Ok(()) };
+    match policy.name.as_str() {
+        "" | "no" | "always" | "unless-stopped" => {
+            if policy.maximum_retry_count > 0 {
+                return invalid(
+                    "invalid restart policy: maximum retry count can only be used with 'on-failure'",
+                );
+            }
+        }
+        "on-failure" => {
+            if policy.maximum_retry_count < 0 {
+                return invalid("invalid restart policy: maximum retry count cannot be negative");
+            }
+        }
+        other => {
+            return invalid(format!(
+                "invalid restart policy: unknown policy '{other}'; use one of 'no', 'always', 'on-failure', or 'unless-stopped'"
+            ));
+        }
+    }
+    if host.auto_remove && !matches!(policy.name.as_str(), "" | "no") {
+        return invalid("can't create 'AutoRemove' container with restart policy");
+    }
+    Ok(())
+}
+
+/// The shim writes json-file logs, or none.
+fn logs(host: &HostConfig) -> Result<(), Error> {
+    let log = &host.log_config;
+    match log.r#type.as_str() {
+        "" | "json-file" => {
+            log_limits(host)?;
+        }
+        "none" => {}
+        other => return not_yet(format!("log driver {other:?} is not supported yet: use json-file or none")),
+    }
+    Ok(())
+}
+
+/// `max-size` in bytes (0: never rotated) and `max-file`. Rotation is on by default: 20 MB, 5 files.
+pub(crate) fn log_limits(host: &HostConfig) -> Result<(u64, u32), Error> {
+    let (mut size, mut files) = (20_000_000, 5);
+    for (key, value) in &host.log_config.config {
+        match key.as_str() {
+            "max-size" if value == "-1" => size = 0,
+            "max-size" => {
+                size = parse_size(value).ok_or_else(|| {
+                    Error::Invalid(format!("invalid size for log option max-size: {value:?}"))
+                })?;
+            }
+            "max-file" => {
+                files = value.parse().ok().filter(|n| *n >= 1).ok_or_else(|| {
+                    Error::Invalid(format!("invalid number for log option max-file: {value:?}"))
+                })?;
+            }
+            "mode" if value == "blocking" => {}
+            "mode" => return not_yet(format!("log option mode={value} is not supported yet")),
+            // They only add attributes to lines, or shape what is rotated away.
+            "labels" | "labels-regex" | "env" | "env-regex" | "tag" | "compress" => {}
+            _ => return invalid(format!("unknown log opt '{key}' for json-file log driver")),
+        }
+    }
+    Ok((size, files))
+}
+
+/// `10m`, `1g`, `1.5kb`: base 1024, as Docker reads log sizes.
+fn parse_size(text: &str) -> Option<u64> {
+    let lower = text.trim().to_ascii_lowercase();
+    let digits = lower.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(lower.len());
+    let number: f64 = lower[..digits].parse().ok()?;
+    let unit = match lower[digits..].trim() {
+        "" | "b" => 1u64,
+        "k" | "kb" | "kib" => 1 << 10,
+        "m" | "mb" | "mib" => 1 << 20,
+        "g" | "gb" | "gib" => 1 << 30,
+        _ => return None,
+    };
+    let bytes = number * unit as f64;
+    (bytes >= 1.0 && bytes < 1e15).then_some(bytes as u64)
+}
+
+/// `--security-opt`, read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Security {
+    pub(crate) no_new_privileges: bool,
+    /// No system call filter.
+    pub(crate) seccomp_unconfined: bool,
+    /// The cgroup file system is mounted read-write.
+    pub(crate) writable_cgroups: bool,
+}
+
+/// Reads `--security-opt`.
+pub(crate) fn security(options: &[String]) -> Result<Security, Error> {
+    let mut security = Security::default();
+    for option in options {
+        let (key, value) = option.split_once(['=', ':']).unwrap_or((option, ""));
+        let flag = || match value {
+            "" | "true" => Ok(true),
+            "false" => Ok(false),
+            _ => invalid(format!("invalid --security-opt 2: {option:?}")),
+        };
+        match (key, value) {
+            ("no-new-privileges", _) => security.no_new_privileges = flag()?,
+            ("writable-cgroups", _) => security.writable_cgroups = flag()?,
+            ("seccomp", "unconfined") => security.seccomp_unconfined = true,
+            ("seccomp", "builtin" | "default") => security.seccomp_unconfined = false,
+            ("seccomp", _) => {
+                return not_yet(
+                    "custom seccomp profiles are not supported yet: use seccomp=unconfined or the default",
+                );
+            }
+            // There is no AppArmor or SELinux confinement to lift.
+            ("apparmor", "unconfined") | ("label", "disable") => {}
+            ("apparmor", _) => {
+                return not_yet(format!("AppArmor profiles are not supported yet: {option:?}"));
+            }
+            ("label", _) => return not_yet(format!("SELinux labels are not supported yet: {option:?}")),
+            _ => return invalid(format!("invalid --security-opt 2: {option:?}")),
+        }
+    }
+    Ok(security)
+}
+
+/// The capabilities of a container: Docker's default with `--cap-drop` taken and `--cap-add` given; all when
+/// privileged. In the kernel's order.
+pub(crate) fn capabilities(host: &HostConfig) -> Result<Vec<String>, Error> {
+    use spec::defaults::{ALL_CAPABILITIES, CAPABILITIES};
+    let read = |name: &String| -> Result<String, Error> {
+        let upper = name.to_ascii_uppercase();
+        if upper == "ALL" {
+            return Ok(upper);
+        }
+        let full = if upper.starts_with("CAP_") { upper } else { format!("CAP_{upper}") };
+        if ALL_CAPABILITIES.contains(&full.as_str()) {
+            Ok(full)
+        } else {
+            invalid(format!("invalid capability: {name:?}"))
+        }
+    };
+    let add = host.cap_add.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+    let drop = host.cap_drop.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+    let all = |list: &[String]| list.iter().any(|c| c == "ALL");
+    let keeps = |name: &str| {
+        let named = |list: &[String]| list.iter().any(|c| c == name);
+        if host.privileged {
+            return true;
+        }
+        match (all(&add), all(&drop)) {
+            (true, _) => !named(&drop),
+            (false, true) => named(&add),
+            (false, false) => named(&add) || (CAPABILITIES.contains(&name) && !named(&drop)),
+        }
+    };
+    Ok(ALL_CAPABILITIES.iter().filter(|name| keeps(name)).map(|name| (*name).to_owned()).collect())
+}
+
+/// Only what a namespace of the container holds may be set.
+fn sysctls(host: &HostConfig) -> Result<(), Error> {
+    const IPC: [&str; 9] = [
+        "kernel.msgmax",
+        "kernel.msgmnb",
+        "kernel.msgmni",
+        "kernel.sem",
+        "kernel.shmall",
+        "kernel.shmmax",
+        "kernel.shmmni",
+        "kernel.shm_rmid_forced",
+        "kernel.shm_next_id",
+    ];
+    for key in host.sysctls.keys() {
+        let dotted = key.replace('/', ".");
+        let ipc = IPC.contains(&dotted.as_str()) || dotted.starts_with("fs.mqueue.");
+        let shares_ipc = host.ipc_mode == "host" || host.ipc_mode.starts_with("container:");
+        let shares_net =
+            matches!(network_mode(&host.network_mode), NetworkMode::Host | NetworkMode::Container(_));
+        if dotted.starts_with("net.") {
+            if shares_net {
+                return invalid(format!("sysctl '{key}' not allowed in host network namespace"));
+            }
+        } else if ipc {
+            if shares_ipc {
+                return invalid(format!("sysctl '{key}' not allowed in host ipc namespace"));
+            }
+        } else {
+            return invalid(format!("sysctl \"{key}\" is not in a separate kernel namespace"));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use spec::api::{LogConfig, RestartPolicy};
+
+    fn host(change: impl FnOnce(&mut HostConfig)) -> HostConfig {
+        let mut host = HostConfig::default();
+        change(&mut host);
+        host
+    }
+
+    #[test]
+    fn what_cannot_be_honoured_is_refused() {
+        let refused = [
+            (host(|h| h.resources.memory = 1), "Minimum memory limit allowed is 6MB"),
+            (host(|h| h.userns_mode = "remap".into()), "user namespaces are not supported yet"),
+            (host(|h| h.resources.init = Some(true)), "--init is not supported yet"),
+            (host(|h| h.cap_add = vec!["SYS_FOO".into()]), "invalid capability: \"SYS_FOO\""),
+            (host(|h| h.security_opt = vec!["apparmor=x".into()]), "AppArmor profiles are not supported"),
+            (host(|h| h.security_opt = vec!["foo".into()]), "invalid --security-opt 2: \"foo\""),
+            (
+                host(|h| h.log_config = LogConfig { r#type: "syslog".into(), ..LogConfig::default() }),
+                "log driver",
+            ),
+            (
+                host(|h| {
+                    h.resources.device_requests = vec![DeviceRequest {
+                        capabilities: vec![vec!["gpu".into()]],
+                        ..DeviceRequest::default()
+                    }]
+                }),
+                "could not select device driver \"\" with capabilities: [[gpu]]",
+            ),
+            (
+                host(|h| {
+                    h.sysctls.insert("kernel.hostname".into(), "x".into());
+                }),
+                "not in a separate kernel namespace",
+            ),
+            (
+                host(|h| {
+                    h.sysctls.insert("net.x".into(), "1".into());
+                    h.network_mode = "host".into();
+                }),
+                "not allowed in host network",
+            ),
+            (
+                host(|h| {
+                    h.auto_remove = true;
+                    h.restart_policy = Some(RestartPolicy { name: "always".into(), maximum_retry_count: 0 });
+                }),
+                "can't create 'AutoRemove' container with restart policy",
+            ),
+        ];
+        for (host, text) in refused {
+            let error = request(&ContainerConfig::default(), &host).unwrap_err().to_string();
+            assert!(error.contains(text), "{error}");
+        }
+        assert!(request(&ContainerConfig::default(), &HostConfig::default()).unwrap().is_empty());
+    }
+
+    #[test]
+    fn capabilities_are_added_and_dropped() {
+        let with = |add: &[&str], drop: &[&str]| {
+            let list = |l: &[&str]| l.iter().map(|c| (*c).to_owned()).collect();
+            capabilities(&host(|h| (h.cap_add, h.cap_drop) = (list(add), list(drop)))).unwrap()
+        };
+        assert_eq!(with(&[], &[]).len(), 14);
+        assert_eq!(with(&["net_admin"], &["CAP_CHOWN"]).len(), 14);
+        assert_eq!(with(&["NET_ADMIN"], &["ALL"]), ["CAP_NET_ADMIN"]);
+        assert_eq!(with(&["ALL"], &["CHOWN"]).len(), 40);
+        assert_eq!(capabilities(&host(|h| h.privileged = true)).unwrap().len(), 41);
+    }
+
+    #[test]
+    fn log_limits_are_read() {
+        let with = |key: &str, value: &str| {
+            let config = [(key.to_owned(), value.to_owned())].into();
+            log_limits(&host(|h| h.log_config = LogConfig { r#type: String::new(), config })).ok()
+        };
+        assert_eq!(with("max-size", "10m"), Some((10 << 20, 5)));
+        assert_eq!(with("max-size", "-1"), Some((0, 5)));
+        assert_eq!(with("max-file", "3"), Some((20_000_000, 3)));
+        assert_eq!(with("max-file", "0"), None);
+        assert_eq!(with("colour", "red"), None);
+    }
+}

@@ -1,0 +1,136 @@
+//! What happens when init ends, whoever ended it: everything is released, the end recorded, and the policy asked.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use shim::proto::{Event as Wake, Exit};
+
+use super::link::Events;
+use super::mounts::Kind;
+use super::record::Attachment;
+use super::state::{Effect, Event, Phase};
+use super::{Container, persist};
+use crate::blocking::blocking;
+use crate::{Engine, Error, network as networks, time};
+
+/// The exit code of a run whose end nobody saw.
+pub(crate) const LOST: i32 = 255;
+
+impl Engine {
+    /// Follows run number `run` of a container until its init ends.
+    pub(crate) fn supervise(&self, container: Arc<Container>, run: u64, mut events: Events) {
+        let engine = self.clone();
+        tokio::spawn(async move {
+            loop {
+                match events.next().await {
+                    Some(Wake::ExecExited { id, exit }) => engine.exec_ended(&id, &exit),
+                    Some(Wake::Oom) => engine.publish(container.event("oom", &[])),
+                    Some(Wake::Exited(exit)) => return engine.ended(&container, run, Some(exit)).await,
+                    // The shim is gone: what it left on disk is the truth.
+                    None => return engine.ended(&container, run, None).await,
+                }
+            }
+        });
+    }
+
+    /// Init of run number `run` has ended. `exit` is what the shim said; without it the disk is asked.
+    pub(crate) async fn ended(&self, container: &Arc<Container>, run: u64, exit: Option<Exit>) {
+        let _verbs = container.verbs.lock().await;
+        let view = container.view();
+        if view.state.starts != run || !view.state.is_alive() {
+            return;
+        }
+        let exit = match exit {
+            Some(exit) => exit,
+            None => self.exit_on_disk(container, view.state.started_at).await,
+        };
+        let (released, ended) = tokio::join!(self.release(container), self.end_link(container));
+        for error in [released.err(), ended.err()].into_iter().flatten() {
+            tracing::warn!(container = %container.id, "after its end: {}", error.message());
+        }
+        self.inner.execs.container_ended(&container.id);
+        let event = Event::Ended { code: exit.code, oom_killed: exit.oom_killed, at: exit.finished_at };
+        let Ok((state, effects)) = container.consider(event) else { return };
+        let network = Arc::new(Attachment::default());
+        if let Err(error) = container.save_state(state.clone(), network.clone()).await {
+            tracing::warn!(container = %container.id, "{}", error.message());
+        }
+        let before = view.network.clone();
+        let lasted = state.finished_at.saturating_sub(state.started_at) / 1_000_000_000;
+        container.publish(|view| {
+            view.state = state;
+            view.network = network;
+        });
+        for endpoint in &before.endpoints {
+            self.publish(networks::member_event("disconnect", endpoint, &container.id));
+        }
+        for mount in view.record.mounts.iter().filter(|m| m.kind == Kind::Volume) {
+            let attributes = [("container", container.id.to_string()), ("driver", "local".into())];
+            self.volume_event("unmount", &mount.name, &attributes);
+        }
+        let attributes = [("exitCode", exit.code.to_string()), ("execDuration", lasted.to_string())];
+        self.publish(container.event("die", &attributes));
+        self.perform(container, &effects).await;
+    }
+
+    /// Effects of an end. Only for the holder of `verbs`.
+    pub(crate) async fn perform(&self, container: &Arc<Container>, effects: &[Effect]) {
+        for effect in effects {
+            match effect {
+                Effect::RestartAfter(delay) => self.restart_after(container.clone(), *delay),
+                Effect::AutoRemove => {
+                    if let Err(error) = self.remove_now(container, true).await {
+                        tracing::warn!(container = %container.id, "auto-remove: {}", error.message());
+                    }
+                }
+                Effect::Launch => {
+                    // A failed launch is recorded in the container's state, which is all there is to tell.
+                    let _ = self.launch(container).await;
+                }
+            }
+        }
+    }
+
+    fn restart_after(&self, container: Arc<Container>, delay: Duration) {
+        let engine = self.clone();
+        tokio::spawn(async move {
+            let mut view = container.watch();
+            let changed = view.wait_for(|v| v.gone || v.state.phase != Phase::Restarting);
+            if tokio::time::timeout(delay, changed).await.is_ok() {
+                return;
+            }
+            let _verbs = container.verbs.lock().await;
+            let Ok((state, effects)) = container.consider(Event::RestartDue) else { return };
+            container.publish(|view| view.state = state);
+            engine.perform(&container, &effects).await;
+        });
+    }
+
+    /// Gives back addresses, ports and names. Idempotent.
+    pub(crate) async fn release(&self, container: &Arc<Container>) -> Result<(), Error> {
+        let (inner, id) = (self.inner.clone(), container.id.clone());
+        Ok(blocking(move || inner.networks.release(&id)).await?)
+    }
+
+    /// Ends the shim, which removes the container's cgroup.
+    async fn end_link(&self, container: &Arc<Container>) -> Result<(), Error> {
+        match container.set_link(None) {
+            Some(link) => link.end().await,
+            None => Ok(()),
+        }
+    }
+
+    async fn exit_on_disk(&self, container: &Arc<Container>, started_at: u64) -> Exit {
+        let (container, view) = (container.clone(), container.view());
+        let parent = self.inner.config.cgroup_parent.clone();
+        blocking(move || {
+            let exit = persist::load_exit(&container.dir).ok().flatten();
+            exit.filter(|e| e.finished_at >= started_at).unwrap_or_else(|| {
+                // A shim that was killed left its processes without a parent and without a log: they must not go on.
+                super::leftovers::kill(&super::oci::cgroup(&view.record, &parent));
+                Exit { code: LOST, oom_killed: false, finished_at: time::now() }
+            })
+        })
+        .await
+    }
+}

@@ -1,0 +1,354 @@
+//! Execs: further processes in a running container. Configured first, started once, inspected until some minutes after
+//! their end.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use shim::proto::{Attach, Exec as Start, Exit, Reply, Request};
+use spec::Id;
+use spec::api::{ExecConfig, ExecInspect, ExecStart, ProcessConfig};
+use spec::oci::runtime as oci;
+use tokio::sync::watch;
+
+use super::attach::{Attached, DetachKeys, pair};
+use super::state::Phase;
+use super::{Container, check, config, oci as container_oci, start};
+use crate::blocking::to_the_end;
+use crate::{Engine, Error, error, time};
+
+/// How long a finished exec can be inspected.
+const KEPT: Duration = Duration::from_secs(5 * 60);
+/// How many execs of one container may be configured or running at once.
+const AT_ONCE: usize = 1024;
+/// How long an inspect waits for the news of an end that the shim has seen already.
+const NEWS: Duration = Duration::from_secs(5);
+/// How long a resize waits for the start.
+const RESIZE: Duration = Duration::from_secs(10);
+
+/// Where an exec is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Life {
+    /// Configured.
+    New,
+    /// Being started.
+    Starting,
+    /// With this pid.
+    Running(i32),
+    /// Ended with this code, then (nanoseconds).
+    Ended { code: i32, at: u64 },
+}
+
+#[derive(Debug)]
+struct Exec {
+    id: String,
+    container: Arc<Container>,
+    config: ExecConfig,
+    created_at: u64,
+    life: watch::Sender<Life>,
+}
+
+/// All execs by id.
+#[derive(Debug, Default)]
+pub(crate) struct Execs {
+    all: Mutex<HashMap<String, Arc<Exec>>>,
+}
+
+impl Execs {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<Exec>>> {
+        self.all.lock().expect("no holder of this lock can panic")
+    }
+
+    fn find(&self, id: &str) -> Result<Arc<Exec>, Error> {
+        self.lock().get(id).cloned().ok_or_else(|| Error::NoSuchExec(id.to_owned()))
+    }
+
+    /// Adds one; those that ended long ago, or were never started, go.
+    fn add(&self, exec: Arc<Exec>) -> Result<(), Error> {
+        let mut all = self.lock();
+        let now = time::now();
+        let old = |at: u64| time::since(at, now) > KEPT;
+        all.retain(|_, exec| match *exec.life.borrow() {
+            Life::New => !old(exec.created_at),
+            Life::Starting | Life::Running(_) => true,
+            Life::Ended { at, .. } => !old(at),
+        });
+        if all.values().filter(|e| e.container.id == exec.container.id).count() >= AT_ONCE {
+            return Err(Error::Conflict(format!("container {} has {AT_ONCE} execs", exec.container.id)));
+        }
+        all.insert(exec.id.clone(), exec);
+        Ok(())
+    }
+
+    /// The ids of those that run in a container.
+    pub(crate) fn of(&self, container: &Id) -> Vec<String> {
+        let all = self.lock();
+        let running = all.values().filter(|e| e.container.id == *container);
+        running.filter(|e| matches!(*e.life.borrow(), Life::Running(_))).map(|e| e.id.clone()).collect()
+    }
+
+    /// The container's init has ended, and the kernel has killed the rest of its pid namespace.
+    pub(crate) fn container_ended(&self, container: &Id) {
+        for exec in self.lock().values().filter(|e| e.container.id == *container) {
+            exec.end(128 + spec::signal::KILL, time::now());
+        }
+    }
+
+    /// The container is removed.
+    pub(crate) fn forget(&self, container: &Id) {
+        self.lock().retain(|_, exec| exec.container.id != *container);
+    }
+}
+
+impl Exec {
+    fn end(&self, code: i32, at: u64) {
+        self.life.send_if_modified(|life| match life {
+            Life::Starting | Life::Running(_) => {
+                *life = Life::Ended { code, at };
+                true
+            }
+            Life::New | Life::Ended { .. } => false,
+        });
+    }
+
+    fn words(&self) -> String {
+        self.config.cmd.join(" ")
+    }
+
+    fn tell(&self, engine: &Engine, action: &str, extra: &[(&str, String)]) {
+        let mut attributes = vec![("execID", self.id.clone())];
+        attributes.extend(extra.iter().cloned());
+        engine.publish(self.container.event(action, &attributes));
+    }
+}
+
+/// Whether a container can take an exec now.
+fn ready(container: &Container) -> Result<(), Error> {
+    let id = &container.id;
+    match container.view().state.phase {
+        Phase::Running => Ok(()),
+        Phase::Paused => {
+            Err(Error::Conflict(format!("Container {id} is paused, unpause the container before exec")))
+        }
+        Phase::Restarting => {
+            Err(Error::Conflict(format!("Container {id} is restarting, wait until the container is running")))
+        }
+        Phase::Created | Phase::Exited | Phase::Removing | Phase::Dead => Err(container.not_running()),
+    }
+}
+
+impl Engine {
+    /// `POST /containers/{id}/exec`: the new exec's id.
+    pub async fn exec_create(&self, id: &str, config: ExecConfig) -> Result<String, Error> {
+        let container = self.inner.containers.find(id)?;
+        ready(&container)?;
+        if config.cmd.is_empty() {
+            return Err(Error::Invalid("No exec command specified".into()));
+        }
+        if !config.working_dir.is_empty() && !config.working_dir.starts_with('/') {
+            return Err(Error::Invalid(format!("Cwd must be an absolute path: {:?}", config.working_dir)));
+        }
+        DetachKeys::parse(&config.detach_keys)?;
+        let exec = Arc::new(Exec {
+            id: spec::digest::hex(&sys::random::bytes::<32>()),
+            container,
+            config,
+            created_at: time::now(),
+            life: watch::Sender::new(Life::New),
+        });
+        self.inner.execs.add(exec.clone())?;
+        exec.tell(self, &format!("exec_create: {}", exec.words()), &[]);
+        Ok(exec.id.clone())
+    }
+
+    /// `POST /exec/{id}/start`: `None` when detached.
+    pub async fn exec_start(&self, exec: &str, start: ExecStart) -> Result<Option<Attached>, Error> {
+        let exec = self.inner.execs.find(exec)?;
+        ready(&exec.container)?;
+        let mut refused = None;
+        exec.life.send_if_modified(|life| match life {
+            Life::New => {
+                *life = Life::Starting;
+                true
+            }
+            Life::Starting | Life::Running(_) => {
+                refused = Some("is already running");
+                false
+            }
+            Life::Ended { .. } => {
+                refused = Some("has already run");
+                false
+            }
+        });
+        if let Some(why) = refused {
+            return Err(Error::Conflict(format!("Error: Exec command {} {why}", exec.id)));
+        }
+        let engine = self.clone();
+        to_the_end(async move { engine.exec_run(&exec, &start).await }).await
+    }
+
+    async fn exec_run(&self, exec: &Arc<Exec>, start: &ExecStart) -> Result<Option<Attached>, Error> {
+        let config = &exec.config;
+        let tty = config.tty || start.tty;
+        let result = async {
+            let process = process(&exec.container, config, tty, start.console_size)?;
+            let attach = (!start.detach).then_some(Attach {
+                stdin: config.attach_stdin,
+                stdout: config.attach_stdout,
+                stderr: config.attach_stderr,
+                framed: !tty,
+            });
+            let (ours, theirs) = match attach {
+                Some(_) => pair().map(|(ours, theirs)| (Some(ours), vec![theirs]))?,
+                None => (None, Vec::new()),
+            };
+            let detach_keys =
+                if tty && config.attach_stdin { DetachKeys::parse(&config.detach_keys)? } else { Vec::new() };
+            let request = Request::Exec(Box::new(Start { id: exec.id.clone(), process, attach }));
+            let link = exec.container.running_link()?;
+            match link.call(request, theirs).await {
+                Ok(Reply::Pid(pid)) => Ok((pid, ours, detach_keys)),
+                Ok(other) => Err(Error::Internal(format!("the shim answered Exec with {other:?}"))),
+                Err(error) => Err(exec_failed(&error)),
+            }
+        }
+        .await;
+        let (pid, ours, detach_keys) = match result {
+            Ok(started) => started,
+            Err(error) => {
+                // Docker records 126 for a start that failed without a better code.
+                let code = if let Error::Exec { code: 127, .. } = error { 127 } else { 126 };
+                exec.end(code, time::now());
+                return Err(error);
+            }
+        };
+        // A short program may have ended before this line: its end is not overwritten.
+        exec.life.send_if_modified(|life| {
+            let starting = *life == Life::Starting;
+            if starting {
+                *life = Life::Running(pid);
+            }
+            starting
+        });
+        exec.tell(self, &format!("exec_start: {}", exec.words()), &[]);
+        let stdin = config.attach_stdin;
+        Ok(ours.map(|socket| Attached { socket: Some(socket), replay: None, tty, detach_keys, stdin }))
+    }
+
+    /// The shim says that an exec has ended.
+    pub(crate) fn exec_ended(&self, id: &str, exit: &Exit) {
+        let Ok(exec) = self.inner.execs.find(id) else { return };
+        exec.end(exit.code, exit.finished_at);
+        exec.tell(self, "exec_die", &[("exitCode", exit.code.to_string())]);
+    }
+
+    /// `GET /exec/{id}/json`.
+    pub async fn exec_inspect(&self, exec: &str) -> Result<ExecInspect, Error> {
+        let exec = self.inner.execs.find(exec)?;
+        self.hear_of_end(&exec).await;
+        let life = *exec.life.borrow();
+        let config = &exec.config;
+        let (pid, exit_code) = match life {
+            Life::New | Life::Starting => (0, None),
+            Life::Running(pid) => (pid, None),
+            Life::Ended { code, .. } => (0, Some(i64::from(code))),
+        };
+        Ok(ExecInspect {
+            id: exec.id.clone(),
+            running: matches!(life, Life::Starting | Life::Running(_)),
+            exit_code,
+            process_config: ProcessConfig {
+                privileged: config.privileged,
+                user: config.user.clone(),
+                tty: config.tty,
+                entrypoint: config.cmd[0].clone(),
+                arguments: config.cmd[1..].to_vec(),
+            },
+            open_stdin: config.attach_stdin,
+            open_stderr: config.attach_stderr,
+            open_stdout: config.attach_stdout,
+            can_remove: false,
+            container_id: exec.container.id.to_string(),
+            detach_keys: config.detach_keys.clone(),
+            pid: pid.into(),
+        })
+    }
+
+    /// A client that has read an exec's last byte inspects at once, and must not be told that it still runs: when the
+    /// shim no longer has it, the news of its end is on the way, and is waited for.
+    async fn hear_of_end(&self, exec: &Arc<Exec>) {
+        if !matches!(*exec.life.borrow(), Life::Running(_)) {
+            return;
+        }
+        let Some(link) = exec.container.link() else { return };
+        if let Ok(Reply::Status(status)) = link.call(Request::Status, Vec::new()).await
+            && !status.execs.contains(&exec.id)
+        {
+            let mut life = exec.life.subscribe();
+            let ended = life.wait_for(|life| matches!(life, Life::Ended { .. }));
+            // Not heard of in time: the answer is the old one.
+            let _ = tokio::time::timeout(NEWS, ended).await;
+        }
+    }
+
+    /// `POST /exec/{id}/resize`: waits some time for the start.
+    pub async fn exec_resize(&self, exec: &str, height: u16, width: u16) -> Result<(), Error> {
+        let exec = self.inner.execs.find(exec)?;
+        let mut life = exec.life.subscribe();
+        let started = life.wait_for(|life| matches!(life, Life::Running(_) | Life::Ended { .. }));
+        let timeout = || Error::Deadline(format!("timeout waiting for exec {} to start", exec.id));
+        let life = tokio::time::timeout(RESIZE, started).await.map_err(|_| timeout())?;
+        if !life.is_ok_and(|life| matches!(*life, Life::Running(_))) {
+            return Err(Error::Conflict(format!("exec process {} is not running", exec.id)));
+        }
+        let link = exec.container.running_link()?;
+        link.call(Request::Resize { exec: Some(exec.id.clone()), height, width }, Vec::new()).await?;
+        Ok(())
+    }
+}
+
+/// What to run: the container's user, environment and directory, unless the request says otherwise.
+fn process(
+    container: &Container,
+    wanted: &ExecConfig,
+    tty: bool,
+    size: Option<[u16; 2]>,
+) -> Result<oci::Process, Error> {
+    let record = container.view().record.clone();
+    let mut host = record.host.clone();
+    host.privileged = wanted.privileged || host.privileged;
+    let security = check::security(&host.security_opt)?;
+    let capabilities = check::capabilities(&host)?;
+    let mut env = config::environment(&record.config, &start::hostname(&record));
+    if tty && !env.iter().any(|v| v.starts_with("TERM=")) {
+        env.push("TERM=xterm".into());
+    }
+    config::overlay(&mut env, &wanted.env);
+    let cwd = [&wanted.working_dir, &record.config.working_dir].into_iter().find(|d| !d.is_empty());
+    let user = if wanted.user.is_empty() { &record.config.user } else { &wanted.user };
+    let size = size.or(wanted.console_size).filter(|[h, w]| tty && *h > 0 && *w > 0);
+    Ok(oci::Process {
+        terminal: tty,
+        console_size: size.map(|[height, width]| oci::ConsoleSize { height, width }),
+        user: container_oci::user(user, &host.group_add),
+        args: wanted.cmd.clone(),
+        env,
+        cwd: cwd.map_or("/", String::as_str).to_owned(),
+        capabilities: Some(spec::defaults::oci::capability_sets(&capabilities)),
+        rlimits: Vec::new(),
+        no_new_privileges: security.no_new_privileges,
+        oom_score_adj: None,
+    })
+}
+
+/// As [`error::start`], under the words for an exec.
+fn exec_failed(failed: &shim::client::Error) -> Error {
+    match failed {
+        shim::client::Error::Failed(failure) => {
+            let (text, code) =
+                error::failure_text(&failure.step, &failure.path, failure.errno, &failure.detail);
+            Error::Exec { text, code }
+        }
+        other => Error::Internal(error::chain(other)),
+    }
+}

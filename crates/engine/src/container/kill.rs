@@ -1,0 +1,83 @@
+//! Kill: one signal to init.
+
+use std::sync::Arc;
+
+use shim::proto::Request;
+
+use super::Container;
+use super::state::{Event, Phase};
+use crate::blocking::to_the_end;
+use crate::{Engine, Error};
+
+/// ESRCH: the process has ended, and its exit is on its way.
+const ESRCH: i32 = 3;
+
+impl Engine {
+    /// `POST /containers/{id}/kill`: SIGKILL (the default) waits for the end.
+    pub async fn kill(&self, id: &str, name: Option<&str>) -> Result<(), Error> {
+        let container = self.inner.containers.find(id)?;
+        let number = match name.filter(|s| !s.is_empty()) {
+            Some(name) => signal(name)?,
+            None => spec::signal::KILL,
+        };
+        let engine = self.clone();
+        to_the_end(async move { engine.kill_now(&container, number).await }).await
+    }
+
+    pub(crate) async fn kill_now(&self, container: &Arc<Container>, number: i32) -> Result<(), Error> {
+        let ends = {
+            let _verbs = container.verbs.lock().await;
+            let view = container.view();
+            if !view.state.is_alive() {
+                return Err(Error::Conflict(format!(
+                    "cannot kill container: {}: container {} is not running",
+                    container.id, container.id
+                )));
+            }
+            // A signal that means "end" is the user's stop: no policy starts it again.
+            if number == spec::signal::KILL || number == view.record.stop_signal() {
+                let (state, _) = container.consider(Event::Stop).map_err(|why| container.refuse(why))?;
+                container.commit(state).await?;
+            }
+            view.state.ends
+        };
+        self.signal(container, number).await?;
+        if number == spec::signal::KILL && !container.wait_for_end(ends, Some(super::stop::AFTER_KILL)).await
+        {
+            return Err(Error::Deadline(format!(
+                "tried to kill container {}, but did not receive an exit event",
+                container.id
+            )));
+        }
+        Ok(())
+    }
+
+    /// Sends a signal to init, with Docker's event. One that has just ended is no error. A frozen container is thawed
+    /// for a signal that means "end", or it would never act on it.
+    pub(crate) async fn signal(&self, container: &Arc<Container>, number: i32) -> Result<(), Error> {
+        let Some(link) = container.link() else { return Ok(()) };
+        let request = Request::Kill { signal: number, exec: None, all: false };
+        match link.call(request, Vec::new()).await {
+            Ok(_) => {}
+            Err(shim::client::Error::Failed(failure)) if failure.errno == ESRCH => return Ok(()),
+            // The connection ends with the shim, which ends after init.
+            Err(_) if !container.view().state.is_alive() => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+        self.publish(container.event("kill", &[("signal", number.to_string())]));
+        let view = container.view();
+        if view.state.phase == Phase::Paused
+            && (number == spec::signal::KILL || number == view.record.stop_signal())
+        {
+            let _verbs = container.verbs.lock().await;
+            // It may have been thawed or ended meanwhile; then there is nothing left to do.
+            let _ = self.unpause_now(container).await;
+        }
+        Ok(())
+    }
+}
+
+/// A signal's number from its name or number.
+pub(crate) fn signal(text: &str) -> Result<i32, Error> {
+    spec::signal::parse(text).ok_or_else(|| Error::Invalid(format!("invalid signal: {text}")))
+}

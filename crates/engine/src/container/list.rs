@@ -1,0 +1,276 @@
+//! List: `ps` and its filters.
+
+use std::sync::Arc;
+
+use spec::Filters;
+use spec::api::{ContainerSummary, SummaryHostConfig, SummaryNetworkSettings};
+
+use super::{Container, View, inspect, ports, status};
+use crate::{Engine, Error, time};
+
+/// `GET /containers/json`.
+#[derive(Debug, Clone, Default)]
+pub struct ListOptions {
+    /// Stopped ones too.
+    pub all: bool,
+    /// The newest so many; 0 or less is all.
+    pub limit: i64,
+    /// Fill in sizes.
+    pub size: bool,
+    /// Filters.
+    pub filters: Filters,
+}
+
+impl Engine {
+    /// `GET /containers/json`, the newest first.
+    pub async fn containers(&self, options: ListOptions) -> Result<Vec<ContainerSummary>, Error> {
+        let filters = &options.filters;
+        let limit = usize::try_from(options.limit).unwrap_or(0);
+        let all = options.all
+            || limit > 0
+            || !filters.get("status").is_empty()
+            || !filters.get("exited").is_empty();
+        let bounds = self.bounds(filters)?;
+        let images = self.ancestors(filters).await;
+        let mut found: Vec<(Arc<Container>, Arc<View>)> =
+            self.inner.containers.all().into_iter().map(|c| (c.clone(), c.view())).collect();
+        found.sort_by_key(|(_, view)| std::cmp::Reverse(view.record.created_at));
+        let now = time::now();
+        let mut answer = Vec::new();
+        for (container, view) in found {
+            if limit > 0 && answer.len() == limit {
+                break;
+            }
+            let running = inspect_running(&view);
+            if !(all || running) || !bounds.contains(view.record.created_at) {
+                continue;
+            }
+            if !passes(&view, filters, &images)? {
+                continue;
+            }
+            let mut line = summary(&view, now);
+            if options.size {
+                // One that is removed meanwhile has no size.
+                if let Ok((rw, all)) = self.sizes(&container).await {
+                    (line.size_rw, line.size_root_fs) = (Some(rw), Some(all));
+                }
+            }
+            answer.push(line);
+        }
+        Ok(answer)
+    }
+
+    /// The `before` and `since` filters: created before or after another container.
+    fn bounds(&self, filters: &Filters) -> Result<Bounds, Error> {
+        let mut bounds = Bounds { after: None, before: None };
+        for name in filters.get("before") {
+            let at = self.inner.containers.find(name)?.view().record.created_at;
+            bounds.before = Some(bounds.before.map_or(at, |b| b.min(at)));
+        }
+        for name in filters.get("since") {
+            let at = self.inner.containers.find(name)?.view().record.created_at;
+            bounds.after = Some(bounds.after.map_or(at, |a| a.max(at)));
+        }
+        Ok(bounds)
+    }
+}
+
+struct Bounds {
+    after: Option<u64>,
+    before: Option<u64>,
+}
+
+impl Bounds {
+    fn contains(&self, at: u64) -> bool {
+        self.after.is_none_or(|after| at > after) && self.before.is_none_or(|before| at < before)
+    }
+}
+
+fn inspect_running(view: &View) -> bool {
+    view.state.api().running
+}
+
+/// Whether a container passes the filters that look at it alone. `images`: ids the `ancestor` filter means.
+fn passes(view: &View, filters: &Filters, images: &[spec::Digest]) -> Result<bool, Error> {
+    let record = &view.record;
+    let config = &record.config;
+    for code in filters.get("exited") {
+        code.parse::<i32>().map_err(|_| Error::Invalid(format!("invalid filter 'exited={code}'")))?;
+    }
+    const STATES: [&str; 7] = ["created", "restarting", "running", "removing", "paused", "exited", "dead"];
+    if let Some(bad) = filters.get("status").iter().find(|s| !STATES.contains(&s.as_str())) {
+        return Err(Error::Invalid(format!("invalid filter 'status={bad}'")));
+    }
+    let settings = inspect::endpoint_settings(view);
+    let published = || view.network.ports.iter().map(|p| (p.container_port, p.protocol.clone()));
+    let exposed =
+        || ports::summary(config, &view.network.ports).into_iter().map(|p| (p.private_port, p.r#type));
+    let mut port_filters = true;
+    for (key, is_published) in [("publish", true), ("expose", false)] {
+        let mut any = filters.get(key).is_empty();
+        for text in filters.get(key) {
+            any |= if is_published {
+                ports::filter_matches(text, published())?
+            } else {
+                ports::filter_matches(text, exposed())?
+            };
+        }
+        port_filters &= any;
+    }
+    let name_matches = |wanted: &str| {
+        let name = &record.name;
+        pattern_matches(wanted, name) || pattern_matches(wanted, &format!("/{name}"))
+    };
+    let state = view.state.word();
+    let ended = view.state.finished_at != 0 && !view.state.is_alive();
+    Ok(port_filters
+        && filters.any("id", |wanted| record.id.as_str().starts_with(wanted))
+        && filters.any("name", name_matches)
+        && filters.any("status", |wanted| wanted == state)
+        && filters.any("exited", |code| ended && code == view.state.exit_code.to_string())
+        && filters.labels("label", &config.labels)
+        && filters.any("network", |wanted| {
+            settings.iter().any(|(name, s)| {
+                name == wanted || (!s.network_id.is_empty() && s.network_id.starts_with(wanted))
+            })
+        })
+        && filters.any("volume", |wanted| {
+            record.mounts.iter().any(|m| m.name == wanted || m.source == wanted || m.destination == wanted)
+        })
+        && filters.any("health", |wanted| wanted == "none")
+        && filters.any("is-task", |wanted| !crate::volume::is_true(wanted))
+        && filters.any("isolation", |wanted| matches!(wanted, "" | "default"))
+        && filters.any("ancestor", |wanted| {
+            images.contains(&record.image)
+                || record.config.image == wanted
+                || record.image.to_string() == wanted
+        }))
+}
+
+/// Docker matches names by regular expressions. What people write is a part of a name, `^` and `$` included; of more
+/// than that only `.*` is understood.
+fn pattern_matches(pattern: &str, name: &str) -> bool {
+    let (anchored_start, rest) = pattern.strip_prefix('^').map_or((false, pattern), |rest| (true, rest));
+    let (anchored_end, rest) = rest.strip_suffix('$').map_or((false, rest), |rest| (true, rest));
+    let parts: Vec<&str> = rest.split(".*").collect();
+    let mut at = 0;
+    for (index, part) in parts.iter().enumerate() {
+        let first = index == 0 && anchored_start;
+        let last = index + 1 == parts.len() && anchored_end;
+        let found = match (first, last) {
+            (true, true) => (name == *part).then_some(0),
+            (true, false) => name.starts_with(part).then_some(0),
+            (false, true) => {
+                (name.len() >= at + part.len() && name[at..].ends_with(part)).then(|| name.len() - part.len())
+            }
+            (false, false) => name[at..].find(part).map(|found| at + found),
+        };
+        match found {
+            Some(found) => at = found + part.len(),
+            None => return false,
+        }
+    }
+    true
+}
+
+fn summary(view: &View, now: u64) -> ContainerSummary {
+    let record = &view.record;
+    let networks = inspect::endpoint_settings(view);
+    ContainerSummary {
+        id: record.id.to_string(),
+        names: vec![format!("/{}", record.name)],
+        image: record.config.image.clone(),
+        image_id: record.image.to_string(),
+        image_manifest_descriptor: Some(record.manifest.clone()),
+        command: command(&record.command()),
+        created: (record.created_at / 1_000_000_000).cast_signed(),
+        ports: if view.state.is_alive() {
+            ports::summary(&record.config, &view.network.ports)
+        } else {
+            Vec::new()
+        },
+        labels: record.config.labels.clone(),
+        state: view.state.word().into(),
+        status: status::text(&view.state, now),
+        host_config: SummaryHostConfig {
+            network_mode: if record.host.network_mode.is_empty() {
+                "bridge".into()
+            } else {
+                record.host.network_mode.clone()
+            },
+            annotations: record.host.annotations.clone(),
+        },
+        network_settings: SummaryNetworkSettings { networks },
+        mounts: record.mounts.iter().map(super::mounts::MountPoint::api).collect(),
+        ..ContainerSummary::default()
+    }
+}
+
+/// The command as one line: arguments with spaces in quotes, as Docker shows it.
+fn command(words: &[String]) -> String {
+    let quoted = words.iter().enumerate().map(|(index, word)| {
+        if index > 0 && word.contains(' ') {
+            format!("'{}'", word.replace('\'', "\\'"))
+        } else {
+            word.clone()
+        }
+    });
+    quoted.collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::container::state::{Phase, State};
+    use crate::container::testing;
+
+    fn filtered(pairs: &[(&str, &str)]) -> bool {
+        let mut filters = Filters::default();
+        pairs.iter().for_each(|(k, v)| filters.add(*k, *v));
+        let mut view = testing::view();
+        let record = Arc::make_mut(&mut view.record);
+        record.name = "web_1".into();
+        record.config.labels.insert("tier".into(), "front".into());
+        record.config.image = "nginx".into();
+        view.state =
+            State { phase: Phase::Exited, exit_code: 3, started_at: 1, finished_at: 2, ..State::default() };
+        passes(&view, &filters, &[]).unwrap()
+    }
+
+    #[test]
+    fn filters_are_and_between_keys_and_or_within() {
+        assert!(filtered(&[]));
+        assert!(filtered(&[("name", "web")]) && filtered(&[("name", "^/web_1$")]));
+        assert!(!filtered(&[("name", "^eb")]));
+        assert!(filtered(&[("status", "running"), ("status", "exited")]));
+        assert!(!filtered(&[("status", "running")]));
+        assert!(filtered(&[("exited", "3")]) && !filtered(&[("exited", "0")]));
+        assert!(filtered(&[("label", "tier=front")]) && !filtered(&[("label", "tier=back")]));
+        assert!(!filtered(&[("label", "tier=front"), ("name", "other")]));
+        assert!(filtered(&[("ancestor", "nginx")]) && !filtered(&[("ancestor", "busybox")]));
+        assert!(filtered(&[("health", "none")]) && !filtered(&[("health", "healthy")]));
+        assert!(filtered(&[("network", "bridge")]) && !filtered(&[("network", "other")]));
+    }
+
+    #[test]
+    fn patterns_match_parts_and_anchors() {
+        for (pattern, name, matches) in [
+            ("b", "abc", true),
+            ("^a", "abc", true),
+            ("^b", "abc", false),
+            ("c$", "abc", true),
+            ("^abc$", "abc", true),
+            ("^abc$", "abcd", false),
+            ("a.*c", "abc", true),
+            ("^a.*z$", "abc", false),
+        ] {
+            assert_eq!(pattern_matches(pattern, name), matches, "{pattern} {name}");
+        }
+    }
+
+    #[test]
+    fn commands_read_as_dockers() {
+        let words = ["sh", "-c", "echo hi"].map(str::to_owned);
+        assert_eq!(command(&words), "sh -c 'echo hi'");
+    }
+}

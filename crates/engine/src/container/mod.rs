@@ -1,0 +1,211 @@
+//! Containers: one file per verb, and what they all stand on.
+//!
+//! | room | what is in it |
+//! |---|---|
+//! | [`state`] | the life of a container as a pure function |
+//! | `record`, `persist` | what the user asked for; config.json and state.json |
+//! | `table` | names and ids |
+//! | `config`, `check`, `mounts`, `ports` | a create request becomes a record: merged, validated, parsed |
+//! | `oci`, `files` | a record becomes an OCI configuration and the files beside it |
+//! | `link` | the connection to a container's shim |
+//! | `create` `start` `ended` `stop` … | the verbs, and what happens when init ends |
+//! | `recover` | what a new daemon finds |
+//!
+//! A lifecycle verb holds [`Container::verbs`] while it changes something; readers take the published [`View`] and no
+//! lock. Nobody holds the lock while waiting for a container to end.
+
+pub mod attach;
+mod check;
+mod config;
+mod copyup;
+mod create;
+mod devices;
+mod ended;
+pub(crate) mod exec;
+mod files;
+mod inspect;
+mod kill;
+mod leftovers;
+mod link;
+pub(crate) mod list;
+mod logs;
+mod mounts;
+mod oci;
+mod pause;
+mod persist;
+mod ports;
+mod prune;
+pub(crate) mod record;
+mod recover;
+mod remove;
+mod rename;
+mod restart;
+mod start;
+pub mod state;
+mod status;
+mod stop;
+pub(crate) mod table;
+#[cfg(test)]
+mod testing;
+mod top;
+mod update;
+mod wait;
+
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+pub use list::ListOptions;
+pub use logs::LogOptions;
+pub(crate) use mounts::check_volume_name;
+pub(crate) use prune::until;
+pub(crate) use recover::find_all;
+pub use remove::RemoveOptions;
+use spec::Id;
+use spec::api::EventMessage;
+use tokio::sync::watch;
+pub use wait::{WaitCondition, Waiter};
+
+use self::link::Link;
+use self::record::{Attachment, Record};
+use self::state::{Effect, Event, Illegal, Phase, Policy, Restart, State};
+use crate::{Error, time};
+
+/// The published, read-only face of a container.
+#[derive(Debug, Clone)]
+pub(crate) struct View {
+    /// What the user asked for.
+    pub(crate) record: Arc<Record>,
+    /// Its life.
+    pub(crate) state: State,
+    /// Its place on networks, while it runs.
+    pub(crate) network: Arc<Attachment>,
+    /// It is removed; no more views follow.
+    pub(crate) gone: bool,
+}
+
+/// A client that attached before the start.
+#[derive(Debug)]
+pub(crate) struct EarlyClient {
+    /// What it wants.
+    pub(crate) attach: shim::proto::Attach,
+    /// The shim's end of its socket.
+    pub(crate) socket: OwnedFd,
+}
+
+/// A container. Shared by `Arc`; everything that changes is behind a lock of its own.
+#[derive(Debug)]
+pub(crate) struct Container {
+    pub(crate) id: Id,
+    /// `<data root>/containers/<id>`.
+    pub(crate) dir: PathBuf,
+    /// Serialises the verbs that change its life.
+    pub(crate) verbs: tokio::sync::Mutex<()>,
+    /// A restart by the user is under way: its end is no reason to remove or restart it.
+    pub(crate) held: AtomicBool,
+    /// Clients for the next start.
+    pub(crate) early: Mutex<Vec<EarlyClient>>,
+    link: Mutex<Option<Arc<Link>>>,
+    view: watch::Sender<Arc<View>>,
+}
+
+impl Container {
+    /// A container as recorded.
+    pub(crate) fn new(dir: PathBuf, record: Record, state: State, network: Attachment) -> Arc<Self> {
+        let id = record.id.clone();
+        let view = View { record: Arc::new(record), state, network: Arc::new(network), gone: false };
+        Arc::new(Self {
+            id,
+            dir,
+            verbs: tokio::sync::Mutex::new(()),
+            held: AtomicBool::new(false),
+            early: Mutex::new(Vec::new()),
+            link: Mutex::new(None),
+            view: watch::Sender::new(Arc::new(view)),
+        })
+    }
+
+    /// Its face now.
+    pub(crate) fn view(&self) -> Arc<View> {
+        self.view.borrow().clone()
+    }
+
+    /// Its face from now on.
+    pub(crate) fn watch(&self) -> watch::Receiver<Arc<View>> {
+        self.view.subscribe()
+    }
+
+    /// Publishes a changed face. Only for the holder of [`Container::verbs`].
+    pub(crate) fn publish(&self, change: impl FnOnce(&mut View)) {
+        self.view.send_modify(|view| change(Arc::make_mut(view)));
+    }
+
+    /// What [`state::step`] says of `event` now; nothing changes.
+    pub(crate) fn consider(&self, event: Event) -> Result<(State, Vec<Effect>), Illegal> {
+        let view = self.view();
+        let policy = if self.held.load(Ordering::Acquire) {
+            Policy { restart: Restart::No, auto_remove: false }
+        } else {
+            view.record.policy()
+        };
+        state::step(&view.state, event, policy, time::now())
+    }
+
+    /// Its shim, while there is one.
+    pub(crate) fn link(&self) -> Option<Arc<Link>> {
+        self.link.lock().expect("no holder of this lock can panic").clone()
+    }
+
+    /// Sets or clears its shim; returns the one before.
+    pub(crate) fn set_link(&self, link: Option<Arc<Link>>) -> Option<Arc<Link>> {
+        std::mem::replace(&mut *self.link.lock().expect("no holder of this lock can panic"), link)
+    }
+
+    /// Its shim, or 409.
+    pub(crate) fn running_link(&self) -> Result<Arc<Link>, Error> {
+        match self.link() {
+            Some(link) if self.view().state.is_alive() => Ok(link),
+            _ => Err(self.not_running()),
+        }
+    }
+
+    /// `container <id> is not running`.
+    pub(crate) fn not_running(&self) -> Error {
+        Error::Conflict(format!("container {} is not running", self.id))
+    }
+
+    /// An illegal event as the API reports it.
+    pub(crate) fn refuse(&self, why: Illegal) -> Error {
+        let id = &self.id;
+        match why {
+            Illegal::Running => Error::NotModified(format!("container {id} is already running")),
+            Illegal::NotRunning => self.not_running(),
+            Illegal::Paused => Error::Conflict(format!("container {id} is already paused")),
+            Illegal::NotPaused => Error::Conflict(format!("container {id} is not paused")),
+            Illegal::Restarting => {
+                Error::Conflict(format!("container {id} is restarting, wait until the container is running"))
+            }
+            Illegal::Removing => Error::Conflict(format!("removal of container {id} is already in progress")),
+            Illegal::Dead => Error::Conflict(format!("container {id} is dead: remove it")),
+            Illegal::Stale => {
+                Error::Conflict(format!("container {id} changed its state meanwhile, try again"))
+            }
+        }
+    }
+
+    /// An event of this container, with Docker's attributes: its labels, image and name, and `extra`.
+    pub(crate) fn event(&self, action: &str, extra: &[(&str, String)]) -> EventMessage {
+        let view = self.view();
+        let mut attributes = view.record.config.labels.clone();
+        attributes.insert("image".into(), view.record.config.image.clone());
+        attributes.insert("name".into(), view.record.name.clone());
+        attributes.extend(extra.iter().map(|(k, v)| ((*k).to_owned(), v.clone())));
+        crate::events::message("container", action, self.id.as_str(), attributes)
+    }
+
+    /// Whether it is waited for, listed and named still.
+    pub(crate) fn is_removing(&self) -> bool {
+        matches!(self.view().state.phase, Phase::Removing)
+    }
+}

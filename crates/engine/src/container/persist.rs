@@ -1,0 +1,85 @@
+//! config.json and state.json: written whole, read back at the daemon's start.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use shim::proto::Exit;
+use sys::file::{self, Durability};
+
+use super::Container;
+use super::record::{Attachment, Record};
+use super::state::State;
+use crate::Error;
+use crate::blocking::blocking;
+
+/// state.json.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Saved {
+    pub(crate) state: State,
+    #[serde(default)]
+    pub(crate) network: Attachment,
+}
+
+/// Writes config.json so that it survives a crash of the machine.
+pub(crate) fn save_record(dir: &Path, record: &Record) -> Result<(), Error> {
+    let bytes = serde_json::to_vec_pretty(record).expect("records have string keys only");
+    Ok(file::write_atomic(&dir.join("config.json"), &bytes, 0o600, Durability::Machine)?)
+}
+
+/// Reads config.json; `None` when it is not there (a create that did not finish).
+pub(crate) fn load_record(dir: &Path) -> Result<Option<Record>, Error> {
+    load(&dir.join("config.json"))
+}
+
+/// Reads state.json; the default when it is not there.
+pub(crate) fn load_state(dir: &Path) -> Result<Saved, Error> {
+    Ok(load(&dir.join("state.json"))?.unwrap_or_default())
+}
+
+/// Reads what the shim wrote when init ended.
+pub(crate) fn load_exit(dir: &Path) -> Result<Option<Exit>, Error> {
+    load(&dir.join("exit.json"))
+}
+
+fn load<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Error> {
+    let Some(bytes) = file::read_if_exists(path)? else { return Ok(None) };
+    let record = serde_json::from_slice(&bytes)
+        .map_err(|source| Error::Record { path: path.display().to_string(), source })?;
+    Ok(Some(record))
+}
+
+impl Container {
+    /// Writes state.json. Not synced: what it says can be found out again.
+    pub(crate) async fn save_state(
+        self: &Arc<Self>,
+        state: State,
+        network: Arc<Attachment>,
+    ) -> Result<(), Error> {
+        let path = self.dir.join("state.json");
+        blocking(move || {
+            let saved = Saved { state, network: (*network).clone() };
+            let bytes = serde_json::to_vec(&saved).expect("states have string keys only");
+            Ok(file::write_atomic(&path, &bytes, 0o600, Durability::Process)?)
+        })
+        .await
+    }
+
+    /// Records and then publishes a new state. Only for the holder of `verbs`.
+    pub(crate) async fn commit(self: &Arc<Self>, state: State) -> Result<(), Error> {
+        let network = self.view().network.clone();
+        self.save_state(state.clone(), network).await?;
+        self.publish(|view| view.state = state);
+        Ok(())
+    }
+
+    /// Records and then publishes a changed intent. Only for the holder of `verbs`.
+    pub(crate) async fn commit_record(self: &Arc<Self>, record: Record) -> Result<(), Error> {
+        let dir = self.dir.clone();
+        let copy = record.clone();
+        blocking(move || save_record(&dir, &copy)).await?;
+        self.publish(|view| view.record = Arc::new(record));
+        Ok(())
+    }
+}

@@ -1,0 +1,106 @@
+//! What is recorded of a container: the user's intent, and its place on networks while it runs.
+
+use std::collections::BTreeMap;
+
+use network::{Endpoint, PublishedPort};
+use serde::{Deserialize, Serialize};
+use spec::api::{ContainerConfig, Descriptor, EndpointSettings, HostConfig};
+use spec::{Digest, Id};
+
+use super::mounts::MountPoint;
+use super::state::{Policy, Restart};
+
+/// What the user asked for, merged with the image's configuration: `config.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Record {
+    /// Of this record's form.
+    pub(crate) version: u32,
+    pub(crate) id: Id,
+    /// Without the slash.
+    pub(crate) name: String,
+    /// Nanoseconds since 1970.
+    pub(crate) created_at: u64,
+    /// The target its image name pointed at: Docker's image id.
+    pub(crate) image: Digest,
+    /// The manifest it was made from.
+    pub(crate) manifest: Descriptor,
+    pub(crate) config: ContainerConfig,
+    pub(crate) host: HostConfig,
+    /// All mounts but the standard ones, parents before children.
+    pub(crate) mounts: Vec<MountPoint>,
+    /// The networks it wants to be on, by name.
+    pub(crate) networks: BTreeMap<String, EndpointSettings>,
+}
+
+/// The version this engine writes.
+pub(crate) const VERSION: u32 = 1;
+
+/// A container's place on networks, while it runs.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Attachment {
+    pub(crate) endpoints: Vec<Endpoint>,
+    pub(crate) ports: Vec<PublishedPort>,
+}
+
+/// `HostConfig.NetworkMode`, read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum NetworkMode {
+    /// The host's namespace.
+    Host,
+    /// Only loopback.
+    None,
+    /// Another container's namespace: its id or name.
+    Container(String),
+    /// The default bridge or a network of the user's.
+    Networks,
+}
+
+impl Record {
+    /// What is to happen when it ends.
+    pub(crate) fn policy(&self) -> Policy {
+        let restart = match &self.host.restart_policy {
+            None => Restart::No,
+            Some(policy) => match policy.name.as_str() {
+                "always" => Restart::Always,
+                "unless-stopped" => Restart::UnlessStopped,
+                "on-failure" => {
+                    Restart::OnFailure { max: u32::try_from(policy.maximum_retry_count).unwrap_or(0) }
+                }
+                _ => Restart::No,
+            },
+        };
+        Policy { restart, auto_remove: self.host.auto_remove }
+    }
+
+    /// How it is connected.
+    pub(crate) fn network_mode(&self) -> NetworkMode {
+        network_mode(&self.host.network_mode)
+    }
+
+    /// The program and its arguments, as they are executed.
+    pub(crate) fn command(&self) -> Vec<String> {
+        self.config.entrypoint.iter().chain(&self.config.cmd).cloned().collect()
+    }
+
+    /// The signal `stop` sends.
+    pub(crate) fn stop_signal(&self) -> i32 {
+        self.config.stop_signal.as_deref().and_then(spec::signal::parse).unwrap_or(spec::signal::TERM)
+    }
+
+    /// Seconds `stop` waits before it kills; negative is for ever.
+    pub(crate) fn stop_timeout(&self) -> i64 {
+        self.config.stop_timeout.unwrap_or(spec::defaults::STOP_TIMEOUT)
+    }
+}
+
+/// Reads `HostConfig.NetworkMode`.
+pub(crate) fn network_mode(text: &str) -> NetworkMode {
+    match text {
+        "host" => NetworkMode::Host,
+        "none" => NetworkMode::None,
+        other => match other.strip_prefix("container:") {
+            Some(container) => NetworkMode::Container(container.to_owned()),
+            None => NetworkMode::Networks,
+        },
+    }
+}

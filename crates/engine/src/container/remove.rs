@@ -1,0 +1,102 @@
+//! Remove: the writable layer, the container's directory, its anonymous volumes if asked. The record goes last.
+
+use std::sync::Arc;
+
+use super::Container;
+use super::mounts::Kind;
+use super::state::{Event, Illegal, Phase};
+use crate::blocking::{blocking, to_the_end};
+use crate::{Engine, Error};
+
+/// `DELETE /containers/{id}`.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RemoveOptions {
+    /// Kill it first.
+    pub force: bool,
+    /// Anonymous volumes too.
+    pub volumes: bool,
+}
+
+impl Engine {
+    /// `DELETE /containers/{id}`: 409 while it runs, unless forced.
+    pub async fn remove(&self, id: &str, options: RemoveOptions) -> Result<(), Error> {
+        let container = self.inner.containers.find(id)?;
+        let engine = self.clone();
+        to_the_end(async move { engine.remove_by_user(&container, options).await }).await
+    }
+
+    async fn remove_by_user(&self, container: &Arc<Container>, options: RemoveOptions) -> Result<(), Error> {
+        if options.force {
+            let state = container.view().state.clone();
+            if state.is_alive() {
+                match self.kill_now(container, spec::signal::KILL).await {
+                    // It ended by itself meanwhile.
+                    Ok(()) | Err(Error::Conflict(_)) => {}
+                    Err(error) => return Err(error),
+                }
+            } else if state.phase == Phase::Restarting {
+                self.stop_and_wait(container, None, Some(0)).await?;
+            }
+        }
+        // `--rm` may have been faster: waiting for the lock is waiting for its removal.
+        let _verbs = container.verbs.lock().await;
+        if container.view().gone {
+            return Ok(());
+        }
+        self.remove_now(container, options.volumes).await
+    }
+
+    /// Only for the holder of `verbs`.
+    pub(crate) async fn remove_now(&self, container: &Arc<Container>, volumes: bool) -> Result<(), Error> {
+        let (state, _) = container.consider(Event::Remove).map_err(|why| {
+            let name = &container.view().record.name;
+            let refused = |what: &str| {
+                Error::Conflict(format!("cannot remove container {name:?}: container is {what}"))
+            };
+            match why {
+                Illegal::Running => refused("running: stop the container before removing or force remove"),
+                Illegal::Paused => refused("paused and must be unpaused first"),
+                Illegal::Restarting => {
+                    refused("restarting: stop the container before removing or force remove")
+                }
+                why => container.refuse(why),
+            }
+        })?;
+        container.commit(state).await?;
+        self.remove_rest(container, volumes).await
+    }
+
+    /// Removes what is left of a container in the phase `Removing`.
+    pub(crate) async fn remove_rest(&self, container: &Arc<Container>, volumes: bool) -> Result<(), Error> {
+        drop(container.take_early());
+        let (inner, dir, id) = (self.inner.clone(), container.dir.clone(), container.id.clone());
+        let removed = blocking(move || -> Result<(), Error> {
+            inner.store.rw_remove(id.as_str())?;
+            Ok(sys::file::remove_tree(&dir)?)
+        })
+        .await;
+        if let Err(error) = removed {
+            let event = Event::RemoveFailed { error: error.message() };
+            if let Ok((state, _)) = container.consider(event) {
+                // The directory may be gone by half; then the dead container lives in memory only.
+                container.publish(|view| view.state = state);
+            }
+            return Err(error);
+        }
+        self.inner.containers.remove(&container.id);
+        self.inner.execs.forget(&container.id);
+        let view = container.view();
+        self.publish(container.event("destroy", &[]));
+        if volumes {
+            for mount in view.record.mounts.iter().filter(|m| m.kind == Kind::Volume && m.anonymous) {
+                match self.volume_remove(&mount.name, true).await {
+                    // Another container has it through --volumes-from: it stays.
+                    Ok(()) | Err(Error::Conflict(_)) => {}
+                    Err(error) => tracing::warn!(volume = mount.name, "{}", error.message()),
+                }
+            }
+        }
+        container.publish(|view| view.gone = true);
+        Ok(())
+    }
+}

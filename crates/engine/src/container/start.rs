@@ -1,0 +1,371 @@
+//! Start: the network, the mounts and the shim are prepared at once, then one call makes the sandbox and runs init.
+
+use std::net::IpAddr;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use network::{Endpoint, EndpointRequest, Sandbox};
+use shim::client::{Connection, Spawned};
+use shim::proto::{Create, Log, Reply, Request};
+
+use super::link::{Events, Link};
+use super::mounts::Kind;
+use super::record::{Attachment, NetworkMode, Record};
+use super::state::{Effect, Event, Illegal};
+use super::{Container, check, files, oci, ports};
+use crate::blocking::{blocking, to_the_end};
+use crate::{Engine, Error, error, network as networks};
+
+/// What a start has made so far. An error gives it back in reverse, all of it.
+#[derive(Default)]
+struct Made {
+    network: Option<Sandbox>,
+    link: Option<Arc<Link>>,
+}
+
+/// How a container comes to its network namespace.
+struct Plan {
+    connect: Option<(Vec<EndpointRequest>, Vec<network::PortRequest>)>,
+    /// The container whose namespace it shares.
+    shares: Option<Arc<Container>>,
+}
+
+impl Engine {
+    /// `POST /containers/{id}/start`: 304 when it runs already.
+    pub async fn start(&self, id: &str) -> Result<(), Error> {
+        let container = self.inner.containers.find(id)?;
+        let engine = self.clone();
+        to_the_end(async move { engine.start_by_user(&container).await }).await
+    }
+
+    pub(crate) async fn start_by_user(&self, container: &Arc<Container>) -> Result<(), Error> {
+        let _verbs = container.verbs.lock().await;
+        let (state, _launch) = container.consider(Event::Start).map_err(|why| match why {
+            Illegal::Paused => Error::Conflict("cannot start a paused container, try unpause instead".into()),
+            Illegal::Removing | Illegal::Dead => {
+                Error::Conflict("container is marked for removal and cannot be started".into())
+            }
+            why => container.refuse(why),
+        })?;
+        container.publish(|view| view.state = state);
+        self.launch(container).await
+    }
+
+    /// Makes the sandbox and runs init; records how it went. Only for the holder of `verbs`.
+    pub(crate) async fn launch(&self, container: &Arc<Container>) -> Result<(), Error> {
+        let error = match self.make(container).await {
+            Ok(events) => {
+                let run = container.view().state.starts;
+                self.supervise(container.clone(), run, events);
+                return Ok(());
+            }
+            Err(error) => error,
+        };
+        // Clients that attached see the end of their streams.
+        drop(container.take_early());
+        let code = if let Error::Start { code, .. } = &error { *code } else { 128 };
+        let failed = Event::StartFailed { code, error: error.message() };
+        if let Ok((state, effects)) = container.consider(failed) {
+            let saved = container.commit(state).await;
+            if effects.contains(&Effect::AutoRemove) {
+                // The start's own failure is what the user must see; the container is listed as dead if this fails.
+                let _ = self.remove_now(container, true).await;
+            }
+            saved?;
+        }
+        Err(error)
+    }
+
+    async fn make(&self, container: &Arc<Container>) -> Result<Events, Error> {
+        let record = container.view().record.clone();
+        let plan = self.plan(&record)?;
+        let mut made = Made::default();
+        let result = self.make_with(container, &record, plan, &mut made).await;
+        match result {
+            Ok(events) => Ok(events),
+            Err(error) => Err(self.undo(container, made, error).await),
+        }
+    }
+
+    async fn undo(&self, container: &Arc<Container>, made: Made, error: Error) -> Error {
+        container.set_link(None);
+        let mut undone = Vec::new();
+        if let Some(link) = made.link {
+            undone.extend(link.end().await.err());
+        }
+        if made.network.is_some() {
+            undone.extend(self.release(container).await.err());
+        }
+        Error::first(error, undone)
+    }
+
+    async fn make_with(
+        &self,
+        container: &Arc<Container>,
+        record: &Arc<Record>,
+        plan: Plan,
+        made: &mut Made,
+    ) -> Result<Events, Error> {
+        let (sandbox, rw, spawned) = tokio::join!(
+            self.connect(container, plan.connect),
+            self.rw_mount(container),
+            self.spawn_shim(container),
+        );
+        let spawned = spawned.map(|(link, events)| {
+            made.link = Some(link.clone());
+            (link, events)
+        });
+        let sandbox = sandbox.map(|sandbox| {
+            let facts = sandbox.as_ref().map(|s| (s.endpoints.clone(), s.ports.clone()));
+            made.network = sandbox;
+            facts
+        });
+        let (rw, (link, events), (endpoints, published)) = (rw?, spawned?, sandbox?.unwrap_or_default());
+        let shared = plan.shares.as_ref().map(|c| c.view());
+        let pid_of = match record.host.pid_mode.strip_prefix("container:") {
+            Some(other) => Some(self.running_pid(other)?),
+            None => None,
+        };
+        let netns: Option<OwnedFd> = match &shared {
+            Some(view) => {
+                let path = format!("/proc/{}/ns/net", view.state.pid);
+                Some(sys::file::open(Path::new(&path))?.into())
+            }
+            // A copy: the original is kept until the shim has it, so that an undo still finds a namespace.
+            None => match &made.network {
+                Some(sandbox) => {
+                    Some(sandbox.netns.try_clone().map_err(|e| sys::Error::new("dup", "netns", e))?)
+                }
+                None => None,
+            },
+        };
+        let spec = {
+            let (engine, container, record) = (self.clone(), container.clone(), record.clone());
+            let files = plan.shares.as_ref().map(|c| c.dir.clone());
+            let hostname = shared.as_ref().map(|v| hostname(&v.record)).unwrap_or_else(|| hostname(&record));
+            let endpoints = endpoints.clone();
+            blocking(move || engine.prepare(&container, &record, &rw, files, &hostname, &endpoints, pid_of))
+                .await?
+        };
+        let early = container.take_early();
+        let mut fds: Vec<OwnedFd> = netns.into_iter().collect();
+        let create = Create {
+            spec,
+            netns: !fds.is_empty(),
+            log: log(container, record)?,
+            open_stdin: record.config.open_stdin,
+            stdin_once: record.config.stdin_once,
+            attach: early.iter().map(|e| e.attach).collect(),
+            start: true,
+            exit_file: container.dir.join("exit.json"),
+        };
+        fds.extend(early.into_iter().map(|e| e.socket));
+        let pid = match link.call(Request::Create(Box::new(create)), fds).await {
+            Ok(Reply::Pid(pid)) => pid,
+            Ok(other) => return Err(Error::Internal(format!("the shim answered Create with {other:?}"))),
+            Err(error) => return Err(error::start(&error)),
+        };
+        let network = Arc::new(Attachment { endpoints, ports: published });
+        let (state, _) = container.consider(Event::Started { pid }).map_err(|why| container.refuse(why))?;
+        container.set_link(Some(link));
+        container.save_state(state.clone(), network.clone()).await?;
+        container.publish(|view| {
+            view.state = state;
+            view.network = network;
+        });
+        self.tell_started(container);
+        Ok(events)
+    }
+
+    fn tell_started(&self, container: &Arc<Container>) {
+        let view = container.view();
+        for endpoint in &view.network.endpoints {
+            self.publish(networks::member_event("connect", endpoint, &container.id));
+        }
+        for mount in view.record.mounts.iter().filter(|m| m.kind == Kind::Volume) {
+            self.volume_event(
+                "mount",
+                &mount.name,
+                &[
+                    ("container", container.id.to_string()),
+                    ("destination", mount.destination.clone()),
+                    ("driver", "local".into()),
+                    ("propagation", mount.propagation.clone()),
+                    ("read/write", mount.writable.to_string()),
+                ],
+            );
+        }
+        self.publish(container.event("start", &[]));
+    }
+
+    /// What the network mode means now. Names are looked up at each start.
+    fn plan(&self, record: &Record) -> Result<Plan, Error> {
+        match record.network_mode() {
+            NetworkMode::Host => Ok(Plan { connect: None, shares: None }),
+            NetworkMode::None => Ok(Plan { connect: Some((Vec::new(), Vec::new())), shares: None }),
+            NetworkMode::Networks => {
+                let endpoints = self.endpoint_requests(record)?;
+                let ports = ports::requests(&record.config, &record.host)?;
+                Ok(Plan { connect: Some((endpoints, ports)), shares: None })
+            }
+            NetworkMode::Container(other) => {
+                let target = self.inner.containers.find(&other)?;
+                if !target.view().state.is_alive() {
+                    return Err(Error::Conflict(format!(
+                        "cannot join network namespace of a non running container: {other}"
+                    )));
+                }
+                Ok(Plan { connect: None, shares: Some(target) })
+            }
+        }
+    }
+
+    fn running_pid(&self, other: &str) -> Result<i32, Error> {
+        let target = self.inner.containers.find(other)?;
+        let view = target.view();
+        if view.state.is_alive() {
+            Ok(view.state.pid)
+        } else {
+            Err(Error::Conflict(format!("cannot join PID namespace of a non running container: {other}")))
+        }
+    }
+
+    async fn connect(
+        &self,
+        container: &Arc<Container>,
+        wanted: Option<(Vec<EndpointRequest>, Vec<network::PortRequest>)>,
+    ) -> Result<Option<Sandbox>, Error> {
+        let Some((endpoints, ports)) = wanted else { return Ok(None) };
+        let (inner, id) = (self.inner.clone(), container.id.clone());
+        Ok(Some(blocking(move || inner.networks.connect(&id, &endpoints, &ports)).await?))
+    }
+
+    async fn rw_mount(&self, container: &Arc<Container>) -> Result<store::RwMount, Error> {
+        let (inner, id) = (self.inner.clone(), container.id.clone());
+        Ok(blocking(move || inner.store.rw_mount(id.as_str())).await?)
+    }
+
+    async fn spawn_shim(&self, container: &Arc<Container>) -> Result<(Arc<Link>, Events), Error> {
+        let (inner, id, dir) = (self.inner.clone(), container.id.clone(), self.shim_dir(&container.id));
+        let (link, watch) = blocking(move || -> Result<_, Error> {
+            let (connection, spawned): (Connection, Spawned) = inner.shim.spawn(id.as_str(), &dir)?;
+            let link = Link::new(connection, Some(spawned), dir.clone());
+            // The second connection is made before anything can end, so that no wake-up is missed.
+            let watch = Connection::connect(&dir).and_then(Connection::watch);
+            Ok((link, watch))
+        })
+        .await?;
+        let events = watch
+            .map_err(Error::from)
+            .and_then(|w| Events::new(w).map_err(|e| sys::Error::new("epoll", "shim", e).into()));
+        match events {
+            Ok(events) => Ok((link, events)),
+            Err(error) => Err(Error::first(error, link.end().await.err())),
+        }
+    }
+
+    /// Where a container's shim has its socket.
+    pub(crate) fn shim_dir(&self, id: &spec::Id) -> PathBuf {
+        self.inner.config.exec_root.join("shim").join(id.as_str())
+    }
+
+    /// Files beside the configuration, and the configuration. Blocking.
+    #[expect(clippy::too_many_arguments, reason = "all facts of one start, gathered in one place")]
+    fn prepare(
+        &self,
+        container: &Container,
+        record: &Record,
+        rw: &store::RwMount,
+        shared_files: Option<PathBuf>,
+        hostname: &str,
+        endpoints: &[Endpoint],
+        pid_of: Option<i32>,
+    ) -> Result<spec::oci::runtime::Spec, Error> {
+        self.check_sources(record)?;
+        // An old record must not be taken for this run's.
+        sys::file::remove(&container.dir.join("exit.json"))?;
+        let files = match shared_files {
+            Some(dir) => dir,
+            None => {
+                self.write_files(container, record, hostname, endpoints)?;
+                container.dir.clone()
+            }
+        };
+        let host = oci::Host {
+            rw,
+            files: &files,
+            cgroup_parent: &self.inner.config.cgroup_parent,
+            hostname,
+            pid_of,
+            devices: super::devices::wanted(&record.host)?,
+            throttles: super::devices::throttles(&record.host.resources)?,
+            swap_limit: crate::system::swap_limit(),
+            masked: super::devices::thermal_throttle_paths(),
+        };
+        oci::spec(record, &host)
+    }
+
+    fn write_files(
+        &self,
+        container: &Container,
+        record: &Record,
+        hostname: &str,
+        endpoints: &[Endpoint],
+    ) -> Result<(), Error> {
+        let gateway = self.inner.networks.find("bridge").ok().and_then(|n| n.gateway).map(IpAddr::V4);
+        if record.network_mode() == NetworkMode::Host {
+            let read = |path: &str| -> Result<String, Error> {
+                let bytes = sys::file::read_if_exists(Path::new(path))?.unwrap_or_default();
+                Ok(String::from_utf8_lossy(&bytes).into_owned())
+            };
+            let mut hosts = read("/etc/hosts")?;
+            for extra in &record.host.extra_hosts {
+                let (name, ip) = files::extra_host(extra, gateway)?;
+                hosts.push_str(&format!("{ip}\t{name}\n"));
+            }
+            return files::write(&container.dir, hostname, &hosts, &read("/etc/resolv.conf")?);
+        }
+        let requests = match record.network_mode() {
+            NetworkMode::Networks => self.endpoint_requests(record)?,
+            NetworkMode::Host | NetworkMode::None | NetworkMode::Container(_) => Vec::new(),
+        };
+        let host = &record.host;
+        let resolv =
+            self.inner.networks.resolv_conf(&requests, &host.dns, &host.dns_search, &host.dns_options);
+        let hosts = files::hosts(record, hostname, endpoints, gateway)?;
+        files::write(&container.dir, hostname, &hosts, &resolv.text)
+    }
+
+    /// Sources of bind mounts may have gone since the create.
+    fn check_sources(&self, record: &Record) -> Result<(), Error> {
+        for mount in record.mounts.iter().filter(|m| m.kind == Kind::Bind) {
+            super::create::bind_source(mount)?;
+        }
+        Ok(())
+    }
+}
+
+impl Container {
+    /// The clients that wait for the start.
+    pub(crate) fn take_early(&self) -> Vec<super::EarlyClient> {
+        std::mem::take(&mut *self.early.lock().expect("no holder of this lock can panic"))
+    }
+}
+
+/// The name the container sees as its own. On the host's network it is the host's.
+pub(crate) fn hostname(record: &Record) -> String {
+    if !record.config.hostname.is_empty() {
+        return record.config.hostname.clone();
+    }
+    let shares_uts = record.host.uts_mode == "host" || record.network_mode() == NetworkMode::Host;
+    if shares_uts { crate::system::hostname() } else { record.id.short().to_owned() }
+}
+
+fn log(container: &Container, record: &Record) -> Result<Option<Log>, Error> {
+    if record.host.log_config.r#type == "none" {
+        return Ok(None);
+    }
+    let (max_size, max_files) = check::log_limits(&record.host)?;
+    Ok(Some(Log { path: container.log_path(), max_size, max_files }))
+}

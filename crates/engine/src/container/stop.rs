@@ -1,0 +1,86 @@
+//! Stop: the stop signal, some time, then SIGKILL.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Container;
+use super::state::{Event, Illegal};
+use crate::blocking::to_the_end;
+use crate::{Engine, Error};
+
+/// How long a killed container may take to end before that is an error.
+pub(super) const AFTER_KILL: Duration = Duration::from_secs(10);
+
+impl Engine {
+    /// `POST /containers/{id}/stop`: `timeout` seconds, -1 for ever; 304 when it is stopped already.
+    pub async fn stop(&self, id: &str, signal: Option<&str>, timeout: Option<i64>) -> Result<(), Error> {
+        let container = self.inner.containers.find(id)?;
+        let signal = signal.filter(|s| !s.is_empty()).map(super::kill::signal).transpose()?;
+        let engine = self.clone();
+        to_the_end(async move {
+            if engine.stop_and_wait(&container, signal, timeout).await? {
+                Ok(())
+            } else {
+                Err(Error::NotModified(format!("container {} is already stopped", container.id)))
+            }
+        })
+        .await
+    }
+
+    /// Stops it and waits for its end; `false` when it did not run.
+    pub(crate) async fn stop_and_wait(
+        &self,
+        container: &Arc<Container>,
+        signal: Option<i32>,
+        timeout: Option<i64>,
+    ) -> Result<bool, Error> {
+        let record = container.view().record.clone();
+        let ends = {
+            let _verbs = container.verbs.lock().await;
+            let ends = container.view().state.ends;
+            match container.consider(Event::Stop) {
+                Ok((state, effects)) => {
+                    let waiting = !state.is_alive();
+                    container.commit(state).await?;
+                    self.perform(container, &effects).await;
+                    if waiting {
+                        // It waited for its policy's next start: there is nothing to signal.
+                        self.publish(container.event("stop", &[]));
+                        return Ok(true);
+                    }
+                }
+                Err(Illegal::NotRunning) => return Ok(false),
+                Err(why) => return Err(container.refuse(why)),
+            }
+            ends
+        };
+        let signal = signal.unwrap_or_else(|| record.stop_signal());
+        self.signal(container, signal).await?;
+        let seconds = timeout.unwrap_or_else(|| record.stop_timeout());
+        let patience = u64::try_from(seconds).ok().map(Duration::from_secs);
+        if !container.wait_for_end(ends, patience).await {
+            self.signal(container, spec::signal::KILL).await?;
+            if !container.wait_for_end(ends, Some(AFTER_KILL)).await {
+                return Err(Error::Deadline(format!(
+                    "tried to kill container {}, but did not receive an exit event",
+                    container.id
+                )));
+            }
+        }
+        self.publish(container.event("stop", &[]));
+        Ok(true)
+    }
+}
+
+impl Container {
+    /// Waits until more than `ends` runs have ended, or it is gone; `false` when `patience` (`None`: endless) ran out.
+    pub(crate) async fn wait_for_end(&self, ends: u64, patience: Option<Duration>) -> bool {
+        let mut view = self.watch();
+        let ended = view.wait_for(|v| v.gone || v.state.ends > ends);
+        match patience {
+            // The sender lives as long as the container, which the caller holds.
+            None => ended.await.is_ok(),
+            Some(patience) => tokio::time::timeout(patience, ended).await.is_ok(),
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! Update: limits and the restart policy, live.
+
+use shim::proto::Request;
+use spec::api::{ContainerUpdateRequest, ContainerUpdateResponse, HostConfig, Resources};
+
+use super::{check, devices, oci};
+use crate::blocking::{blocking, to_the_end};
+use crate::{Engine, Error};
+
+impl Engine {
+    /// `POST /containers/{id}/update`. What the request leaves at zero stays as it is.
+    pub async fn update(
+        &self,
+        id: &str,
+        request: ContainerUpdateRequest,
+    ) -> Result<ContainerUpdateResponse, Error> {
+        let container = self.inner.containers.find(id)?;
+        let engine = self.clone();
+        to_the_end(async move {
+            let _verbs = container.verbs.lock().await;
+            if container.is_removing() {
+                return Err(Error::Conflict(format!(
+                    "Container is marked for removal and cannot be \"update\": {}",
+                    container.id
+                )));
+            }
+            let mut record = (*container.view().record).clone();
+            merge(&mut record.host, request)?;
+            check::resources(&record.host.resources)?;
+            check::restart(&record.host)?;
+            if container.view().state.is_alive() {
+                let limits = record.host.resources.clone();
+                let resources = blocking(move || -> Result<_, Error> {
+                    let throttles = devices::throttles(&limits)?;
+                    Ok(oci::resources(&limits, throttles, crate::system::swap_limit()))
+                })
+                .await?;
+                container.running_link()?.call(Request::Update(Box::new(resources)), Vec::new()).await?;
+            }
+            container.commit_record(record).await?;
+            engine.publish(container.event("update", &[]));
+            Ok(ContainerUpdateResponse::default())
+        })
+        .await
+    }
+}
+
+/// Puts the request's limits and policy over the container's.
+fn merge(host: &mut HostConfig, request: ContainerUpdateRequest) -> Result<(), Error> {
+    let (ours, new) = (&mut host.resources, request.resources);
+    if new.nano_cpus != 0 && (ours.cpu_period > 0 || ours.cpu_quota > 0) {
+        return Err(Error::Conflict(
+            "Conflicting options: Nano CPUs cannot be updated as CPU Period/Quota has already been set"
+                .into(),
+        ));
+    }
+    if (new.cpu_period != 0 || new.cpu_quota != 0) && ours.nano_cpus > 0 {
+        return Err(Error::Conflict(
+            "Conflicting options: CPU Period/Quota cannot be updated as NanoCPUs has already been set".into(),
+        ));
+    }
+    if new.memory > 0 && new.memory_swap == 0 && ours.memory_swap > 0 && ours.memory_swap < new.memory {
+        return Err(Error::Conflict(
+            "Memory limit should be smaller than already set memoryswap limit, update the memoryswap at the same time".into(),
+        ));
+    }
+    type Number = fn(&mut Resources) -> &mut i64;
+    let numbers: [Number; 11] = [
+        |r| &mut r.cpu_shares,
+        |r| &mut r.memory,
+        |r| &mut r.memory_reservation,
+        |r| &mut r.memory_swap,
+        |r| &mut r.nano_cpus,
+        |r| &mut r.cpu_period,
+        |r| &mut r.cpu_quota,
+        |r| &mut r.cpu_realtime_period,
+        |r| &mut r.cpu_realtime_runtime,
+        |r| &mut r.blkio_weight,
+        |r| &mut r.memory_swappiness,
+    ];
+    let mut new = new;
+    for number in numbers {
+        let value = *number(&mut new);
+        if value != 0 {
+            *number(ours) = value;
+        }
+    }
+    for (ours, new) in [(&mut ours.cpuset_cpus, new.cpuset_cpus), (&mut ours.cpuset_mems, new.cpuset_mems)] {
+        if !new.is_empty() {
+            *ours = new;
+        }
+    }
+    if let Some(limit) = new.pids_limit {
+        ours.pids_limit = Some(limit).filter(|n| *n > 0);
+    }
+    if let Some(policy) = request.restart_policy.filter(|p| !p.name.is_empty()) {
+        if host.auto_remove && policy.name != "no" {
+            return Err(Error::Invalid(
+                "Restart policy cannot be updated because AutoRemove is enabled for the container".into(),
+            ));
+        }
+        host.restart_policy = Some(policy);
+    }
+    Ok(())
+}

@@ -1,0 +1,111 @@
+//! Overlay mounts: one option per layer (Linux 6.7), or mount(2) with short names for the layers before that.
+
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::io::Errno;
+use rustix::mount::{MountFlags, OpenTreeFlags};
+
+use super::{Attributes, Context, Mount};
+use crate::{Error, Result};
+
+/// What is in `upper` must be readable without the lower layers: no renames or copies by reference.
+const PLAIN: [&str; 3] = ["index=off", "redirect_dir=off", "metacopy=off"];
+
+pub(super) fn mount(lower: &[String], upper: &str, work: &str) -> Result<Mount> {
+    match by_layer(lower, upper, work) {
+        // EINVAL: the option is not known. The old way tells if it is something else.
+        Err(error) if error.errno() == libc::EINVAL => joined(lower, upper, work).map_err(|_| error),
+        done => done,
+    }
+}
+
+fn by_layer(lower: &[String], upper: &str, work: &str) -> Result<Mount> {
+    let context = Context::open("overlay")?;
+    context.set("source", "overlay")?;
+    for layer in lower {
+        context.set("lowerdir+", layer)?;
+    }
+    context.set("upperdir", upper)?;
+    context.set("workdir", work)?;
+    for option in PLAIN {
+        let (key, value) = option.split_once('=').expect("the options are pairs");
+        context.set(key, value)?;
+    }
+    context.mount(Attributes::empty())
+}
+
+/// All options together have to fit into a page, so the directories go by the numbers of open descriptors.
+fn joined(lower: &[String], upper: &str, work: &str) -> Result<Mount> {
+    let open = |path: &str| {
+        rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+            .map_err(|errno| Error::new("open", path, errno))
+    };
+    let name = |fd: &OwnedFd| format!("/proc/self/fd/{}", fd.as_raw_fd());
+    let lower_fds: Vec<OwnedFd> = lower.iter().map(|layer| open(layer)).collect::<Result<_>>()?;
+    let (upper_fd, work_fd) = (open(upper)?, open(work)?);
+    let layers: Vec<String> = lower_fds.iter().map(name).collect();
+    let mut data =
+        format!("lowerdir={},upperdir={},workdir={}", layers.join(":"), name(&upper_fd), name(&work_fd));
+    for option in PLAIN {
+        data.push(',');
+        data.push_str(option);
+    }
+    let failed = |errno: Errno| Error::new("mount overlay", upper, errno);
+    let data = std::ffi::CString::new(data).map_err(|_| failed(Errno::INVAL))?;
+    rustix::mount::mount("overlay", upper, "overlay", MountFlags::empty(), data.as_c_str())
+        .map_err(failed)?;
+    let fd = rustix::mount::open_tree(CWD, upper, OpenTreeFlags::OPEN_TREE_CLOEXEC).map_err(failed)?;
+    Ok(Mount { fd, label: "overlay".to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::fd::AsFd;
+
+    use super::*;
+    use crate::mount::{Propagation, propagate_all};
+    use crate::namespace::{Namespaces, unshare};
+
+    type Make = fn(&[String], &str, &str) -> Result<Mount>;
+
+    /// In a thread of its own, with its own mounts: nothing is left when it ends.
+    fn layers_shine_through(make: Make) {
+        let thread = std::thread::spawn(move || {
+            let scratch = tempfile::tempdir().unwrap();
+            let at = |name: &str| scratch.path().join(name).to_str().unwrap().to_owned();
+            for name in ["upper", "work", "there"] {
+                fs::create_dir(at(name)).unwrap();
+            }
+            let lower: Vec<String> = (0..60)
+                .map(|n| {
+                    let layer = at(&format!("layer with a long name, and a colon: {n}"));
+                    fs::create_dir(&layer).unwrap();
+                    #[expect(clippy::disallowed_methods, reason = "a fixture")]
+                    fs::write(format!("{layer}/{n}"), "x").unwrap();
+                    layer
+                })
+                .collect();
+            unshare(Namespaces::MOUNT).expect("this test needs root");
+            propagate_all(Propagation::Private).unwrap();
+            let mount = make(&lower, &at("upper"), &at("work")).unwrap();
+            mount.attach(fs::File::open(at("there")).unwrap().as_fd()).unwrap();
+            assert_eq!(fs::read_dir(at("there")).unwrap().count(), 60);
+            fs::remove_file(format!("{}/7", at("there"))).unwrap();
+            assert_eq!(fs::read_dir(at("there")).unwrap().count(), 59);
+            rustix::mount::unmount(at("there"), rustix::mount::UnmountFlags::DETACH).unwrap();
+        });
+        thread.join().unwrap();
+    }
+
+    #[test]
+    fn sixty_layers_one_by_one() {
+        layers_shine_through(by_layer);
+    }
+
+    #[test]
+    fn sixty_layers_joined() {
+        layers_shine_through(joined);
+    }
+}

@@ -1,0 +1,54 @@
+//! The calling thread's network namespace (network_namespaces(7)).
+//!
+//! A thread that has changed its namespace should end soon: everything it opens, and every thread it starts, is in
+//! there. Nothing here binds a namespace to a path: it lives as long as a process, a socket or an fd of it.
+
+#![allow(unsafe_code)]
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::fs::{Mode, OFlags, open};
+use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe};
+
+use crate::{Error, Result};
+
+/// Puts the calling thread, and it alone, into a new network namespace, and returns a hold on that.
+///
+/// # Errors
+/// unshare(2)'s and open(2)'s.
+pub fn enter_new() -> Result<OwnedFd> {
+    // SAFETY: unshare is unsafe because of CLONE_FILES, which would give this thread its own table of fds; only
+    // CLONE_NEWNET is passed, which changes no memory and no fd.
+    unsafe { unshare_unsafe(UnshareFlags::NEWNET) }
+        .map_err(|e| Error::new("unshare", "network namespace", e))?;
+    current()
+}
+
+/// Puts the calling thread, and it alone, into the namespace behind `netns`.
+///
+/// # Errors
+/// setns(2)'s.
+pub fn enter(netns: impl AsFd) -> Result<()> {
+    move_into_link_name_space(netns.as_fd(), Some(LinkNameSpaceType::Network))
+        .map_err(|e| Error::new("setns", "network namespace", e))
+}
+
+/// A hold on the calling thread's namespace.
+///
+/// # Errors
+/// open(2)'s.
+pub fn current() -> Result<OwnedFd> {
+    hold("/proc/thread-self/ns/net")
+}
+
+/// A hold on a process's namespace.
+///
+/// # Errors
+/// open(2)'s: ENOENT when the process is gone.
+pub fn of_process(pid: i32) -> Result<OwnedFd> {
+    hold(&format!("/proc/{pid}/ns/net"))
+}
+
+fn hold(path: &str) -> Result<OwnedFd> {
+    open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map_err(|e| Error::new("open", path, e))
+}

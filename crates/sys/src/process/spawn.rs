@@ -1,0 +1,263 @@
+//! A program started from a large, threaded process: vfork semantics, so the parent's memory is not copied.
+
+use std::ffi::{CString, c_char, c_int, c_void};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use rustix::io::Errno;
+
+use super::{Spawned, check, reap};
+use crate::{Error, Result};
+
+/// Starts `program` (an open file, such as a sealed memfd) as a new session's leader.
+///
+/// The child has fds 0, 1 and 2 of this process, and `fds` at the numbers that stand beside them; nothing else.
+/// Signal mask and dispositions are the defaults. Returns when the program has been executed.
+///
+/// # Errors
+/// clone(2)'s or execveat(2)'s; EINVAL for a string with a zero byte. No child is left then.
+pub fn spawn(
+    program: BorrowedFd<'_>,
+    argv: &[&str],
+    env: &[(&str, &str)],
+    fds: &[(BorrowedFd<'_>, i32)],
+) -> Result<Spawned> {
+    let name = argv.first().copied().unwrap_or_default();
+    let c_string = |text: String| CString::new(text).map_err(|_| Error::new("spawn", name, Errno::INVAL));
+    let argv: Vec<CString> = argv.iter().map(|a| c_string((*a).to_owned())).collect::<Result<_>>()?;
+    let env: Vec<CString> = env.iter().map(|(k, v)| c_string(format!("{k}={v}"))).collect::<Result<_>>()?;
+    let argv_pointers = pointers(&argv);
+    let env_pointers = pointers(&env);
+    let mut moves: Vec<Move> =
+        fds.iter().map(|(from, to)| Move { from: from.as_raw_fd(), to: *to }).collect();
+    if moves.iter().any(|m| m.to < 0) {
+        return Err(Error::new("spawn", name, Errno::BADF));
+    }
+    let above = moves.iter().map(|m| m.to).max().unwrap_or(2).max(2) + 1;
+    let mut order = Order {
+        program: program.as_raw_fd(),
+        argv: argv_pointers.as_ptr(),
+        env: env_pointers.as_ptr(),
+        moves: &mut moves,
+        above,
+        errno: 0,
+    };
+    let stack = Stack::new()?;
+    let mut pidfd: c_int = -1;
+    let masked = MaskedSignals::new();
+    // SAFETY: the child runs `begin` on its own stack and shares this memory, but this thread stands still until
+    // the child has executed or exited (CLONE_VFORK), so the borrowed strings and `order` stay valid and are not
+    // touched meanwhile. `begin` neither allocates nor locks nor returns, so other threads' locks do not matter.
+    // Signals are masked, so that no handler of this process runs in the child on shared memory.
+    let pid = unsafe {
+        libc::clone(
+            begin,
+            stack.top(),
+            libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD,
+            (&raw mut order).cast::<c_void>(),
+            &raw mut pidfd,
+        )
+    };
+    let spawned = check("clone", pid.into());
+    drop(masked);
+    let pid = spawned? as i32;
+    // SAFETY: the call succeeded with CLONE_PIDFD, so the kernel stored a new descriptor that is ours alone.
+    let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+    if order.errno != 0 {
+        let error = Error::new("execveat", name, Errno::from_raw_os_error(order.errno));
+        let _ = reap(std::os::fd::AsFd::as_fd(&pidfd));
+        return Err(error);
+    }
+    Ok(Spawned { pid, pidfd })
+}
+
+struct Move {
+    from: c_int,
+    to: c_int,
+}
+
+/// What the child does, made ready beforehand: it must not allocate.
+struct Order<'a> {
+    program: c_int,
+    argv: *const *const c_char,
+    env: *const *const c_char,
+    moves: &'a mut [Move],
+    /// The first descriptor number that is above all targets.
+    above: c_int,
+    /// The child's answer, in the shared memory; 0 when it has executed.
+    errno: c_int,
+}
+
+fn pointers(strings: &[CString]) -> Vec<*const c_char> {
+    strings.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect()
+}
+
+extern "C" fn begin(order: *mut c_void) -> c_int {
+    // SAFETY: `spawn` passes an Order that outlives the child's use of it, and stands still meanwhile.
+    let order = unsafe { &mut *order.cast::<Order<'_>>() };
+    order.errno = carry_out(order);
+    // SAFETY: ends the child only, without this process's exit handlers.
+    unsafe { libc::_exit(127) }
+}
+
+/// Comes back with an errno, or not at all. Async-signal-safe calls only.
+fn carry_out(order: &mut Order<'_>) -> c_int {
+    let errno = || std::io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO);
+    // SAFETY: system calls on plain numbers and on strings that `spawn` keeps alive. The child has its own
+    // descriptor table and signal dispositions (neither CLONE_FILES nor CLONE_SIGHAND).
+    unsafe {
+        for signal in 1..=64 {
+            libc::signal(signal, libc::SIG_DFL);
+        }
+        if libc::setsid() < 0 {
+            return errno();
+        }
+        // First everything above the targets, so that no move can overwrite a source.
+        let program = libc::fcntl(order.program, libc::F_DUPFD_CLOEXEC, order.above);
+        if program < 0 {
+            return errno();
+        }
+        for entry in order.moves.iter_mut() {
+            entry.from = libc::fcntl(entry.from, libc::F_DUPFD_CLOEXEC, order.above);
+            if entry.from < 0 {
+                return errno();
+            }
+        }
+        if libc::syscall(libc::SYS_close_range, 3, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) < 0 {
+            return errno();
+        }
+        for entry in order.moves.iter() {
+            if libc::dup2(entry.from, entry.to) < 0 {
+                return errno();
+            }
+        }
+        let mut none: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut none);
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
+        libc::syscall(libc::SYS_execveat, program, c"".as_ptr(), order.argv, order.env, libc::AT_EMPTY_PATH);
+        errno()
+    }
+}
+
+/// The child's stack: `begin` needs a few hundred bytes. The lowest page is a guard.
+struct Stack {
+    base: *mut c_void,
+}
+
+impl Stack {
+    const SIZE: usize = 64 << 10;
+
+    fn new() -> Result<Self> {
+        // SAFETY: a new private mapping, at an address of the kernel's choice.
+        let base = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                Self::SIZE,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_STACK,
+                -1,
+                0,
+            )
+        };
+        if base == libc::MAP_FAILED {
+            return Err(Error::new("mmap", "", std::io::Error::last_os_error()));
+        }
+        // SAFETY: the first page of the mapping made above; a failure only loses the guard.
+        unsafe { libc::mprotect(base, 4096, libc::PROT_NONE) };
+        Ok(Self { base })
+    }
+
+    fn top(&self) -> *mut c_void {
+        self.base.wrapping_byte_add(Self::SIZE)
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        // SAFETY: the mapping made in `new`; the child that ran on it has executed or exited.
+        unsafe { libc::munmap(self.base, Self::SIZE) };
+    }
+}
+
+/// All signals masked in this thread, until it is dropped.
+struct MaskedSignals {
+    before: libc::sigset_t,
+}
+
+impl MaskedSignals {
+    fn new() -> Self {
+        // SAFETY: sigset_t is plain bits; both sets are valid for the calls, which cannot fail with SIG_SETMASK.
+        unsafe {
+            let mut all: libc::sigset_t = std::mem::zeroed();
+            let mut before: libc::sigset_t = std::mem::zeroed();
+            libc::sigfillset(&raw mut all);
+            libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut before);
+            Self { before }
+        }
+    }
+}
+
+impl Drop for MaskedSignals {
+    fn drop(&mut self) {
+        // SAFETY: puts back the mask that `new` took.
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.before, std::ptr::null_mut()) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io::{Read, Write};
+    use std::os::fd::AsFd;
+
+    use super::super::{ExitStatus, reap};
+    use super::*;
+
+    fn busybox() -> File {
+        File::open("/bin/busybox").expect("these tests need /bin/busybox (Debian: busybox-static)")
+    }
+
+    fn pipe() -> (File, File) {
+        let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
+        (read.into(), write.into())
+    }
+
+    #[test]
+    fn the_child_has_the_asked_for_descriptors_and_no_other() {
+        let (mut read, write) = pipe();
+        let leak = File::open("/dev/null").unwrap();
+        rustix::io::fcntl_setfd(&leak, rustix::io::FdFlags::empty()).unwrap();
+        // The target 5 and 6 may be sources' own numbers: the moves must not overwrite each other.
+        let script = "echo $A; ls /proc/self/fd >&6; cut -d' ' -f1,6 /proc/self/stat >&6; exit 7";
+        let child = spawn(
+            busybox().as_fd(),
+            &["sh", "-c", script],
+            &[("A", "b"), ("PATH", "/bin")],
+            &[(write.as_fd(), 6), (write.as_fd(), 1)],
+        )
+        .unwrap();
+        drop(write);
+        let mut text = String::new();
+        read.read_to_string(&mut text).unwrap();
+        assert_eq!(reap(child.pidfd.as_fd()).unwrap(), ExitStatus::Code(7));
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[0], "b");
+        // 3 is the directory that ls reads.
+        assert_eq!(lines[1..6], ["0", "1", "2", "3", "6"], "{text}");
+        assert!(lines[6].ends_with(&child.pid.to_string()), "session leader: {text}");
+    }
+
+    #[test]
+    fn a_program_that_cannot_be_executed_is_an_error_and_no_child() {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(b"no program").unwrap();
+        let error = spawn(file.as_fd(), &["x"], &[], &[]).unwrap_err();
+        assert_eq!(error.errno(), libc::EACCES);
+    }
+
+    #[test]
+    fn a_signal_is_a_status_of_its_own() {
+        let child = spawn(busybox().as_fd(), &["sleep", "1000"], &[], &[]).unwrap();
+        super::super::pidfd_send_signal(child.pidfd.as_fd(), libc::SIGTERM).unwrap();
+        assert_eq!(reap(child.pidfd.as_fd()).unwrap(), ExitStatus::Signal(libc::SIGTERM));
+    }
+}
