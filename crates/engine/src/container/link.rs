@@ -3,6 +3,7 @@
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use shim::client::{Connection, Error, Spawned, Watch};
 use shim::proto::{Event, Reply, Request};
@@ -46,7 +47,7 @@ impl Link {
         let spawned = self.spawned.lock().expect("no holder of this lock can panic").take();
         let dir = self.dir.clone();
         let removed = blocking(move || {
-            let reaped = spawned.map_or(Ok(()), |s| sys::process::reap(&s.pidfd).map(drop));
+            let reaped = spawned.map_or(Ok(()), |s| sys::process::reap(s.pidfd.as_fd()).map(drop));
             reaped.and(sys::file::remove_tree(&dir))
         })
         .await;
@@ -60,25 +61,43 @@ impl Link {
     }
 }
 
-/// A shim's events, awaited on tokio's own epoll: no thread per container.
+/// Something with an fd, for tokio's `AsyncFd`.
 #[derive(Debug)]
-pub(crate) struct Events {
-    watch: AsyncFd<WatchFd>,
-}
+pub(crate) struct Polled<T>(pub(crate) T);
 
-#[derive(Debug)]
-struct WatchFd(Watch);
-
-impl AsRawFd for WatchFd {
+impl<T: AsFd> AsRawFd for Polled<T> {
     fn as_raw_fd(&self) -> RawFd {
         self.0.as_fd().as_raw_fd()
     }
 }
 
+impl<T: AsFd> Polled<T> {
+    /// Registers an fd that is to be read with tokio.
+    pub(crate) fn register(inner: T) -> std::io::Result<AsyncFd<Self>> {
+        #[expect(
+            deprecated,
+            reason = "its successor is unsafe: it asks that the fd stays the same and open, and `inner` owns it"
+        )]
+        AsyncFd::with_interest(Self(inner), Interest::READABLE)
+    }
+}
+
+/// Whether a read would not wait.
+fn ready(fd: &impl AsFd) -> bool {
+    // A poll that fails says so to the read that follows.
+    sys::poll::wait(fd, sys::poll::Interest::READ, Some(Duration::ZERO)).unwrap_or(true)
+}
+
+/// A shim's events, awaited on tokio's own epoll: no thread per container.
+#[derive(Debug)]
+pub(crate) struct Events {
+    watch: AsyncFd<Polled<Watch>>,
+}
+
 impl Events {
     /// Registers the watch with tokio.
     pub(crate) fn new(watch: Watch) -> std::io::Result<Self> {
-        Ok(Self { watch: AsyncFd::with_interest(WatchFd(watch), Interest::READABLE)? })
+        Ok(Self { watch: Polled::register(watch)? })
     }
 
     /// The next event; `None` when the shim is gone or speaks nonsense (both mean: ask the disk).
@@ -86,7 +105,7 @@ impl Events {
         loop {
             let mut guard = self.watch.readable_mut().await.ok()?;
             // Level or edge: tokio's readiness is an edge, so it is cleared only when nothing is left to read.
-            if !sys::poll::is_readable(guard.get_inner().0.as_fd()) {
+            if !ready(&guard.get_inner().0) {
                 guard.clear_ready();
                 continue;
             }
