@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use crate::error::{Error, Result};
 use crate::instructions::{Instruction, Step};
-use crate::state::{PROXIES, State};
+use crate::state::State;
 use crate::{Request, words};
 use spec::api::Empty;
 
@@ -47,7 +47,7 @@ pub(crate) fn apply(state: &mut State, step: &Step, arguments: &Arguments<'_>) -
                 let default = default.as_deref().map(&expand).transpose()?;
                 let value = arguments.value(name, default);
                 let _ = write!(text, " {name}");
-                if let Some(value) = value.as_deref().filter(|_| !PROXIES.contains(&name.as_str())) {
+                if let Some(value) = &value {
                     let _ = write!(text, "={value}");
                 }
                 state.arguments.push((name.clone(), value));

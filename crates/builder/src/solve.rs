@@ -115,19 +115,19 @@ impl Solver {
 
     async fn announce(&mut self, text: &str) -> Result<()> {
         self.done += 1;
-        self.output.line(format_args!("Step {}/{} : {text}", self.done, self.total)).await
+        self.output.line(format!("Step {}/{} : {text}", self.done, self.total)).await
     }
 
     async fn stage(&mut self, index: usize) -> Result<State> {
         let stage = self.file.stages[index].clone();
         self.announce(&stage.text).await?;
         let mut state = self.base(index, &stage).await?;
-        self.output.line(format_args!(" ---> {}", state.digest().short())).await?;
+        self.output.line(format!(" ---> {}", state.digest().short())).await?;
 
         let triggers = std::mem::take(&mut state.image.config.on_build);
         if !triggers.is_empty() {
             let plural = if triggers.len() == 1 { "" } else { "s" };
-            self.output.line(format_args!("# Executing {} build trigger{plural}", triggers.len())).await?;
+            self.output.line(format!("# Executing {} build trigger{plural}", triggers.len())).await?;
         }
         for text in triggers {
             let node = parse::parse_trigger(&text, &[], stage.line)?;
@@ -213,7 +213,7 @@ impl Solver {
             state.push_layer(layer.chain, layer.blob, layer.diff_id);
         }
         state.record(text, &done.record.created, empty);
-        self.output.line(format_args!(" ---> {}", state.digest().short())).await?;
+        self.output.line(format!(" ---> {}", state.digest().short())).await?;
         Ok(state)
     }
 
@@ -250,10 +250,10 @@ impl Solver {
         if let Some(done) = found {
             return Ok((done, text));
         }
-        self.output.line(format_args!(" ---> Running in {short}")).await?;
+        self.output.line(format!(" ---> Running in {short}")).await?;
         let (host, output, cancel) = (self.host.clone(), self.output.clone(), self.cancel.clone());
         let done = blocking(move || run::run(&host, &prepared, &output, &cancel)).await?;
-        self.output.line(format_args!(" ---> Removed intermediate container {short}")).await?;
+        self.output.line(format!(" ---> Removed intermediate container {short}")).await?;
         Ok((done, text))
     }
 

@@ -24,7 +24,7 @@ pub(crate) struct State {
     pub(crate) own_cmd: bool,
 }
 
-/// Proxy settings that a RUN gets without an ARG, and that history and cache do not know.
+/// Proxy settings that a RUN gets without an ARG; history and cache do not know them then.
 pub(crate) const PROXIES: [&str; 10] = [
     "HTTP_PROXY",
     "http_proxy",

@@ -47,14 +47,12 @@ pub(crate) fn prepare(
 ) -> Result<Prepared> {
     let program = instruction.program(&state.image.config.shell, escape);
     let arguments = state.effective_arguments();
-    let (proxies, declared): (Vec<_>, Vec<_>) =
-        arguments.into_iter().partition(|(name, _)| PROXIES.contains(&name.as_str()));
 
     let mut env = state.image.config.env.clone();
     if state.env("PATH").is_none() {
         env.push(format!("PATH={}", spec::defaults::PATH));
     }
-    env.extend(declared.iter().map(|(name, value)| format!("{name}={value}")));
+    env.extend(arguments.iter().map(|(name, value)| format!("{name}={value}")));
     let network = network(request, instruction)?;
 
     let mut hasher = Hasher::default();
@@ -90,8 +88,7 @@ pub(crate) fn prepare(
         mounts.push(mounted);
     }
 
-    // Not in the key, nor in history: where a build stands behind a proxy, others must still share its cache.
-    env.extend(proxies.iter().map(|(name, value)| format!("{name}={value}")));
+    // Not in the key, nor in history, unless an ARG declares them: a build behind a proxy shares its cache with others.
     for name in PROXIES {
         if let Some(Some(value)) = request.args.get(name)
             && !env.iter().any(|e| e.split_once('=').is_some_and(|(n, _)| n == name))
@@ -100,7 +97,7 @@ pub(crate) fn prepare(
         }
     }
     let command = program.arguments.join(" ");
-    let text = history(&declared, &command);
+    let text = history(&arguments, &command);
     let job = Job {
         id,
         chain: state.chain,

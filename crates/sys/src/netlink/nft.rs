@@ -162,7 +162,9 @@ impl Key {
 /// What a rule does with a packet, one after the other; a comparison or look-up that fails ends the rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Expression<'a> {
-    /// The interface the packet came in by, 16 bytes; empty for what this host sends.
+    /// The interface the packet came in by, as a number in host byte order; 0 for what this host sends.
+    InputIndex(Register),
+    /// The interface the packet came in by, 16 bytes.
     InputInterface(Register),
     /// The interface the packet leaves by, 16 bytes.
     OutputInterface(Register),
@@ -207,6 +209,7 @@ pub enum Expression<'a> {
 impl Expression<'_> {
     fn write(&self, w: &mut Writer<'_>) {
         match self {
+            Self::InputIndex(to) => meta(w, 4, *to),
             Self::InputInterface(to) => meta(w, 6, *to),
             Self::OutputInterface(to) => meta(w, 7, *to),
             Self::Protocol(to) => meta(w, 16, *to),
