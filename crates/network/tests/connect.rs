@@ -189,17 +189,44 @@ fn a_port_conflict_names_its_holder_and_leaves_nothing() {
 }
 
 #[test]
-fn the_table_is_made_anew_when_someone_has_flushed_it() {
+fn the_table_is_put_back_when_someone_has_changed_it() {
     on_a_host(|host| {
         let networks = host.open();
         let web = networks.connect(&id(1), &[on("bridge", "web")], &[publish([0; 4], 8080, 80)]).unwrap();
         serve(&web.netns, 80, "web");
         let before = output("nft list ruleset");
+        let changes = [
+            "flush ruleset",
+            "delete table ip ct_test",
+            "flush chain ip ct_test inbound",
+            "delete element ip ct_test bridges { ct0 }",
+            "add element ip ct_test ports_any { tcp . 9999 : 192.0.2.1 . 1 }",
+        ];
+        for change in changes {
+            output(&format!("nft {change}"));
+            until(change, || output("nft list ruleset") == before);
+            assert!(ask(LOOPBACK, 8080).is_some());
+        }
+        // Changes right after, whoever is quicker.
         output("nft flush ruleset");
         networks.connect(&id(2), &[on("bridge", "b")], &[publish([0; 4], 8081, 80)]).unwrap();
-        assert!(ask(LOOPBACK, 8080).is_some());
         networks.release(&id(2)).unwrap();
-        assert_eq!(output("nft list ruleset"), before);
+        until("the old state", || output("nft list ruleset") == before);
+        networks.shutdown().unwrap();
+        assert_eq!(output("nft list ruleset"), "");
+    });
+}
+
+#[test]
+fn a_bridge_of_the_host_is_not_taken() {
+    on_a_host(|host| {
+        let networks = host.open();
+        output("ip link add br0 type bridge");
+        let options = [("com.docker.network.bridge.name".to_owned(), "br0".to_owned())].into();
+        let new = NewNetwork { name: "front".into(), options, ..NewNetwork::default() };
+        let refused = networks.create(new).unwrap_err().to_string();
+        assert_eq!(refused, "cannot create network front: this host has an interface br0 already");
+        assert!(succeeds("ip link show br0"), "nor removed");
         networks.shutdown().unwrap();
     });
 }
