@@ -72,9 +72,16 @@ impl Error {
         let mut cause = std::error::Error::source(self);
         while let Some(error) = cause {
             line.push_str(": ");
-            line.push_str(&error.to_string());
+            line.push_str(&in_line(&error.to_string()));
             cause = error.source();
         }
         line
     }
+}
+
+/// A system error's text as it reads behind a colon: `no such file or directory`.
+fn in_line(text: &str) -> String {
+    let Some((text, _)) = text.split_once(" (os error ") else { return text.to_owned() };
+    let mut chars = text.chars();
+    chars.next().map_or_else(String::new, |first| first.to_lowercase().chain(chars).collect())
 }

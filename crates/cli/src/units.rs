@@ -75,7 +75,7 @@ pub(crate) fn parse_bytes(text: &str) -> Result<i64, String> {
 
 /// Reads a number of CPUs as billionths: `1.5` is 1500000000.
 pub(crate) fn parse_cpus(text: &str) -> Result<i64, String> {
-    let invalid = || format!("Failed to parse {text} as a rational number");
+    let invalid = || format!("failed to parse {text} as a rational number");
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     if whole.is_empty() && fraction.is_empty() {
         return Err(invalid());

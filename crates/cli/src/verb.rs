@@ -86,7 +86,7 @@ impl Command {
         let mut flags = self.flags();
         let parsed =
             flags.try_get_matches_from_mut(std::iter::once("corten").chain(words.iter().map(String::as_str)));
-        let mut matches = parsed.map_err(|error| self.misuse(&flags, called, &error))?;
+        let mut matches = parsed.map_err(|error| self.misuse(&flags, called, words, &error))?;
         if matches.get_flag("help") {
             crate::print::out(crate::help::command(self, called, &flags));
             return Ok(Ok(0));
@@ -122,7 +122,7 @@ impl Command {
         })
     }
 
-    fn misuse(&self, flags: &clap::Command, called: &str, error: &clap::Error) -> Misuse {
+    fn misuse(&self, flags: &clap::Command, called: &str, words: &[String], error: &clap::Error) -> Misuse {
         let text = |kind| match error.get(kind) {
             Some(ContextValue::String(text)) => text.clone(),
             _ => String::new(),
@@ -134,9 +134,17 @@ impl Command {
             ErrorKind::UnknownArgument if argument.starts_with('-') => {
                 format!("unknown shorthand flag: '{0}' in -{0}", argument.trim_start_matches('-'))
             }
-            ErrorKind::InvalidValue if value.is_empty() => {
-                format!("flag needs an argument: {}", argument.split([' ', '=']).next().unwrap_or(&argument))
-            }
+            ErrorKind::InvalidValue if value.is_empty() => match words.last() {
+                Some(word) if word.starts_with('-') && !word.starts_with("--") => {
+                    format!("flag needs an argument: '{}' in {word}", word.chars().last().unwrap_or_default())
+                }
+                Some(_) | None => {
+                    format!(
+                        "flag needs an argument: {}",
+                        argument.split([' ', '=']).next().unwrap_or(&argument)
+                    )
+                }
+            },
             ErrorKind::ValueValidation | ErrorKind::InvalidValue => {
                 let cause = std::error::Error::source(error).map_or_else(String::new, |e| format!(": {e}"));
                 format!("invalid argument {value:?} for \"{}\" flag{cause}", spelling(flags, &argument))

@@ -23,7 +23,7 @@ use std::net::Ipv4Addr;
 use std::sync::{Mutex, PoisonError};
 
 use sys::netlink::nft::{self, ChainKind, Element, Expression as E, Hook, Key, Set, Transaction, Type};
-use sys::netlink::{Family, Socket};
+use sys::netlink::{Family, Socket, conntrack};
 
 use crate::port::Protocol;
 use crate::{Network, PublishedPort};
@@ -164,7 +164,18 @@ impl Firewall {
             add_redirections(&mut t, chunk);
             self.commit(t)?;
         }
+        self.forget_flows(redirections);
         Ok(())
+    }
+
+    /// Only the first packet of a connection is redirected, and for UDP a connection is whatever goes on between two
+    /// ports: who has sent to the port before, or still sends to its last holder, would never be led here.
+    fn forget_flows(&self, redirections: &[Redirection]) {
+        let udp = redirections.iter().map(|r| &r.port).filter(|p| p.protocol == "udp");
+        for port in udp {
+            // Without it new senders are served all the same.
+            let _ = self.with_socket(|s| conntrack::forget(s, Protocol::Udp.number(), port.host_port));
+        }
     }
 
     /// Ends redirections.
@@ -176,6 +187,7 @@ impl Firewall {
             }
             self.commit(t)?;
         }
+        self.forget_flows(redirections);
         Ok(())
     }
 

@@ -4,10 +4,11 @@
 
 mod host;
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, UdpSocket};
+use std::time::Duration;
 
 use host::{ask, id, inside, json, on, on_a_host, output, publish, serve, succeeds, until};
-use network::{Error, NewNetwork};
+use network::{Error, NewNetwork, PortRequest};
 
 const LOOPBACK: Ipv4Addr = Ipv4Addr::LOCALHOST;
 
@@ -77,24 +78,35 @@ fn a_published_port_is_reached_by_every_way_that_it_should() {
 }
 
 #[test]
-fn udp_is_published_too() {
+fn udp_is_published_and_steady_senders_are_led_along() {
     on_a_host(|host| {
         let networks = host.open();
-        let mut port = publish([0; 4], 0, 53);
-        port.protocol = "udp".into();
-        let sandbox = networks.connect(&id(1), &[on("bridge", "echo")], &[port]).unwrap();
-        let published = sandbox.ports[0].host_port;
+        let echo = |n: u8, host_port: u16| {
+            let port = PortRequest { protocol: "udp".into(), ..publish([0; 4], host_port, 53) };
+            let sandbox = networks.connect(&id(n), &[on("bridge", "echo")], &[port]).unwrap();
+            let server = inside(&sandbox.netns, || UdpSocket::bind("0.0.0.0:53").unwrap());
+            server.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+            (sandbox, server)
+        };
+        let (first, server) = echo(1, 0);
+        let published = first.ports[0].host_port;
         assert_ne!(published, 0, "a free port was chosen");
-        let server = inside(&sandbox.netns, || std::net::UdpSocket::bind("0.0.0.0:53").unwrap());
-        let client = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-        client.send_to(b"hello", (LOOPBACK, published)).unwrap();
-        server.set_read_timeout(Some(std::time::Duration::from_secs(5))).unwrap();
-        let mut buffer = [0; 16];
-        let (length, from) = server.recv_from(&mut buffer).unwrap();
-        server.send_to(&buffer[..length], from).unwrap();
-        client.set_read_timeout(Some(std::time::Duration::from_secs(5))).unwrap();
-        let (length, from) = client.recv_from(&mut buffer).unwrap();
-        assert_eq!((&buffer[..length], from.port()), (&b"hello"[..], published));
+        // One sender, before, between and after: always from the same port.
+        let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+        client.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        let go = |server: &UdpSocket| {
+            client.send_to(b"hello", (LOOPBACK, published)).unwrap();
+            let mut buffer = [0; 16];
+            let (length, from) = server.recv_from(&mut buffer).unwrap();
+            server.send_to(&buffer[..length], from).unwrap();
+            let (length, from) = client.recv_from(&mut buffer).unwrap();
+            assert_eq!((&buffer[..length], from.port()), (&b"hello"[..], published));
+        };
+        go(&server);
+        networks.release(&id(1)).unwrap();
+        client.send_to(b"nobody", (LOOPBACK, published)).unwrap();
+        let (_second, server) = echo(2, published);
+        go(&server);
         networks.shutdown().unwrap();
     });
 }

@@ -7,8 +7,10 @@
 //! | room | what is in it |
 //! |---|---|
 //! | [`route`] | links, addresses, routes (rtnetlink(7)) |
+//! | [`conntrack`] | connections that the kernel tracks |
 //! | [`nft`] | tables, chains, rules, sets and maps (nf_tables, `linux/netfilter/nf_tables.h`) |
 
+pub mod conntrack;
 pub mod nft;
 pub mod route;
 
@@ -210,8 +212,13 @@ impl Batch {
 struct Writer<'a>(&'a mut Vec<u8>);
 
 impl Writer<'_> {
+    /// What is written already.
+    fn raw(&mut self, bytes: &[u8]) {
+        self.0.extend_from_slice(bytes);
+    }
+
     fn bytes(&mut self, kind: u16, value: &[u8]) {
-        self.within(kind, |w| w.0.extend_from_slice(value));
+        self.within(kind, |w| w.raw(value));
     }
 
     fn string(&mut self, kind: u16, value: &str) {

@@ -52,6 +52,7 @@ pub(super) async fn make(
             flags.pull
         )));
     }
+    check_image(&request.config.image)?;
     let mut cid_file = CidFile::open(&flags.cidfile)?;
     let platform = platform(&flags.platform);
     add_proxies(app, &mut request)?;
@@ -76,6 +77,14 @@ pub(super) async fn make(
     }
     cid_file.write(&created.id)?;
     Ok(created.id)
+}
+
+/// A name or an id.
+fn check_image(image: &str) -> Result<()> {
+    match image.parse::<Reference>() {
+        Ok(_) | Err(spec::reference::InvalidReference::LooksLikeId(_)) => Ok(()),
+        Err(error) => Err(Error::invalid(error.to_string())),
+    }
 }
 
 fn is_missing_image(error: &client::Error, flags: &CreateFlags, image: &str) -> bool {

@@ -94,7 +94,8 @@ async fn together<F: Future>(futures: Vec<F>) -> Vec<F::Output> {
 /// there, 126 for one that cannot be executed, 125 for everything else.
 pub(crate) fn refused(error: &Error, called: &str) -> Error {
     let line = error.line();
-    let has = |text: &str| line.contains(text);
+    let by_engine = matches!(error, Error::Client(client::Error::Daemon { .. }));
+    let has = |text: &str| by_engine && line.contains(text);
     let code = if has("executable file not found")
         || has("no such file or directory")
         || has("system cannot find the file specified")

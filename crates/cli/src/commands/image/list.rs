@@ -136,7 +136,7 @@ pub(crate) fn rows(image: &ImageSummary, trunc: bool, digests: bool) -> Vec<Json
                     "UniqueSize",
                     or_none(image.shared_size, units::human_size(image.size - image.shared_size)).into(),
                 ),
-                ("VirtualSize", units::human_size_3(image.size).into()),
+                ("VirtualSize", units::human_size(image.size).into()),
             ])
         })
         .collect()
