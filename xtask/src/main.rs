@@ -6,6 +6,7 @@
 //! | `test` | installs what the tests need, then runs them all |
 //! | `check` | format, lints, layers, file sizes |
 //! | `layers` | only the layers of `layers.toml` |
+//! | `vm` | the end-to-end tests on a cgroup v2 machine, under qemu |
 //! | `bench` | times Corten beside Debian's docker.io; writes a table |
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a developer's tool talks to its developer")]
@@ -16,6 +17,7 @@ mod build;
 mod check;
 mod layers;
 mod test;
+mod vm;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -30,8 +32,9 @@ fn main() -> ExitCode {
         Some("test") => test::test(&arguments[1..]),
         Some("check") => check::check(),
         Some("layers") => layers::layers(),
+        Some("vm") => vm::vm(&arguments[1..]),
         Some("bench") => bench::bench(&arguments[1..]),
-        Some(_) | None => Err("usage: cargo xtask build | test | check | layers | bench".into()),
+        Some(_) | None => Err("usage: cargo xtask build | test | check | layers | vm | bench".into()),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -20,16 +20,17 @@ const NEEDS: [(&str, &str); 9] = [
 
 /// Installs what is missing, builds the binaries, runs every test of the workspace.
 pub(crate) fn test(arguments: &[String]) -> Outcome {
-    install()?;
+    install(&NEEDS)?;
     run(&mut cargo(&["build", "--workspace", "--bins", "--locked"]))?;
     let mut command = cargo(&["test", "--workspace", "--locked", "--no-fail-fast"]);
     command.args(arguments);
     run(&mut command)
 }
 
-fn install() -> Outcome {
+/// Installs the packages whose files are missing.
+pub(crate) fn install(needs: &[(&str, &str)]) -> Outcome {
     let missing: Vec<&str> =
-        NEEDS.iter().filter(|(_, file)| !Path::new(file).exists()).map(|(p, _)| *p).collect();
+        needs.iter().filter(|(_, file)| !Path::new(file).exists()).map(|(p, _)| *p).collect();
     if missing.is_empty() {
         return Ok(());
     }

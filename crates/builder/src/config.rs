@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use crate::error::{Error, Result};
 use crate::instructions::{Instruction, Step};
-use crate::state::{PROXIES, State};
+use crate::state::State;
 use crate::{Request, words};
 use spec::api::Empty;
 
@@ -47,7 +47,7 @@ pub(crate) fn apply(state: &mut State, step: &Step, arguments: &Arguments<'_>) -
                 let default = default.as_deref().map(&expand).transpose()?;
                 let value = arguments.value(name, default);
                 let _ = write!(text, " {name}");
-                if let Some(value) = value.as_deref().filter(|_| !PROXIES.contains(&name.as_str())) {
+                if let Some(value) = &value {
                     let _ = write!(text, "={value}");
                 }
                 state.arguments.push((name.clone(), value));
@@ -89,7 +89,8 @@ pub(crate) fn apply(state: &mut State, step: &Step, arguments: &Arguments<'_>) -
             let mut exposed = Vec::new();
             for text in ports {
                 let lookup = |name: &str| before.variable(name);
-                let words = words::expand_split(text, escape, &lookup).map_err(|e| Error::at(step.line, e))?;
+                let words =
+                    words::expand_split(text, escape, &lookup).map_err(|e| Error::at(step.line, e))?;
                 for word in words {
                     let ports = ports_of(&word)
                         .ok_or_else(|| Error::at(step.line, format!("invalid containerPort: {word}")))?;
@@ -220,10 +221,7 @@ mod tests {
             &[],
         );
         let config = &state.image.config;
-        assert_eq!(
-            config.exposed_ports.keys().collect::<Vec<_>>(),
-            ["1/tcp", "2/tcp", "53/udp", "8080/tcp"]
-        );
+        assert_eq!(config.exposed_ports.keys().collect::<Vec<_>>(), ["1/tcp", "2/tcp", "53/udp", "8080/tcp"]);
         assert_eq!((config.labels["a"].as_str(), config.labels["d"].as_str()), ("b c", "e"));
         assert_eq!(config.cmd, ["/bin/b", "-c", "hi"]);
         assert_eq!((config.user.as_str(), config.stop_signal.as_str()), ("u:g", "INT"));

@@ -30,7 +30,12 @@ pub(crate) fn read(request: &Request) -> Result<(Dockerfile, Ignore)> {
 fn read_if_exists(root: &Root, name: &str) -> Result<Option<Vec<u8>>> {
     match root.read(name, LIMIT) {
         Ok(bytes) => Ok(Some(bytes)),
-        Err(e) if matches!(e.source.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {
+        Err(e)
+            if matches!(
+                e.source.kind(),
+                std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory
+            ) =>
+        {
             Ok(None)
         }
         Err(e) => Err(e.into()),

@@ -63,13 +63,19 @@ pub enum Error {
     Store(#[from] store::Error),
     /// A base image cannot be had.
     #[error(transparent)]
-    Registry(#[from] registry::Error),
+    Registry(Box<registry::Error>),
     /// A RUN's network cannot be had.
     #[error(transparent)]
     Network(#[from] network::Error),
     /// A RUN's shim failed.
     #[error(transparent)]
     Shim(#[from] shim::client::Error),
+}
+
+impl From<registry::Error> for Error {
+    fn from(error: registry::Error) -> Self {
+        Self::Registry(Box::new(error))
+    }
 }
 
 impl Error {

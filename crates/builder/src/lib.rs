@@ -1,7 +1,31 @@
 //! A Dockerfile becomes an image.
 //!
-//! `parse` (bytes → tree with spans) → `instructions` (typed) → `words` (variables) → `solve` (stages, cache,
-//! steps) → `export`. RUN uses the same shim as a container, with no container record.
+//! | room | what is in it |
+//! |---|---|
+//! | `parse`, `heredoc` | bytes → lines of instruction |
+//! | `instructions` | lines → typed instructions |
+//! | `words`, `glob`, `ignore` | variables, patterns, .dockerignore |
+//! | `context` | what is read of the context before the first step |
+//! | `stages` | which stages are needed; global ARGs |
+//! | `solve` | stage by stage, step by step |
+//! | `state` | where a stage is: layers, configuration, ARGs |
+//! | `config` | the instructions that change only the configuration |
+//! | `op` | the steps that make layers, and base images |
+//! | `copy`, `run` | how COPY and RUN do it |
+//! | `writable` | a step's writable layer |
+//! | `cache`, `key` | what was done before |
+//! | `export`, `output` | the image, and what the client sees |
+//!
+//! ```text
+//! <cache>/<2 hex>/<key>.json   what a step made (cache.rs)
+//!         mounts/<hex>/        content of RUN --mount=type=cache
+//! <run>/<id>/                  a running step: hosts, hostname, resolv.conf, shim/
+//! <store>/rw/build-<id>/       a step's writable layer
+//! ```
+//!
+//! A *state* is a stage between two steps. A *key* is the digest of everything a step depends on: the unpacked stack
+//! below it and its own words, not the instructions before it. RUN uses the same shim as a container, with no container
+//! record.
 
 mod cache;
 mod config;
@@ -110,24 +134,29 @@ pub async fn build(host: &Host, request: Request, progress: Sender<Progress>) ->
     let unused = solver.unused_arguments();
     let state = solver.solve().await?;
     if !unused.is_empty() {
-        output.line(format_args!("[Warning] One or more build-args [{}] were not consumed", unused.join(" "))).await?;
+        output
+            .line(format!("[Warning] One or more build-args [{}] were not consumed", unused.join(" ")))
+            .await?;
     }
     let (host, names) = (host.clone(), tags.clone());
     let target = op::blocking(move || {
-        let target = export::export(&host, &state, &names);
+        let target = export::export(&host, &state, &names)?;
         drop(lease);
-        target
+        Cache::new(&host.cache).trim()?;
+        Ok(target)
     })
     .await?;
     guard.disarm();
 
-    output.send(Progress { aux: Some(serde_json::json!({ "ID": target.digest })), ..Progress::default() }).await?;
+    output
+        .send(Progress { aux: Some(serde_json::json!({ "ID": target.digest })), ..Progress::default() })
+        .await?;
     if request.quiet {
         output.send(Progress::stream(format!("{}\n", target.digest))).await?;
     }
-    output.line(format_args!("Successfully built {}", target.digest.short())).await?;
+    output.line(format!("Successfully built {}", target.digest.short())).await?;
     for tag in &tags {
-        output.line(format_args!("Successfully tagged {}", tag.familiar())).await?;
+        output.line(format!("Successfully tagged {}", tag.familiar())).await?;
     }
     Ok(target.digest)
 }
@@ -164,4 +193,13 @@ pub fn roots(host: &Host) -> Result<(Vec<store::ChainId>, Vec<Digest>), Error> {
 /// A record cannot be removed.
 pub fn prune(host: &Host) -> Result<usize, Error> {
     Cache::new(&host.cache).clear()
+}
+
+/// Ends and removes what builds of a daemon that died have left: for the start, before the first build. Returns how many
+/// steps and layers there were.
+///
+/// # Errors
+/// A directory cannot be listed; what cannot be removed is said in the log.
+pub fn recover(host: &Host) -> Result<usize, Error> {
+    run::recover::recover(host)
 }

@@ -19,8 +19,10 @@ impl Output {
     }
 
     /// A line.
-    pub(crate) async fn line(&self, text: impl std::fmt::Display) -> Result<()> {
-        if self.quiet { Ok(()) } else { self.send(Progress::stream(format!("{text}\n"))).await }
+    pub(crate) async fn line(&self, text: impl Into<String>) -> Result<()> {
+        let mut text = text.into();
+        text.push('\n');
+        if self.quiet { Ok(()) } else { self.send(Progress::stream(text)).await }
     }
 
     /// The result: always sent.

@@ -210,9 +210,9 @@ fn heredocs(node: &Node, escape: char, lines: &[&str], next: &mut usize) -> Resu
 mod tests {
     use super::*;
 
-    fn nodes(text: &str) -> Vec<(String, Vec<String>, String, (u32, u32))> {
+    fn nodes(text: &str) -> Vec<(String, String, (u32, u32))> {
         let file = parse(text.as_bytes()).unwrap();
-        file.nodes.into_iter().map(|n| (n.name, n.flags, n.rest, n.lines)).collect()
+        file.nodes.into_iter().map(|n| (n.name, n.rest, n.lines)).collect()
     }
 
     #[test]
@@ -221,17 +221,17 @@ mod tests {
         assert_eq!(
             nodes(text),
             [
-                ("FROM".into(), vec![], "a".into(), (3, 3)),
-                ("RUN".into(), vec![], "one   && two   three".into(), (4, 8)),
-                ("ENV".into(), vec![], "a=b\\\\".into(), (10, 10)),
-                ("USER".into(), vec![], "c".into(), (11, 11)),
+                ("FROM".into(), "a".into(), (3, 3)),
+                ("RUN".into(), "one   && two   three".into(), (4, 8)),
+                ("ENV".into(), "a=b\\\\".into(), (10, 10)),
+                ("USER".into(), "c".into(), (11, 11)),
             ]
         );
     }
 
     #[test]
     fn the_escape_directive_counts_only_at_the_top() {
-        assert_eq!(nodes("# escape=`\nRUN a `\nb")[0].2, "a b");
+        assert_eq!(nodes("# escape=`\nRUN a `\nb")[0].1, "a b");
         assert_eq!(nodes("# hello\n# escape=`\nRUN a `\nRUN b").len(), 2);
         for (bad, words) in [
             ("# escape=x\nFROM a", "invalid escape token 'x'"),
@@ -267,5 +267,49 @@ mod tests {
         assert_eq!(file.nodes[0].lines, (1, 5));
         let error = parse(b"FROM a\nRUN <<EOF\nx").unwrap_err().to_string();
         assert_eq!(error, "dockerfile parse error on line 2: unterminated heredoc EOF");
+    }
+
+    #[test]
+    fn any_bytes_are_read_or_refused() {
+        let pieces = [
+            "FROM a\n",
+            "RUN ",
+            "COPY --",
+            "<<E",
+            "<<-'é",
+            "\\\n",
+            "\\",
+            "\"",
+            "'",
+            "$",
+            "${",
+            "[\"",
+            "]",
+            "\n",
+            "# escape=`\n",
+            "\u{feff}",
+            "é",
+            "\t",
+            "ENV a=",
+            "HEALTHCHECK --interval=",
+            "1h",
+            "--mount=type=",
+            ",size=1k",
+            "\0",
+            "E\n",
+            " ",
+        ];
+        for seed in 0..2000_u64 {
+            let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+            let mut text = String::from("FROM a\n");
+            for _ in 0..12 {
+                state ^= state << 13;
+                state ^= state >> 7;
+                state ^= state << 17;
+                text.push_str(pieces[usize::try_from(state % pieces.len() as u64).unwrap()]);
+            }
+            // Not to panic and not to hang is all that is asked.
+            let _ = crate::instructions::Dockerfile::read(text.as_bytes());
+        }
     }
 }

@@ -89,7 +89,8 @@ impl Solver {
         let quote = |text: &String| format!("'{}'", text.replace('\'', "'\"'\"'"));
         let pairs: Vec<(String, String)> =
             self.request.labels.iter().map(|(name, value)| (quote(name), quote(value))).collect();
-        let text: Vec<String> = self.request.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let text: Vec<String> =
+            self.request.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
         let stage = &mut self.file.stages[target];
         let step = Step {
             line: stage.line,
@@ -114,19 +115,19 @@ impl Solver {
 
     async fn announce(&mut self, text: &str) -> Result<()> {
         self.done += 1;
-        self.output.line(format_args!("Step {}/{} : {text}", self.done, self.total)).await
+        self.output.line(format!("Step {}/{} : {text}", self.done, self.total)).await
     }
 
     async fn stage(&mut self, index: usize) -> Result<State> {
         let stage = self.file.stages[index].clone();
         self.announce(&stage.text).await?;
         let mut state = self.base(index, &stage).await?;
-        self.output.line(format_args!(" ---> {}", state.digest().short())).await?;
+        self.output.line(format!(" ---> {}", state.digest().short())).await?;
 
         let triggers = std::mem::take(&mut state.image.config.on_build);
         if !triggers.is_empty() {
             let plural = if triggers.len() == 1 { "" } else { "s" };
-            self.output.line(format_args!("# Executing {} build trigger{plural}", triggers.len())).await?;
+            self.output.line(format!("# Executing {} build trigger{plural}", triggers.len())).await?;
         }
         for text in triggers {
             let node = parse::parse_trigger(&text, &[], stage.line)?;
@@ -212,7 +213,7 @@ impl Solver {
             state.push_layer(layer.chain, layer.blob, layer.diff_id);
         }
         state.record(text, &done.record.created, empty);
-        self.output.line(format_args!(" ---> {}", state.digest().short())).await?;
+        self.output.line(format!(" ---> {}", state.digest().short())).await?;
         Ok(state)
     }
 
@@ -249,10 +250,10 @@ impl Solver {
         if let Some(done) = found {
             return Ok((done, text));
         }
-        self.output.line(format_args!(" ---> Running in {short}")).await?;
+        self.output.line(format!(" ---> Running in {short}")).await?;
         let (host, output, cancel) = (self.host.clone(), self.output.clone(), self.cancel.clone());
         let done = blocking(move || run::run(&host, &prepared, &output, &cancel)).await?;
-        self.output.line(format_args!(" ---> Removed intermediate container {short}")).await?;
+        self.output.line(format!(" ---> Removed intermediate container {short}")).await?;
         Ok((done, text))
     }
 
@@ -267,7 +268,7 @@ impl Solver {
         let prepared = copy::prepare(before, instruction, add, self.file.escape, line)?;
         let from = match &instruction.from {
             None => copy::From::Context(self.request.context.clone(), self.ignore.clone()),
-            Some(name) => copy::From::Root(self.source(index, name, line).await?),
+            Some(name) => copy::From::Root(Box::new(self.source(index, name, line).await?)),
         };
         let (host, before, no_cache) = (self.host.clone(), before.clone(), self.request.no_cache);
         let text = prepared.text.clone();
@@ -279,11 +280,15 @@ impl Solver {
     async fn source(&mut self, index: usize, name: &str, line: u32) -> Result<State> {
         if let Some(earlier) = self.file.stage_before(index, name) {
             return self.built.get(&earlier).cloned().ok_or_else(|| {
-                Error::at(line, format!("an ONBUILD trigger needs stage {name:?}, which this build does not reach"))
+                Error::at(
+                    line,
+                    format!("an ONBUILD trigger needs stage {name:?}, which this build does not reach"),
+                )
             });
         }
         if name.parse::<usize>().is_ok() {
-            let detail = format!("invalid from flag value {name}: refers to a stage that is not before this one");
+            let detail =
+                format!("invalid from flag value {name}: refers to a stage that is not before this one");
             return Err(Error::at(line, detail));
         }
         let platform = self.platform.clone();
@@ -296,6 +301,7 @@ fn platform(text: &str) -> Result<Option<Platform>> {
     if text.is_empty() {
         return Ok(None);
     }
-    let invalid = || Error::Request(format!("{text:?}: unknown operating system or architecture: invalid argument"));
+    let invalid =
+        || Error::Request(format!("{text:?}: unknown operating system or architecture: invalid argument"));
     Platform::parse(text).map(Some).ok_or_else(invalid)
 }

@@ -66,9 +66,7 @@ pub(crate) fn expand(
 pub(crate) fn target(file: &Dockerfile, name: &str) -> Result<usize> {
     match name {
         "" => Ok(file.stages.len() - 1),
-        name => {
-            file.stage_before(file.stages.len(), name).ok_or_else(|| Error::NoTarget(name.to_owned()))
-        }
+        name => file.stage_before(file.stages.len(), name).ok_or_else(|| Error::NoTarget(name.to_owned())),
     }
 }
 

@@ -1,8 +1,8 @@
 //! Where a stage is: its layers, its configuration, the ARGs in scope.
 
+use spec::Digest;
 use spec::api::Platform;
 use spec::oci::image::{Descriptor, History, Image};
-use spec::Digest;
 use store::ChainId;
 
 use crate::error::{Error, Result};
@@ -24,7 +24,7 @@ pub(crate) struct State {
     pub(crate) own_cmd: bool,
 }
 
-/// Proxy settings that a RUN gets without an ARG, and that history and cache do not know.
+/// Proxy settings that a RUN gets without an ARG; history and cache do not know them then.
 pub(crate) const PROXIES: [&str; 10] = [
     "HTTP_PROXY",
     "http_proxy",
@@ -65,7 +65,12 @@ impl State {
 
     /// An environment variable of the image.
     pub(crate) fn env(&self, name: &str) -> Option<&str> {
-        self.image.config.env.iter().find_map(|e| e.split_once('=').filter(|(n, _)| *n == name)).map(|(_, v)| v)
+        self.image
+            .config
+            .env
+            .iter()
+            .find_map(|e| e.split_once('=').filter(|(n, _)| *n == name))
+            .map(|(_, v)| v)
     }
 
     fn argument(&self, name: &str) -> Option<String> {

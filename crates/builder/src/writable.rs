@@ -9,6 +9,9 @@ use sys::root::Root;
 
 use crate::error::Result;
 
+/// What the ids of builds' writable layers begin with.
+pub(crate) const PREFIX: &str = "build-";
+
 /// A writable layer on a stage. Dropped without [`Writable::commit`]: removed.
 #[derive(Debug)]
 pub(crate) struct Writable {
@@ -21,7 +24,7 @@ pub(crate) struct Writable {
 impl Writable {
     /// Makes one.
     pub(crate) fn create(store: &Store, id: &Id, parent: Option<&ChainId>) -> Result<Self> {
-        let id = format!("build-{}", id.short());
+        let id = format!("{PREFIX}{}", id.short());
         let mount = store.rw_create(&id, parent)?;
         Ok(Self { store: store.clone(), id, mount, used_up: false })
     }
@@ -40,8 +43,7 @@ impl Writable {
     /// Makes a layer of it; nothing must be mounted any more. `None`: nothing was changed.
     pub(crate) fn commit(mut self) -> Result<Option<Committed>> {
         let committed = self.store.rw_commit(&self.id)?;
-        // Without changes it is still there.
-        self.used_up = committed.is_some();
+        self.used_up = true;
         Ok(committed)
     }
 }

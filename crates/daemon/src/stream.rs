@@ -3,7 +3,8 @@
 //! A client that closes its writing half ends the program's stdin and goes on reading. A shim that closes ends it all.
 
 use bytes::Bytes;
-use engine::engine::Attached;
+use engine::Attached;
+use engine::container::attach::DetachKeys;
 use http::HeaderMap;
 use http::header::UPGRADE;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -126,17 +127,5 @@ async fn copy(mut from: impl AsyncRead + Unpin, to: &mut (impl AsyncWrite + Unpi
             return to.flush().await;
         }
         to.write_all(&chunk).await?;
-    }
-}
-
-// Until engine::container::attach lands.
-struct DetachKeys;
-impl DetachKeys {
-    fn new(_keys: Vec<u8>) -> Self {
-        Self
-    }
-    fn feed(&mut self, bytes: &[u8], pass: &mut Vec<u8>) -> bool {
-        pass.extend_from_slice(bytes);
-        false
     }
 }

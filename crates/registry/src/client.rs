@@ -1,4 +1,25 @@
-//! The client's end: pull and push.
+//! The client's end.
+//!
+//! | room | what is in it |
+//! |---|---|
+//! | `host` | registry names → addresses, and how far each is trusted |
+//! | `transport` | connections: pooled, TLS or plain, redirects followed |
+//! | `challenge` | what a registry asks for; tokens |
+//! | `session` | one repository with its authorization: a request, asked again with a token |
+//! | `resolve`, `pull`, `layer`, `push`, `login` | the verbs |
+
+mod challenge;
+mod host;
+mod layer;
+mod login;
+mod pull;
+mod push;
+mod resolve;
+mod session;
+mod transport;
+
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use spec::Reference;
 use spec::api::{AuthConfig, Progress};
@@ -7,11 +28,12 @@ use store::Store;
 use tokio::sync::mpsc::Sender;
 
 use crate::Error;
+use transport::Transport;
 
 /// A registry client: connections are pooled inside. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Client {
-    _private: (),
+    transport: Arc<Transport>,
 }
 
 /// Which registries may be spoken to without verified TLS, beside loopback ones.
@@ -22,26 +44,32 @@ pub struct Config {
 }
 
 impl Client {
-    /// A client.
-    pub fn new(_config: Config) -> Self {
-        todo!()
+    /// A client that trusts the host's roots and `/etc/{corten,docker}/certs.d/<host>`.
+    pub fn new(config: Config) -> Self {
+        Self::with_certificates(config, vec!["/etc/corten/certs.d".into(), "/etc/docker/certs.d".into()])
+    }
+
+    /// A client that trusts the host's roots and what `directories/<host>` hold (Docker's certs.d: `*.crt` are roots,
+    /// `*.cert` and `*.key` the client's own).
+    pub fn with_certificates(config: Config, directories: Vec<PathBuf>) -> Self {
+        Self { transport: Arc::new(Transport::new(config.insecure, directories)) }
     }
 
     /// Brings an image and its layers into the store (blobs, unpacked layers) and returns the target.
-    /// The caller tags it. Sends Docker's status lines (`Pulling fs layer`, `Downloading`, `Pull complete` …),
+    /// The caller tags it, and holds a lease until it has. Sends Docker's status lines (`Pulling fs layer`, `Downloading`, `Pull complete` …),
     /// not the last two (`Digest:`, `Status:`).
     ///
     /// # Errors
     /// As the variants say; content already verified stays for the next try.
     pub async fn pull(
         &self,
-        _store: &Store,
-        _reference: &Reference,
-        _platform: &Platform,
-        _auth: Option<&AuthConfig>,
-        _progress: Sender<Progress>,
+        store: &Store,
+        reference: &Reference,
+        platform: &Platform,
+        auth: Option<&AuthConfig>,
+        progress: Sender<Progress>,
     ) -> Result<Descriptor, Error> {
-        todo!()
+        pull::pull(self, store, reference, platform, auth, progress).await
     }
 
     /// Sends an image to its registry: missing blobs, then manifests. Sends Docker's status lines, the
@@ -51,13 +79,13 @@ impl Client {
     /// As the variants say.
     pub async fn push(
         &self,
-        _store: &Store,
-        _reference: &Reference,
-        _target: &Descriptor,
-        _auth: Option<&AuthConfig>,
-        _progress: Sender<Progress>,
+        store: &Store,
+        reference: &Reference,
+        target: &Descriptor,
+        auth: Option<&AuthConfig>,
+        progress: Sender<Progress>,
     ) -> Result<(), Error> {
-        todo!()
+        push::push(self, store, reference, target, auth, progress).await
     }
 
     /// Asks what a reference points at, without pulling.
@@ -66,29 +94,29 @@ impl Client {
     /// As the variants say.
     pub async fn resolve(
         &self,
-        _reference: &Reference,
-        _auth: Option<&AuthConfig>,
+        reference: &Reference,
+        auth: Option<&AuthConfig>,
     ) -> Result<Descriptor, Error> {
-        todo!()
+        resolve::resolve(self, reference, auth).await
     }
 
-    /// Asks what a reference points at, and for which platforms.
+    /// Asks what a reference points at, and for which platforms it is made.
     ///
     /// # Errors
     /// As the variants say.
     pub async fn inspect(
         &self,
-        _reference: &Reference,
-        _auth: Option<&AuthConfig>,
+        reference: &Reference,
+        auth: Option<&AuthConfig>,
     ) -> Result<(Descriptor, Vec<Platform>), Error> {
-        todo!()
+        resolve::inspect(self, reference, auth).await
     }
 
     /// Checks credentials (`docker login`); returns the status line.
     ///
     /// # Errors
-    /// `Denied` when they are wrong.
-    pub async fn login(&self, _auth: &AuthConfig) -> Result<String, Error> {
-        todo!()
+    /// `Unauthorized` when they are wrong.
+    pub async fn login(&self, auth: &AuthConfig) -> Result<String, Error> {
+        login::login(self, auth).await
     }
 }

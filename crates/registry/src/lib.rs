@@ -2,15 +2,24 @@
 //!
 //! | room | what is in it |
 //! |---|---|
-//! | [`client`] | resolve, pull, push: auth, TLS, resume, digests verified |
+//! | [`client`] | resolve, pull, push, log in: auth, TLS, resume, digests verified |
 //! | [`server`] | a registry on files |
+//! | `tls` | certificates and trust, for both |
+//! | `digest` | hashing |
+//!
+//! Words: a *repository* is a name on a registry (`library/busybox`); a *challenge* is what a registry asks for in
+//! `WWW-Authenticate`; an *upload* is a blob on its way in.
+
+#![deny(missing_docs)]
 
 pub mod client;
+mod digest;
 pub mod server;
+mod tls;
 
 use spec::ErrorKind;
 
-/// A failure. (The helper who owns this crate adds variants; `kind` stays.)
+/// A failure.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// No such repository or no right to see it.
@@ -18,9 +27,30 @@ pub enum Error {
         "pull access denied for {0}, repository does not exist or may require 'docker login': denied: requested access to the resource is denied"
     )]
     Denied(String),
+    /// No right to push there.
+    #[error(
+        "push access denied for {0}, repository does not exist or may require 'docker login': denied: requested access to the resource is denied"
+    )]
+    PushDenied(String),
+    /// Wrong credentials, or none where some are needed.
+    #[error("login attempt to {host} failed: unauthorized: {detail}")]
+    Unauthorized {
+        /// Host and port.
+        host: String,
+        /// In the registry's words.
+        detail: String,
+    },
     /// No such tag or digest.
     #[error("manifest for {0} not found: manifest unknown: manifest unknown")]
     ManifestUnknown(String),
+    /// The image is not made for that platform.
+    #[error("no matching manifest for {platform} in the manifest list entries of {reference}")]
+    NoPlatform {
+        /// The image.
+        reference: String,
+        /// The platform asked for.
+        platform: String,
+    },
     /// The registry cannot be reached.
     #[error("failed to reach registry {host}: {detail}")]
     Unreachable {
@@ -37,6 +67,24 @@ pub enum Error {
         /// What.
         detail: String,
     },
+    /// The registry refuses for now (too many requests, maintenance).
+    #[error("registry {host} is not available: {detail}")]
+    Unavailable {
+        /// Host and port.
+        host: String,
+        /// In the registry's words.
+        detail: String,
+    },
+    /// The server cannot be set up as asked for.
+    #[error("{step} {object}: {detail}")]
+    Setup {
+        /// What was tried.
+        step: &'static str,
+        /// On what.
+        object: String,
+        /// Why.
+        detail: String,
+    },
     /// The store failed.
     #[error(transparent)]
     Store(#[from] store::Error),
@@ -45,6 +93,13 @@ pub enum Error {
 impl Error {
     /// The class of this failure.
     pub fn kind(&self) -> ErrorKind {
-        todo!()
+        match self {
+            Self::Denied(_) | Self::ManifestUnknown(_) | Self::NoPlatform { .. } => ErrorKind::NotFound,
+            Self::PushDenied(_) => ErrorKind::Forbidden,
+            Self::Unauthorized { .. } => ErrorKind::Unauthorized,
+            Self::Unavailable { .. } => ErrorKind::Unavailable,
+            Self::Unreachable { .. } | Self::Protocol { .. } | Self::Setup { .. } => ErrorKind::Internal,
+            Self::Store(error) => error.kind(),
+        }
     }
 }

@@ -1,14 +1,26 @@
 //! The daemon's end of a shim (blocking calls; the engine runs them on its blocking pool).
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::io::{self, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::task::Poll;
+use std::time::Duration;
 
-use crate::proto::{Event, Reply, Request};
+use spec::ErrorKind;
+use spec::oci::runtime::Resources;
+use sys::scm::{self, Wait};
+
+use crate::message::{self, Incoming};
+use crate::proto::{Attach, Create, Event, Exec, Reply, Request, SOCKET, Status, VERSION};
+
+/// Every call is short; a shim that does not answer for this long is stuck.
+const REPLY_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// The shim's program, copied once into a sealed memfd (CVE-2019-5736), from which every shim is spawned.
 #[derive(Debug)]
 pub struct Program {
-    _fd: OwnedFd,
+    fd: OwnedFd,
 }
 
 /// A call that failed.
@@ -25,8 +37,23 @@ pub enum Error {
         /// The program or socket.
         path: String,
         /// Why.
-        source: std::io::Error,
+        source: io::Error,
     },
+}
+
+impl Error {
+    /// What a client can make of it. What a failed step means to the user is the engine's to say.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Failed(_) | Self::Io { .. } => ErrorKind::Internal,
+        }
+    }
+}
+
+impl From<sys::Error> for Error {
+    fn from(error: sys::Error) -> Self {
+        Self::Io { step: error.step, path: error.object, source: error.source }
+    }
 }
 
 /// A spawned shim as its parent sees it: a pidfd to reap it by.
@@ -43,23 +70,53 @@ impl Program {
     ///
     /// # Errors
     /// The file cannot be read, or the memfd not made.
-    pub fn seal(_path: &Path) -> Result<Self, Error> {
-        todo!()
+    pub fn seal(path: &Path) -> Result<Self, Error> {
+        Ok(Self { fd: sys::memfd::seal("corten-shim", path)? })
     }
 
-    /// Spawns the shim of container `id` and connects to it. Its socket is `dir/shim.sock` (dir is made, 0700).
+    /// Spawns the shim of container `id` and connects to it. Its socket is `dir/shim.sock` (dir is made, 0700),
+    /// and others can connect to it when this returns.
     ///
     /// # Errors
     /// Spawn or connection failed; nothing is left.
-    pub fn spawn(&self, _id: &str, _dir: &Path) -> Result<(Connection, Spawned), Error> {
-        todo!()
+    pub fn spawn(&self, id: &str, dir: &Path) -> Result<(Connection, Spawned), Error> {
+        let path = dir.display().to_string();
+        let failed = |step| {
+            let path = path.clone();
+            move |source| Error::Io { step, path, source }
+        };
+        let dir = std::path::absolute(dir).map_err(failed("find"))?;
+        let Some(text) = dir.to_str() else {
+            return Err(failed("name")(io::Error::new(io::ErrorKind::InvalidInput, "the path is not UTF-8")));
+        };
+        sys::file::create_dir_all(&dir, 0o700)?;
+        let null = sys::file::open(Path::new("/dev/null"))?;
+        let (ours, theirs) = UnixStream::pair().map_err(failed("make a socket pair for"))?;
+        let fds = [(null.as_fd(), 0), (null.as_fd(), 1), (null.as_fd(), 2), (theirs.as_fd(), scm::INHERITED)];
+        let argv = ["corten-shim", id, "--dir", text];
+        let child = sys::process::spawn(self.fd.as_fd(), &argv, &[], &fds)?;
+        drop(theirs);
+        match Connection::greet(ours, dir.join(SOCKET).display().to_string()) {
+            Ok(connection) => Ok((connection, Spawned { pid: child.pid, pidfd: child.pidfd })),
+            Err(error) => {
+                // It may have ended by itself; what counts is that it has.
+                let _ = sys::process::pidfd_send_signal(child.pidfd.as_fd(), spec::signal::KILL);
+                let _ = sys::process::reap(child.pidfd.as_fd());
+                let _ = sys::file::remove(&dir.join(SOCKET));
+                Err(error)
+            }
+        }
     }
 }
 
 /// One connection to one shim. Calls are one at a time: `&mut`.
+///
+/// After an [`Error::Io`] the connection is of no further use: an answer may still be under way.
 #[derive(Debug)]
 pub struct Connection {
-    _socket: OwnedFd,
+    socket: UnixStream,
+    incoming: Incoming,
+    path: String,
 }
 
 impl Connection {
@@ -67,40 +124,244 @@ impl Connection {
     ///
     /// # Errors
     /// No shim listens there.
-    pub fn connect(_dir: &Path) -> Result<Self, Error> {
-        todo!()
+    pub fn connect(dir: &Path) -> Result<Self, Error> {
+        let path = dir.join(SOCKET);
+        Self::greet(scm::connect(&path)?, path.display().to_string())
+    }
+
+    /// The first exchange on every connection. The answered version is not looked at yet: there is only one.
+    fn greet(socket: UnixStream, path: String) -> Result<Self, Error> {
+        let mut connection = Self { socket, incoming: Incoming::default(), path };
+        for set in [UnixStream::set_read_timeout, UnixStream::set_write_timeout] {
+            set(&connection.socket, Some(REPLY_TIMEOUT)).map_err(|e| connection.failed("set up", e))?;
+        }
+        match connection.call(&Request::Hello { version: VERSION }, &[])? {
+            Reply::Hello { version: _ } => Ok(connection),
+            reply => Err(connection.unexpected(&reply)),
+        }
     }
 
     /// Sends a request with its fds and waits for the reply. [`Reply::Failed`] becomes [`Error::Failed`].
     ///
     /// # Errors
     /// As said.
-    pub fn call(&mut self, _request: &Request, _fds: &[&dyn AsFd]) -> Result<Reply, Error> {
-        todo!()
+    pub fn call(&mut self, request: &Request, fds: &[&dyn AsFd]) -> Result<Reply, Error> {
+        let bytes = message::encode(request).map_err(|e| self.failed("encode for", e))?;
+        let fds: Vec<BorrowedFd<'_>> = fds.iter().map(|fd| fd.as_fd()).collect();
+        let sent =
+            scm::send(&self.socket, &bytes, &fds, Wait::Yes).map_err(|e| self.failed("send to", e.source))?;
+        (&self.socket).write_all(&bytes[sent..]).map_err(|e| self.failed("send to", e))?;
+        match self.reply()? {
+            Reply::Failed(failure) => Err(Error::Failed(failure)),
+            reply @ (Reply::Hello { .. } | Reply::Done | Reply::Pid(_) | Reply::Status(_)) => Ok(reply),
+        }
     }
 
-    /// Turns the connection into one that carries events.
+    fn reply(&mut self) -> Result<Reply, Error> {
+        loop {
+            if let Some(reply) = self.incoming.message().map_err(|e| self.failed("understand", e))? {
+                return Ok(reply);
+            }
+            match self.incoming.receive(&self.socket, Wait::Yes) {
+                Ok(true) => {}
+                Ok(false) => return Err(self.failed("hear from", io::ErrorKind::UnexpectedEof.into())),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                    return Err(self.failed("hear from", io::ErrorKind::TimedOut.into()));
+                }
+                Err(e) => return Err(self.failed("hear from", e)),
+            }
+        }
+    }
+
+    /// Makes the container, and starts it if `create.start`; init's pid on the host. `sockets` are the clients
+    /// of `create.attach`, in its order; `create.netns` is set from `netns`.
+    ///
+    /// # Errors
+    /// As [`Connection::call`]; nothing is left of the container then.
+    pub fn create(
+        &mut self,
+        mut create: Create,
+        netns: Option<BorrowedFd<'_>>,
+        sockets: &[OwnedFd],
+    ) -> Result<i32, Error> {
+        create.netns = netns.is_some();
+        let fds: Vec<&dyn AsFd> =
+            netns.iter().map(|fd| fd as &dyn AsFd).chain(sockets.iter().map(|fd| fd as &dyn AsFd)).collect();
+        self.pid(&Request::Create(Box::new(create)), &fds)
+    }
+
+    /// Lets init execute its program.
+    ///
+    /// # Errors
+    /// As [`Connection::call`]; nothing is left of the container then.
+    pub fn start(&mut self) -> Result<(), Error> {
+        self.done(&Request::Start, &[])
+    }
+
+    /// Runs one more process; its pid on the host. `socket` is the client of `exec.attach`.
+    ///
+    /// # Errors
+    /// As [`Connection::call`].
+    pub fn exec(&mut self, exec: Exec, socket: Option<OwnedFd>) -> Result<i32, Error> {
+        let fds: Vec<&dyn AsFd> = socket.iter().map(|fd| fd as &dyn AsFd).collect();
+        self.pid(&Request::Exec(Box::new(exec)), &fds)
+    }
+
+    /// Signals init, an exec's process, or with `all` every process of the container.
+    ///
+    /// # Errors
+    /// As [`Connection::call`]; errno ESRCH when the process has ended.
+    pub fn kill(&mut self, signal: i32, exec: Option<&str>, all: bool) -> Result<(), Error> {
+        self.done(&Request::Kill { signal, exec: exec.map(str::to_owned), all }, &[])
+    }
+
+    /// Sets the size of init's terminal or of an exec's.
+    ///
+    /// # Errors
+    /// As [`Connection::call`]; errno ENOTTY when it has none.
+    pub fn resize(&mut self, exec: Option<&str>, height: u16, width: u16) -> Result<(), Error> {
+        self.done(&Request::Resize { exec: exec.map(str::to_owned), height, width }, &[])
+    }
+
+    /// Connects one more client to init's streams.
+    ///
+    /// # Errors
+    /// As [`Connection::call`].
+    pub fn attach(&mut self, attach: Attach, socket: OwnedFd) -> Result<(), Error> {
+        self.done(&Request::Attach(attach), &[&socket])
+    }
+
+    /// Freezes the container.
+    ///
+    /// # Errors
+    /// As [`Connection::call`].
+    pub fn pause(&mut self) -> Result<(), Error> {
+        self.done(&Request::Pause, &[])
+    }
+
+    /// Thaws it.
+    ///
+    /// # Errors
+    /// As [`Connection::call`].
+    pub fn resume(&mut self) -> Result<(), Error> {
+        self.done(&Request::Resume, &[])
+    }
+
+    /// Sets new limits.
+    ///
+    /// # Errors
+    /// As [`Connection::call`].
+    pub fn update(&mut self, resources: Resources) -> Result<(), Error> {
+        self.done(&Request::Update(Box::new(resources)), &[])
+    }
+
+    /// What the shim knows of its container.
+    ///
+    /// # Errors
+    /// As [`Connection::call`].
+    pub fn status(&mut self) -> Result<Status, Error> {
+        match self.call(&Request::Status, &[])? {
+            Reply::Status(status) => Ok(status),
+            reply => Err(self.unexpected(&reply)),
+        }
+    }
+
+    /// Removes what is left of the container and ends the shim, which may live on for a moment until its
+    /// attached clients have taken their output. A new shim can be spawned in the same directory at once.
+    ///
+    /// # Errors
+    /// As [`Connection::call`]; errno EBUSY while init runs.
+    pub fn delete(&mut self) -> Result<(), Error> {
+        self.done(&Request::Delete, &[])
+    }
+
+    /// Turns the connection into one that carries events. If init has ended already, its event comes first.
     ///
     /// # Errors
     /// The shim is gone.
-    pub fn watch(self) -> Result<Watch, Error> {
-        todo!()
+    pub fn watch(mut self) -> Result<Watch, Error> {
+        self.done(&Request::Watch, &[])?;
+        self.socket.set_read_timeout(None).map_err(|e| self.failed("set up", e))?;
+        Ok(Watch { socket: self.socket, incoming: self.incoming, path: self.path })
+    }
+
+    fn done(&mut self, request: &Request, fds: &[&dyn AsFd]) -> Result<(), Error> {
+        match self.call(request, fds)? {
+            Reply::Done => Ok(()),
+            reply => Err(self.unexpected(&reply)),
+        }
+    }
+
+    fn pid(&mut self, request: &Request, fds: &[&dyn AsFd]) -> Result<i32, Error> {
+        match self.call(request, fds)? {
+            Reply::Pid(pid) => Ok(pid),
+            reply => Err(self.unexpected(&reply)),
+        }
+    }
+
+    fn unexpected(&self, reply: &Reply) -> Error {
+        let text = format!("an answer to another question: {reply:?}");
+        self.failed("understand", io::Error::new(io::ErrorKind::InvalidData, text))
+    }
+
+    fn failed(&self, step: &'static str, source: io::Error) -> Error {
+        Error::Io { step, path: self.path.clone(), source }
     }
 }
 
-/// A connection that carries events.
+/// A connection that carries events. Its fd is readable when an event may wait.
 #[derive(Debug)]
 pub struct Watch {
-    _socket: OwnedFd,
+    socket: UnixStream,
+    incoming: Incoming,
+    path: String,
 }
 
 impl Watch {
     /// Waits for the next event; `None` when the shim has ended. (The engine polls the fd from tokio's
-    /// `AsyncFd` or waits here on a thread; [`AsFd`] is implemented, and the fd is readable when an event waits.)
+    /// `AsyncFd` and takes with [`Watch::try_next`], or waits here on a thread.)
     ///
     /// # Errors
     /// The connection broke or carried nonsense.
+    #[expect(clippy::should_implement_trait, reason = "an iterator of results would go on after an error")]
     pub fn next(&mut self) -> Result<Option<Event>, Error> {
-        todo!()
+        match self.take(Wait::Yes)? {
+            Poll::Ready(event) => Ok(event),
+            Poll::Pending => Err(self.failed(io::ErrorKind::WouldBlock.into())),
+        }
+    }
+
+    /// The next event if one is there, `Ready(None)` when the shim has ended, and `Pending` after everything
+    /// that was there has been taken: then wait for the fd to become readable.
+    ///
+    /// # Errors
+    /// As [`Watch::next`].
+    pub fn try_next(&mut self) -> Result<Poll<Option<Event>>, Error> {
+        self.take(Wait::No)
+    }
+
+    fn take(&mut self, wait: Wait) -> Result<Poll<Option<Event>>, Error> {
+        loop {
+            if let Some(event) = self.incoming.message().map_err(|e| self.failed(e))? {
+                return Ok(Poll::Ready(Some(event)));
+            }
+            match self.incoming.receive(&self.socket, wait) {
+                Ok(true) => {}
+                Ok(false) => return Ok(Poll::Ready(None)),
+                Err(e) if e.kind() == io::ErrorKind::ConnectionReset => return Ok(Poll::Ready(None)),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(Poll::Pending),
+                Err(e) => return Err(self.failed(e)),
+            }
+        }
+    }
+
+    fn failed(&self, source: io::Error) -> Error {
+        Error::Io { step: "hear from", path: self.path.clone(), source }
+    }
+}
+
+impl AsFd for Watch {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 }

@@ -5,8 +5,10 @@
 //! |---|---|
 //! | [`proto`] | the messages between cortend and a shim |
 //! | [`client`] | the daemon's end: spawn, connect, call (blocking) |
+//! | [`message`] | how a message and its file descriptors go over a socket |
 //! | [`log`] | the json-file format: write, rotate, read back |
 
 pub mod client;
 pub mod log;
+pub mod message;
 pub mod proto;

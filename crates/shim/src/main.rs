@@ -1,3 +1,69 @@
-//! corten-shim: see the library.
+//! `corten-shim <id> --dir <dir>`: supervises one container. cortend spawns it with a connection as fd 3.
 
-fn main() {}
+mod supervisor;
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use supervisor::Supervisor;
+
+fn main() -> ExitCode {
+    // First of all, before anything else is opened.
+    let connection = match sys::scm::inherited() {
+        Ok(connection) => connection,
+        Err(error) => return fail(None, &error),
+    };
+    let dir = match arguments(std::env::args().skip(1)) {
+        Ok(dir) => dir,
+        Err(usage) => return fail(None, &usage),
+    };
+    std::panic::set_hook({
+        let dir = dir.clone();
+        Box::new(move |panic| note(&dir, &panic.to_string()))
+    });
+    match settle_in().and_then(|()| Supervisor::new(connection, dir.clone())).and_then(Supervisor::run) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(Some(&dir), &format!("{error}: {}", error.source)),
+    }
+}
+
+/// The container's id stands in the arguments for people who look at `ps`.
+fn arguments(mut arguments: impl Iterator<Item = String>) -> Result<PathBuf, &'static str> {
+    match (arguments.next(), arguments.next().as_deref(), arguments.next(), arguments.next()) {
+        (Some(_id), Some("--dir"), Some(dir), None) if dir.starts_with('/') => Ok(dir.into()),
+        _ => Err(
+            "usage: corten-shim <id> --dir <absolute path>, with a connection as fd 3 (cortend does this)",
+        ),
+    }
+}
+
+/// Becomes a supervisor: of orphans too, in nobody's way, and the last to be killed when memory runs out.
+fn settle_in() -> Result<(), sys::Error> {
+    std::env::set_current_dir("/").map_err(|e| sys::Error::new("chdir", "/", e))?;
+    sys::process::set_name("corten-shim")?;
+    sys::process::set_subreaper()?;
+    let adjustment = Path::new("/proc/self/oom_score_adj");
+    let open = std::fs::OpenOptions::new().write(true).open(adjustment);
+    // Without CAP_SYS_RESOURCE the value may only be raised: what cortend has is kept then.
+    let _ = open.and_then(|mut file| file.write_all(b"-999"));
+    Ok(())
+}
+
+/// Nobody reads our standard error: it is /dev/null when cortend has started us.
+fn fail(dir: Option<&Path>, error: &dyn std::fmt::Display) -> ExitCode {
+    match dir {
+        Some(dir) => note(dir, &error.to_string()),
+        None => {
+            let _ = writeln!(std::io::stderr(), "corten-shim: {error}");
+        }
+    }
+    ExitCode::FAILURE
+}
+
+/// Leaves the reason of our own end in `shim.log`, one line at most.
+fn note(dir: &Path, text: &str) {
+    if let Ok(mut file) = sys::file::create(&dir.join("shim.log"), 0o600) {
+        let _ = writeln!(file, "{text}");
+    }
+}

@@ -14,6 +14,9 @@ use spec::oci::runtime::{Process, Resources, Spec};
 /// The protocol's version; a shim accepts older and newer daemons and answers with its own.
 pub const VERSION: u32 = 1;
 
+/// The name of a shim's socket in its directory.
+pub const SOCKET: &str = "shim.sock";
+
 /// Asked by cortend.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Request {
@@ -96,7 +99,8 @@ pub struct Log {
 
 /// What an attached client wants. Its socket carries output as Docker's 8-byte-header frames when `framed`
 /// (no terminal), raw bytes otherwise; what the client writes is stdin, and its half-close ends stdin.
-/// A slow client holds the container's output back; a closed socket detaches.
+/// A slow client holds the container's output back; a closed socket detaches. Without [`Create::stdin_once`],
+/// or on a terminal, the half-close of a client with stdin detaches it. The socket becomes non-blocking.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attach {
     /// Forward what the client writes.

@@ -34,6 +34,12 @@ const NAMES: [(&str, i32); 31] = [
     ("SYS", 31),
 ];
 
+/// SIGHUP's number.
+pub const HUP: i32 = 1;
+/// SIGINT's number.
+pub const INT: i32 = 2;
+/// SIGCHLD's number.
+pub const CHLD: i32 = 17;
 /// SIGKILL's number.
 pub const KILL: i32 = 9;
 /// SIGTERM's number.

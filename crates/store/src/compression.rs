@@ -66,7 +66,10 @@ pub(crate) fn peek<R: Read>(mut source: R) -> io::Result<(Compression, Peeked<R>
 }
 
 /// The inflated stream of `source`, to its very end (several members or frames, one after the other).
-pub(crate) fn inflate<'r>(source: &'r mut dyn Read) -> io::Result<(Compression, Box<dyn Read + 'r>)> {
+///
+/// # Errors
+/// read(2)'s; what cannot be inflated fails when it is read.
+pub fn inflate<'r>(source: &'r mut dyn Read) -> io::Result<(Compression, Box<dyn Read + 'r>)> {
     let (compression, source) = peek(source)?;
     let read = Rc::new(Cell::new(0));
     let source = BufReader::with_capacity(BUFFER, Counted { inner: source, bytes: read.clone() });

@@ -53,7 +53,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 use sys::file::{self, Durability};
 
 pub use blob::BlobWriter;
-pub use compression::Compression;
+pub use compression::{Compression, inflate};
 pub use error::Error;
 pub use image::Image;
 pub use layer::ChainId;

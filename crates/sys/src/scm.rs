@@ -1,10 +1,13 @@
 //! Messages with file descriptors over unix sockets (unix(7), SCM_RIGHTS).
 
+#![allow(unsafe_code)]
+
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::net::{
@@ -79,6 +82,31 @@ fn retry<T>(mut call: impl FnMut() -> rustix::io::Result<T>) -> rustix::io::Resu
             done => return done,
         }
     }
+}
+
+/// The number at which a program finds the socket that its parent passed to it.
+pub const INHERITED: i32 = 3;
+
+/// Takes the socket that the parent passed as fd [`INHERITED`], once, and makes it close-on-exec. For the
+/// beginning of `main`, before anything else is opened.
+///
+/// # Errors
+/// EBADF or ENOTSOCK when no socket was passed; EBUSY the second time.
+pub fn inherited() -> Result<UnixStream> {
+    static TAKEN: AtomicBool = AtomicBool::new(false);
+    let failed = |e: rustix::io::Errno| Error::new("take the inherited socket", INHERITED.to_string(), e);
+    if TAKEN.swap(true, Ordering::Relaxed) {
+        return Err(failed(rustix::io::Errno::BUSY));
+    }
+    // SAFETY: fcntl on a plain number; one that is not open is refused with EBADF.
+    if unsafe { libc::fcntl(INHERITED, libc::F_SETFD, libc::FD_CLOEXEC) } < 0 {
+        return Err(Error::new("take the inherited socket", "", std::io::Error::last_os_error()));
+    }
+    // SAFETY: the descriptor is open, was opened before this program began and is taken only once, so by the
+    // promise of the caller (nothing was opened yet) no other value owns it.
+    let fd = unsafe { OwnedFd::from_raw_fd(INHERITED) };
+    rustix::net::sockopt::socket_type(&fd).map_err(failed)?;
+    Ok(fd.into())
 }
 
 /// Listens at `path`, which must not exist. The path may be longer than a socket address: its directory is

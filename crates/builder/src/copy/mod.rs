@@ -13,3 +13,6 @@ pub(crate) mod content;
 pub(crate) mod owner;
 pub(crate) mod place;
 pub(crate) mod tree;
+
+#[cfg(test)]
+mod tests;

@@ -23,7 +23,8 @@ fn lookup(root: &Root, name: &str, file: &str, what: &str, text: &str) -> Result
     if !name.is_empty() && name.bytes().all(|c| c.is_ascii_digit()) {
         return name.parse().map_err(|_| failed(format!("{what} id {name} is out of range")));
     }
-    let not_found = || failed(format!("can't find {} for {what} {name}", if what == "user" { "uid" } else { "gid" }));
+    let not_found =
+        || failed(format!("can't find {} for {what} {name}", if what == "user" { "uid" } else { "gid" }));
     let bytes = match root.read(file, LIMIT) {
         Ok(bytes) => bytes,
         Err(e) if e.errno() == 2 => return Err(not_found()),

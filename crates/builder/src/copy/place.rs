@@ -8,7 +8,6 @@ use sys::root::{Access, Dir, Kind, OpenFile, Root};
 use super::tree::{Filter, Found, Source, Visitor, kind_at, walk};
 use crate::error::{Error, Result};
 
-
 /// How to copy, variables replaced and names looked up.
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
@@ -43,7 +42,8 @@ impl Plan {
         let (dir, name) = self.place(root, name)?;
         dir.remove_tree(&name)?;
         let mut file = dir.open_file(&name, Access::CreateNew, 0o600)?;
-        std::io::Write::write_all(&mut file, content).map_err(|e| sys::Error::new("write", name.clone(), e))?;
+        std::io::Write::write_all(&mut file, content)
+            .map_err(|e| sys::Error::new("write", name.clone(), e))?;
         let (uid, gid) = self.owner.unwrap_or((0, 0));
         file.set_owner(uid, gid)?;
         file.set_mode(self.mode.unwrap_or(0o644))?;
@@ -57,8 +57,11 @@ impl Plan {
         if self.into && existing.is_some_and(|kind| kind != Kind::Directory) {
             return Err(non_directory(&self.destination));
         }
-        let directory =
-            if inside { self.destination.as_path() } else { self.destination.parent().unwrap_or(Path::new("/")) };
+        let directory = if inside {
+            self.destination.as_path()
+        } else {
+            self.destination.parent().unwrap_or(Path::new("/"))
+        };
         let last = self.destination.file_name().map(|n| n.to_string_lossy().into_owned());
         let name = match last {
             Some(last) if !inside => last,
@@ -94,7 +97,10 @@ pub(crate) fn create_dirs(root: &Root, path: &Path, uid: u32, gid: u32) -> Resul
 }
 
 fn non_directory(path: &Path) -> Error {
-    Error::Step { step: "COPY failed".into(), detail: format!("cannot copy to non-directory: {}", path.display()) }
+    Error::Step {
+        step: "COPY failed".into(),
+        detail: format!("cannot copy to non-directory: {}", path.display()),
+    }
 }
 
 struct Copier<'a> {
@@ -155,7 +161,8 @@ impl Visitor for Copier<'_> {
         let dir = self.dir();
         if let Ok(there) = dir.metadata(&name) {
             if there.kind == Kind::Directory {
-                let detail = format!("cannot replace a directory by a file: {}", dir.label().join(&name).display());
+                let detail =
+                    format!("cannot replace a directory by a file: {}", dir.label().join(&name).display());
                 return Err(Error::Step { step: "COPY failed".into(), detail });
             }
             dir.remove(&name)?;

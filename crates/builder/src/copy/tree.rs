@@ -33,6 +33,15 @@ impl Source {
         self.dir.is_some()
     }
 
+    /// Opens it, if it is a regular file.
+    pub(crate) fn open(&self) -> Result<Option<File>> {
+        let Some((dir, name)) = &self.place else { return Ok(None) };
+        if dir.metadata(name)?.kind != Kind::File {
+            return Ok(None);
+        }
+        Ok(Some(dir.open_file(name, Access::Read, 0)?))
+    }
+
     /// The last component of its path.
     pub(crate) fn name(&self) -> &str {
         self.path.rsplit('/').next().unwrap_or_default()
@@ -210,7 +219,8 @@ fn walk_dir(
     visitor: &mut dyn Visitor,
 ) -> Result<()> {
     if depth > MAX_DEPTH {
-        let detail = format!("more than {MAX_DEPTH} directories inside each other: {}", top.join(below).display());
+        let detail =
+            format!("more than {MAX_DEPTH} directories inside each other: {}", top.join(below).display());
         return Err(Error::Step { step: "COPY failed".into(), detail });
     }
     for name in sorted(dir)? {

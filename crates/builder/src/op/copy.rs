@@ -26,13 +26,12 @@ pub(crate) enum From {
     /// The context, as far as .dockerignore shows it.
     Context(PathBuf, Ignore),
     /// A stage's or an image's root.
-    Root(State),
+    Root(Box<State>),
 }
 
 /// A COPY or ADD with its variables replaced.
 #[derive(Debug, Clone)]
 pub(crate) struct Prepared {
-    add: bool,
     sources: Vec<String>,
     /// Name and content.
     files: Vec<(String, Vec<u8>)>,
@@ -52,7 +51,8 @@ pub(crate) fn prepare(state: &State, copy: &Copy, add: bool, escape: char, line:
     let expand = |text: &String| state.expand(text, escape, line);
     let sources: Vec<String> = copy.sources.iter().map(expand).collect::<Result<_>>()?;
     for source in &sources {
-        let remote = ["http://", "https://", "git://", "ssh://", "git@"].iter().any(|p| source.starts_with(p));
+        let remote =
+            ["http://", "https://", "git://", "ssh://", "git@"].iter().any(|p| source.starts_with(p));
         if remote && add {
             let step = format!("ADD {source}");
             return Err(Error::Unsupported { step, what: "ADD from a URL or a git repository".into() });
@@ -83,7 +83,12 @@ pub(crate) fn prepare(state: &State, copy: &Copy, add: bool, escape: char, line:
     let mode = match &bits {
         None => None,
         Some(text) => Some(mode(text).ok_or_else(|| {
-            Error::at(line, format!("invalid chmod parameter: '{text}'. it should be octal string and between 0 and 07777"))
+            Error::at(
+                line,
+                format!(
+                    "invalid chmod parameter: '{text}'. it should be octal string and between 0 and 07777"
+                ),
+            )
         })?),
     };
     let exclude: Vec<String> = copy.exclude.iter().map(expand).collect::<Result<_>>()?;
@@ -101,7 +106,6 @@ pub(crate) fn prepare(state: &State, copy: &Copy, add: bool, escape: char, line:
     }
     text.push_str(&format!(" {target} # buildkit"));
     Ok(Prepared {
-        add,
         sources,
         files,
         destination: path,
@@ -203,14 +207,12 @@ fn place(
         None if keeps_owners => None,
         None => Some((0, 0)),
     };
-    let plan = Plan {
-        destination: prepared.destination.clone(),
-        into: prepared.into,
-        owner,
-        mode: prepared.mode,
-    };
+    let plan =
+        Plan { destination: prepared.destination.clone(), into: prepared.into, owner, mode: prepared.mode };
     for source in sources {
-        if !(prepared.add && prepared.unpack && plan.unpack(&root, source)?) {
+        // An archive's entries say whose they are.
+        let archive = Plan { owner: owner.filter(|_| prepared.chown.is_some()), ..plan.clone() };
+        if !(prepared.unpack && archive.unpack(&root, source)?) {
             plan.copy(&root, source, filter)?;
         }
     }

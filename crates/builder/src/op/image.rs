@@ -21,9 +21,8 @@ pub(crate) async fn base(
     if !pull && let Some(state) = local(host, name, platform).await? {
         return Ok(state);
     }
-    let reference: Reference = name
-        .parse()
-        .map_err(|e| Error::Request(format!("failed to parse stage name {name:?}: {e}")))?;
+    let reference: Reference =
+        name.parse().map_err(|e| Error::Request(format!("failed to parse stage name {name:?}: {e}")))?;
     let reference = reference.or_latest();
     let target = host.registry.pull(&host.store, &reference, platform, None, output.pull()).await?;
     let (host, platform) = (host.clone(), platform.clone());

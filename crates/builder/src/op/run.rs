@@ -1,5 +1,6 @@
 //! RUN as a step: surroundings, cache key, execution.
 
+use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
 
 use spec::defaults::oci::bind;
@@ -15,7 +16,7 @@ use crate::copy::tree::{Filter, select};
 use crate::error::{Error, Result};
 use crate::ignore::Ignore;
 use crate::instructions::Run;
-use crate::instructions::run::{self, MountKind, Program};
+use crate::instructions::run::{self, MountKind};
 use crate::key::Hasher;
 use crate::output::Output;
 use crate::run::cancel::Cancel;
@@ -46,14 +47,12 @@ pub(crate) fn prepare(
 ) -> Result<Prepared> {
     let program = instruction.program(&state.image.config.shell, escape);
     let arguments = state.effective_arguments();
-    let (proxies, declared): (Vec<_>, Vec<_>) =
-        arguments.into_iter().partition(|(name, _)| PROXIES.contains(&name.as_str()));
 
     let mut env = state.image.config.env.clone();
     if state.env("PATH").is_none() {
         env.push(format!("PATH={}", spec::defaults::PATH));
     }
-    env.extend(declared.iter().map(|(name, value)| format!("{name}={value}")));
+    env.extend(arguments.iter().map(|(name, value)| format!("{name}={value}")));
     let network = network(request, instruction)?;
 
     let mut hasher = Hasher::default();
@@ -89,8 +88,7 @@ pub(crate) fn prepare(
         mounts.push(mounted);
     }
 
-    // Not in the key, nor in history: where a build stands behind a proxy, others must still share its cache.
-    env.extend(proxies.iter().map(|(name, value)| format!("{name}={value}")));
+    // Not in the key, nor in history, unless an ARG declares them: a build behind a proxy shares its cache with others.
     for name in PROXIES {
         if let Some(Some(value)) = request.args.get(name)
             && !env.iter().any(|e| e.split_once('=').is_some_and(|(n, _)| n == name))
@@ -99,7 +97,7 @@ pub(crate) fn prepare(
         }
     }
     let command = program.arguments.join(" ");
-    let text = history(&declared, &command);
+    let text = history(&arguments, &command);
     let job = Job {
         id,
         chain: state.chain,
@@ -144,7 +142,8 @@ fn network(request: &Request, instruction: &Run) -> Result<Network> {
         (Some(run::Network::Host), "host") => Network::Host,
         (Some(run::Network::Host), _) => {
             return Err(Error::Request(
-                "granting entitlement network.host is not allowed by the build: build with --network=host".into(),
+                "granting entitlement network.host is not allowed by the build: build with --network=host"
+                    .into(),
             ));
         }
         (Some(run::Network::Default) | None, mode) => match mode {
@@ -181,12 +180,7 @@ fn tmpfs(mount: &run::Mount) -> Mount {
     if mount.size > 0 {
         options.push(format!("size={}", mount.size));
     }
-    Mount {
-        destination: mount.target.clone(),
-        r#type: "tmpfs".into(),
-        source: "tmpfs".into(),
-        options,
-    }
+    Mount { destination: mount.target.clone(), r#type: "tmpfs".into(), source: "tmpfs".into(), options }
 }
 
 /// A directory below the cache, by id.
@@ -223,11 +217,14 @@ fn context_mount(request: &Request, mount: &run::Mount) -> Result<(Mount, bool, 
     let filter = Filter { ignore: Ignore::default(), exclude: Ignore::default() };
     let content = content::digest(&select(&root, &sources, &filter)?, &filter, false)?;
     let fd = root.find(Path::new(&sources[0]), Follow::Yes)?;
-    let is_file = Metadata::of(std::os::fd::AsFd::as_fd(&fd))
-        .map_err(|e| sys::Error::new("stat", sources[0].clone(), e))?
-        .kind
+    let is_file = Metadata::of(fd.as_fd()).map_err(|e| sys::Error::new("stat", sources[0].clone(), e))?.kind
         != Kind::Directory;
     // The context is a directory of the builder's own: nobody changes it between this and the mount.
-    let path = sys::file::path_of(&fd)?;
-    Ok((bind(&path.to_string_lossy(), &mount.target, &["ro", "nosuid", "nodev", "rprivate"]), is_file, content))
+    let link = format!("/proc/self/fd/{}", fd.as_raw_fd());
+    let path = std::fs::read_link(&link).map_err(|e| sys::Error::new("readlink", link, e))?;
+    Ok((
+        bind(&path.to_string_lossy(), &mount.target, &["ro", "nosuid", "nodev", "rprivate"]),
+        is_file,
+        content,
+    ))
 }

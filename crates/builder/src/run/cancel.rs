@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use shim::client::Connection;
-use shim::proto::Request;
 
 use crate::error::{Error, Result};
 
@@ -59,9 +58,8 @@ impl Cancel {
 
 /// Ends every process of a shim's container.
 pub(crate) fn kill(shim: &Path) {
-    let request = Request::Kill { signal: spec::signal::KILL, exec: None, all: true };
-    let done = Connection::connect(shim).and_then(|mut connection| connection.call(&request, &[]));
-    if let Err(error) = done {
+    let killed = Connection::connect(shim).and_then(|mut shim| shim.kill(spec::signal::KILL, None, true));
+    if let Err(error) = killed {
         // Mostly: it has ended by itself meanwhile.
         tracing::debug!(%error, "a cancelled build step was not killed");
     }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use network::{EndpointRequest, Networks, Sandbox};
 use shim::client::{Connection, Watch};
-use shim::proto::{Attach, Create, Event, Exit, Request};
+use shim::proto::{Attach, Create, Event, Exit};
 use spec::Id;
 use spec::defaults::oci::bind;
 use spec::oci::runtime::Mount;
@@ -65,7 +65,7 @@ pub(crate) enum Network {
 pub(crate) fn execute(host: &Host, job: &Job, output: &Output, cancel: &Cancel) -> Result<Option<Committed>> {
     cancel.check()?;
     let layer = Writable::create(&host.store, &job.id, job.chain.as_ref())?;
-    let scratch = Scratch::create(host.run.join(job.id.short()))?;
+    let scratch = Scratch::create(host.run.join(job.id.as_str()))?;
     let sandbox = Connected::new(host, job)?;
 
     let binds = etc(&scratch, &sandbox, host, job)?;
@@ -88,7 +88,7 @@ pub(crate) fn execute(host: &Host, job: &Job, output: &Output, cancel: &Cancel) 
     });
     let create = Create {
         spec,
-        netns: sandbox.sandbox.is_some(),
+        netns: false,
         log: None,
         open_stdin: false,
         stdin_once: false,
@@ -124,13 +124,8 @@ fn in_shim(
     let ran = (|| {
         // Before the start, so that no event is missed.
         let watch = Connection::connect(&dir)?.watch()?;
-        let mut fds: Vec<&dyn AsFd> = Vec::new();
-        if let Some(sandbox) = &sandbox.sandbox {
-            fds.push(&sandbox.netns);
-        }
-        fds.push(&theirs);
-        connection.call(&Request::Create(Box::new(create)), &fds)?;
-        drop(theirs);
+        let netns = sandbox.sandbox.as_ref().map(|sandbox| sandbox.netns.as_fd());
+        connection.create(create, netns, &[theirs.into()])?;
         if cancel.begin(&dir).is_err() {
             kill(&dir);
         }
@@ -142,8 +137,14 @@ fn in_shim(
         forwarded.map(|()| exit)
     })();
     cancel.end();
-    // Ends the shim; after a failed create as well.
-    let deleted = connection.call(&Request::Delete, &[]);
+    // After a failed create as well: it ends the shim.
+    let deleted = connection.delete();
+    if deleted.is_err() {
+        // Then nothing else does, and the wait below must end.
+        if let Err(error) = sys::process::pidfd_send_signal(spawned.pidfd.as_fd(), spec::signal::KILL) {
+            tracing::warn!(%error, "a build step's shim was not killed");
+        }
+    }
     drop(connection);
     let reaped = sys::process::reap(spawned.pidfd.as_fd());
     let exit = ran?;

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`execute`] | set-up, the shim, teardown |
 //! | [`cancel`] | the client went away |
+//! | [`recover`] | the daemon went away |
 //! | [`stream`] | output becomes progress lines |
 //! | [`oci`] | the OCI configuration |
 //! | [`hosts`], [`stubs`] | /etc/hosts and the like, and what is made to mount them on |
@@ -12,5 +13,6 @@ pub(crate) mod cancel;
 pub(crate) mod execute;
 mod hosts;
 mod oci;
+pub(crate) mod recover;
 mod stream;
 mod stubs;

@@ -47,7 +47,8 @@ impl Stubs {
             let Ok((dir, name)) = upper.parent(&made.path) else { continue };
             let Ok(now) = dir.metadata(&name) else { continue };
             let before = &made.metadata;
-            let same = (now.kind, now.mode, now.uid, now.gid) == (before.kind, before.mode, before.uid, before.gid);
+            let same =
+                (now.kind, now.mode, now.uid, now.gid) == (before.kind, before.mode, before.uid, before.gid);
             if !same {
                 continue;
             }

@@ -118,8 +118,31 @@ impl Unpacking<'_> {
     /// Makes `parent` the open directory, with what is missing on the way.
     fn enter(&mut self, parent: &Path) -> Result<()> {
         if !matches!(&self.parent, Some((path, _)) if path == parent) {
-            let dir = self.root.create_dirs(self.how.base.join(parent), IMPLIED_MODE)?;
+            let path = self.how.base.join(parent);
+            let dir = match self.root.create_dirs(&path, IMPLIED_MODE) {
+                Err(e) if e.source.kind() == io::ErrorKind::NotADirectory => {
+                    self.unhide(parent)?;
+                    self.root.create_dirs(&path, IMPLIED_MODE)?
+                }
+                made => made?,
+            };
             self.parent = Some((parent.to_owned(), dir));
+        }
+        Ok(())
+    }
+
+    /// A directory on the way was removed by an earlier whiteout and is made again without an entry of its own.
+    fn unhide(&self, parent: &Path) -> Result<()> {
+        let mut path = self.how.base.to_owned();
+        for component in parent.components() {
+            path.push(component);
+            let Ok((dir, name)) = self.root.parent(&path) else { return Ok(()) };
+            let hidden = dir.metadata(&name).is_ok_and(|there| there.is_whiteout());
+            if hidden && self.how.whiteouts == Whiteouts::Overlay {
+                dir.remove(&name)?;
+                dir.create_dir(&name, IMPLIED_MODE)?;
+                dir.set_xattr(&name, OsStr::new(OPAQUE_XATTR), b"y")?;
+            }
         }
         Ok(())
     }
@@ -255,8 +278,8 @@ impl Unpacking<'_> {
                 self.done.opaque = true;
                 return Ok(());
             }
-            let (above, last) = self.root.create_parent(self.how.base.join(parent), IMPLIED_MODE)?;
-            above.create_dir_or_open(&last, IMPLIED_MODE)?;
+            self.enter(parent)?;
+            let (above, last) = self.root.parent(self.how.base.join(parent))?;
             return Ok(above.set_xattr(&last, OsStr::new(OPAQUE_XATTR), b"y")?);
         }
         if name.as_bytes().starts_with(AUFS_PREFIX.as_bytes()) {

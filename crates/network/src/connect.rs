@@ -1,0 +1,324 @@
+//! Connecting a container, before it runs and while it does.
+
+use std::os::fd::AsFd;
+
+use spec::Id;
+
+use crate::endpoint::{format_mac, mac_of, parse_mac};
+use crate::namespace::{self, Namespace};
+use crate::networks::{Core, State};
+use crate::pool::Refused;
+use crate::ready::Prepared;
+use crate::record::Record;
+use crate::{Driver, Endpoint, EndpointRequest, Error, Networks, PortRequest, Sandbox};
+
+/// An endpoint on its way, and the bridge it will be plugged into.
+#[derive(Debug)]
+pub(crate) struct Place {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) bridge: u32,
+    pub(crate) mtu: u32,
+}
+
+impl Networks {
+    /// Makes a container's namespace and connects it; publishes its ports. No endpoints: only loopback.
+    /// Takes one from the ready pool when the only network is the default bridge.
+    ///
+    /// Ports of a container none of whose networks leads outside are not published, as with Docker.
+    ///
+    /// # Errors
+    /// As the variants say; nothing is left then.
+    pub fn connect(
+        &self,
+        container: &Id,
+        endpoints: &[EndpointRequest],
+        ports: &[PortRequest],
+    ) -> Result<Sandbox, Error> {
+        // What an earlier run of this container has left, if it was not released.
+        self.release(container)?;
+        let made = self.try_connect(container, endpoints, ports);
+        if made.is_err() {
+            // The first failure is the one to report.
+            let _ = self.release(container);
+        }
+        made
+    }
+
+    fn try_connect(
+        &self,
+        container: &Id,
+        requests: &[EndpointRequest],
+        ports: &[PortRequest],
+    ) -> Result<Sandbox, Error> {
+        let netns = match self.take_ready(container, requests) {
+            Some(netns) => netns,
+            None => {
+                let places = self.core.place(container, requests)?;
+                let mut namespace = namespace::make()?;
+                for place in &places {
+                    namespace.plug(&place.endpoint, place.bridge, place.mtu)?;
+                }
+                let way_out = {
+                    let state = self.core.state();
+                    state.containers.get(container).and_then(|r| state.way_out(r)).cloned()
+                };
+                if let Some(endpoint) = way_out {
+                    namespace.default_route(&endpoint)?;
+                }
+                namespace.netns
+            }
+        };
+        self.serve_names(container, &netns)?;
+        self.publish(container, ports)?;
+        self.core.save(container)?;
+        let state = self.core.state();
+        let record = state
+            .containers
+            .get(container)
+            .ok_or_else(|| Error::Invalid(format!("container {container} was released while connecting")))?;
+        Ok(Sandbox { netns, endpoints: record.endpoints.clone(), ports: record.ports.clone() })
+    }
+
+    /// A ready namespace, if it is all that is asked for.
+    fn take_ready(&self, container: &Id, requests: &[EndpointRequest]) -> Option<std::os::fd::OwnedFd> {
+        let [request] = requests else { return None };
+        if request.ip.is_some() || !request.mac.is_empty() {
+            return None;
+        }
+        let is_default = self.core.state().find(&request.network).is_ok_and(|e| e.network.name == "bridge");
+        if !is_default {
+            return None;
+        }
+        let Prepared { netns, mut endpoint } = self.ready.take()?;
+        endpoint.names.clone_from(&request.names);
+        self.core.state().enter(container, &request.container_name, vec![endpoint]);
+        Some(netns)
+    }
+
+    /// Claims the ports, and redirects them to the container.
+    fn publish(&self, container: &Id, ports: &[PortRequest]) -> Result<(), Error> {
+        let core = &self.core;
+        let leads_outside = {
+            let state = core.state();
+            state.containers.get(container).is_some_and(|r| state.way_out(r).is_some())
+        };
+        if ports.is_empty() || !leads_outside {
+            return Ok(());
+        }
+        for request in ports {
+            let port = core.ports.claim(container, request, |id| core.name_of(id))?;
+            if let Some(record) = core.state().containers.get_mut(container) {
+                record.ports.push(port);
+            }
+        }
+        let redirections = {
+            let state = core.state();
+            state.containers.get(container).map(|r| state.redirections(r)).unwrap_or_default()
+        };
+        core.change_firewall(|firewall| firewall.publish(&redirections))
+    }
+
+    /// Opens the container's name server, if one of its networks has names and it is not open.
+    pub(crate) fn serve_names(&self, container: &Id, netns: impl AsFd + Sync) -> Result<(), Error> {
+        let before = {
+            let state = self.core.state();
+            match state.containers.get(container) {
+                Some(record) if state.has_names(record) => record.resolver,
+                _ => return Ok(()),
+            }
+        };
+        if self.resolver.serves(container) {
+            return Ok(());
+        }
+        let sockets = namespace::open_resolver(netns, before)?;
+        if let Some(record) = self.core.state().containers.get_mut(container) {
+            record.resolver = Some(sockets.ports);
+        }
+        self.resolver.serve(container, sockets)
+    }
+
+    /// Connects a running container (a pid in its namespace) to one more network.
+    ///
+    /// # Errors
+    /// As the variants say; nothing is left then.
+    pub fn connect_live(
+        &self,
+        container: &Id,
+        pid: i32,
+        endpoint: &EndpointRequest,
+    ) -> Result<Endpoint, Error> {
+        let netns = sys::netns::of_process(pid)?;
+        let place = self.core.place_one_more(container, endpoint)?;
+        let plugged = (|| {
+            let mut namespace = Namespace::open(netns)?;
+            namespace.plug(&place.endpoint, place.bridge, place.mtu)?;
+            let is_way_out = {
+                let state = self.core.state();
+                state
+                    .containers
+                    .get(container)
+                    .and_then(|r| state.way_out(r))
+                    .is_some_and(|e| e.id == place.endpoint.id)
+            };
+            if is_way_out {
+                namespace.default_route(&place.endpoint)?;
+            }
+            self.serve_names(container, &namespace.netns)?;
+            self.core.save(container)
+        })();
+        match plugged {
+            Ok(()) => Ok(place.endpoint),
+            Err(e) => {
+                // The first failure is the one to report.
+                let _ = self.unplug(container, &place.endpoint);
+                Err(e)
+            }
+        }
+    }
+}
+
+impl State {
+    /// Enters a container that has its endpoints.
+    fn enter(&mut self, container: &Id, name: &str, endpoints: Vec<Endpoint>) {
+        let record = Record {
+            container: container.clone(),
+            name: name.to_owned(),
+            endpoints,
+            ports: Vec::new(),
+            resolver: None,
+            upstreams: Vec::new(),
+        };
+        self.containers.insert(container.clone(), record);
+    }
+
+    /// Gives out an address and everything else of an endpoint. `None` on the network `none`, where there is nothing.
+    fn allocate(&mut self, request: &EndpointRequest, number: usize) -> Result<Option<Place>, Error> {
+        let network = self.find(&request.network)?.network.clone();
+        match network.driver {
+            Driver::Bridge => {}
+            Driver::Null => return Ok(None),
+            Driver::Host => {
+                let text = "the host's network is not one to connect to: run the container in it".to_owned();
+                return Err(Error::Invalid(text));
+            }
+        }
+        let mac = (!request.mac.is_empty()).then(|| parse_mac(&request.mac)).transpose()?;
+        let holder = |ip| {
+            let on_it = self.endpoints_of(&network.id).find(|(_, e)| e.ip == ip);
+            on_it.map(|(r, _)| format!(" (by container {})", r.name)).unwrap_or_default()
+        };
+        let holder = request.ip.map(holder).unwrap_or_default();
+        let subnet = network.subnet().map(|s| s.to_string()).unwrap_or_default();
+        let entry = self.networks.get_mut(&network.id).expect("it was found under the same lock");
+        let (Some(addresses), Some(gateway), Some((_, prefix))) =
+            (&mut entry.addresses, network.gateway, network.subnet)
+        else {
+            return Err(Error::Invalid(format!("network {} has no subnet", network.name)));
+        };
+        let ip = match request.ip {
+            None => {
+                addresses.take().ok_or(Error::AddressesUsedUp { network: network.name.clone(), subnet })?
+            }
+            Some(ip) => match addresses.claim(ip) {
+                Ok(()) => ip,
+                Err(Refused::Used) => return Err(Error::AddressTaken { ip, holder }),
+                Err(Refused::Outside) => {
+                    let text = format!(
+                        "invalid config for network {}: no configured subnet contains IP address {ip}",
+                        network.name
+                    );
+                    return Err(Error::Invalid(text));
+                }
+            },
+        };
+        let id = Id::from_bytes(sys::random::bytes());
+        let endpoint = Endpoint {
+            mac: format_mac(mac.unwrap_or_else(|| mac_of(&network.id, ip))),
+            interface: format!("eth{number}"),
+            host_interface: format!("veth{}", &id.as_str()[..10]),
+            network_id: network.id.clone(),
+            network_name: network.name.clone(),
+            names: request.names.clone(),
+            ip,
+            prefix,
+            gateway,
+            id,
+        };
+        Ok(Some(Place { endpoint, bridge: entry.bridge, mtu: network.mtu() }))
+    }
+}
+
+impl Core {
+    /// Gives out addresses for all of a container's endpoints, and enters it.
+    fn place(&self, container: &Id, requests: &[EndpointRequest]) -> Result<Vec<Place>, Error> {
+        let mut state = self.state();
+        let mut places: Vec<Place> = Vec::new();
+        for request in requests {
+            let placed = match state.allocate(request, places.len()) {
+                Ok(Some(place)) => {
+                    let again = places.iter().any(|p| p.endpoint.network_id == place.endpoint.network_id);
+                    let name = place.endpoint.network_name.clone();
+                    places.push(place);
+                    if again { Err(already_on(container, &name)) } else { Ok(()) }
+                }
+                Ok(None) => Ok(()),
+                Err(e) => Err(e),
+            };
+            if let Err(e) = placed {
+                places.iter().for_each(|p| state.free_address(&p.endpoint));
+                return Err(e);
+            }
+        }
+        let name = requests.first().map(|r| r.container_name.as_str()).unwrap_or_default();
+        state.enter(container, name, places.iter().map(|p| p.endpoint.clone()).collect());
+        Ok(places)
+    }
+
+    /// Gives out an address for a further endpoint of a container.
+    fn place_one_more(&self, container: &Id, request: &EndpointRequest) -> Result<Place, Error> {
+        let mut state = self.state();
+        let network = state.find(&request.network)?.network.clone();
+        let record = state.containers.get(container);
+        let endpoints = record.map(|r| r.endpoints.as_slice()).unwrap_or_default();
+        if endpoints.iter().any(|e| e.network_id == network.id) {
+            return Err(already_on(container, &network.name));
+        }
+        let free = (0..).find(|n| !endpoints.iter().any(|e| e.interface == format!("eth{n}")));
+        let number = free.expect("a container has fewer interfaces than there are numbers");
+        let place = state.allocate(request, number)?.ok_or_else(|| {
+            Error::Forbidden(format!("container cannot be connected to network {}", network.name))
+        })?;
+        if !state.containers.contains_key(container) {
+            state.enter(container, &request.container_name, Vec::new());
+        }
+        let record = state.containers.get_mut(container).expect("it is there or was just entered");
+        record.endpoints.push(place.endpoint.clone());
+        Ok(place)
+    }
+
+    /// A namespace on the default bridge, for the ready pool.
+    pub(crate) fn prepare(&self) -> Result<Prepared, Error> {
+        let request = EndpointRequest { network: "bridge".into(), ..EndpointRequest::default() };
+        let place = self.state().allocate(&request, 0)?;
+        let Place { endpoint, bridge, mtu } = place.expect("the default network is a bridge");
+        let made = namespace::make().and_then(|mut namespace| {
+            namespace.plug(&endpoint, bridge, mtu)?;
+            namespace.default_route(&endpoint)?;
+            Ok(namespace.netns)
+        });
+        match made {
+            Ok(netns) => Ok(Prepared { netns, endpoint }),
+            Err(e) => {
+                self.state().free_address(&endpoint);
+                Err(e)
+            }
+        }
+    }
+}
+
+fn already_on(container: &Id, network: &str) -> Error {
+    Error::Forbidden(format!(
+        "endpoint for container {} already exists in network {network}",
+        container.short()
+    ))
+}

@@ -1,0 +1,175 @@
+//! A container's network namespace: made, plugged into a bridge, visited.
+//!
+//! A namespace belongs to a thread, so each of these is done by a thread of its own that ends at once. Sockets stay in
+//! the namespace they were opened in, whoever uses them.
+
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::os::fd::{AsFd, OwnedFd};
+
+use sys::netlink::nft::{ChainKind, Expression as E, Hook, Key, Transaction};
+use sys::netlink::route::{self, Address, Batch, Peer};
+use sys::netlink::{Family, Socket};
+use sys::{netns, sysctl};
+
+use crate::endpoint::parse_mac;
+use crate::port::Protocol;
+use crate::{Endpoint, Error};
+
+/// Where a container finds its name server.
+pub(crate) const NAME_SERVER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 11);
+const DOMAIN: u16 = 53;
+/// The table in the container's namespace that leads port 53 to the name server's sockets.
+const NAMES_TABLE: &str = "corten_names";
+/// These threads call a handful of functions.
+const STACK: usize = 128 * 1024;
+
+/// A new namespace, loopback up.
+#[derive(Debug)]
+pub(crate) struct Namespace {
+    pub(crate) netns: OwnedFd,
+    route: Socket,
+}
+
+/// The sockets of a container's name server.
+#[derive(Debug)]
+pub(crate) struct ResolverSockets {
+    pub(crate) udp: UdpSocket,
+    pub(crate) tcp: TcpListener,
+    pub(crate) ports: (u16, u16),
+}
+
+/// Runs `work` in a thread of its own.
+fn in_thread<T: Send>(work: impl FnOnce() -> Result<T, Error> + Send) -> Result<T, Error> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new()
+            .name("netns".into())
+            .stack_size(STACK)
+            .spawn_scoped(scope, work)
+            .map_err(|source| Error::Kernel { step: "start thread", object: "netns".into(), source })?;
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+/// Makes a namespace.
+pub(crate) fn make() -> Result<Namespace, Error> {
+    in_thread(|| {
+        let netns = netns::enter_new()?;
+        // No addresses or chatter of IPv6 on interfaces to come; loopback keeps ::1. Kernels without IPv6 lack the file.
+        let _ = sysctl::set("net/ipv6/conf/default/disable_ipv6", "1");
+        let mut route = Socket::open(Family::Route)?;
+        let mut batch = Batch::new();
+        batch.up("lo");
+        batch.send(&mut route)?;
+        Ok(Namespace { netns, route })
+    })
+}
+
+/// Runs `work` in a namespace. What it opens stays there.
+pub(crate) fn visit<T: Send>(
+    netns: impl AsFd + Sync,
+    work: impl FnOnce() -> Result<T, Error> + Send,
+) -> Result<T, Error> {
+    in_thread(|| {
+        netns::enter(&netns)?;
+        work()
+    })
+}
+
+impl Namespace {
+    /// A namespace that is there, such as a running container's.
+    pub(crate) fn open(netns: OwnedFd) -> Result<Self, Error> {
+        let route = visit(&netns, || Ok(Socket::open(Family::Route)?))?;
+        Ok(Self { netns, route })
+    }
+
+    /// Connects it to a bridge: a veth pair with the endpoint's names and addresses.
+    pub(crate) fn plug(&mut self, endpoint: &Endpoint, bridge: u32, mtu: u32) -> Result<(), Error> {
+        let mac = parse_mac(&endpoint.mac)?;
+        let peer = Peer { name: &endpoint.interface, mac, netns: self.netns.as_fd() };
+        let mut outside = Batch::new();
+        outside.create_veth(&endpoint.host_interface, mtu, peer);
+        outside.attach(&endpoint.host_interface, bridge);
+        outside.hairpin(&endpoint.host_interface);
+        outside.send(&mut Socket::open(Family::Route)?)?;
+
+        let mut inside = Batch::new();
+        let index = self.index(&endpoint.interface)?;
+        inside.address(Address { index, ip: endpoint.ip, prefix: endpoint.prefix });
+        inside.up(&endpoint.interface);
+        Ok(inside.send(&mut self.route)?)
+    }
+
+    /// Sends what is for elsewhere through an endpoint; a default route that is there stays.
+    pub(crate) fn default_route(&mut self, endpoint: &Endpoint) -> Result<(), Error> {
+        let mut batch = Batch::new();
+        batch.default_route(endpoint.gateway, self.index(&endpoint.interface)?);
+        Ok(batch.send(&mut self.route)?)
+    }
+
+    fn index(&mut self, interface: &str) -> Result<u32, Error> {
+        let link = route::link(&mut self.route, interface)?;
+        link.map(|link| link.index).ok_or_else(|| Error::Kernel {
+            step: "look up link",
+            object: interface.to_owned(),
+            source: std::io::Error::from_raw_os_error(rustix::io::Errno::NODEV.raw_os_error()),
+        })
+    }
+}
+
+/// Opens a name server's sockets in a namespace and leads 127.0.0.11:53 to them. Not on port 53 itself: a container
+/// may run a name server of its own. `before` are the ports it had under an earlier daemon: free, the rules still fit.
+pub(crate) fn open_resolver(
+    netns: impl AsFd + Sync,
+    before: Option<(u16, u16)>,
+) -> Result<ResolverSockets, Error> {
+    visit(netns, || {
+        let error =
+            |source| Error::Kernel { step: "open name server", object: NAME_SERVER.to_string(), source };
+        if let Some((udp, tcp)) = before
+            && let (Ok(udp), Ok(tcp)) =
+                (UdpSocket::bind((NAME_SERVER, udp)), TcpListener::bind((NAME_SERVER, tcp)))
+        {
+            return ResolverSockets::new(udp, tcp).map_err(error);
+        }
+        let sockets = UdpSocket::bind((NAME_SERVER, 0))
+            .and_then(|udp| ResolverSockets::new(udp, TcpListener::bind((NAME_SERVER, 0))?))
+            .map_err(error)?;
+        redirect(sockets.ports, before.is_some())?;
+        Ok(sockets)
+    })
+}
+
+impl ResolverSockets {
+    fn new(udp: UdpSocket, tcp: TcpListener) -> std::io::Result<Self> {
+        udp.set_nonblocking(true)?;
+        tcp.set_nonblocking(true)?;
+        let ports = (udp.local_addr()?.port(), tcp.local_addr()?.port());
+        Ok(Self { udp, tcp, ports })
+    }
+}
+
+/// Makes the table in the calling thread's namespace.
+fn redirect((udp, tcp): (u16, u16), replace: bool) -> Result<(), Error> {
+    let mut t = Transaction::new(NAMES_TABLE);
+    t.add_table("");
+    if replace {
+        t.delete_table();
+        t.add_table("");
+    }
+    t.add_base_chain("output", ChainKind::Nat, Hook::Output, -100, "names are answered by cortend");
+    for (protocol, port) in [(Protocol::Udp, udp), (Protocol::Tcp, tcp)] {
+        let rule = [
+            E::DestinationAddress(0),
+            E::Equal(0, NAME_SERVER.octets().to_vec()),
+            E::Protocol(0),
+            E::Equal(0, vec![protocol.number()]),
+            E::DestinationPort(0),
+            E::Equal(0, DOMAIN.to_be_bytes().to_vec()),
+            E::Load(0, Key::new().ip(NAME_SERVER).build()),
+            E::Load(1, Key::new().port(port).build()),
+            E::Dnat(0, 1),
+        ];
+        t.add_rule("output", &rule, "");
+    }
+    Ok(t.commit(&mut Socket::open(Family::Netfilter)?)?)
+}

@@ -1,0 +1,254 @@
+//! What this room knows of the host's networks, and looking it up.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use rustix::io::Errno;
+use spec::Id;
+
+use crate::firewall::{Firewall, Redirection};
+use crate::leftover::Leftovers;
+use crate::pool::Addresses;
+use crate::port::Ports;
+use crate::ready::Ready;
+use crate::record::{Record, Records};
+use crate::resolver::Resolver;
+use crate::watch::Watcher;
+use crate::{Endpoint, Error, Network};
+
+/// How the room is set up. Tests and second daemons on a host use their own names and pools.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where networks and endpoints are recorded.
+    pub state: PathBuf,
+    /// The default bridge's interface (`corten0`).
+    pub bridge: String,
+    /// The default bridge's address and prefix; `None` takes the first free pool.
+    pub bip: Option<(Ipv4Addr, u8)>,
+    /// Pools for new networks: base, its prefix, prefix of each network. Empty: Docker's.
+    pub pools: Vec<(Ipv4Addr, u8, u8)>,
+    /// Our nftables table (`corten`).
+    pub table: String,
+    /// How many network namespaces with a veth on the default bridge to keep ready.
+    pub ready: usize,
+}
+
+/// The networks of this host. Cheap to clone, safe to share.
+///
+/// Dropping the last clone leaves everything in the kernel as it is: containers go on, and the next
+/// [`open`](Self::open) finds them.
+#[derive(Debug, Clone)]
+pub struct Networks {
+    pub(crate) core: Arc<Core>,
+    pub(crate) ready: Arc<Ready>,
+    pub(crate) resolver: Arc<Resolver>,
+    pub(crate) leftovers: Arc<Leftovers>,
+    pub(crate) _watcher: Arc<Watcher>,
+}
+
+/// What the threads share.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) config: Config,
+    pub(crate) records: Records,
+    pub(crate) ports: Ports,
+    pub(crate) firewall: Firewall,
+    /// Written while the whole table is made, read while a part of it is changed: what is made anew from the state
+    /// must not lose a change on its way.
+    rebuilding: RwLock<()>,
+    state: Mutex<State>,
+}
+
+/// Networks and who is on them. Behind a lock that is never held over a kernel call.
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    pub(crate) networks: BTreeMap<Id, Entry>,
+    pub(crate) containers: HashMap<Id, Record>,
+}
+
+/// A network, and what is not recorded of it.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) network: Network,
+    /// `None` for host and none.
+    pub(crate) addresses: Option<Addresses>,
+    /// The bridge's interface number.
+    pub(crate) bridge: u32,
+    /// False while it is being made or removed: its name and subnet are taken, but nobody may use it.
+    pub(crate) settled: bool,
+}
+
+impl State {
+    /// By name, id or unique id prefix.
+    pub(crate) fn find(&self, name_or_id: &str) -> Result<&Entry, Error> {
+        let settled = || self.networks.values().filter(|e| e.settled);
+        if let Some(entry) =
+            settled().find(|e| e.network.name == name_or_id || e.network.id.as_str() == name_or_id)
+        {
+            return Ok(entry);
+        }
+        let mut by_prefix =
+            settled().filter(|e| !name_or_id.is_empty() && e.network.id.as_str().starts_with(name_or_id));
+        match (by_prefix.next(), by_prefix.count()) {
+            (None, _) => Err(Error::NotFound(name_or_id.to_owned())),
+            (Some(entry), 0) => Ok(entry),
+            (Some(_), more) => Err(Error::Invalid(format!(
+                "network {name_or_id} is ambiguous ({} matches found based on ID prefix)",
+                more + 1
+            ))),
+        }
+    }
+
+    /// Who is on a network.
+    pub(crate) fn endpoints_of<'a>(
+        &'a self,
+        network: &'a Id,
+    ) -> impl Iterator<Item = (&'a Record, &'a Endpoint)> {
+        self.containers
+            .values()
+            .flat_map(|r| r.endpoints.iter().map(move |e| (r, e)))
+            .filter(move |(_, e)| e.network_id == *network)
+    }
+
+    pub(crate) fn free_address(&mut self, endpoint: &Endpoint) {
+        if let Some(entry) = self.networks.get_mut(&endpoint.network_id)
+            && let Some(addresses) = &mut entry.addresses
+        {
+            addresses.free(endpoint.ip);
+        }
+    }
+
+    /// The endpoint that leads outside: the first whose network does. It gets the published ports.
+    pub(crate) fn way_out<'a>(&self, record: &'a Record) -> Option<&'a Endpoint> {
+        let leads_outside =
+            |e: &&Endpoint| self.networks.get(&e.network_id).is_some_and(|entry| !entry.network.internal);
+        record.endpoints.iter().find(leads_outside)
+    }
+
+    /// Whether one of the container's networks has a name service.
+    pub(crate) fn has_names(&self, record: &Record) -> bool {
+        record
+            .endpoints
+            .iter()
+            .any(|e| self.networks.get(&e.network_id).is_some_and(|entry| entry.network.names))
+    }
+
+    /// A container's published ports, as the firewall has them.
+    pub(crate) fn redirections(&self, record: &Record) -> Vec<Redirection> {
+        let Some(endpoint) = self.way_out(record) else { return Vec::new() };
+        record
+            .ports
+            .iter()
+            .map(|port| Redirection { port: port.clone(), to: endpoint.ip, owner: record.name.clone() })
+            .collect()
+    }
+}
+
+impl Core {
+    pub(crate) fn new(config: Config, records: Records, state: State) -> Self {
+        Self {
+            records,
+            ports: Ports::default(),
+            firewall: Firewall::new(&config.table),
+            rebuilding: RwLock::default(),
+            state: Mutex::new(state),
+            config,
+        }
+    }
+
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        // A panic under this lock would be a bug in a few lines of plain map handling; going on serves users better
+        // than refusing all networks for good.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes a part of the table. When the kernel's table is not what it should be (flushed by a reload of the
+    /// host's firewall, say), it is made anew from the state, which must know of the change already.
+    pub(crate) fn change_firewall(
+        &self,
+        change: impl FnOnce(&Firewall) -> sys::Result<()>,
+    ) -> Result<(), Error> {
+        let changed = {
+            let _part = self.rebuilding.read().unwrap_or_else(PoisonError::into_inner);
+            change(&self.firewall)
+        };
+        match changed {
+            Err(e) if [Errno::NOENT, Errno::EXIST].iter().any(|known| known.raw_os_error() == e.errno()) => {
+                self.install_firewall()
+            }
+            changed => Ok(changed?),
+        }
+    }
+
+    /// Makes the whole table from the state.
+    pub(crate) fn install_firewall(&self) -> Result<(), Error> {
+        let _whole = self.rebuilding.write().unwrap_or_else(PoisonError::into_inner);
+        let (networks, redirections) = {
+            let state = self.state();
+            let networks: Vec<_> = state.networks.values().map(|e| e.network.clone()).collect();
+            let redirections: Vec<_> =
+                state.containers.values().flat_map(|record| state.redirections(record)).collect();
+            (networks, redirections)
+        };
+        Ok(self.firewall.install(&networks, &redirections)?)
+    }
+
+    /// A container's name, for messages.
+    pub(crate) fn name_of(&self, container: &Id) -> Option<String> {
+        self.state().containers.get(container).map(|r| r.name.clone()).filter(|name| !name.is_empty())
+    }
+
+    /// Writes a container's record as it is now.
+    pub(crate) fn save(&self, container: &Id) -> Result<(), Error> {
+        let record = self.state().containers.get(container).cloned();
+        record.map_or(Ok(()), |record| self.records.write_container(&record))
+    }
+}
+
+impl Networks {
+    /// All networks, by name.
+    pub fn list(&self) -> Vec<Network> {
+        let mut networks: Vec<_> =
+            self.core.state().networks.values().filter(|e| e.settled).map(|e| e.network.clone()).collect();
+        networks.sort_by(|a, b| a.name.cmp(&b.name));
+        networks
+    }
+
+    /// By name, id or unique id prefix.
+    ///
+    /// # Errors
+    /// `NotFound`, or `Invalid` for an ambiguous prefix.
+    pub fn find(&self, name_or_id: &str) -> Result<Network, Error> {
+        self.core.state().find(name_or_id).map(|entry| entry.network.clone())
+    }
+
+    /// Who is on a network: container id and endpoint.
+    pub fn endpoints_of(&self, network: &Id) -> Vec<(Id, Endpoint)> {
+        let state = self.core.state();
+        state.endpoints_of(network).map(|(r, e)| (r.container.clone(), e.clone())).collect()
+    }
+
+    /// Renames a container in the name service (its old name stops answering).
+    pub fn rename(&self, container: &Id, old: &str, new: &str) {
+        if let Some(record) = self.core.state().containers.get_mut(container) {
+            new.clone_into(&mut record.name);
+            let names = record.endpoints.iter_mut().flat_map(|e| &mut e.names);
+            names.filter(|name| *name == old).for_each(|name| new.clone_into(name));
+        }
+        // The name answers already; a record that could not be written is written at the next change.
+        let _ = self.core.save(container);
+    }
+
+    /// Sets the name servers that a container's queries are passed on to (`--dns`), on networks with names. Without
+    /// this, or with none, they are the host's. What is no address is left out.
+    pub fn set_name_servers(&self, container: &Id, servers: &[String]) {
+        let servers: Vec<IpAddr> = servers.iter().filter_map(|s| s.parse().ok()).collect();
+        if let Some(record) = self.core.state().containers.get_mut(container) {
+            record.upstreams = servers;
+        }
+        // As in `rename`.
+        let _ = self.core.save(container);
+    }
+}

@@ -1,0 +1,52 @@
+//! Removing a network.
+
+use sys::netlink::{Family, Socket};
+
+use crate::networks::Core;
+use crate::{Error, Network, Networks, bridge};
+
+impl Networks {
+    /// Removes a network without endpoints.
+    ///
+    /// # Errors
+    /// `NotFound`, `InUse`, `Forbidden` for predefined ones.
+    pub fn remove(&self, name_or_id: &str) -> Result<Network, Error> {
+        let network = {
+            let mut state = self.core.state();
+            let network = state.find(name_or_id)?.network.clone();
+            if network.is_predefined() {
+                let text = format!("{} is a pre-defined network and cannot be removed", network.name);
+                return Err(Error::Forbidden(text));
+            }
+            let endpoints: Vec<_> = state
+                .endpoints_of(&network.id)
+                .map(|(record, endpoint)| format!("name:{:?} id:{:?}", record.name, endpoint.id.short()))
+                .collect();
+            if !endpoints.is_empty() {
+                return Err(Error::InUse { network: network.name, endpoints: endpoints.join(", ") });
+            }
+            if let Some(entry) = state.networks.get_mut(&network.id) {
+                entry.settled = false;
+            }
+            network
+        };
+        self.core.dismantle(&network)?;
+        Ok(network)
+    }
+}
+
+impl Core {
+    /// Takes a network that nobody can use any more out of the kernel, the disk and the state.
+    pub(crate) fn dismantle(&self, network: &Network) -> Result<(), Error> {
+        let mut errors = Vec::new();
+        let removed = Socket::open(Family::Route)
+            .map_err(Error::from)
+            .and_then(|mut socket| bridge::remove(&mut socket, &network.bridge));
+        errors.extend(removed.err());
+        errors.extend(self.records.remove_network(&network.id).err());
+        // Its name and subnet are free only when the kernel has nothing of it any more.
+        self.state().networks.remove(&network.id);
+        errors.extend(self.change_firewall(|firewall| firewall.remove_bridge(network)).err());
+        Error::collect(errors)
+    }
+}

@@ -1,0 +1,461 @@
+//! Connections to registries: TLS or plain, pooled, redirects followed.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use http::header::{AUTHORIZATION, HOST, LOCATION, USER_AGENT};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
+use http_body_util::BodyExt;
+use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::sync::mpsc::Receiver;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+
+use super::host;
+use crate::{Error, tls};
+
+/// How long a connection may take to stand, TLS included.
+const CONNECT: Duration = Duration::from_secs(15);
+/// How long a registry may be silent.
+const SILENCE: Duration = Duration::from_secs(60);
+/// How long a registry may take to digest an upload.
+const UPLOAD: Duration = Duration::from_secs(15 * 60);
+/// How long an idle connection is kept, and how many per host.
+const IDLE: Duration = Duration::from_secs(30);
+const IDLE_LIMIT: usize = 8;
+const REDIRECTS: usize = 10;
+
+/// How far the other end is trusted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Security {
+    /// TLS, the certificate checked.
+    Verified,
+    /// TLS with any certificate.
+    Unverified,
+    /// No TLS.
+    Plain,
+}
+
+/// An address on a host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Url {
+    pub(crate) security: Security,
+    /// Host and port as they were written.
+    pub(crate) authority: String,
+    /// Path and query.
+    pub(crate) path: String,
+}
+
+impl Url {
+    /// Another address on the same host.
+    pub(crate) fn at(&self, path: impl Into<String>) -> Self {
+        Self { path: path.into(), ..self.clone() }
+    }
+}
+
+/// What is sent with a request.
+#[derive(Debug)]
+pub(crate) enum Body {
+    /// Known bytes: such a request can be sent again.
+    Full(Bytes),
+    /// So many bytes from a channel.
+    Stream(u64, Receiver<std::io::Result<Bytes>>),
+}
+
+impl Body {
+    pub(crate) fn empty() -> Self {
+        Self::Full(Bytes::new())
+    }
+}
+
+impl HttpBody for Body {
+    type Data = Bytes;
+    type Error = std::io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<std::io::Result<Frame<Bytes>>>> {
+        match &mut *self {
+            Self::Full(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Self::Full(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Self::Stream(left, chunks) => chunks.poll_recv(cx).map(|chunk| match chunk {
+                Some(Ok(chunk)) => {
+                    *left = left.saturating_sub(chunk.len() as u64);
+                    Some(Ok(Frame::data(chunk)))
+                }
+                Some(Err(error)) => Some(Err(error)),
+                None => None,
+            }),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self, Self::Full(bytes) if bytes.is_empty())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(match self {
+            Self::Full(bytes) => bytes.len() as u64,
+            Self::Stream(left, _) => *left,
+        })
+    }
+}
+
+/// Connections and what is known about hosts.
+pub(crate) struct Transport {
+    insecure: Vec<String>,
+    certificates: Vec<PathBuf>,
+    /// How each host turned out to speak.
+    known: Mutex<HashMap<String, Security>>,
+    tls: Mutex<HashMap<(String, bool), Arc<rustls::ClientConfig>>>,
+    idle: Mutex<HashMap<(Security, String), Vec<Idle>>>,
+}
+
+struct Idle {
+    sender: SendRequest<Body>,
+    since: Instant,
+}
+
+impl std::fmt::Debug for Transport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Transport").field("insecure", &self.insecure).finish_non_exhaustive()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Transport {
+    pub(crate) fn new(insecure: Vec<String>, certificates: Vec<PathBuf>) -> Self {
+        Self {
+            insecure,
+            certificates,
+            known: Mutex::default(),
+            tls: Mutex::default(),
+            idle: Mutex::default(),
+        }
+    }
+
+    /// Finds out how a host speaks: TLS; for insecure and loopback ones, TLS with any certificate, then none.
+    /// What was found out is kept.
+    pub(crate) async fn base(&self, authority: &str) -> Result<Url, Error> {
+        let url = |security| Url { security, authority: authority.to_owned(), path: "/".into() };
+        if let Some(security) = lock(&self.known).get(authority) {
+            return Ok(url(*security));
+        }
+        // A user who has put roots down for a host wants it verified.
+        let verified = self.certificates.iter().any(|d| d.join(authority).is_dir());
+        let ways: &[Security] = if !verified && host::is_insecure(authority, &self.insecure) {
+            &[Security::Unverified, Security::Plain]
+        } else {
+            &[Security::Verified]
+        };
+        let mut failures: Vec<String> = Vec::new();
+        for security in ways {
+            let url = url(*security);
+            match self.connect(&url).await {
+                Ok(sender) => {
+                    lock(&self.known).insert(authority.to_owned(), *security);
+                    self.keep(&url, sender);
+                    return Ok(url);
+                }
+                Err(detail) if failures.contains(&detail) => {}
+                Err(detail) => failures.push(detail),
+            }
+        }
+        Err(Error::Unreachable { host: authority.to_owned(), detail: failures.join("; ") })
+    }
+
+    /// The address a `Location` or realm names, seen from `from`. Nobody leads from verified TLS to none.
+    pub(crate) fn resolve(&self, from: &Url, location: &str) -> Result<Url, Error> {
+        let protocol = |detail: String| Error::Protocol { host: from.authority.clone(), detail };
+        if location.starts_with('/') && !location.starts_with("//") {
+            return Ok(from.at(location));
+        }
+        let uri: http::Uri = location
+            .parse()
+            .map_err(|_| protocol(format!("it names an address that is none: {location}")))?;
+        let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
+            return Err(protocol(format!("it names an address without a host: {location}")));
+        };
+        let authority = authority.as_str().rsplit('@').next().unwrap_or_default().to_owned();
+        let trusting = host::is_insecure(&authority, &self.insecure);
+        let security = match scheme {
+            "https" if trusting => Security::Unverified,
+            "https" => Security::Verified,
+            "http" if trusting || from.security != Security::Verified => Security::Plain,
+            _ => return Err(protocol(format!("it leads to {scheme}://{authority}, which is not safe"))),
+        };
+        Ok(Url { security, authority, path: uri.path_and_query().map_or("/", |p| p.as_str()).to_owned() })
+    }
+
+    /// Sends one request and follows redirects of GET and HEAD. Credentials stay with the host they are for.
+    pub(crate) async fn send(
+        self: &Arc<Self>,
+        method: Method,
+        url: &Url,
+        mut headers: HeaderMap,
+        body: Body,
+    ) -> Result<Answer, Error> {
+        let mut url = url.clone();
+        let mut body = Some(body);
+        for _ in 0..REDIRECTS {
+            let body = body.take().unwrap_or(Body::empty());
+            let answer = self.once(method.clone(), &url, &headers, body).await?;
+            let redirected = matches!(
+                answer.status,
+                StatusCode::MOVED_PERMANENTLY
+                    | StatusCode::FOUND
+                    | StatusCode::SEE_OTHER
+                    | StatusCode::TEMPORARY_REDIRECT
+                    | StatusCode::PERMANENT_REDIRECT
+            );
+            let location = answer.header(LOCATION.as_str());
+            if !redirected || location.is_empty() || !matches!(method, Method::GET | Method::HEAD) {
+                return Ok(answer);
+            }
+            let next = self.resolve(&url, location)?;
+            if next.authority != url.authority || next.security != url.security {
+                headers.remove(AUTHORIZATION);
+            }
+            answer.discard().await;
+            url = next;
+        }
+        Err(Error::Protocol { host: url.authority, detail: format!("more than {REDIRECTS} redirects") })
+    }
+
+    async fn once(
+        self: &Arc<Self>,
+        method: Method,
+        url: &Url,
+        headers: &HeaderMap,
+        body: Body,
+    ) -> Result<Answer, Error> {
+        let again = match &body {
+            Body::Full(bytes) => Some(bytes.clone()),
+            Body::Stream(..) => None,
+        };
+        // A pooled connection may have died unseen: what can be sent again is, on a new one.
+        if let Some(bytes) = again
+            && let Some(sender) = self.pooled(url).await
+            && let Ok(answer) = self.exchange(sender, &method, url, headers, Body::Full(bytes)).await
+        {
+            return Ok(answer);
+        }
+        let unreachable = |detail| Error::Unreachable { host: url.authority.clone(), detail };
+        let sender = self.connect(url).await.map_err(unreachable)?;
+        self.exchange(sender, &method, url, headers, body).await.map_err(unreachable)
+    }
+
+    async fn exchange(
+        self: &Arc<Self>,
+        mut sender: SendRequest<Body>,
+        method: &Method,
+        url: &Url,
+        headers: &HeaderMap,
+        body: Body,
+    ) -> Result<Answer, String> {
+        let patience = if matches!(body, Body::Full(_)) { SILENCE } else { UPLOAD };
+        let mut request = Request::new(body);
+        *request.method_mut() = method.clone();
+        *request.uri_mut() = url.path.parse().map_err(|e| format!("{}: {e}", url.path))?;
+        *request.headers_mut() = headers.clone();
+        let authority = HeaderValue::from_str(&url.authority).map_err(|e| e.to_string())?;
+        request.headers_mut().insert(HOST, authority);
+        request
+            .headers_mut()
+            .insert(USER_AGENT, HeaderValue::from_static(concat!("corten/", env!("CARGO_PKG_VERSION"))));
+        let response = timeout(patience, sender.send_request(request))
+            .await
+            .map_err(|_| format!("no answer within {} seconds", patience.as_secs()))?
+            .map_err(|e| text_of(&e))?;
+        let (parts, body) = response.into_parts();
+        Ok(Answer {
+            status: parts.status,
+            headers: parts.headers,
+            url: url.clone(),
+            body,
+            ahead: None,
+            sender: Some(sender),
+            transport: Arc::clone(self),
+        })
+    }
+
+    async fn connect(&self, url: &Url) -> Result<SendRequest<Body>, String> {
+        timeout(CONNECT, self.open(url))
+            .await
+            .unwrap_or_else(|_| Err(format!("no connection within {} seconds", CONNECT.as_secs())))
+    }
+
+    async fn open(&self, url: &Url) -> Result<SendRequest<Body>, String> {
+        let default_port = if url.security == Security::Plain { 80 } else { 443 };
+        let (name, port) = host::split(&url.authority, default_port);
+        let tcp = TcpStream::connect((name, port)).await.map_err(|e| e.to_string())?;
+        // Without it small requests wait; the connection works all the same.
+        let _ = tcp.set_nodelay(true);
+        if url.security == Security::Plain {
+            return handshake(tcp).await;
+        }
+        let config = self.trust(&url.authority, url.security == Security::Verified)?;
+        let name = rustls::pki_types::ServerName::try_from(name.to_owned()).map_err(|e| e.to_string())?;
+        let tls = TlsConnector::from(config).connect(name, tcp).await.map_err(|e| format!("TLS: {e}"))?;
+        handshake(tls).await
+    }
+
+    fn trust(&self, authority: &str, verify: bool) -> Result<Arc<rustls::ClientConfig>, String> {
+        let key = (authority.to_owned(), verify);
+        if let Some(config) = lock(&self.tls).get(&key) {
+            return Ok(Arc::clone(config));
+        }
+        let config = tls::client(authority, &self.certificates, verify)?;
+        lock(&self.tls).insert(key, Arc::clone(&config));
+        Ok(config)
+    }
+
+    async fn pooled(&self, url: &Url) -> Option<SendRequest<Body>> {
+        let key = (url.security, url.authority.clone());
+        loop {
+            let mut idle = lock(&self.idle).get_mut(&key)?.pop()?;
+            if idle.since.elapsed() < IDLE
+                && timeout(Duration::from_millis(100), idle.sender.ready()).await.is_ok_and(|r| r.is_ok())
+            {
+                return Some(idle.sender);
+            }
+        }
+    }
+
+    fn keep(&self, url: &Url, sender: SendRequest<Body>) {
+        let mut idle = lock(&self.idle);
+        let connections = idle.entry((url.security, url.authority.clone())).or_default();
+        connections.retain(|c| c.since.elapsed() < IDLE && !c.sender.is_closed());
+        if connections.len() < IDLE_LIMIT {
+            connections.push(Idle { sender, since: Instant::now() });
+        }
+    }
+}
+
+async fn handshake<S>(stream: S) -> Result<SendRequest<Body>, String>
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+{
+    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|e| text_of(&e))?;
+    tokio::spawn(async move {
+        // It ends with its last sender; a failure is seen by the request in flight.
+        let _ = connection.await;
+    });
+    Ok(sender)
+}
+
+/// An error with its causes.
+fn text_of(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(e) = cause {
+        text = format!("{text}: {e}");
+        cause = e.source();
+    }
+    text
+}
+
+/// What came back: the head, and a body that is read piece by piece.
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    /// Where it came from in the end.
+    pub(crate) url: Url,
+    body: Incoming,
+    /// Read, but given back.
+    ahead: Option<Bytes>,
+    sender: Option<SendRequest<Body>>,
+    transport: Arc<Transport>,
+}
+
+impl Answer {
+    /// A header's text; empty when there is none.
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default()
+    }
+
+    /// The next bytes; `None` at the end, when the connection goes back to the pool.
+    pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, String> {
+        if let Some(chunk) = self.ahead.take() {
+            return Ok(Some(chunk));
+        }
+        loop {
+            let frame = timeout(SILENCE, self.body.frame())
+                .await
+                .map_err(|_| format!("nothing came for {} seconds", SILENCE.as_secs()))?;
+            match frame {
+                Some(Ok(frame)) => {
+                    if let Ok(data) = frame.into_data() {
+                        return Ok(Some(data));
+                    }
+                }
+                Some(Err(error)) => return Err(text_of(&error)),
+                None => {
+                    if let Some(sender) = self.sender.take() {
+                        self.transport.keep(&self.url, sender);
+                    }
+                    return Ok(None);
+                }
+            }
+        }
+    }
+
+    /// Gives bytes back, to be the next chunk.
+    pub(crate) fn push_back(&mut self, chunk: Bytes) {
+        self.ahead = Some(chunk);
+    }
+
+    /// The whole body, at most `limit` bytes.
+    pub(crate) async fn bytes(mut self, limit: usize) -> Result<Bytes, Error> {
+        let mut all = BytesMut::new();
+        loop {
+            match self.chunk().await {
+                Ok(Some(chunk)) if all.len() + chunk.len() <= limit => all.extend_from_slice(&chunk),
+                Ok(Some(_)) => {
+                    let detail = format!("more than {limit} bytes where less was expected");
+                    return Err(Error::Protocol { host: self.url.authority, detail });
+                }
+                Ok(None) => return Ok(all.freeze()),
+                Err(detail) => return Err(Error::Unreachable { host: self.url.authority, detail }),
+            }
+        }
+    }
+
+    /// Reads the rest if it is small, so that the connection can be used again.
+    pub(crate) async fn discard(self) {
+        // What cannot be read costs a new connection.
+        let _ = self.bytes(64 << 10).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_followed_but_not_out_of_tls() {
+        let transport = Transport::new(Vec::new(), Vec::new());
+        let safe = Url { security: Security::Verified, authority: "r.example".into(), path: "/".into() };
+        assert_eq!(transport.resolve(&safe, "/v2/x?a=b").unwrap().path, "/v2/x?a=b");
+        let cdn = transport.resolve(&safe, "https://u:p@cdn.example/y?z").unwrap();
+        assert_eq!((cdn.authority.as_str(), cdn.path.as_str()), ("cdn.example", "/y?z"));
+        assert_eq!(cdn.security, Security::Verified);
+        for bad in ["http://cdn.example/", "ftp://x/", "x/y", "//evil.example/x"] {
+            assert!(transport.resolve(&safe, bad).is_err(), "{bad}");
+        }
+        let plain = Url { security: Security::Plain, ..safe };
+        assert_eq!(transport.resolve(&plain, "http://cdn.example/").unwrap().security, Security::Plain);
+    }
+}

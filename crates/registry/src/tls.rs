@@ -1,0 +1,130 @@
+//! Certificates and trust. One provider (aws-lc-rs), chosen here and nowhere else.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme};
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+}
+
+/// How a client trusts one registry: the host's roots and what `directories/<host>` adds (`*.crt` roots; `*.cert` and
+/// `*.key` of the client). A registry that need not be verified is not.
+///
+/// # Errors
+/// A file in a directory cannot be read as what it is.
+pub(crate) fn client(host: &str, directories: &[PathBuf], verify: bool) -> Result<Arc<ClientConfig>, String> {
+    let builder = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(|e| e.to_string())?;
+    let own: Vec<PathBuf> = directories.iter().map(|d| d.join(host)).filter(|d| d.is_dir()).collect();
+    let builder = if verify {
+        builder.with_root_certificates(roots(&own)?)
+    } else {
+        builder.dangerous().with_custom_certificate_verifier(Arc::new(Unverified(provider())))
+    };
+    let mut config = match own.iter().find_map(|d| identity(d)) {
+        Some((chain, key)) => builder
+            .with_client_auth_cert(certificates(&chain)?, private_key(&key)?)
+            .map_err(|e| format!("{}: {e}", chain.display()))?,
+        None => builder.with_no_client_auth(),
+    };
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+fn roots(directories: &[PathBuf]) -> Result<RootCertStore, String> {
+    let mut roots = RootCertStore::empty();
+    // Some of the host's roots may be unreadable or odd; the others still count.
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    for path in directories.iter().flat_map(|d| files(d, "crt")) {
+        roots.add_parsable_certificates(certificates(&path)?);
+    }
+    Ok(roots)
+}
+
+/// A client certificate beside its key.
+fn identity(directory: &Path) -> Option<(PathBuf, PathBuf)> {
+    let chain = files(directory, "cert").into_iter().next()?;
+    let key = chain.with_extension("key");
+    key.exists().then_some((chain, key))
+}
+
+fn files(directory: &Path, extension: &str) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(directory) else { return Vec::new() };
+    let mut files: Vec<PathBuf> = entries
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|e| e == extension))
+        .collect();
+    files.sort();
+    files
+}
+
+/// A server's certificate and key.
+///
+/// # Errors
+/// A file cannot be read as what it is, or the two do not belong together.
+pub(crate) fn server(chain: &Path, key: &Path) -> Result<Arc<ServerConfig>, String> {
+    let mut config = ServerConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(|e| e.to_string())?
+        .with_no_client_auth()
+        .with_single_cert(certificates(chain)?, private_key(key)?)
+        .map_err(|e| format!("{}: {e}", chain.display()))?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let read = || CertificateDer::pem_file_iter(path)?.collect::<Result<Vec<_>, _>>();
+    read().map_err(|e| format!("{}: {e}", path.display()))
+}
+
+fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
+    PrivateKeyDer::from_pem_file(path).map_err(|e| format!("{}: {e}", path.display()))
+}
+
+/// Takes any certificate: for registries the user called insecure, and loopback ones.
+#[derive(Debug)]
+struct Unverified(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Unverified {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}

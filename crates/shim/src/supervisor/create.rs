@@ -1,0 +1,79 @@
+//! `Create`: the log, the streams, the sandbox, and usually the start, in one request.
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+
+use runtime::Failure;
+use shim::log::Writer;
+use shim::message::Incoming;
+use shim::proto::Create;
+use spec::signal;
+
+use super::process::Wiring;
+use super::request::{also, errno, failure, refusal};
+use super::{Container, Supervisor, attach};
+
+/// Init's number among our processes.
+const INIT: u32 = 0;
+
+impl Supervisor {
+    /// Init's pid. On failure nothing of the container is left.
+    pub(super) fn create(&mut self, create: Create, incoming: &mut Incoming) -> Result<i32, Failure> {
+        // All fds first: what is left in `incoming` would be taken for the next request's.
+        let netns = if create.netns { Some(netns(incoming)?) } else { None };
+        let sockets: Vec<UnixStream> =
+            create.attach.iter().map(|_| attach::socket(incoming)).collect::<Result<_, _>>()?;
+        if self.container.is_some() {
+            return Err(refusal("create", errno::EEXIST, "this shim has a container"));
+        }
+        let path = |error: sys::Error| failure("log", &error.object, &error.source);
+        let log = create.log.as_ref().map(Writer::open).transpose().map_err(path)?;
+        let wiring = Wiring {
+            terminal: create.spec.process.as_ref().is_some_and(|process| process.terminal),
+            open_stdin: create.open_stdin,
+            stdin_once: create.stdin_once,
+            discard: false,
+            log,
+        };
+        let (io, ends) = wiring.ends()?;
+        let netns = netns.as_ref().map(AsFd::as_fd);
+        let (kernel, child) = runtime::create(&create.spec, netns, io)?;
+        let served = wiring.process(INIT, child, ends).and_then(|mut init| {
+            for (wants, socket) in create.attach.into_iter().zip(sockets) {
+                init.streams.attach(wants, socket).map_err(|e| failure("attach", "", &e))?;
+            }
+            Ok(init)
+        });
+        let init = match served {
+            Ok(init) => init,
+            Err(failure) => {
+                // The waiting init ends, and is reaped like any other child.
+                let _ = kernel.kill(signal::KILL, false);
+                return Err(also(failure, kernel.delete()));
+            }
+        };
+        let pid = init.pid;
+        self.container = Some(Container {
+            kernel,
+            init,
+            started: false,
+            paused: false,
+            execs: BTreeMap::new(),
+            exit_file: create.exit_file,
+            exit: None,
+            unwritten: None,
+            oom_told: false,
+        });
+        if create.start {
+            self.start()?;
+        }
+        Ok(pid)
+    }
+}
+
+fn netns(incoming: &mut Incoming) -> Result<OwnedFd, Failure> {
+    incoming
+        .fd()
+        .ok_or_else(|| refusal("create", errno::EINVAL, "no network namespace came with the request"))
+}

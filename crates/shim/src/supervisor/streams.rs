@@ -1,0 +1,227 @@
+//! The standard streams of one process: its output goes to the log and to every attached client, what clients
+//! send goes to its stdin.
+//!
+//! Nothing is lost and nothing waits: when a client has [`SOFT_LIMIT`] bytes outstanding, the process's output is
+//! left in its pipe, which fills up and holds the process back.
+
+use std::fs::File;
+use std::io::{self, ErrorKind, Read};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+
+use runtime::{Io, Stdio};
+use shim::log::Writer;
+use shim::proto::Attach;
+use spec::api::Stream;
+use sys::poll::{self, Epoll, Interest, Ready};
+
+use super::attached::{AtEnd, Client};
+use super::stdin::Stdin;
+use super::token::{MAX_ITEM, Part, Token, Watched};
+
+/// Output stops being read while a client has this much outstanding.
+const SOFT_LIMIT: usize = 256 * 1024;
+
+/// The same once the process has ended. The log has to be completed then, without waiting for clients, and
+/// what is left in the pipes is at most their size, which is below this (pipe(7): 1 MiB).
+const HARD_LIMIT: usize = 4 * 1024 * 1024;
+
+/// What is read at a time: a pipe's usual size.
+pub(crate) const SCRATCH: usize = 64 * 1024;
+
+/// The shim's ends of a process's streams, with its clients.
+#[derive(Debug)]
+pub(crate) struct Streams {
+    process: u32,
+    stdin: Stdin,
+    stdout: Option<Output>,
+    stderr: Option<Output>,
+    log: Option<Writer>,
+    clients: Vec<Client>,
+    last_client: u32,
+    at_end: AtEnd,
+    limit: usize,
+}
+
+/// The reading end of a pipe, or a terminal.
+#[derive(Debug)]
+struct Output {
+    file: File,
+    watched: Watched,
+}
+
+/// The shim's ends of the pipes, before the process is there.
+#[derive(Debug, Default)]
+pub(crate) struct Ends {
+    stdin: Option<OwnedFd>,
+    stdout: Option<OwnedFd>,
+    stderr: Option<OwnedFd>,
+}
+
+/// Makes pipes; stdin is /dev/null unless `open_stdin`. The shim's ends do not block.
+pub(crate) fn pipes(open_stdin: bool) -> io::Result<(Io, Ends)> {
+    let (stdin, our_stdin): (OwnedFd, Option<OwnedFd>) = if open_stdin {
+        let (read, write) = io::pipe()?;
+        (read.into(), Some(write.into()))
+    } else {
+        (sys::file::open("/dev/null".as_ref()).map_err(|e| e.source)?.into(), None)
+    };
+    let (our_stdout, stdout) = io::pipe()?;
+    let (our_stderr, stderr) = io::pipe()?;
+    let theirs = Stdio { stdin, stdout: stdout.into(), stderr: stderr.into() };
+    let ours = Ends { stdin: our_stdin, stdout: Some(our_stdout.into()), stderr: Some(our_stderr.into()) };
+    Ok((Io::Streams(theirs), ours))
+}
+
+/// Null devices for all three, for a process whose output nobody takes.
+pub(crate) fn nothing() -> io::Result<Io> {
+    let null = sys::file::append("/dev/null".as_ref(), 0).map_err(|e| e.source)?;
+    let (stdout, stderr) = (null.try_clone()?, null.try_clone()?);
+    Ok(Io::Streams(Stdio { stdin: null.into(), stdout: stdout.into(), stderr: stderr.into() }))
+}
+
+impl Ends {
+    /// A terminal is written and read through two fds, so that each is watched for itself.
+    pub(crate) fn of_console(console: &OwnedFd, open_stdin: bool) -> io::Result<Self> {
+        let stdin = if open_stdin { Some(console.try_clone()?) } else { None };
+        Ok(Self { stdin, stdout: Some(console.try_clone()?), stderr: None })
+    }
+}
+
+impl Streams {
+    /// `stdin_once`: a client's end is the end of stdin.
+    pub(crate) fn new(process: u32, ends: Ends, log: Option<Writer>, stdin_once: bool) -> io::Result<Self> {
+        for end in [&ends.stdin, &ends.stdout, &ends.stderr].into_iter().flatten() {
+            poll::set_nonblocking(end).map_err(|e| e.source)?;
+        }
+        let output = |end: Option<OwnedFd>, part| {
+            end.map(|fd| Output { file: fd.into(), watched: Watched::new(Token::Stream(process, part)) })
+        };
+        Ok(Self {
+            process,
+            stdin: Stdin::new(process, ends.stdin.map(File::from)),
+            stdout: output(ends.stdout, Part::Stdout),
+            stderr: output(ends.stderr, Part::Stderr),
+            log,
+            clients: Vec::new(),
+            last_client: 0,
+            at_end: if stdin_once { AtEnd::EndStdin } else { AtEnd::Detach },
+            limit: SOFT_LIMIT,
+        })
+    }
+
+    /// Adds a client. Streams that have ended already are ended for it too.
+    pub(crate) fn attach(&mut self, wants: Attach, socket: UnixStream) -> io::Result<()> {
+        if self.last_client == MAX_ITEM {
+            return Err(io::Error::other("too many clients have attached"));
+        }
+        self.last_client += 1;
+        self.clients.push(Client::new(self.process, self.last_client, socket, wants)?);
+        Ok(())
+    }
+
+    /// Does what one fd is ready for.
+    pub(crate) fn serve(&mut self, part: Part, ready: Ready, scratch: &mut [u8]) {
+        match part {
+            Part::Stdin => self.stdin.flush(),
+            Part::Stdout => {
+                self.pump(Stream::Stdout, scratch);
+            }
+            Part::Stderr => {
+                self.pump(Stream::Stderr, scratch);
+            }
+            Part::Client(number) => {
+                if let Some(client) = self.clients.iter_mut().find(|c| c.number == number) {
+                    client.serve(ready, &mut self.stdin, self.at_end, scratch);
+                }
+            }
+        }
+    }
+
+    /// Reads once from an output and hands it on; whether there may be more at once.
+    fn pump(&mut self, stream: Stream, scratch: &mut [u8]) -> bool {
+        let output = if stream == Stream::Stderr { &mut self.stderr } else { &mut self.stdout };
+        let Some(open) = output else { return false };
+        match open.file.read(scratch) {
+            Ok(n) if n > 0 => {
+                if let Some(log) = &mut self.log {
+                    // A full disk must not stop the container: these entries are lost, the next are tried again.
+                    let _ = log.write(stream, &scratch[..n]);
+                }
+                self.clients.iter_mut().for_each(|client| client.send(stream, &scratch[..n]));
+                true
+            }
+            Err(e) if e.kind() == ErrorKind::Interrupted => true,
+            Err(e) if e.kind() == ErrorKind::WouldBlock => false,
+            // The end; a terminal without processes says EIO.
+            Ok(_) | Err(_) => {
+                *output = None;
+                false
+            }
+        }
+    }
+
+    /// Takes what the ended process has left, without waiting. Whether that was all: every output has ended.
+    pub(crate) fn drain(&mut self, scratch: &mut [u8]) -> bool {
+        self.limit = HARD_LIMIT;
+        self.stdin.close();
+        for stream in [Stream::Stdout, Stream::Stderr] {
+            // More reads than a pipe can fill mean that somebody still writes: other work comes first then.
+            let mut reads = HARD_LIMIT / SCRATCH;
+            while reads > 0 && self.may_read(stream) && self.pump(stream, scratch) {
+                reads -= 1;
+            }
+        }
+        self.stdout.is_none() && self.stderr.is_none()
+    }
+
+    /// Ends everything that has not ended: outputs that somebody still holds are left alone, the log gets its
+    /// last line, clients get what is outstanding and then their end.
+    pub(crate) fn finish(&mut self) {
+        self.stdin.close();
+        self.stdout = None;
+        self.stderr = None;
+        if let Some(mut log) = self.log.take() {
+            // As in `pump`.
+            let _ = log.finish();
+        }
+        self.clients.iter_mut().for_each(Client::finish);
+    }
+
+    /// Whether every client has all output there is.
+    pub(crate) fn is_flushed(&self) -> bool {
+        self.clients.iter().all(|client| client.waiting() == 0)
+    }
+
+    pub(crate) fn has_clients(&self) -> bool {
+        !self.clients.is_empty()
+    }
+
+    fn may_read(&self, stream: Stream) -> bool {
+        self.clients.iter().all(|client| !client.takes(stream) || client.waiting() < self.limit)
+    }
+
+    /// Forgets clients that are through, and brings the wait set in line with what can be done now.
+    pub(crate) fn arm(&mut self, epoll: &Epoll) {
+        self.clients.retain_mut(|client| !client.is_over() || client.close(epoll));
+        let reads = [self.may_read(Stream::Stdout), self.may_read(Stream::Stderr)];
+        for (output, may_read) in [&mut self.stdout, &mut self.stderr].into_iter().zip(reads) {
+            if let Some(output) = output {
+                output.watched.arm(epoll, &output.file, may_read.then_some(Interest::READ));
+            }
+        }
+        for client in &mut self.clients {
+            client.arm(epoll, &self.stdin);
+        }
+        self.stdin.arm(epoll);
+    }
+
+    /// Gives memory back that only a burst needs.
+    pub(crate) fn shrink(&mut self) {
+        self.stdin.shrink();
+        self.clients.iter_mut().for_each(Client::shrink);
+        if let Some(log) = &mut self.log {
+            log.shrink();
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! The end-to-end tests on a pure cgroup v2 host: Debian's cloud kernel (6.1) with an initramfs of ours, under qemu's
+//! software emulation. No disk, no network: what the tests use is copied into the initramfs.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::{Outcome, cargo, root, run, test};
+
+/// Debian's packages that the machine itself needs, with a file that shows each is there.
+const NEEDS: [(&str, &str); 4] = [
+    ("qemu-system-x86", "/usr/bin/qemu-system-x86_64"),
+    ("cpio", "/usr/bin/cpio"),
+    ("kmod", "/usr/sbin/depmod"),
+    ("binutils", "/usr/bin/strip"),
+];
+
+/// Programs that the tests start, beside busybox's.
+const PROGRAMS: [&str; 14] = [
+    "nsenter",
+    "unshare",
+    "setpriv",
+    "ip",
+    "nft",
+    "tar",
+    "tmux",
+    "docker",
+    "docker-registry",
+    "modprobe",
+    "dash",
+    "grep",
+    "cp",
+    "mount",
+];
+
+/// Modules loaded at boot; the others come by themselves when they are asked for.
+const MODULES: &str = "overlay veth bridge nf_tables nft_chain_nat nft_masq nft_ct nft_fib_ipv4 dummy";
+
+/// Test binaries that run there unless others are named, each with the tests it leaves out.
+const TESTS: [&str; 6] = ["run", "isolation", "network", "volume", "build", "daemon_death"];
+
+/// Builds the machine and runs the named test files of `e2e/tests` in it.
+pub(crate) fn vm(names: &[String]) -> Outcome {
+    test::install(&NEEDS)?;
+    let names: Vec<&str> =
+        if names.is_empty() { TESTS.to_vec() } else { names.iter().map(String::as_str).collect() };
+    let home = root().join("target/vm");
+    let tree = home.join("root");
+    sh(&format!("rm -rf {0} && mkdir -p {0}", tree.display()))?;
+    let kernel = kernel(&home, &tree)?;
+    fill(&tree, &names)?;
+    let initramfs = home.join("initramfs");
+    sh(&format!("cd {} && find . | cpio -o -H newc --quiet > {}", tree.display(), initramfs.display()))?;
+    boot(&kernel, &initramfs)
+}
+
+/// Debian's kernel image, unpacked; its modules go into the tree.
+fn kernel(home: &Path, tree: &Path) -> Result<PathBuf, String> {
+    let unpacked = home.join("kernel");
+    if !unpacked.join("boot").exists() {
+        let package = "$(apt-cache depends linux-image-cloud-amd64 | sed -n 's/.*Depends: //p' | head -1)";
+        sh(&format!(
+            "apt-get -qq update; cd {} && apt-get -qq download {package} && dpkg-deb -x linux-image-*.deb kernel",
+            home.display()
+        ))?;
+    }
+    sh(&format!(
+        "mkdir -p {0}/lib && cp -a {1}/lib/modules {0}/lib/ && depmod -b {0} $(ls {0}/lib/modules)",
+        tree.display(),
+        unpacked.display()
+    ))?;
+    let boot = std::fs::read_dir(unpacked.join("boot")).map_err(|e| e.to_string())?;
+    let image = boot.flatten().map(|e| e.path()).find(|p| p.to_string_lossy().contains("vmlinuz"));
+    image.ok_or_else(|| "the kernel package has no vmlinuz".to_owned())
+}
+
+/// Everything that runs in the machine: busybox, programs with their libraries, our binaries, the tests, /init.
+fn fill(tree: &Path, names: &[&str]) -> Outcome {
+    let to = tree.display();
+    sh(&format!(
+        "mkdir -p {to}/bin {to}/sbin {to}/etc {to}/proc {to}/sys {to}/dev {to}/tmp {to}/run {to}/root {to}/t/deps {to}/usr/share {to}/lib/terminfo && ln -s ../bin {to}/usr/bin && ln -s ../sbin {to}/usr/sbin && cp /bin/busybox {to}/bin/ && for a in $(/bin/busybox --list); do [ -e {to}/bin/$a ] || ln -s busybox {to}/bin/$a; done; cp -r /lib/terminfo/. {to}/lib/terminfo/"
+    ))?;
+    for program in PROGRAMS {
+        sh(&format!(
+            "p=$(command -v {program} || command -v /usr/sbin/{program} || command -v /usr/local/bin/{program}) && rm -f {to}/bin/{program} && cp -L $p {to}/bin/{program}"
+        ))?;
+    }
+    sh(&format!(
+        "ln -sf dash {to}/bin/sh; ln -sf ../bin/modprobe {to}/sbin/modprobe; echo root:x:0:0:root:/root:/bin/sh > {to}/etc/passwd; echo root:x:0: > {to}/etc/group; echo nameserver 198.51.100.2 > {to}/etc/resolv.conf"
+    ))?;
+    run(&mut cargo(&["build", "--workspace", "--bins", "--locked"]))?;
+    for name in ["corten", "cortend", "corten-shim"] {
+        sh(&format!("cp {}/target/debug/{name} {to}/t/ && strip {to}/t/{name}", root().display()))?;
+    }
+    for name in names {
+        let built =
+            cargo(&["test", "-p", "e2e", "--test", name, "--no-run", "--locked", "--message-format=json"])
+                .current_dir(root())
+                .stderr(Stdio::inherit())
+                .output()
+                .map_err(|e| e.to_string())?;
+        let messages = String::from_utf8_lossy(&built.stdout).into_owned();
+        let executable = messages.lines().filter_map(|l| serde_json::from_str::<serde_json::Value>(l).ok());
+        let executable = executable.filter_map(|m| m["executable"].as_str().map(str::to_owned)).next_back();
+        let executable = executable.ok_or_else(|| format!("cargo built no test {name}"))?;
+        sh(&format!("cp {executable} {to}/t/deps/{name} && strip {to}/t/deps/{name}"))?;
+    }
+    // The libraries of everything that is not static, by ldd on this machine.
+    sh(&format!(
+        "for f in {to}/bin/* {to}/t/* {to}/t/deps/*; do [ -L $f ] || ldd $f 2>/dev/null; done | grep -o '/[^ ]*' | sort -u | while read -r l; do mkdir -p {to}$(dirname $l); cp -L $l {to}$l; done; true"
+    ))?;
+    let run_all: String = names
+        .iter()
+        .map(|n| format!("echo \"== {n}\"; /t/deps/{n} --test-threads=2 || bad=\"$bad {n}\"\n"))
+        .collect();
+    let first = "#!/bin/busybox sh\n/bin/busybox mount -t tmpfs -o size=2g root /run\n/bin/busybox cp -a /bin /sbin /etc /lib /lib64 /usr /t /root /run/\ncp /second /run/init\ncd /run; /bin/busybox mkdir proc sys dev tmp run\nexec /bin/busybox switch_root /run /init\n";
+    let second = format!(
+        "#!/bin/sh\nexport PATH=/bin:/sbin TERM=xterm HOME=/root\nmount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev; mkdir -p /dev/pts /dev/shm; mount -t devpts devpts /dev/pts\nmount -t cgroup2 cgroup2 /sys/fs/cgroup; mount -t tmpfs tmp /tmp; mount -t tmpfs run /run; ip link set lo up\nfor m in {MODULES}; do modprobe $m; done\nbad=\n{run_all}echo \"VM-RESULT:${{bad:- ok}}\"\necho o > /proc/sysrq-trigger\nwhile :; do sleep 1; done\n"
+    );
+    for (name, text) in [("init", first), ("second", second.as_str())] {
+        let path = tree.join(name);
+        std::fs::write(&path, text).map_err(|e| format!("{}: {e}", path.display()))?;
+        sh(&format!("chmod 755 {}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// Boots it and reads the result off its console.
+fn boot(kernel: &Path, initramfs: &Path) -> Outcome {
+    let mut child = Command::new("timeout")
+        .args([
+            "1500",
+            "qemu-system-x86_64",
+            "-accel",
+            "tcg,thread=multi",
+            "-cpu",
+            "max",
+            "-smp",
+            "2",
+            "-m",
+            "5G",
+        ])
+        .args([
+            "-nographic",
+            "-no-reboot",
+            "-nic",
+            "none",
+            "-append",
+            "console=ttyS0 quiet panic=-1 cgroup_no_v1=all",
+        ])
+        .arg("-kernel")
+        .arg(kernel)
+        .arg("-initrd")
+        .arg(initramfs)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(|e| format!("qemu-system-x86_64: {e}"))?;
+    let mut result = None;
+    let console = std::io::BufReader::new(child.stdout.take().ok_or("no console")?);
+    for line in std::io::BufRead::lines(console).map_while(Result::ok) {
+        println!("vm| {}", line.trim_end());
+        if let Some((_, verdict)) = line.split_once("VM-RESULT:") {
+            result = Some(verdict.trim().to_owned());
+        }
+    }
+    let _ = child.wait();
+    match result.as_deref() {
+        Some("ok") => Ok(()),
+        Some(bad) => Err(format!("on cgroup v2, these failed: {bad}")),
+        None => Err("the machine ended without a result".into()),
+    }
+}
+
+fn sh(script: &str) -> Outcome {
+    run(Command::new("sh").args(["-ec", script]))
+}
