@@ -1,6 +1,6 @@
 //! Lists: a template for each row, a header if the template begins with `table`.
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::json::Json;
 use crate::template::Template;
 use crate::{print, table};
@@ -54,7 +54,10 @@ impl Kind {
             out.push('\n');
         }
         for row in rows {
-            out.push_str(&template.render(row)?);
+            let text = template.render(row);
+            out.push_str(
+                &text.map_err(|error| Error::invalid(format!("failed to execute template: {error}")))?,
+            );
             out.push('\n');
         }
         Ok(if is_table { table::align(&out) } else { out })

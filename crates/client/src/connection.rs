@@ -288,6 +288,11 @@ impl Client {
         spec::gojson::from_slice(&bytes).map_err(|source| Error::Decode { request, source })
     }
 
+    /// Sends a call whose answer is a list; Go writes an empty one as `null`.
+    pub(crate) async fn list<T: DeserializeOwned>(&self, call: Call) -> Result<Vec<T>> {
+        Ok(self.read::<Option<Vec<T>>>(call).await?.unwrap_or_default())
+    }
+
     /// Sends a call whose answer is a stream of JSON.
     pub(crate) async fn lines<T: DeserializeOwned>(&self, call: Call) -> Result<JsonLines<T>> {
         let request = call.describe();

@@ -1,6 +1,5 @@
 //! A tree filled in with data.
 
-use super::TemplateError;
 use super::functions;
 use super::parse::{Command, Node, Operand, Pipeline};
 use crate::json::Json;
@@ -72,32 +71,38 @@ enum Flow {
     Continue,
 }
 
-fn fail(at: impl Into<String>, reason: impl Into<String>) -> TemplateError {
-    TemplateError::Execute { at: at.into(), reason: reason.into() }
+/// What could not be evaluated, and why.
+pub(super) struct Failure {
+    pub(super) at: String,
+    pub(super) reason: String,
 }
 
-pub(super) fn render(nodes: &[Node], data: &Json) -> Result<String, TemplateError> {
+fn fail(at: impl Into<String>, reason: impl Into<String>) -> Failure {
+    Failure { at: at.into(), reason: reason.into() }
+}
+
+pub(super) fn render(nodes: &[Node], data: &Json) -> Result<String, Failure> {
     let mut scope = Scope { root: data, variables: Vec::new(), out: String::new() };
     scope.run(nodes, data)?;
     Ok(scope.out)
 }
 
 impl Scope<'_> {
-    fn run(&mut self, nodes: &[Node], dot: &Json) -> Result<Flow, TemplateError> {
+    fn run(&mut self, nodes: &[Node], dot: &Json) -> Result<Flow, Failure> {
         let depth = self.variables.len();
         let flow = self.run_all(nodes, dot);
         self.variables.truncate(depth);
         flow
     }
 
-    fn run_all(&mut self, nodes: &[Node], dot: &Json) -> Result<Flow, TemplateError> {
+    fn run_all(&mut self, nodes: &[Node], dot: &Json) -> Result<Flow, Failure> {
         for node in nodes {
             match node {
                 Node::Text(text) => self.out.push_str(text),
                 Node::Print(pipeline) => {
                     let value = self.evaluate(pipeline, dot)?;
                     if pipeline.variables.is_empty() {
-                        self.out.push_str(&functions::print(&value));
+                        self.out.push_str(&printed(pipeline, &value));
                     } else {
                         self.set(pipeline, &[value]);
                     }
@@ -144,7 +149,7 @@ impl Scope<'_> {
         body: &[Node],
         other: &[Node],
         dot: &Json,
-    ) -> Result<(), TemplateError> {
+    ) -> Result<(), Failure> {
         let mut items: Vec<(Json, Json)> = match self.evaluate(pipeline, dot)? {
             Json::List(items) => {
                 items.into_iter().enumerate().map(|(i, item)| (Json::Int(i as i64), item)).collect()
@@ -190,7 +195,7 @@ impl Scope<'_> {
         }
     }
 
-    fn evaluate(&mut self, pipeline: &Pipeline, dot: &Json) -> Result<Json, TemplateError> {
+    fn evaluate(&mut self, pipeline: &Pipeline, dot: &Json) -> Result<Json, Failure> {
         let mut last = None;
         for command in &pipeline.commands {
             last = Some(self.command(command, last.take(), dot)?);
@@ -198,7 +203,7 @@ impl Scope<'_> {
         Ok(last.unwrap_or(Json::Null))
     }
 
-    fn command(&mut self, command: &Command, last: Option<Json>, dot: &Json) -> Result<Json, TemplateError> {
+    fn command(&mut self, command: &Command, last: Option<Json>, dot: &Json) -> Result<Json, Failure> {
         let Some((first, rest)) = command.split_first() else { return Ok(Json::Null) };
         match first {
             Operand::Function(name) => {
@@ -228,7 +233,7 @@ impl Scope<'_> {
         }
     }
 
-    fn operand(&mut self, operand: &Operand, dot: &Json) -> Result<Json, TemplateError> {
+    fn operand(&mut self, operand: &Operand, dot: &Json) -> Result<Json, Failure> {
         match operand {
             Operand::Field(path) => walk(dot, path),
             Operand::Variable(name, path) if name.is_empty() => walk(self.root, path),
@@ -250,6 +255,37 @@ impl Scope<'_> {
     }
 }
 
+/// A value as text. What JSON calls null, Go knows as an empty list, an empty map, a nil pointer or a missing key.
+fn printed(pipeline: &Pipeline, value: &Json) -> String {
+    const POINTERS: [&str; 10] = [
+        "Health",
+        "Healthcheck",
+        "IPAMConfig",
+        "Init",
+        "MemorySwappiness",
+        "OomKillDisable",
+        "PidsLimit",
+        "Platform",
+        "StopTimeout",
+        "UsageData",
+    ];
+    let path = match pipeline.commands.as_slice() {
+        [command] => match command.as_slice() {
+            [Operand::Field(path)] => path.as_slice(),
+            _ => &[],
+        },
+        _ => &[],
+    };
+    let is = |names: &[&str], name: &String| names.contains(&name.as_str());
+    match (value, path) {
+        (Json::Null, [.., parent, _]) if is(&MAPS, parent) => "<no value>".into(),
+        (Json::Null, [.., name]) if is(&POINTERS, name) => "<nil>".into(),
+        (Json::Null, [.., name]) if is(&MAPS, name) => "map[]".into(),
+        (Json::Null, [.., _]) => "[]".into(),
+        _ => functions::print(value),
+    }
+}
+
 fn describe(operand: &Operand) -> String {
     match operand {
         Operand::Field(path) => format!(".{}", path.join(".")),
@@ -264,7 +300,7 @@ fn describe(operand: &Operand) -> String {
     }
 }
 
-fn walk(from: &Json, path: &[String]) -> Result<Json, TemplateError> {
+fn walk(from: &Json, path: &[String]) -> Result<Json, Failure> {
     let mut at = from;
     let mut parent = "";
     for name in path {

@@ -10,6 +10,7 @@ use crate::json::Json;
 /// A template, parsed.
 #[derive(Debug)]
 pub(crate) struct Template {
+    text: String,
     nodes: Vec<parse::Node>,
 }
 
@@ -18,19 +19,29 @@ pub(crate) struct Template {
 pub(crate) enum TemplateError {
     #[error("template parsing error: template: :{line}: {reason}")]
     Parse { line: usize, reason: String },
-    #[error("template: :1: executing \"\" at <{at}>: {reason}")]
-    Execute { at: String, reason: String },
+    #[error("template: :{line}:{column}: executing \"\" at <{at}>: {reason}")]
+    Execute { line: usize, column: usize, at: String, reason: String },
 }
 
 impl Template {
     /// Reads a template.
     pub(crate) fn parse(text: &str) -> Result<Self, TemplateError> {
-        Ok(Self { nodes: parse::parse(scan::scan(text)?)? })
+        Ok(Self { text: text.to_owned(), nodes: parse::parse(scan::scan(text)?)? })
     }
 
     /// Fills the template in.
     pub(crate) fn render(&self, data: &Json) -> Result<String, TemplateError> {
-        eval::render(&self.nodes, data)
+        eval::render(&self.nodes, data).map_err(|failure| {
+            let (line, column) = self.find(&failure.at);
+            TemplateError::Execute { line, column, at: failure.at, reason: failure.reason }
+        })
+    }
+
+    /// Line (from 1) and column (from 0) of a field or function; of a path, of its last field.
+    fn find(&self, at: &str) -> (usize, usize) {
+        let offset = self.text.find(at).map_or(0, |offset| offset + at.rfind('.').unwrap_or(0));
+        let before = &self.text[..offset];
+        (before.matches('\n').count() + 1, before.rsplit('\n').next().map_or(0, str::len))
     }
 }
 

@@ -9,7 +9,7 @@ use crate::app::App;
 use crate::error::{Error, Result};
 use crate::json::Json;
 use crate::print;
-use crate::template::{Template, TemplateError};
+use crate::template::Template;
 use crate::verb::{MANY, Verb};
 
 #[derive(Debug, clap::Args)]
@@ -95,10 +95,7 @@ where
             for object in &found {
                 match template.render(object) {
                     Ok(text) => out.push_str(&text),
-                    Err(TemplateError::Execute { at, reason }) => errors.push(format!(
-                        "template parsing error: template: :1: executing \"\" at <{at}>: {reason}"
-                    )),
-                    Err(error @ TemplateError::Parse { .. }) => errors.push(error.to_string()),
+                    Err(error) => errors.push(format!("template parsing error: {error}")),
                 }
                 out.push('\n');
             }
