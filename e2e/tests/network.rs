@@ -134,14 +134,14 @@ fn none_and_host() {
             .ok()
             .contains(HOST_ADDRESS)
     );
-    host.corten(&["run", "-d", "--name", "a", "busybox", "sleep", "1000"]).ok();
-    let own = host.corten(&["exec", "a", "ip", "-o", "-4", "addr", "show", "eth0"]).ok();
+    host.corten(&["run", "-d", "--name", "a1", "busybox", "sleep", "1000"]).ok();
+    let own = host.corten(&["exec", "a1", "ip", "-o", "-4", "addr", "show", "eth0"]).ok();
     let shared = host
         .corten(&[
             "run",
             "--rm",
             "--network",
-            "container:a",
+            "container:a1",
             "busybox",
             "ip",
             "-o",

@@ -1,9 +1,11 @@
 //! The build cache: for each step that was ever done, what it made.
 //!
 //! `<cache>/<2 hex>/<key>.json`. A key is the digest of everything a step depends on, so a record is never changed,
-//! only forgotten. A record whose layer or blob is gone is no record.
+//! only forgotten. A record whose layer or blob is gone is no record. A record's modification time is its last use, and
+//! the least recently used ones go when there are too many.
 
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 use spec::Digest;
@@ -12,6 +14,9 @@ use store::{ChainId, Store};
 use sys::file::{self, Durability};
 
 use crate::error::Result;
+
+/// More records than this, and the least recently used go: what they hold must not grow without bound.
+const MOST: usize = 4000;
 
 /// What a step made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,7 +63,14 @@ impl Cache {
             .layer
             .as_ref()
             .is_none_or(|l| store.has_layer(&l.chain) && store.blob_size(&l.blob.digest).is_some());
-        Ok(whole.then_some(record))
+        if !whole {
+            return Ok(None);
+        }
+        if let Ok(file) = file::open(&self.path(key)) {
+            // Only the order of forgetting depends on it, and a prune may have been faster.
+            let _ = file.set_modified(SystemTime::now());
+        }
+        Ok(Some(record))
     }
 
     /// Writes a record.
@@ -82,6 +94,24 @@ impl Cache {
             }
         }
         Ok(records)
+    }
+
+    /// Forgets the least recently used records above a number.
+    pub(crate) fn trim(&self) -> Result<()> {
+        self.trim_to(MOST)
+    }
+
+    fn trim_to(&self, most: usize) -> Result<()> {
+        let paths = self.paths()?;
+        let Some(excess) = paths.len().checked_sub(most + 1) else { return Ok(()) };
+        let used =
+            |path: &PathBuf| path.metadata().and_then(|m| m.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
+        let mut by_use: Vec<(SystemTime, PathBuf)> = paths.into_iter().map(|p| (used(&p), p)).collect();
+        by_use.sort();
+        for (_, path) in by_use.iter().take(excess + 1) {
+            file::remove(path)?;
+        }
+        Ok(())
     }
 
     /// Forgets everything, cache mounts too; returns how many records there were.
@@ -109,5 +139,30 @@ impl Cache {
             );
         }
         Ok(paths)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn the_least_recently_used_are_forgotten() {
+        let dir = tempfile::tempdir().unwrap();
+        let (cache, store) =
+            (Cache::new(&dir.path().join("build")), Store::open(&dir.path().join("store")).unwrap());
+        let key = |n: u8| Digest::from_bytes([n; 32]);
+        let record = Record { created: "then".into(), layer: None };
+        for n in 0..5 {
+            cache.put(&key(n), &record).unwrap();
+            let long_ago = SystemTime::now() - Duration::from_secs(100 - u64::from(n));
+            file::open(&cache.path(&key(n))).unwrap().set_modified(long_ago).unwrap();
+        }
+        assert_eq!(cache.find(&key(0), &store).unwrap(), Some(record));
+        cache.trim_to(2).unwrap();
+        let left: Vec<u8> = (0..5).filter(|n| cache.find(&key(*n), &store).unwrap().is_some()).collect();
+        assert_eq!(left, [0, 4]);
+        assert_eq!((cache.clear().unwrap(), cache.all().unwrap().len()), (2, 0));
     }
 }

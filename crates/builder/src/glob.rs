@@ -33,14 +33,10 @@ pub(crate) fn is_pattern(text: &str) -> bool {
 
 /// `${value#pattern}` and, greedy, `${value##pattern}`.
 pub(crate) fn trim_prefix(value: &str, pattern: &str, greedy: bool) -> String {
-    let tokens = shell(pattern);
     let characters: Vec<char> = value.chars().collect();
-    let mut ends: Vec<usize> = (0..=characters.len()).collect();
-    if greedy {
-        ends.reverse();
-    }
-    let end = ends.into_iter().find(|&end| run(&tokens, &characters[..end])).unwrap_or(0);
-    characters[end..].iter().collect()
+    let ends = ends(&shell(pattern), &characters);
+    let end = if greedy { ends.last() } else { ends.first() };
+    characters[end.copied().unwrap_or(0)..].iter().collect()
 }
 
 /// `${value%pattern}` and, greedy, `${value%%pattern}`.
@@ -63,14 +59,14 @@ pub(crate) fn replace(value: &str, pattern: &str, replacement: &str, all: bool) 
     let mut out = String::new();
     let mut at = 0;
     while at < characters.len() {
-        let end = (at + 1..=characters.len()).rev().find(|&end| run(&tokens, &characters[at..end]));
-        let Some(end) = end else {
+        let Some(length) = ends(&tokens, &characters[at..]).last().copied().filter(|length| *length > 0)
+        else {
             out.push(characters[at]);
             at += 1;
             continue;
         };
         out.push_str(replacement);
-        at = end;
+        at += length;
         if !all {
             break;
         }
@@ -168,18 +164,24 @@ fn compile(pattern: &str, dialect: Dialect) -> Result<Vec<Token>, BadPattern> {
     Ok(tokens)
 }
 
-/// Matches by the set of token positions that are possible after each character: no backtracking, so no pattern
-/// takes longer than tokens × characters.
+/// Whether the whole text matches.
 fn run(tokens: &[Token], text: &[char]) -> bool {
+    ends(tokens, text).last() == Some(&text.len())
+}
+
+/// The lengths of the beginnings of `text` that match, in order. Goes by the set of token positions that are possible
+/// after each character: no backtracking, so no pattern takes longer than tokens × characters.
+fn ends(tokens: &[Token], text: &[char]) -> Vec<usize> {
+    let mut ends = Vec::new();
     let mut states = vec![false; tokens.len() + 1];
     states[0] = true;
     skip_empty(tokens, &mut states);
-    for &c in text {
+    if states[tokens.len()] {
+        ends.push(0);
+    }
+    for (index, &c) in text.iter().enumerate() {
         let mut next = vec![false; tokens.len() + 1];
-        for (at, token) in tokens.iter().enumerate() {
-            if !states[at] {
-                continue;
-            }
+        for (at, token) in tokens.iter().enumerate().filter(|(at, _)| states[*at]) {
             match token {
                 Token::Literal(l) => next[at + 1] |= *l == c,
                 Token::One => next[at + 1] |= c != '/',
@@ -198,10 +200,16 @@ fn run(tokens: &[Token], text: &[char]) -> bool {
                 }
             }
         }
+        if !next.contains(&true) {
+            break;
+        }
         states = next;
         skip_empty(tokens, &mut states);
+        if states[tokens.len()] {
+            ends.push(index + 1);
+        }
     }
-    states[tokens.len()]
+    ends
 }
 
 /// Adds the positions that are reached without a character.

@@ -140,9 +140,10 @@ pub async fn build(host: &Host, request: Request, progress: Sender<Progress>) ->
     }
     let (host, names) = (host.clone(), tags.clone());
     let target = op::blocking(move || {
-        let target = export::export(&host, &state, &names);
+        let target = export::export(&host, &state, &names)?;
         drop(lease);
-        target
+        Cache::new(&host.cache).trim()?;
+        Ok(target)
     })
     .await?;
     guard.disarm();

@@ -268,4 +268,48 @@ mod tests {
         let error = parse(b"FROM a\nRUN <<EOF\nx").unwrap_err().to_string();
         assert_eq!(error, "dockerfile parse error on line 2: unterminated heredoc EOF");
     }
+
+    #[test]
+    fn any_bytes_are_read_or_refused() {
+        let pieces = [
+            "FROM a\n",
+            "RUN ",
+            "COPY --",
+            "<<E",
+            "<<-'é",
+            "\\\n",
+            "\\",
+            "\"",
+            "'",
+            "$",
+            "${",
+            "[\"",
+            "]",
+            "\n",
+            "# escape=`\n",
+            "\u{feff}",
+            "é",
+            "\t",
+            "ENV a=",
+            "HEALTHCHECK --interval=",
+            "1h",
+            "--mount=type=",
+            ",size=1k",
+            "\0",
+            "E\n",
+            " ",
+        ];
+        for seed in 0..2000_u64 {
+            let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+            let mut text = String::from("FROM a\n");
+            for _ in 0..12 {
+                state ^= state << 13;
+                state ^= state >> 7;
+                state ^= state << 17;
+                text.push_str(pieces[usize::try_from(state % pieces.len() as u64).unwrap()]);
+            }
+            // Not to panic and not to hang is all that is asked.
+            let _ = crate::instructions::Dockerfile::read(text.as_bytes());
+        }
+    }
 }

@@ -27,7 +27,7 @@ pub(crate) fn parse_rfc3339(text: &str) -> Option<u64> {
 /// The value of an `until` filter: RFC 3339, seconds since 1970 (with a fraction), or a Go duration before `now`.
 pub(crate) fn parse_until(text: &str, now: u64) -> Option<u64> {
     if let Ok(seconds) = text.parse::<f64>() {
-        return (seconds >= 0.0 && seconds < 1e10).then_some((seconds * 1e9) as u64);
+        return (0.0..1e10).contains(&seconds).then_some((seconds * 1e9) as u64);
     }
     if let Some(duration) = parse_duration(text) {
         return Some(now.saturating_sub(u64::try_from(duration.as_nanos()).ok()?));

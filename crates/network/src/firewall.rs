@@ -15,13 +15,15 @@
 //! ```
 //!
 //! Publishing a port is one element. Nothing here decides about packets that do not concern our bridges, and what we
-//! accept a later chain of the host's firewall may still drop.
+//! accept another chain of the host's firewall may still drop: its owner has the last word. That holds for one whose
+//! policy is to drop all that is forwarded as well (ufw's, or Docker's `iptables -P FORWARD DROP`): there, containers
+//! reach the outside and are reached only if it accepts our bridges.
 
 use std::net::Ipv4Addr;
 use std::sync::{Mutex, PoisonError};
 
 use sys::netlink::nft::{self, ChainKind, Element, Expression as E, Hook, Key, Set, Transaction, Type};
-use sys::netlink::{Family, Socket};
+use sys::netlink::{Family, Socket, conntrack};
 
 use crate::port::Protocol;
 use crate::{Network, PublishedPort};
@@ -77,21 +79,40 @@ pub(crate) struct Firewall {
     table: String,
     /// Kept open: when one is closed, the kernel waits until all that was deleted by anyone is freed (10 ms).
     sockets: Mutex<Vec<Socket>>,
+    /// By which notifications name them.
+    socket_ports: Mutex<Vec<u32>>,
 }
 
 impl Firewall {
     pub(crate) fn new(table: &str) -> Self {
-        Self { table: table.to_owned(), sockets: Mutex::default() }
+        Self { table: table.to_owned(), sockets: Mutex::default(), socket_ports: Mutex::default() }
     }
 
     /// Works with a socket that nobody else uses meanwhile.
     fn with_socket<T>(&self, work: impl FnOnce(&mut Socket) -> sys::Result<T>) -> sys::Result<T> {
         let sockets = || self.sockets.lock().unwrap_or_else(PoisonError::into_inner);
         let kept = sockets().pop();
-        let mut socket = kept.map_or_else(|| Socket::open(Family::Netfilter), Ok)?;
+        let mut socket = match kept {
+            Some(socket) => socket,
+            None => {
+                let socket = Socket::open(Family::Netfilter)?;
+                let port = socket.port()?;
+                self.socket_ports.lock().unwrap_or_else(PoisonError::into_inner).push(port);
+                socket
+            }
+        };
         let done = work(&mut socket);
         sockets().push(socket);
         done
+    }
+
+    /// Whether a change was made by one of our sockets.
+    pub(crate) fn is_own(&self, port: u32) -> bool {
+        self.socket_ports.lock().unwrap_or_else(PoisonError::into_inner).contains(&port)
+    }
+
+    pub(crate) fn table(&self) -> &str {
+        &self.table
     }
 
     fn commit(&self, t: Transaction) -> sys::Result<()> {
@@ -143,7 +164,18 @@ impl Firewall {
             add_redirections(&mut t, chunk);
             self.commit(t)?;
         }
+        self.forget_flows(redirections);
         Ok(())
+    }
+
+    /// Only the first packet of a connection is redirected, and for UDP a connection is whatever goes on between two
+    /// ports: who has sent to the port before, or still sends to its last holder, would never be led here.
+    fn forget_flows(&self, redirections: &[Redirection]) {
+        let udp = redirections.iter().map(|r| &r.port).filter(|p| p.protocol == "udp");
+        for port in udp {
+            // Without it new senders are served all the same.
+            let _ = self.with_socket(|s| conntrack::forget(s, Protocol::Udp.number(), port.host_port));
+        }
     }
 
     /// Ends redirections.
@@ -155,6 +187,7 @@ impl Firewall {
             }
             self.commit(t)?;
         }
+        self.forget_flows(redirections);
         Ok(())
     }
 

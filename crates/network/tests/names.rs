@@ -3,7 +3,7 @@
 mod host;
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpStream, UdpSocket};
+use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
 use host::{Process, id, inside, json, look_up, on, on_a_host, output};
@@ -95,6 +95,42 @@ fn other_names_are_passed_on_but_not_from_internal_networks() {
         drop(silent);
         let refused = inside(&lonely.netns, || look_up("example.com"));
         assert_eq!(refused, Err("ServerFailure".into()));
+        networks.shutdown().unwrap();
+    });
+}
+
+#[test]
+fn tcp_queries_are_passed_on_over_tcp() {
+    on_a_host(|host| {
+        let networks = host.open();
+        network(&networks, "front", false);
+        let web = networks.connect(&id(1), &[on("front", "web")], &[]).unwrap();
+        let upstream = TcpListener::bind("127.0.0.3:53").unwrap();
+        // Nobody listens on the first: the next is asked at once.
+        networks.set_name_servers(&id(1), &["127.0.0.2".into(), "127.0.0.3".into()]);
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = upstream.accept().unwrap();
+            let mut query = [0; 2 + 23];
+            stream.read_exact(&mut query).unwrap();
+            let mut reply = query[2..].to_vec();
+            reply[2] |= 0x80;
+            // Longer than any datagram's first buffer.
+            reply.resize(9000, 0);
+            stream.write_all(&9000u16.to_be_bytes()).unwrap();
+            stream.write_all(&reply).unwrap();
+        });
+        let query = b"\x00\x17\x00\x07\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x05other\x00\x00\x01\x00\x01";
+        let start = Instant::now();
+        let mut stream = inside(&web.netns, || TcpStream::connect("127.0.0.11:53").unwrap());
+        stream.set_read_timeout(Some(Duration::from_secs(6))).unwrap();
+        stream.write_all(query).unwrap();
+        // Who has nothing more to ask still gets the answer.
+        stream.shutdown(Shutdown::Write).unwrap();
+        let mut reply = Vec::new();
+        stream.read_to_end(&mut reply).unwrap();
+        assert_eq!(reply.len(), 9002);
+        assert!(start.elapsed() < Duration::from_millis(900), "{:?}", start.elapsed());
+        server.join().unwrap();
         networks.shutdown().unwrap();
     });
 }

@@ -75,6 +75,8 @@ fn shutdown_leaves_nothing() {
     on_a_host(|host| {
         let before = json("ip -j link").as_array().unwrap().len();
         let networks = Networks::open(host.config(2), &[]).unwrap();
+        let noted = std::fs::read_to_string(host.state.path().join("networks/ip_forward")).unwrap();
+        assert_eq!(noted, "0", "what forwarding was before us");
         networks.create(NewNetwork { name: "front".into(), ..NewNetwork::default() }).unwrap();
         let ports = [publish([0; 4], 8080, 80)];
         let web = networks.connect(&id(1), &[on("front", "web"), on("bridge", "web")], &ports).unwrap();

@@ -403,7 +403,7 @@ mod tests {
         for (bad, text) in [
             (&["a:/"][..], "destination can't be '/'"),
             (&["a:b"], "mount path must be absolute"),
-            (&["a:/x:fast"], "invalid mode: fast"),
+            (&["aa:/x:fast"], "invalid mode: fast"),
             (&["/a:/x:nocopy"], "invalid mode: nocopy"),
             (&["./a:/x"], "includes invalid characters for a local volume name"),
             (&["a1:/x", "b1:/x/"], "Duplicate mount point: /x"),

@@ -160,7 +160,8 @@ impl Engine {
             }
             // One whose end was met just now has its next start on its way.
             let view = container.view();
-            if !view.gone && !view.state.is_alive() && !(met && view.state.phase == Phase::Restarting) {
+            let scheduled = met && view.state.phase == Phase::Restarting;
+            if !(view.gone || view.state.is_alive() || scheduled) {
                 idle.push(container);
             }
         }

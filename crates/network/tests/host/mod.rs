@@ -21,6 +21,8 @@ pub(crate) fn on_a_host(test: impl FnOnce(&Host) + Send) {
         let thread = scope.spawn(|| {
             let netns = sys::netns::enter_new().expect("these tests need root: they make network namespaces");
             drop(netns);
+            // New namespaces inherit this from the machine.
+            sys::sysctl::set("net/ipv4/ip_forward", "0").unwrap();
             let mut batch = Batch::new();
             batch.up("lo");
             batch.send(&mut Socket::open(Family::Route).unwrap()).unwrap();

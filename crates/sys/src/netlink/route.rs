@@ -148,7 +148,7 @@ impl Batch {
                 w.string(IFLA_INFO_KIND, "veth");
                 w.nest(IFLA_INFO_DATA, |w| {
                     w.nest(VETH_INFO_PEER, |w| {
-                        w.0.extend_from_slice(&link_header(0, 0, 0, 0));
+                        w.raw(&link_header(0, 0, 0, 0));
                         w.string(IFLA_IFNAME, peer.name);
                         w.bytes(IFLA_ADDRESS, &peer.mac);
                         w.u32(IFLA_MTU, mtu);
