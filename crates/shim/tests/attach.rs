@@ -48,7 +48,8 @@ fn stdin_stays_open_for_the_next_client_unless_it_is_once() {
 fn a_slow_client_holds_the_container_back_and_loses_nothing() {
     const LENGTH: usize = 8 << 20;
     let mut place = Place::new();
-    let create = place.sh("yes 0123456 | head -c 8388608; echo >/tmp/written");
+    let line = "x".repeat(127);
+    let create = place.sh(&format!("yes {line} | head -c {LENGTH}; echo >/tmp/written"));
     let mut slow = place.run_attached(create, BOTH);
     let (gone, theirs) = Client::pair();
     place.connection().attach(BOTH, theirs).unwrap();
@@ -63,7 +64,7 @@ fn a_slow_client_holds_the_container_back_and_loses_nothing() {
     assert!(!place.path("root/tmp/written").exists(), "the container is held back");
     let (stdout, stderr) = slow.frames();
     assert_eq!((stdout.len(), stderr.len()), (LENGTH, 0));
-    assert!(stdout.chunks(8).all(|line| line == b"0123456\n"));
+    assert!(stdout.chunks(128).all(|got| got == format!("{line}\n").as_bytes()));
     assert_eq!(place.wait().code, 0);
     assert_eq!(place.log(None).len(), LENGTH);
     place.close();

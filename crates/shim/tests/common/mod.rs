@@ -172,8 +172,8 @@ impl Place {
     }
 
     /// As [`Place::close`], for a shim that ends because nobody needs it.
-    pub fn audit(self) {
-        drop(self.connection);
+    pub fn audit(mut self) {
+        self.disconnect();
         let ended = sys::poll::wait(self.shim.pidfd.as_fd(), sys::poll::Interest::READ, Some(testkit::BOUND))
             .unwrap();
         assert!(ended, "the shim ends");
@@ -186,6 +186,19 @@ impl Place {
         assert_eq!(testkit::audit::processes_of(Path::new(&self.id)), Vec::<i32>::new());
         assert_eq!(testkit::audit::mounts_in(self.directory.path()), Vec::<String>::new());
         assert_eq!(cgroups(&self.id), Vec::<PathBuf>::new());
+    }
+}
+
+/// After a failed test: its container and shim end all the same.
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.connection = None;
+        let Ok(mut connection) = Connection::connect(&self.shim_directory()) else { return };
+        let _ = connection.kill(9, None, false);
+        let mut ended =
+            || connection.status().map_or(true, |status| status.exit.is_some() || !status.started);
+        testkit::until("the container's end", || ended().then_some(()));
+        let _ = connection.delete();
     }
 }
 
