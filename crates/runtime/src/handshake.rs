@@ -16,6 +16,8 @@ const GO: u8 = b'g';
 const READY: u8 = b'r';
 const FAILED: u8 = b'f';
 
+const ECONNRESET: i32 = 104;
+
 /// A failure is a few hundred bytes; the child could send more only if it were not ours.
 const LONGEST: u64 = 64 << 10;
 
@@ -73,17 +75,22 @@ impl Caller {
 
     fn hear(&mut self) -> Result<Option<(u8, Vec<OwnedFd>)>, Failure> {
         let (mut word, mut fds) = ([0], Vec::new());
-        let length =
-            scm::receive(&self.0, &mut word, &mut fds, Wait::Yes).map_err(crate::failure::at("handshake"))?;
-        Ok((length == 1).then_some((word[0], fds)))
+        match scm::receive(&self.0, &mut word, &mut fds, Wait::Yes) {
+            Ok(0) => Ok(None),
+            Ok(_) => Ok(Some((word[0], fds))),
+            Err(error) if error.errno() == ECONNRESET => {
+                Err(Failure::new("init", "", "the process was ended before it was ready"))
+            }
+            Err(error) => Err(crate::failure::at("handshake")(error)),
+        }
     }
 
     fn failure(&mut self) -> Failure {
         let mut bytes = Vec::new();
-        let read = (&self.0).take(LONGEST).read_to_end(&mut bytes);
-        read.ok()
-            .and_then(|_| serde_json::from_slice(&bytes).ok())
-            .unwrap_or_else(|| Failure::new("init", "", "the process failed and could not say why"))
+        // A child that ends with a word of ours unread leaves ECONNRESET behind what it said.
+        let _ = (&self.0).take(LONGEST).read_to_end(&mut bytes);
+        serde_json::from_slice(&bytes)
+            .unwrap_or_else(|_| Failure::new("init", "", "the process failed and could not say why"))
     }
 }
 

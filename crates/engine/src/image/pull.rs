@@ -36,14 +36,6 @@ impl Engine {
                 .await;
             return Ok(());
         }
-        let shown =
-            wanted.tag.clone().unwrap_or_else(|| wanted.digest.map(|d| d.to_string()).unwrap_or_default());
-        let path = if wanted.domain == spec::reference::DEFAULT_DOMAIN {
-            wanted.path.clone()
-        } else {
-            wanted.repository()
-        };
-        tell(Progress::of(shown, format!("Pulling from {path}"))).await;
         let lease_store = self.inner.clone();
         let _lease = blocking(move || lease_store.store.lease("pull")).await?;
         let target = self

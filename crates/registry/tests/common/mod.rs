@@ -70,6 +70,16 @@ pub struct Served {
     pub address: SocketAddr,
     pub root: tempfile::TempDir,
     _stop: oneshot::Sender<()>,
+    ended: tokio::task::JoinHandle<()>,
+}
+
+impl Served {
+    /// Ends it and returns what it kept.
+    pub async fn stop(self) -> tempfile::TempDir {
+        drop(self._stop);
+        self.ended.await.unwrap();
+        self.root
+    }
 }
 
 pub async fn serve(adjust: impl FnOnce(&mut server::Config)) -> Served {
@@ -83,14 +93,14 @@ pub async fn serve(adjust: impl FnOnce(&mut server::Config)) -> Served {
     adjust(&mut config);
     let (ready, bound) = oneshot::channel();
     let (stop, stopped) = oneshot::channel::<()>();
-    tokio::spawn(async move {
+    let ended = tokio::spawn(async move {
         server::serve(config, ready, async {
             let _ = stopped.await;
         })
         .await
         .unwrap();
     });
-    Served { address: bound.await.expect("the registry did not start"), root, _stop: stop }
+    Served { address: bound.await.expect("the registry did not start"), root, _stop: stop, ended }
 }
 
 pub fn client() -> Client {

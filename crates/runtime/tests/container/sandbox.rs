@@ -16,7 +16,8 @@ pub(crate) const TESTS: &[Test] = &[
 fn a_program_runs_as_pid_1_in_its_own_namespaces() {
     let rootfs = Rootfs::new();
     rootfs.write("etc/motd", "hello from the root\n");
-    let out = run(&rootfs.shell("echo $$; hostname; cat /etc/motd; ls /; ls /sys/class/net; ps | wc -l")).unwrap();
+    let out =
+        run(&rootfs.shell("echo $$; hostname; cat /etc/motd; ls /; ls /sys/class/net; ps | wc -l")).unwrap();
     let lines = out.lines();
     assert_eq!(lines[..3], ["1", "box", "hello from the root"], "{out:?}");
     assert_eq!(lines[3..], ["bin", "dev", "etc", "proc", "root", "sys", "tmp", "lo", "4"], "{out:?}");
