@@ -23,6 +23,9 @@ pub(crate) enum End {
     Detached,
 }
 
+/// What `attach` and `exec` say when the user detaches.
+pub(crate) const DETACHED: &str = "read escape sequence";
+
 /// What to do with the two halves of a hijacked connection.
 #[derive(Debug)]
 pub(crate) struct Session {

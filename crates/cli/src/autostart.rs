@@ -14,6 +14,8 @@ const RUN_DIR: &str = "/run/corten";
 const LOG: &str = "/run/corten/cortend.log";
 /// How long the daemon may take until it answers.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// What the daemon's log says when another one was faster.
+const LOST_THE_RACE: &str = "in use by another cortend";
 /// The word that makes this program become the daemon; see [`become_daemon`].
 pub(crate) const BECOME_DAEMON: &str = "__become-daemon";
 
@@ -27,31 +29,28 @@ pub(crate) async fn start(client: &Client) -> Result<()> {
             client.host()
         )));
     };
+    let log_start = std::fs::metadata(LOG).map_or(0, |meta| meta.len());
     let mut child = spawn(&daemon)?;
     let began = Instant::now();
     let mut pause = Duration::from_millis(1);
     loop {
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(Duration::from_millis(50));
-        match client.connect().await {
-            Ok(()) => return Ok(()),
-            Err(_) if began.elapsed() < PATIENCE => {}
-            Err(error) => return Err(failed(&daemon, &format!("it does not answer: {error}"))),
+        let Err(error) = client.connect().await else { return Ok(()) };
+        if began.elapsed() > PATIENCE {
+            return Err(failed(&daemon, &format!("it does not answer: {error}"), &log_tail(log_start)));
         }
-        let exited = child.try_wait().ok().flatten().filter(|status| !status.success());
-        if let Some(status) = exited {
-            // It may have gone away because another one was faster.
-            if client.connect().await.is_ok() {
-                return Ok(());
+        if let Some(status) = child.try_wait().ok().flatten().filter(|status| !status.success()) {
+            let log = log_tail(log_start);
+            if !log.contains(LOST_THE_RACE) {
+                return Err(failed(&daemon, &format!("it ended at once ({status})"), &log));
             }
-            return Err(failed(&daemon, &format!("it ended at once ({status})")));
         }
     }
 }
 
-fn failed(daemon: &Path, reason: &str) -> Error {
-    let tail = log_tail();
-    let log = if tail.is_empty() { String::new() } else { format!("\n{LOG} ends with:\n{tail}") };
+fn failed(daemon: &Path, reason: &str, log: &str) -> Error {
+    let log = if log.is_empty() { String::new() } else { format!("\n{LOG} says:\n{log}") };
     Error::invalid(format!("cannot start {}: {reason}{log}", daemon.display()))
 }
 
@@ -97,12 +96,12 @@ pub(crate) fn become_daemon(daemon: &str) -> u8 {
     1
 }
 
-/// The last lines of the daemon's log.
-fn log_tail() -> String {
+/// The last lines of the daemon's log, of those after byte `start`.
+fn log_tail(start: u64) -> String {
     let read = || -> std::io::Result<String> {
         let mut file = std::fs::File::open(LOG)?;
         let length = file.metadata()?.len();
-        file.seek(SeekFrom::Start(length.saturating_sub(4096)))?;
+        file.seek(SeekFrom::Start(length.saturating_sub(4096).max(start)))?;
         let mut bytes = Vec::new();
         file.take(4096).read_to_end(&mut bytes)?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())

@@ -17,7 +17,8 @@ pub(crate) enum Output {
     Nowhere,
 }
 
-/// Shows a stream to its end; `aux` receives what is meant for programs.
+/// Shows a stream to its end; `aux` receives what is meant for programs. Returns the last piece of plain output:
+/// a quiet build has nothing but its result there.
 ///
 /// # Errors
 /// The stream's last line says that the work failed.
@@ -25,7 +26,8 @@ pub(crate) async fn show(
     mut lines: JsonLines<Progress>,
     output: Output,
     mut aux: impl FnMut(&serde_json::Value),
-) -> Result<()> {
+) -> Result<String> {
+    let mut last = String::new();
     let is_terminal = match output {
         Output::Stdout => terminal::stdout_is_terminal(),
         Output::Stderr => rustix::termios::isatty(rustix::stdio::stderr()),
@@ -49,13 +51,16 @@ pub(crate) async fn show(
             }
         }
         let text = screen.line(&message);
+        if let Some(stream) = message.stream.filter(|stream| !stream.trim().is_empty()) {
+            last = stream;
+        }
         match output {
             Output::Stdout => print::out(text),
             Output::Stderr => print::err(text),
             Output::Nowhere => {}
         }
     }
-    Ok(())
+    Ok(last)
 }
 
 /// Which line of the terminal belongs to which layer.

@@ -43,7 +43,8 @@ fn a_client_that_attaches_before_the_start_misses_nothing() {
             request.config.open_stdin = true;
             request.config.stdin_once = true;
             engine.create(Some("one"), None, request).await.unwrap();
-            let options = AttachOptions { stream: true, stdin: true, stdout: true, ..AttachOptions::default() };
+            let options =
+                AttachOptions { stream: true, stdin: true, stdout: true, ..AttachOptions::default() };
             let mut attached = engine.attach("one", options).await.unwrap();
             engine.start("one").await.unwrap_or_else(|e| panic!("{}", e.message()));
             tokio::io::AsyncWriteExt::write_all(attached.socket.as_mut().unwrap(), b"hello\n").await.unwrap();
@@ -117,7 +118,10 @@ fn an_exec_runs_in_the_container_and_its_code_is_there_at_once() {
 fn stop_pause_kill_and_restart_are_dockers() {
     on_a_host(|bench| {
         bench.run(async |engine| {
-            engine.create(Some("one"), None, script("trap 'exit 9' TERM; while :; do sleep 0.05; done")).await.unwrap();
+            engine
+                .create(Some("one"), None, script("trap 'exit 9' TERM; while :; do sleep 0.05; done"))
+                .await
+                .unwrap();
             assert_eq!(engine.kill("one", None).await.unwrap_err().kind(), ErrorKind::Conflict);
             assert_eq!(engine.stop("one", None, None).await.unwrap_err().kind(), ErrorKind::NotModified);
             engine.start("one").await.unwrap_or_else(|e| panic!("{}", e.message()));
@@ -178,7 +182,10 @@ fn volumes_are_filled_from_the_image_and_kept() {
                 request.host_config.binds = vec![bind.to_owned()];
                 request
             };
-            assert_eq!(run(&engine, "one", with("cat /data/seed; echo more > /data/new", "vol:/data")).await, 0);
+            assert_eq!(
+                run(&engine, "one", with("cat /data/seed; echo more > /data/new", "vol:/data")).await,
+                0
+            );
             assert_eq!(output(&engine, "one").await, "seed\n");
             assert_eq!(run(&engine, "two", with("cat /data/new; echo x > /data/y", "vol:/data:ro")).await, 1);
             assert!(output(&engine, "two").await.contains("Read-only file system"));
@@ -193,7 +200,10 @@ fn volumes_are_filled_from_the_image_and_kept() {
                 ..Default::default()
             }];
             let refused = engine.create(Some("three"), None, bind).await.unwrap_err();
-            assert!(refused.to_string().contains("bind source path does not exist: /no/such/place"), "{refused}");
+            assert!(
+                refused.to_string().contains("bind source path does not exist: /no/such/place"),
+                "{refused}"
+            );
         });
     });
 }

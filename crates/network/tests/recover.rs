@@ -35,7 +35,8 @@ fn ports_and_names_survive_the_daemon() {
             .to_string();
         assert!(refused.ends_with("(by container web)"), "{refused}");
         assert!(TcpListener::bind("0.0.0.0:8080").is_err(), "held against other programs as well");
-        assert!(!output("nft list ruleset").contains("8082"), "the dead container's port is gone");
+        let rules = output("nft list ruleset");
+        assert!(!rules.contains("tcp . 8082"), "the dead container's port is gone\n{rules}");
         networks.connect(&id(5), &[on("bridge", "new")], &[publish([0; 4], 8082, 82)]).unwrap();
         // The living keep their addresses.
         let next = networks.connect(&id(6), &[on("front", "next")], &[]).unwrap();

@@ -1,5 +1,7 @@
 //! Clients attached to a container: both ways, several at once, slow ones, terminals.
 
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail")]
+
 mod common;
 
 use std::io::Read;

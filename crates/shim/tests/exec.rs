@@ -1,5 +1,7 @@
 //! Further processes in a running container.
 
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail")]
+
 mod common;
 
 use common::{ALL, BOTH, Client, Place, RAW};

@@ -1,5 +1,7 @@
 //! Freezing a container, and killing a frozen one.
 
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail")]
+
 mod common;
 
 use common::{BOTH, Place};

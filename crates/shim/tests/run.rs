@@ -1,5 +1,7 @@
 //! A container's life as a daemon sees it: its log, its code, its end.
 
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail")]
+
 mod common;
 
 use std::io::{Read, Write};

@@ -29,11 +29,7 @@ impl Link {
     }
 
     /// One call, with its fds.
-    pub(crate) async fn call(
-        self: &Arc<Self>,
-        request: Request,
-        fds: Vec<OwnedFd>,
-    ) -> Result<Reply, Error> {
+    pub(crate) async fn call(self: &Arc<Self>, request: Request, fds: Vec<OwnedFd>) -> Result<Reply, Error> {
         let link = self.clone();
         blocking(move || {
             let fds: Vec<&dyn AsFd> = fds.iter().map(|fd| fd as &dyn AsFd).collect();

@@ -1,10 +1,11 @@
 //! Remove: a name goes; with the last name the image goes too, unless containers need it.
 
-use spec::Reference;
 use spec::api::ImageDeleteResponseItem;
-use store::ImageRecord;
+use spec::{Digest, Reference};
+use store::{ChainId, ImageRecord};
 
 use crate::blocking::{lasting, to_the_end};
+use crate::engine::Inner;
 use crate::{Engine, Error};
 
 /// What is to go.
@@ -12,6 +13,15 @@ struct Plan {
     records: Vec<ImageRecord>,
     /// Nothing is left of the image.
     all: bool,
+}
+
+/// What the build cache needs; `None` when there is a cache and nobody has said what it needs.
+fn cache_roots(inner: &Inner) -> Option<(Vec<ChainId>, Vec<Digest>)> {
+    if let Some(roots) = inner.roots.get() {
+        return (roots.0)();
+    }
+    let cache = sys::file::list(&inner.config.data_root.join("build")).ok()?;
+    cache.is_empty().then(Default::default)
 }
 
 impl Engine {
@@ -49,16 +59,12 @@ impl Engine {
         self.image_event("delete", &target, &target);
         items.push(ImageDeleteResponseItem { untagged: String::new(), deleted: target });
         let inner = self.inner.clone();
-        // The build cache's roots are the daemon's to give; without them only blobs and layers that the cache can
-        // miss would go, so the sweep is left to it when there is a cache.
-        let freed =
-            if self.has_build_cache() { 0 } else { lasting(move || inner.store.collect(&[], &[])).await? };
+        let freed = lasting(move || {
+            let Some((layers, blobs)) = cache_roots(&inner) else { return Ok(0) };
+            inner.store.collect(&layers, &blobs)
+        })
+        .await?;
         Ok((items, freed))
-    }
-
-    /// Whether build cache records exist: their layers are roots only the daemon knows.
-    fn has_build_cache(&self) -> bool {
-        !sys::file::list(&self.inner.config.data_root.join("build")).unwrap_or_default().is_empty()
     }
 
     fn plan_removal(&self, name: &str, force: bool) -> Result<Plan, Error> {
@@ -112,7 +118,7 @@ impl Engine {
     }
 
     /// Containers made from an image: short id, and whether it runs.
-    fn image_users(&self, image: &spec::Digest) -> Vec<(String, bool)> {
+    fn image_users(&self, image: &Digest) -> Vec<(String, bool)> {
         let all = self.inner.containers.all();
         let views = all.iter().map(|c| c.view()).filter(|v| v.record.image == *image);
         views.map(|v| (v.record.id.short().to_owned(), v.state.api().running)).collect()

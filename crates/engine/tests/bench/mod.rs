@@ -71,7 +71,8 @@ impl Bench {
     /// Opens an engine and runs `body` with it. When it returns, the engine is dropped as by `kill -9`: no task of it
     /// runs on, and nothing was told to end.
     pub(crate) fn run<T>(&self, body: impl AsyncFnOnce(Engine) -> T) -> T {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let result = runtime.block_on(async {
             let engine = Engine::open(self.config()).await.unwrap_or_else(|e| panic!("{}", e.message()));
             if engine.image_inspect(IMAGE).await.is_err() {
@@ -130,7 +131,9 @@ fn root_tar() -> std::fs::File {
         add(dir, b'5', 0o755, "", b"");
     }
     add("bin/busybox", b'0', 0o755, "", &busybox);
-    for name in ["sh", "echo", "cat", "sleep", "id", "ls", "true", "false", "test", "kill", "stat", "hostname"] {
+    for name in
+        ["sh", "echo", "cat", "sleep", "id", "ls", "true", "false", "test", "kill", "stat", "hostname"]
+    {
         add(&format!("bin/{name}"), b'2', 0o777, "busybox", b"");
     }
     add("etc/passwd", b'0', 0o644, "", b"root:x:0:0:root:/:/bin/sh\napp:x:7:8::/:/bin/sh\n");

@@ -1,7 +1,11 @@
 //! A directory with a busybox root, a shim of our own build, and the audit that nothing is left of either.
 
 #![allow(dead_code, unreachable_pub, reason = "each test program uses a part")]
-#![allow(clippy::disallowed_methods, reason = "tests prepare their own files")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "tests prepare their own files, and may fail"
+)]
 
 use std::io::{Read, Write};
 use std::net::Shutdown;

@@ -6,9 +6,10 @@ use client::{AttachOptions, WaitCondition};
 
 use super::run::exit_code;
 use crate::app::App;
-use crate::attach::{End, Session, converse, parse_detach_keys};
+use crate::attach::{DETACHED, End, Session, converse, parse_detach_keys};
 use crate::error::{Error, Result};
 use crate::signals::Signals;
+use crate::terminal;
 use crate::verb::Verb;
 
 #[derive(Debug, clap::Args)]
@@ -61,8 +62,13 @@ impl Verb for Attach {
             client.container_wait(id, WaitCondition::NotRunning)
         )?;
         let raw = session.raw()?;
+        if let Some([height, width]) = terminal::size().filter(|_| tty) {
+            // A change of size makes most programs draw themselves again; the right size follows. One that is gone
+            // by now ends the conversation at once.
+            let _ = client.container_resize(id, height.saturating_add(1), width.saturating_add(1)).await;
+        }
         if converse(client, id, session, connection, signals.as_mut()).await? == End::Detached {
-            return Ok(0);
+            return Err(Error::invalid(DETACHED));
         }
         let exit = waiting.finish().await?;
         drop(raw);

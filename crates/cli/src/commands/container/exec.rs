@@ -85,7 +85,7 @@ impl Verb for Exec {
         };
         drop(raw);
         if end == End::Detached {
-            return Ok(0);
+            return Err(Error::invalid(crate::attach::DETACHED));
         }
         Ok(exit_code(client.exec_inspect(&id).await?.exit_code.unwrap_or_default()))
     }

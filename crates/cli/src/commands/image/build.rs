@@ -124,12 +124,15 @@ impl Verb for Build {
         let quiet = self.quiet || self.progress == "quiet";
         let output = if quiet { Output::Nowhere } else { Output::Stdout };
         let mut id = String::new();
-        progress::show(lines, output, |aux| {
+        let last = progress::show(lines, output, |aux| {
             if let Some(text) = progress::aux_text(aux, "ID") {
                 id = text;
             }
         })
         .await?;
+        if id.is_empty() {
+            last.trim().clone_into(&mut id);
+        }
         if quiet {
             print::line(&id);
         }

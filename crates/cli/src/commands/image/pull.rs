@@ -69,5 +69,6 @@ pub(crate) async fn pull(
         (None, None) => String::new(),
     };
     let lines = client.image_pull(&image.familiar_repository(), &tag, platform, &auth).await?;
-    progress::show(lines, output, |_| {}).await
+    progress::show(lines, output, |_| {}).await?;
+    Ok(())
 }
