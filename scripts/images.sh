@@ -14,7 +14,7 @@ need() { # program package
     command -v "$1" >/dev/null 2>&1 || fail "$1 is missing: apt-get install $2"
 }
 
-busybox() { # directory
+make_busybox() { # directory
     need busybox busybox-static
     mkdir -p "$1/bin" "$1/etc" "$1/root" "$1/tmp" "$1/var" "$1/usr/bin" "$1/home"
     chmod 1777 "$1/tmp"
@@ -26,7 +26,7 @@ busybox() { # directory
     printf 'root:x:0:\ndaemon:x:1:\nnogroup:x:65534:\n' >"$1/etc/group"
 }
 
-debian() { # directory
+make_debian() { # directory
     need debootstrap debootstrap
     debootstrap --variant=minbase bookworm "$1" >&2
     rm -rf "$1"/var/cache/apt/archives/*.deb "$1"/var/lib/apt/lists/*
@@ -46,7 +46,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT INT TERM
 mkdir "$work/root"
 chmod 755 "$work/root"
-"$what" "$work/root"
+"make_$what" "$work/root"
 tar --numeric-owner --sort=name --mtime=@0 -C "$work/root" -cf "$work/root.tar" .
 
 if [ -n "$output" ]; then

@@ -14,7 +14,7 @@ fn a_container_outlives_kill_9_of_the_daemon() {
         "run",
         "-d",
         "--name",
-        "c",
+        "c1",
         "--network",
         "app",
         "-p",
@@ -38,9 +38,7 @@ fn a_container_outlives_kill_9_of_the_daemon() {
     ])
     .ok();
     let page = |host: &Host| {
-        let got = host
-            .command(&["/bin/busybox", "wget", "-q", "-T", "2", "-O", "-", "http://127.0.0.1:8070/"])
-            .output();
+        let got = host.command(&["curl", "-sf", "-m", "2", "http://127.0.0.1:8070/"]).output();
         (got.stdout.trim() == "page").then_some(())
     };
     until("the page", || page(&host));
@@ -59,14 +57,14 @@ fn a_container_outlives_kill_9_of_the_daemon() {
 
     host.start_daemon();
     let state = |name: &str, format: &str| host.corten(&["inspect", "-f", format, name]).ok();
-    assert_eq!(state("c", "{{.State.Status}}"), "running");
+    assert_eq!(state("c1", "{{.State.Status}}"), "running");
     assert_eq!(state("waits", "{{.State.Status}} {{.State.ExitCode}}"), "exited 12");
     assert_eq!(state("ends", "{{.State.Status}} {{.State.ExitCode}}"), "exited 11");
     until("the page with the new daemon", || page(&host));
-    assert_eq!(host.corten(&["exec", "c", "echo", "alive"]).ok(), "alive");
+    assert_eq!(host.corten(&["exec", "c1", "echo", "alive"]).ok(), "alive");
 
     // The log has no gap over the daemon's death.
-    let log = host.corten(&["logs", "c"]).ok();
+    let log = host.corten(&["logs", "c1"]).ok();
     for (i, line) in log.lines().enumerate() {
         assert_eq!(line, format!("tick {i}"));
     }
@@ -84,16 +82,16 @@ fn a_container_outlives_kill_9_of_the_daemon() {
             "3",
             "-O",
             "-",
-            "http://c/",
+            "http://c1/",
         ])
         .ok();
     assert_eq!(by_name, "page");
     // A taken port is still known to be taken.
     let refused = host.corten(&["run", "--rm", "-p", "8070:80", "busybox", "true"]).fails(125);
     assert!(refused.contains("port is already allocated"), "{refused}");
-    host.corten(&["stop", "-t", "0", "c"]).ok();
-    assert_eq!(state("c", "{{.State.ExitCode}}"), "137");
-    host.corten(&["rm", "-f", "c", "ends", "waits"]).ok();
+    host.corten(&["stop", "-t", "0", "c1"]).ok();
+    assert_eq!(state("c1", "{{.State.ExitCode}}"), "137");
+    host.corten(&["rm", "-f", "c1", "ends", "waits"]).ok();
     host.corten(&["network", "rm", "app"]).ok();
     host.finish();
 }
@@ -101,12 +99,12 @@ fn a_container_outlives_kill_9_of_the_daemon() {
 #[test]
 fn a_stopped_daemon_leaves_its_containers() {
     let mut host = Host::new();
-    host.corten(&["run", "-d", "--name", "c", "busybox", "sleep", "1000"]).ok();
-    let pid = host.corten(&["inspect", "-f", "{{.State.Pid}}", "c"]).ok();
+    host.corten(&["run", "-d", "--name", "c1", "busybox", "sleep", "1000"]).ok();
+    let pid = host.corten(&["inspect", "-f", "{{.State.Pid}}", "c1"]).ok();
     host.stop_daemon();
     assert!(std::path::Path::new(&format!("/proc/{pid}")).exists());
     host.start_daemon();
-    assert_eq!(host.corten(&["inspect", "-f", "{{.State.Pid}}", "c"]).ok(), pid);
-    host.corten(&["rm", "-f", "c"]).ok();
+    assert_eq!(host.corten(&["inspect", "-f", "{{.State.Pid}}", "c1"]).ok(), pid);
+    host.corten(&["rm", "-f", "c1"]).ok();
     host.finish();
 }

@@ -16,7 +16,7 @@ fn the_daily_commands() {
         "run",
         "-d",
         "--name",
-        "c",
+        "c1",
         "-p",
         "127.0.0.1:8090:80",
         "-e",
@@ -28,23 +28,23 @@ fn the_daily_commands() {
     ]);
     assert_eq!(docker(&["ps", "-q", "--no-trunc"]), id);
     assert!(docker(&["ps"]).contains("127.0.0.1:8090->80/tcp"));
-    until("the log", || (docker(&["logs", "c"]) == "started").then_some(()));
-    assert_eq!(docker(&["exec", "c", "sh", "-c", "echo $X"]), "1");
-    host.docker(&["exec", "c", "false"]).fails(1);
+    until("the log", || (docker(&["logs", "c1"]) == "started").then_some(()));
+    assert_eq!(docker(&["exec", "c1", "sh", "-c", "echo $X"]), "1");
+    host.docker(&["exec", "c1", "false"]).fails(1);
     assert_eq!(
-        docker(&["inspect", "-f", "{{.State.Status}} {{.Config.Env}}", "c"]).split(' ').next(),
+        docker(&["inspect", "-f", "{{.State.Status}} {{.Config.Env}}", "c1"]).split(' ').next(),
         Some("running")
     );
-    assert!(docker(&["top", "c"]).contains("sleep 1000"));
-    docker(&["pause", "c"]);
-    docker(&["unpause", "c"]);
-    docker(&["rename", "c", "d"]);
-    docker(&["stop", "-t", "1", "d"]);
+    assert!(docker(&["top", "c1"]).contains("sleep 1000"));
+    docker(&["pause", "c1"]);
+    docker(&["unpause", "c1"]);
+    docker(&["rename", "c1", "d1"]);
+    docker(&["stop", "-t", "1", "d1"]);
     assert!(docker(&["ps", "-a"]).contains("Exited (137)"));
-    docker(&["start", "d"]);
-    docker(&["kill", "d"]);
-    assert_eq!(docker(&["wait", "d"]), "137");
-    docker(&["rm", "d"]);
+    docker(&["start", "d1"]);
+    docker(&["kill", "d1"]);
+    assert_eq!(docker(&["wait", "d1"]), "137");
+    docker(&["rm", "d1"]);
     host.finish();
 }
 
@@ -54,15 +54,15 @@ fn objects_and_system() {
     let docker = |arguments: &[&str]| host.docker(arguments).ok();
     assert!(docker(&["version"]).contains("Server:"));
     assert!(docker(&["info"]).contains("Storage Driver"));
-    assert_eq!(docker(&["volume", "create", "v"]), "v");
-    assert!(docker(&["volume", "ls"]).contains("v"));
-    docker(&["run", "--rm", "-v", "v:/v", "busybox", "touch", "/v/x"]);
-    docker(&["volume", "rm", "v"]);
-    assert_eq!(docker(&["network", "create", "n"]).len(), 64);
-    assert!(docker(&["network", "inspect", "n"]).contains("\"Subnet\""));
+    assert_eq!(docker(&["volume", "create", "v1"]), "v1");
+    assert!(docker(&["volume", "ls"]).contains("v1"));
+    docker(&["run", "--rm", "-v", "v1:/v", "busybox", "touch", "/v/x"]);
+    docker(&["volume", "rm", "v1"]);
+    assert_eq!(docker(&["network", "create", "n1"]).len(), 64);
+    assert!(docker(&["network", "inspect", "n1"]).contains("\"Subnet\""));
     assert!(docker(&["network", "ls"]).contains("bridge"));
-    docker(&["run", "--rm", "--network", "n", "busybox", "true"]);
-    docker(&["network", "rm", "n"]);
+    docker(&["run", "--rm", "--network", "n1", "busybox", "true"]);
+    docker(&["network", "rm", "n1"]);
     docker(&["tag", "busybox", "b2"]);
     assert!(docker(&["images"]).contains("b2"));
     docker(&["rmi", "b2"]);

@@ -34,10 +34,10 @@ fn names_come_and_go() {
     let listed = host.corten(&["images"]).ok();
     assert!(listed.contains("other") && listed.contains("busybox"), "{listed}");
     assert_eq!(host.corten(&["rmi", "other:2"]).ok(), "Untagged: other:2");
-    host.corten(&["run", "-d", "--name", "c", "busybox", "sleep", "1000"]).ok();
+    host.corten(&["run", "-d", "--name", "c1", "busybox", "sleep", "1000"]).ok();
     let refused = host.corten(&["rmi", "busybox"]).fails(1);
     assert!(refused.contains("conflict") && refused.contains("running container"), "{refused}");
-    host.corten(&["rm", "-f", "c"]).ok();
+    host.corten(&["rm", "-f", "c1"]).ok();
     assert!(host.corten(&["rmi", "busybox"]).ok().contains("Deleted: sha256:"));
     assert!(Command::new(&["ls", "-A", &host.path("data/layers").display().to_string()]).ok().is_empty());
     let unknown = host.corten(&["rmi", "busybox"]).fails(1);

@@ -76,9 +76,9 @@ fn limits_hold() {
     // The kernel kills what takes more, and inspect says so.
     let greedy = "head -c 100000000 /dev/zero | tail | wc -c; exit 9";
     let out = host
-        .corten(&["run", "--name", "o", "-m", "16m", "--memory-swap", "16m", "busybox", "sh", "-c", greedy])
+        .corten(&["run", "--name", "o1", "-m", "16m", "--memory-swap", "16m", "busybox", "sh", "-c", greedy])
         .output();
     assert_ne!(out.stdout.trim(), "100000000", "{out:?}");
-    assert_eq!(host.corten(&["inspect", "-f", "{{.State.OOMKilled}}", "o"]).ok(), "true");
+    assert_eq!(host.corten(&["inspect", "-f", "{{.State.OOMKilled}}", "o1"]).ok(), "true");
     host.finish();
 }

@@ -40,7 +40,7 @@ fn flags_reach_the_process() {
     assert_eq!(run(&["-u", "www"], "id -u; id -g; echo $HOME"), "33\n33\n/var");
     assert_eq!(run(&["-u", "1234:5678"], "id -u; id -g"), "1234\n5678");
     assert_eq!(run(&["--hostname", "ship"], "hostname"), "ship");
-    assert_eq!(run(&["--entrypoint", "echo"], "x"), "-c x".replace("-c x", "sh -c x"));
+    assert_eq!(run(&["--entrypoint", "echo"], "x1"), "sh -c x1");
     assert_eq!(run(&["--read-only"], "touch /x 2>/dev/null || echo refused"), "refused");
     assert_eq!(run(&["--tmpfs", "/t"], "grep ' /t ' /proc/mounts | cut -d' ' -f3"), "tmpfs");
     host.finish();
@@ -49,13 +49,13 @@ fn flags_reach_the_process() {
 #[test]
 fn the_verbs_of_a_life() {
     let host = Host::new();
-    let state = |format: &str| host.corten(&["inspect", "-f", format, "c"]).ok();
+    let state = |format: &str| host.corten(&["inspect", "-f", format, "c1"]).ok();
     let id = host
         .corten(&[
             "run",
             "-d",
             "--name",
-            "c",
+            "c1",
             "busybox",
             "sh",
             "-c",
@@ -66,52 +66,52 @@ fn the_verbs_of_a_life() {
     assert_eq!(state("{{.State.Status}}"), "running");
     assert!(host.corten(&["ps"]).ok().contains("Up "));
 
-    host.corten(&["pause", "c"]).ok();
+    host.corten(&["pause", "c1"]).ok();
     assert_eq!(state("{{.State.Status}}"), "paused");
     assert!(host.corten(&["ps"]).ok().contains("(Paused)"));
-    host.corten(&["unpause", "c"]).ok();
+    host.corten(&["unpause", "c1"]).ok();
 
-    assert_eq!(host.corten(&["exec", "c", "echo", "inside"]).ok(), "inside");
-    host.corten(&["exec", "c", "sh", "-c", "exit 5"]).fails(5);
-    assert_eq!(host.corten(&["exec", "-i", "c", "cat"]).stdin("through").ok(), "through");
+    assert_eq!(host.corten(&["exec", "c1", "echo", "inside"]).ok(), "inside");
+    host.corten(&["exec", "c1", "sh", "-c", "exit 5"]).fails(5);
+    assert_eq!(host.corten(&["exec", "-i", "c1", "cat"]).stdin("through").ok(), "through");
 
-    host.corten(&["restart", "c"]).ok();
+    host.corten(&["restart", "c1"]).ok();
     assert_eq!(state("{{.State.Status}}"), "running");
-    host.corten(&["stop", "c"]).ok();
+    host.corten(&["stop", "c1"]).ok();
     assert_eq!(state("{{.State.Status}} {{.State.ExitCode}}"), "exited 3");
     assert!(host.corten(&["ps", "-a"]).ok().contains("Exited (3)"));
 
-    host.corten(&["start", "c"]).ok();
-    host.corten(&["kill", "c"]).ok();
+    host.corten(&["start", "c1"]).ok();
+    host.corten(&["kill", "c1"]).ok();
     until("the end", || (state("{{.State.Status}}") == "exited").then_some(()));
     assert_eq!(state("{{.State.ExitCode}}"), "137");
 
-    host.corten(&["start", "c"]).ok();
-    let refused = host.corten(&["rm", "c"]).fails(1);
+    host.corten(&["start", "c1"]).ok();
+    let refused = host.corten(&["rm", "c1"]).fails(1);
     assert!(refused.contains("container is running"), "{refused}");
-    host.corten(&["rm", "-f", "c"]).ok();
-    assert!(host.corten(&["inspect", "c"]).fails(1).to_lowercase().contains("no such object: c"));
+    host.corten(&["rm", "-f", "c1"]).ok();
+    assert!(host.corten(&["inspect", "c1"]).fails(1).to_lowercase().contains("no such object: c"));
     host.finish();
 }
 
 #[test]
 fn logs_follow_until_the_end() {
     let host = Host::new();
-    host.corten(&["run", "-d", "--name", "c", "busybox", "sh", "-c", "echo one; read x; echo two"]).ok();
-    host.corten(&["wait", "c"]).ok();
-    assert_eq!(host.corten(&["logs", "c"]).ok(), "one\ntwo");
+    host.corten(&["run", "-d", "--name", "c1", "busybox", "sh", "-c", "echo one; read x; echo two"]).ok();
+    host.corten(&["wait", "c1"]).ok();
+    assert_eq!(host.corten(&["logs", "c1"]).ok(), "one\ntwo");
 
     let script = "i=0; while [ $i -lt 200 ]; do echo line $i; i=$((i+1)); done; sleep 0.2; echo last";
-    host.corten(&["run", "-d", "--name", "f", "busybox", "sh", "-c", script]).ok();
-    let followed = host.corten(&["logs", "-f", "f"]).ok();
+    host.corten(&["run", "-d", "--name", "f1", "busybox", "sh", "-c", script]).ok();
+    let followed = host.corten(&["logs", "-f", "f1"]).ok();
     assert_eq!(followed.lines().count(), 201);
     assert!(followed.ends_with("last"));
-    assert_eq!(host.corten(&["logs", "--tail", "2", "f"]).ok(), "line 199\nlast");
-    assert!(host.corten(&["logs", "-t", "--tail", "1", "f"]).ok().contains("Z last"));
+    assert_eq!(host.corten(&["logs", "--tail", "2", "f1"]).ok(), "line 199\nlast");
+    assert!(host.corten(&["logs", "-t", "--tail", "1", "f1"]).ok().contains("Z last"));
 
     let long = "head -c 100000 /dev/zero | tr '\\0' x";
-    host.corten(&["run", "--name", "l", "busybox", "sh", "-c", long]).ok();
-    assert_eq!(host.corten(&["logs", "l"]).ok(), "x".repeat(100_000));
+    host.corten(&["run", "--name", "l1", "busybox", "sh", "-c", long]).ok();
+    assert_eq!(host.corten(&["logs", "l1"]).ok(), "x".repeat(100_000));
     host.finish();
 }
 

@@ -72,7 +72,7 @@ impl Drop for Terminal<'_> {
 fn a_shell_in_a_container() {
     let host = Host::new();
     let terminal = Terminal::open(&host);
-    terminal.type_line("c run -it --name t -e PS1='inside# ' busybox sh");
+    terminal.type_line("c run -it --name t1 -e PS1='inside# ' busybox sh");
     terminal.wait_for("inside#");
     terminal.type_line("tty; stty size");
     terminal.wait_for("/dev/pts/0");
@@ -95,13 +95,13 @@ fn a_shell_in_a_container() {
     terminal.press("C-p");
     terminal.press("C-q");
     terminal.wait_for("host$");
-    assert_eq!(host.corten(&["inspect", "-f", "{{.State.Running}}", "t"]).ok(), "true");
-    terminal.type_line("clear; c attach t");
+    assert_eq!(host.corten(&["inspect", "-f", "{{.State.Running}}", "t1"]).ok(), "true");
+    terminal.type_line("clear; c attach t1");
     terminal.type_line("echo back again");
     terminal.wait_for("back again");
     terminal.type_line("exit 4");
     until("the end", || {
-        (host.corten(&["inspect", "-f", "{{.State.ExitCode}}", "t"]).ok() == "4").then_some(())
+        (host.corten(&["inspect", "-f", "{{.State.ExitCode}}", "t1"]).ok() == "4").then_some(())
     });
     terminal.type_line("echo host code $?");
     terminal.wait_for("host code 4");
@@ -112,9 +112,9 @@ fn a_shell_in_a_container() {
 #[test]
 fn exec_with_a_terminal() {
     let host = Host::new();
-    host.corten(&["run", "-d", "--name", "c", "busybox", "sleep", "1000"]).ok();
+    host.corten(&["run", "-d", "--name", "c1", "busybox", "sleep", "1000"]).ok();
     let terminal = Terminal::open(&host);
-    terminal.type_line("c exec -it c sh -c 'tty; stty size; read x; exit 9'");
+    terminal.type_line("c exec -it c1 sh -c 'tty; stty size; read x; exit 9'");
     terminal.wait_for("30 100");
     terminal.type_line("");
     terminal.type_line("echo host code $?");

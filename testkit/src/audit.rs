@@ -23,9 +23,9 @@ pub fn host(host: &Host) -> Vec<String> {
     found.extend(entries(&host.path("data/containers"), "container"));
     found.extend(entries(&host.path("data/rw"), "writable layer"));
     found.extend(entries(&host.path("data/ingest"), "half-written blob"));
-    found.extend(entries(&host.path("data/leases"), "lease"));
     found.extend(entries(&host.path("run/shim"), "shim directory"));
-    found.extend(entries(&host.path("data/endpoints"), "endpoint"));
+    found.extend(entries(&host.path("data/network/endpoints"), "endpoint"));
+    found.extend(entries(&host.path("data/tmp"), "scratch file"));
     found
 }
 

@@ -70,7 +70,7 @@ fn memory(peers: &[Peer], broken: &mut Vec<String>) -> Outcome {
     row("daemon, resident", "MB", &idle, 30.0, broken);
     for peer in peers {
         for i in 0..10 {
-            peer.ok(&["run", "-d", "--name", &format!("m{i}"), "busybox:bench", "sleep", "1000"])?;
+            peer.ok(&["run", "-d", "--name", &format!("mem{i}"), "busybox:bench", "sleep", "1000"])?;
         }
     }
     let shim = peers.iter().map(Peer::shim_megabytes).collect::<Result<Vec<_>, _>>()?;
@@ -109,21 +109,21 @@ fn run_rm(peer: &Peer) -> Result<f64, String> {
 
 fn run_detached(peer: &Peer) -> Result<f64, String> {
     let figure =
-        timed(|| peer.ok(&["run", "-d", "--name", "d", "busybox:bench", "sleep", "1000"]).map(drop))?;
-    peer.ok(&["rm", "-f", "d"])?;
+        timed(|| peer.ok(&["run", "-d", "--name", "d1", "busybox:bench", "sleep", "1000"]).map(drop))?;
+    peer.ok(&["rm", "-f", "d1"])?;
     Ok(figure)
 }
 
 fn exec(peer: &Peer) -> Result<f64, String> {
-    if peer.ok(&["ps", "-q", "--filter", "name=^x$"])?.is_empty() {
-        peer.ok(&["run", "-d", "--name", "x", "busybox:bench", "sleep", "100000"])?;
+    if peer.ok(&["ps", "-q", "--filter", "name=^x1$"])?.is_empty() {
+        peer.ok(&["run", "-d", "--name", "x1", "busybox:bench", "sleep", "100000"])?;
     }
-    timed(|| peer.ok(&["exec", "x", "true"]).map(drop))
+    timed(|| peer.ok(&["exec", "x1", "true"]).map(drop))
 }
 
 fn remove(peer: &Peer) -> Result<f64, String> {
-    peer.ok(&["run", "-d", "--name", "d", "busybox:bench", "sleep", "1000"])?;
-    timed(|| peer.ok(&["rm", "-f", "d"]).map(drop))
+    peer.ok(&["run", "-d", "--name", "d1", "busybox:bench", "sleep", "1000"])?;
+    timed(|| peer.ok(&["rm", "-f", "d1"]).map(drop))
 }
 
 fn ps(peer: &Peer) -> Result<f64, String> {
@@ -150,11 +150,11 @@ const FIFTY_MEGABYTES: &str =
 
 fn logs(peer: &Peer) -> Result<f64, String> {
     let figure = timed(|| {
-        peer.ok(&["run", "-d", "--name", "l", "busybox:bench", "sh", "-c", FIFTY_MEGABYTES])?;
-        peer.ok(&["wait", "l"]).map(drop)
+        peer.ok(&["run", "-d", "--name", "l1", "busybox:bench", "sh", "-c", FIFTY_MEGABYTES])?;
+        peer.ok(&["wait", "l1"]).map(drop)
     })?;
-    let length = peer.output(&["logs", "l"])?.len();
-    peer.ok(&["rm", "-f", "l"])?;
+    let length = peer.output(&["logs", "l1"])?.len();
+    peer.ok(&["rm", "-f", "l1"])?;
     if length == 50_000_000 { Ok(figure) } else { Err(format!("the log has {length} bytes")) }
 }
 

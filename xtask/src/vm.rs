@@ -15,7 +15,7 @@ const NEEDS: [(&str, &str); 4] = [
 ];
 
 /// Programs that the tests start, beside busybox's.
-const PROGRAMS: [&str; 14] = [
+const PROGRAMS: [&str; 15] = [
     "nsenter",
     "unshare",
     "setpriv",
@@ -28,6 +28,7 @@ const PROGRAMS: [&str; 14] = [
     "modprobe",
     "dash",
     "grep",
+    "curl",
     "cp",
     "mount",
 ];
@@ -100,8 +101,7 @@ fn fill(tree: &Path, names: &[&str]) -> Outcome {
                 .map_err(|e| e.to_string())?;
         let messages = String::from_utf8_lossy(&built.stdout).into_owned();
         let executable = messages.lines().filter_map(|l| serde_json::from_str::<serde_json::Value>(l).ok());
-        let mut executable =
-            executable.filter_map(|m| m["executable"].as_str().map(str::to_owned)).next_back();
+        let executable = executable.filter_map(|m| m["executable"].as_str().map(str::to_owned)).next_back();
         let executable = executable.ok_or_else(|| format!("cargo built no test {name}"))?;
         sh(&format!("cp {executable} {to}/t/deps/{name} && strip {to}/t/deps/{name}"))?;
     }

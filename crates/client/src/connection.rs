@@ -146,21 +146,26 @@ impl Client {
     }
 
     /// Sends a call; the answer's status is a success.
-    pub(crate) async fn send(&self, call: Call) -> Result<Response<Incoming>> {
-        let mut call = call;
-        let mut upload = None;
-        if let Payload::Stream(stream, kind) = std::mem::replace(&mut call.payload, Payload::Empty) {
-            // A stream cannot be sent twice, so the version must be right the first time.
-            self.negotiate().await?;
-            call.headers.push((CONTENT_TYPE.as_str(), kind.to_owned()));
-            return self.checked(&call, stream.into_body()).await;
-        } else if let Payload::Json(bytes) = std::mem::replace(&mut call.payload, Payload::Empty) {
-            call.headers.push((CONTENT_TYPE.as_str(), "application/json".to_owned()));
-            upload = Some(bytes);
-        }
-        let body = || upload.clone().map_or_else(empty, full);
+    pub(crate) async fn send(&self, mut call: Call) -> Result<Response<Incoming>> {
+        let json = match std::mem::replace(&mut call.payload, Payload::Empty) {
+            Payload::Empty => None,
+            Payload::Json(bytes) => {
+                call.headers.push((CONTENT_TYPE.as_str(), "application/json".to_owned()));
+                Some(bytes)
+            }
+            Payload::Stream(upload, kind) => {
+                // A stream cannot be sent twice, so the version must be right the first time.
+                self.negotiate().await?;
+                call.headers.push((CONTENT_TYPE.as_str(), kind.to_owned()));
+                return self.checked(&call, upload.into_body()).await;
+            }
+        };
+        let body = || json.clone().map_or_else(empty, full);
+        let version = self.api_version();
         match self.checked(&call, body()).await {
-            Err(Error::Daemon { status: 400, message }) if self.downgrade(&message) => {
+            Err(Error::Daemon { status: 400, message })
+                if message.contains("is too new") && self.downgraded(&version, &message) =>
+            {
                 self.checked(&call, body()).await
             }
             other => other,
@@ -246,14 +251,13 @@ impl Client {
         self.version.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
     }
 
-    /// Takes the engine's maximum from its refusal; whether the call is worth another try.
-    fn downgrade(&self, message: &str) -> bool {
-        if self.current_version().settled || !message.contains("is too new") {
-            return false;
+    /// Takes the engine's maximum from its refusal; whether the next call goes out with another version than
+    /// `used`. Calls in flight at the same time are refused together, and each gets its second try.
+    fn downgraded(&self, used: &str, refusal: &str) -> bool {
+        if !self.current_version().settled {
+            self.settle(refusal.rsplit(' ').next().unwrap_or_default());
         }
-        let theirs = message.rsplit(' ').next().unwrap_or_default();
-        self.settle(theirs);
-        number(theirs).is_some()
+        self.api_version() != used
     }
 
     fn settle(&self, theirs: &str) {
@@ -282,6 +286,11 @@ impl Client {
         let request = call.describe();
         let bytes = self.raw(call).await?;
         spec::gojson::from_slice(&bytes).map_err(|source| Error::Decode { request, source })
+    }
+
+    /// Sends a call whose answer is a list; Go writes an empty one as `null`.
+    pub(crate) async fn list<T: DeserializeOwned>(&self, call: Call) -> Result<Vec<T>> {
+        Ok(self.read::<Option<Vec<T>>>(call).await?.unwrap_or_default())
     }
 
     /// Sends a call whose answer is a stream of JSON.
@@ -341,10 +350,14 @@ mod tests {
     #[test]
     fn an_older_engine_sets_the_version() {
         let client = client();
-        assert!(!client.downgrade("invalid parameter"));
-        assert!(client.downgrade("client version 1.55 is too new. Maximum supported API version is 1.41"));
+        let refusal = "client version 1.55 is too new. Maximum supported API version is 1.41";
+        assert!(client.downgraded("1.55", refusal));
         assert_eq!(client.api_version(), "1.41");
-        assert!(!client.downgrade("client version 1.41 is too new. Maximum supported API version is 1.40"));
+        assert!(client.downgraded("1.55", refusal), "a call that was in flight");
+        assert!(
+            !client
+                .downgraded("1.41", "client version 1.41 is too new. Maximum supported API version is 1.40")
+        );
     }
 
     #[test]

@@ -88,7 +88,7 @@ impl Client {
             .number("limit", limit)
             .flag("size", size)
             .with("filters", &filters.to_param());
-        self.read(Call::get("/containers/json").query(query)).await
+        self.list(Call::get("/containers/json").query(query)).await
     }
 
     /// `POST /containers/create`.
@@ -249,7 +249,7 @@ impl Client {
     /// # Errors
     /// As every call.
     pub async fn container_changes(&self, id: &str) -> Result<Vec<FilesystemChange>> {
-        self.read(Call::get(path(id, "changes"))).await
+        self.list(Call::get(path(id, "changes"))).await
     }
 
     /// `GET /containers/{id}/export`: a tar of the root file system.

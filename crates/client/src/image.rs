@@ -112,7 +112,7 @@ impl Client {
     /// As every call: see [`Error`](crate::Error).
     pub async fn image_list(&self, all: bool, filters: &Filters) -> Result<Vec<ImageSummary>> {
         let query = Query::new().flag("all", all).with("filters", &filters.to_param());
-        self.read(Call::get("/images/json").query(query)).await
+        self.list(Call::get("/images/json").query(query)).await
     }
 
     /// `GET /images/{name}/json`, as the engine wrote it.
@@ -128,7 +128,7 @@ impl Client {
     /// # Errors
     /// As every call.
     pub async fn image_history(&self, name: &str) -> Result<Vec<ImageHistoryResponseItem>> {
-        self.read(Call::get(path(name, "history"))).await
+        self.list(Call::get(path(name, "history"))).await
     }
 
     /// `POST /images/create?fromImage=`: a pull. `tag` may be a digest; empty for all tags.
@@ -205,7 +205,7 @@ impl Client {
         no_prune: bool,
     ) -> Result<Vec<ImageDeleteResponseItem>> {
         let query = Query::new().flag("force", force).flag("noprune", no_prune);
-        self.read(Call::new(Method::DELETE, format!("/images/{}", segment(name))).query(query)).await
+        self.list(Call::new(Method::DELETE, format!("/images/{}", segment(name))).query(query)).await
     }
 
     /// `GET /images/get`: a tar of images.

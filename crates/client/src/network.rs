@@ -17,7 +17,7 @@ impl Client {
     /// # Errors
     /// As every call: see [`Error`](crate::Error).
     pub async fn network_list(&self, filters: &Filters) -> Result<Vec<Network>> {
-        self.read(Call::get("/networks").query(Query::new().with("filters", &filters.to_param()))).await
+        self.list(Call::get("/networks").query(Query::new().with("filters", &filters.to_param()))).await
     }
 
     /// `POST /networks/create`.

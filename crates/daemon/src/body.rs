@@ -1,11 +1,11 @@
 //! Bodies: what is read from a client, bounded, and what is sent to it.
 
 use std::fs::File;
-use std::io::{Seek, Write};
+use std::io::{self, Read, Seek};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use http::{HeaderMap, header};
 use http_body_util::BodyExt;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
@@ -184,32 +184,87 @@ pub async fn json<T: DeserializeOwned>(headers: &HeaderMap, body: Incoming) -> R
         .ok_or_else(|| Error::invalid("invalid JSON: got EOF while reading request body"))
 }
 
-/// Writes a body of any size to a file without a name in `directory`, and rewinds it. Bytes pass through a bounded
-/// channel to one blocking thread.
+/// Gives a body of any size to blocking work as it arrives, through a bounded channel. A body that breaks off is an
+/// error where it is read.
 ///
 /// # Errors
-/// The connection broke, or the disk is full.
-pub async fn to_file(mut body: Incoming, directory: &std::path::Path) -> Result<File> {
-    let internal = |e: std::io::Error| {
-        Error::new(spec::ErrorKind::Internal, format!("cannot keep the request body: {e}"))
-    };
-    let mut file = sys::scratch::unnamed(directory)?;
-    let (sender, mut receiver) = tokio::sync::mpsc::channel::<Bytes>(16);
-    let writer = tokio::task::spawn_blocking(move || {
-        while let Some(chunk) = receiver.blocking_recv() {
-            file.write_all(&chunk)?;
-        }
-        file.rewind()?;
-        Ok(file)
-    });
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|e| Error::invalid(format!("cannot read the request body: {e}")))?;
-        if let Ok(data) = frame.into_data()
-            && sender.send(data).await.is_err()
-        {
+/// The connection broke, or the work's own.
+pub async fn pump<T: Send + 'static>(
+    mut body: Incoming,
+    work: impl FnOnce(&mut dyn Read) -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let (sender, chunks) = tokio::sync::mpsc::channel(32);
+    let work =
+        tokio::task::spawn_blocking(move || work(&mut Pumped { chunks, chunk: Bytes::new(), ended: false }));
+    let mut broken = None;
+    loop {
+        let part = match body.frame().await {
+            Some(Ok(frame)) => match frame.into_data() {
+                Ok(data) => Part::Data(data),
+                Err(_trailers) => continue,
+            },
+            Some(Err(error)) => {
+                broken = Some(Error::invalid(format!("cannot read the request body: {error}")));
+                break;
+            }
+            None => Part::End,
+        };
+        let last = matches!(part, Part::End);
+        if sender.send(part).await.is_err() || last {
             break;
         }
     }
     drop(sender);
-    writer.await.expect("the writer does not panic").map_err(internal)
+    let worked = work.await.map_err(|e| Error::new(spec::ErrorKind::Internal, e.to_string()))?;
+    broken.map_or(worked, Err)
+}
+
+/// What comes through the channel. A channel that closes without an end was cut.
+enum Part {
+    Data(Bytes),
+    End,
+}
+
+struct Pumped {
+    chunks: Receiver<Part>,
+    chunk: Bytes,
+    ended: bool,
+}
+
+impl Read for Pumped {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.chunk.is_empty() {
+            match self.chunks.blocking_recv() {
+                Some(Part::Data(chunk)) => self.chunk = chunk,
+                Some(Part::End) => {
+                    self.ended = true;
+                    return Ok(0);
+                }
+                None if self.ended => return Ok(0),
+                None => {
+                    return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the request was cut off"));
+                }
+            }
+        }
+        let n = self.chunk.len().min(buffer.len());
+        buffer[..n].copy_from_slice(&self.chunk[..n]);
+        self.chunk.advance(n);
+        Ok(n)
+    }
+}
+
+/// Writes a body of any size to a file without a name in `directory`, and rewinds it.
+///
+/// # Errors
+/// The connection broke, or the disk is full.
+pub async fn to_file(body: Incoming, directory: &std::path::Path) -> Result<File> {
+    let mut file = sys::scratch::unnamed(directory)?;
+    pump(body, move |bytes| {
+        let kept = io::copy(bytes, &mut file).and_then(|_| file.rewind());
+        let internal =
+            |e| Error::new(spec::ErrorKind::Internal, format!("cannot keep the request body: {e}"));
+        kept.map_err(internal)?;
+        Ok(file)
+    })
+    .await
 }

@@ -1,11 +1,14 @@
 //! A build's context: the tar in a request's body, unpacked into a directory of its own.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use hyper::body::Incoming;
+use store::archive::{self, Unpack, Whiteouts};
+use sys::root::Root;
 
 use crate::body;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, chain};
 
 /// An unpacked context, removed when dropped.
 #[derive(Debug)]
@@ -34,14 +37,17 @@ pub async fn receive(tar: Incoming, scratch: &Path) -> Result<Context> {
     let path = scratch.join(format!("context-{}", spec::digest::hex(&sys::random::bytes::<8>())));
     sys::file::create_dir_all(&path, 0o700)?;
     let context = Context(path);
-    let tar = body::to_file(tar, scratch).await?;
     let target = context.path().to_owned();
-    tokio::task::spawn_blocking(move || unpack(tar, &target))
-        .await
-        .map_err(|e| Error::new(spec::ErrorKind::Internal, e.to_string()))??;
+    body::pump(tar, move |tar| unpack(tar, &target)).await?;
     Ok(context)
 }
 
-fn unpack(_tar: std::fs::File, _target: &Path) -> Result<()> {
-    Err(Error::not_implemented("unpacking a context"))
+fn unpack(tar: &mut dyn Read, target: &Path) -> Result<()> {
+    let unreadable =
+        |error: &dyn std::error::Error| Error::invalid(format!("build context: {}", chain(error)));
+    let root = Root::open(target)?;
+    let how = Unpack { base: Path::new(""), whiteouts: Whiteouts::Literal, owner: None };
+    let (_, tar) = store::inflate(tar).map_err(|e| unreadable(&e))?;
+    archive::unpack(tar, &root, &how).map_err(|e| unreadable(&e))?;
+    Ok(())
 }

@@ -66,7 +66,7 @@ async fn serve_registry(options: RegistryOptions) -> Outcome {
 /// Data root, lock, sockets, engine, then clients. Containers live on when it ends.
 async fn serve_engine(options: Options) -> Outcome {
     let stop = stop_signal()?;
-    sys::file::create_dir_all(&options.data_root, 0o711)?;
+    sys::file::create_dir_all(&options.data_root, 0o700)?;
     sys::file::create_dir_all(&options.exec_root, 0o711)?;
     let lock = Lock::acquire(&options.data_root)?;
     // What a daemon that was killed left half-received.

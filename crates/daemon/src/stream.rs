@@ -3,7 +3,8 @@
 //! A client that closes its writing half ends the program's stdin and goes on reading. A shim that closes ends it all.
 
 use bytes::Bytes;
-use engine::engine::Attached;
+use engine::Attached;
+use engine::container::attach::DetachKeys;
 use http::HeaderMap;
 use http::header::UPGRADE;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -129,14 +130,88 @@ async fn copy(mut from: impl AsyncRead + Unpin, to: &mut (impl AsyncWrite + Unpi
     }
 }
 
-// Until engine::container::attach lands.
-struct DetachKeys;
-impl DetachKeys {
-    fn new(_keys: Vec<u8>) -> Self {
-        Self
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::net::UnixStream;
+    use tokio::task::JoinHandle;
+
+    use super::*;
+
+    /// The client's end, the shim's end, and the session between them.
+    fn attached(
+        detach_keys: &[u8],
+        early: &'static [u8],
+        replay: Option<tokio::sync::mpsc::Receiver<Bytes>>,
+    ) -> (UnixStream, UnixStream, JoinHandle<()>) {
+        let (client, ours) = UnixStream::pair().unwrap();
+        let (shim, socket) = UnixStream::pair().unwrap();
+        let attached = Attached {
+            socket: Some(socket),
+            replay,
+            tty: !detach_keys.is_empty(),
+            detach_keys: detach_keys.to_vec(),
+            stdin: true,
+        };
+        let session = tokio::spawn(run(Stream::Unix(ours), Bytes::from_static(early), attached));
+        (client, shim, session)
     }
-    fn feed(&mut self, bytes: &[u8], pass: &mut Vec<u8>) -> bool {
-        pass.extend_from_slice(bytes);
-        false
+
+    async fn soon<T>(what: &str, work: impl Future<Output = T>) -> T {
+        tokio::time::timeout(Duration::from_secs(10), work)
+            .await
+            .unwrap_or_else(|_| panic!("{what} never came"))
+    }
+
+    #[tokio::test]
+    async fn a_client_that_is_done_sending_still_reads() {
+        let (mut client, mut shim, session) = attached(&[], b"early ", None);
+        client.write_all(b"late").await.unwrap();
+        client.shutdown().await.unwrap();
+        let mut input = String::new();
+        soon("stdin's end", shim.read_to_string(&mut input)).await.unwrap();
+        assert_eq!(input, "early late");
+        shim.write_all(b"output").await.unwrap();
+        drop(shim);
+        let mut output = String::new();
+        soon("the stream's end", client.read_to_string(&mut output)).await.unwrap();
+        assert_eq!(output, "output");
+        soon("the session's end", session).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn the_detach_keys_end_the_session_and_not_the_program() {
+        let (mut client, mut shim, session) = attached(&[16, 17], b"", None);
+        client.write_all(b"ab\x10\x11cd").await.unwrap();
+        let mut input = String::new();
+        soon("the shim's end", shim.read_to_string(&mut input)).await.unwrap();
+        assert_eq!(input, "ab");
+        soon("the session's end", session).await.unwrap();
+        assert_eq!(soon("the client's end", client.read(&mut [0; 1])).await.unwrap(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_client_that_hangs_up_ends_the_session() {
+        let (mut client, mut shim, session) = attached(&[], b"", None);
+        client.shutdown().await.unwrap();
+        assert_eq!(soon("stdin's end", shim.read(&mut [0; 1])).await.unwrap(), 0);
+        assert!(!session.is_finished());
+        drop(client);
+        soon("the session's end", session).await.unwrap();
+        assert!(shim.write_all(b"x").await.is_err(), "the session left its end to the shim open");
+    }
+
+    #[tokio::test]
+    async fn the_log_comes_first() {
+        let (sender, replay) = tokio::sync::mpsc::channel(1);
+        let (mut client, mut shim, _session) = attached(&[], b"", Some(replay));
+        shim.write_all(b"new").await.unwrap();
+        drop(shim);
+        sender.send(Bytes::from_static(b"old ")).await.unwrap();
+        drop(sender);
+        let mut output = String::new();
+        soon("the stream's end", client.read_to_string(&mut output)).await.unwrap();
+        assert_eq!(output, "old new");
     }
 }

@@ -1,7 +1,7 @@
 //! The engine: holds the services and the containers. Its verbs are in `container/`, `image/`, `network`, `volume`.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 pub use crate::container::attach::{AttachOptions, Attached};
 pub use crate::container::{ListOptions, LogOptions, RemoveOptions, WaitCondition, Waiter};
@@ -52,7 +52,21 @@ pub(crate) struct Inner {
     pub(crate) events: Bus,
     /// One prune of each kind at a time: containers, images, volumes, networks.
     pub(crate) prunes: [tokio::sync::Mutex<()>; 4],
+    pub(crate) roots: OnceLock<KeptRoots>,
 }
+
+/// [`Roots`] with a face for `Debug`.
+pub(crate) struct KeptRoots(pub(crate) Box<Roots>);
+
+impl std::fmt::Debug for KeptRoots {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Roots")
+    }
+}
+
+/// What else the collector must keep (the build cache's layers and blobs), asked at each collection. `None`: it cannot
+/// be said now, and nothing is collected.
+pub type Roots = dyn Fn() -> Option<(Vec<store::ChainId>, Vec<spec::Digest>)> + Send + Sync;
 
 /// Which of [`Inner::prunes`].
 #[derive(Debug, Clone, Copy)]
@@ -91,6 +105,7 @@ impl Engine {
                 volumes,
                 events: Bus::new(),
                 prunes: Default::default(),
+                roots: OnceLock::new(),
                 config,
             };
             Ok((inner, found))
@@ -121,6 +136,12 @@ impl Engine {
     /// As opened.
     pub fn config(&self) -> &Config {
         &self.inner.config
+    }
+
+    /// Says what else the collector must keep when an image is removed. Once, by the daemon, which knows the build cache.
+    pub fn keep(&self, roots: Box<Roots>) {
+        // A second call has nothing new to say.
+        let _ = self.inner.roots.set(KeptRoots(roots));
     }
 
     /// The right to prune one kind of object; 409 while another prune of it runs.

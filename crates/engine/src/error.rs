@@ -132,6 +132,13 @@ impl Error {
         chain(self)
     }
 
+    /// An error and what went wrong when it was undone.
+    pub(crate) fn first(error: Self, undone: impl IntoIterator<Item = Self>) -> Self {
+        let mut errors = vec![error];
+        errors.extend(undone);
+        if errors.len() == 1 { errors.remove(0) } else { Self::Several(errors) }
+    }
+
     /// One error from several: none is success, one is itself.
     pub(crate) fn all(mut errors: Vec<Self>) -> Result<(), Self> {
         match errors.len() {
@@ -195,7 +202,8 @@ pub(crate) fn failure_text(step: &str, path: &str, errno: i32, detail: &str) -> 
         EACCES | EISDIR | EPERM if program => 126,
         _ => 128,
     };
-    let text = if path.is_empty() { format!("{step}: {cause}") } else { format!("{step}: {path:?}: {cause}") };
+    let text =
+        if path.is_empty() { format!("{step}: {cause}") } else { format!("{step}: {path:?}: {cause}") };
     (text, code)
 }
 

@@ -15,7 +15,6 @@ const KEPT: usize = 256;
 /// How far a slow listener may fall behind before it misses events.
 const BEHIND: usize = 1024;
 
-
 /// The feed.
 #[derive(Debug)]
 pub(crate) struct Bus {
@@ -174,7 +173,8 @@ mod tests {
 
     #[test]
     fn filters_match_as_dockers() {
-        let start = event("container", "start", "abcdef", &[("name", "web"), ("image", "busybox:1"), ("l", "v")]);
+        let start =
+            event("container", "start", "abcdef", &[("name", "web"), ("image", "busybox:1"), ("l", "v")]);
         let exec = event("container", "exec_start: sh -c x", "abcdef", &[]);
         let passes = |event: &EventMessage, pairs: &[(&str, &str)]| {
             let mut filters = Filters::default();

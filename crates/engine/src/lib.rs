@@ -36,5 +36,5 @@ mod volume;
 
 pub use container::attach::{AttachOptions, Attached};
 pub use container::{ListOptions, LogOptions, RemoveOptions, WaitCondition, Waiter};
-pub use engine::{Config, Engine};
+pub use engine::{Config, Engine, Roots};
 pub use error::Error;

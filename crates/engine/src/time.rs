@@ -6,13 +6,13 @@ use jiff::Timestamp;
 use spec::api::ZERO_TIME;
 
 /// Now.
-pub fn now() -> u64 {
+pub(crate) fn now() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// RFC 3339 in UTC with as many digits as needed (Go's `RFC3339Nano`).
-pub fn rfc3339(nanoseconds: u64) -> String {
+pub(crate) fn rfc3339(nanoseconds: u64) -> String {
     if nanoseconds == 0 {
         return ZERO_TIME.into();
     }
@@ -20,14 +20,14 @@ pub fn rfc3339(nanoseconds: u64) -> String {
 }
 
 /// Nanoseconds of an RFC 3339 text; `None` when it is not one, or lies before 1970.
-pub fn parse_rfc3339(text: &str) -> Option<u64> {
+pub(crate) fn parse_rfc3339(text: &str) -> Option<u64> {
     u64::try_from(text.parse::<Timestamp>().ok()?.as_nanosecond()).ok()
 }
 
 /// The value of an `until` filter: RFC 3339, seconds since 1970 (with a fraction), or a Go duration before `now`.
-pub fn parse_until(text: &str, now: u64) -> Option<u64> {
+pub(crate) fn parse_until(text: &str, now: u64) -> Option<u64> {
     if let Ok(seconds) = text.parse::<f64>() {
-        return (seconds >= 0.0 && seconds < 1e10).then_some((seconds * 1e9) as u64);
+        return (0.0..1e10).contains(&seconds).then_some((seconds * 1e9) as u64);
     }
     if let Some(duration) = parse_duration(text) {
         return Some(now.saturating_sub(u64::try_from(duration.as_nanos()).ok()?));
@@ -40,7 +40,7 @@ pub fn parse_until(text: &str, now: u64) -> Option<u64> {
 }
 
 /// A Go duration such as `1h30m` or `500ms`.
-pub fn parse_duration(text: &str) -> Option<Duration> {
+pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
     let mut rest = text;
     let mut total = 0f64;
     if rest.is_empty() {
@@ -67,7 +67,7 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
 }
 
 /// A duration as Docker says it (`About a minute`, `3 weeks`).
-pub fn human(duration: Duration) -> String {
+pub(crate) fn human(duration: Duration) -> String {
     let seconds = duration.as_secs();
     let minutes = seconds / 60;
     let hours = (duration.as_secs_f64() / 3600.0 + 0.5) as u64;
@@ -87,7 +87,7 @@ pub fn human(duration: Duration) -> String {
 }
 
 /// How long ago `then` was.
-pub fn since(then: u64, now: u64) -> Duration {
+pub(crate) fn since(then: u64, now: u64) -> Duration {
     Duration::from_nanos(now.saturating_sub(then))
 }
 

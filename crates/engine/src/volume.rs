@@ -170,7 +170,8 @@ fn check_options(options: &BTreeMap<String, String>) -> Result<(), Error> {
         return Err(Error::Invalid(format!("invalid option: {key:?}")));
     }
     let bind = get("o").split(',').any(|o| o == "bind" || o == "rbind");
-    if matches!(get("type"), "none" | "") && bind && get("device").starts_with('/') && get("size").is_empty() {
+    if matches!(get("type"), "none" | "") && bind && get("device").starts_with('/') && get("size").is_empty()
+    {
         return Ok(());
     }
     Err(Error::NotImplemented(
@@ -211,7 +212,9 @@ impl Engine {
             )));
         }
         if !request.cluster_volume_spec.is_null() {
-            return Err(Error::NotImplemented("cluster volumes need swarm mode, which is not supported".into()));
+            return Err(Error::NotImplemented(
+                "cluster volumes need swarm mode, which is not supported".into(),
+            ));
         }
         check_volume_name(&request.name)?;
         let (name, mut labels) = (request.name, request.labels);
@@ -258,10 +261,7 @@ impl Engine {
         }
         let users = self.volume_users(name);
         if !users.is_empty() {
-            return Err(Error::Conflict(format!(
-                "remove {name}: volume is in use - [{}]",
-                users.join(", ")
-            )));
+            return Err(Error::Conflict(format!("remove {name}: volume is in use - [{}]", users.join(", "))));
         }
         let (inner, owned) = (self.inner.clone(), name.to_owned());
         blocking(move || inner.volumes.remove(&owned)).await?;

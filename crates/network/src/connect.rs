@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use spec::Id;
 
 use crate::endpoint::{format_mac, mac_of, parse_mac};
-use crate::namespace::{self, Namespace};
+use crate::namespace::{self, Bridge, Namespace};
 use crate::networks::{Core, State};
 use crate::pool::Refused;
 use crate::ready::Prepared;
@@ -16,8 +16,7 @@ use crate::{Driver, Endpoint, EndpointRequest, Error, Networks, PortRequest, San
 #[derive(Debug)]
 pub(crate) struct Place {
     pub(crate) endpoint: Endpoint,
-    pub(crate) bridge: u32,
-    pub(crate) mtu: u32,
+    pub(crate) bridge: Bridge,
 }
 
 impl Networks {
@@ -56,7 +55,7 @@ impl Networks {
                 let places = self.core.place(container, requests)?;
                 let mut namespace = namespace::make()?;
                 for place in &places {
-                    namespace.plug(&place.endpoint, place.bridge, place.mtu)?;
+                    namespace.plug(&place.endpoint, &place.bridge)?;
                 }
                 let way_out = {
                     let state = self.core.state();
@@ -151,7 +150,7 @@ impl Networks {
         let place = self.core.place_one_more(container, endpoint)?;
         let plugged = (|| {
             let mut namespace = Namespace::open(netns)?;
-            namespace.plug(&place.endpoint, place.bridge, place.mtu)?;
+            namespace.plug(&place.endpoint, &place.bridge)?;
             let is_way_out = {
                 let state = self.core.state();
                 state
@@ -244,7 +243,8 @@ impl State {
             gateway,
             id,
         };
-        Ok(Some(Place { endpoint, bridge: entry.bridge, mtu: network.mtu() }))
+        let bridge = Bridge { mtu: network.mtu(), name: network.bridge, index: entry.bridge };
+        Ok(Some(Place { endpoint, bridge }))
     }
 }
 
@@ -300,9 +300,9 @@ impl Core {
     pub(crate) fn prepare(&self) -> Result<Prepared, Error> {
         let request = EndpointRequest { network: "bridge".into(), ..EndpointRequest::default() };
         let place = self.state().allocate(&request, 0)?;
-        let Place { endpoint, bridge, mtu } = place.expect("the default network is a bridge");
+        let Place { endpoint, bridge } = place.expect("the default network is a bridge");
         let made = namespace::make().and_then(|mut namespace| {
-            namespace.plug(&endpoint, bridge, mtu)?;
+            namespace.plug(&endpoint, &bridge)?;
             namespace.default_route(&endpoint)?;
             Ok(namespace.netns)
         });

@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use spec::Id;
-use sys::netlink::{Family, Socket};
+use sys::netlink::{Family, Socket, route};
 
 use crate::network::is_predefined;
 use crate::networks::{Core, Entry};
@@ -22,6 +22,15 @@ impl Networks {
         let core = &self.core;
         check(&new)?;
         let mut socket = Socket::open(Family::Route)?;
+        // A bridge that is there is someone's: it would be removed with the network.
+        if let Some(name) = new.options.get(BRIDGE_NAME)
+            && route::link(&mut socket, name)?.is_some()
+        {
+            return Err(Error::Forbidden(format!(
+                "cannot create network {}: this host has an interface {name} already",
+                new.name
+            )));
+        }
         let taken = bridge::taken_subnets(&mut socket, &[])?;
         let network = core.reserve(new, &taken)?;
         let made = (|| {

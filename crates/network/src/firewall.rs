@@ -5,7 +5,7 @@
 //!       ports_any   protocol . port → address . port              published on all of them
 //! sets  bridges     our bridges                    internal     those without a way out
 //!       outgoing    those whose containers go outside with the host's address
-//!       within      pairs (in, out) that stay on one bridge; from the host itself, in is ""
+//!       within      pairs (in, out) that may talk: a bridge with itself
 //!
 //! guard (raw)         nobody but the host itself reaches 127.0.0.0/8
 //! prerouting, output  → publish: redirect by the maps
@@ -15,12 +15,15 @@
 //! ```
 //!
 //! Publishing a port is one element. Nothing here decides about packets that do not concern our bridges, and what we
-//! accept a later chain of the host's firewall may still drop.
+//! accept another chain of the host's firewall may still drop: its owner has the last word. That holds for one whose
+//! policy is to drop all that is forwarded as well (ufw's, or Docker's `iptables -P FORWARD DROP`): there, containers
+//! reach the outside and are reached only if it accepts our bridges.
 
 use std::net::Ipv4Addr;
+use std::sync::{Mutex, PoisonError};
 
-use sys::netlink::nft::{ChainKind, Element, Expression as E, Hook, Key, Set, Transaction, Type};
-use sys::netlink::{Family, Socket};
+use sys::netlink::nft::{self, ChainKind, Element, Expression as E, Hook, Key, Set, Transaction, Type};
+use sys::netlink::{Family, Socket, conntrack};
 
 use crate::port::Protocol;
 use crate::{Network, PublishedPort};
@@ -71,47 +74,78 @@ impl Redirection {
 }
 
 /// The table, by name.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Firewall {
     table: String,
+    /// Kept open: when one is closed, the kernel waits until all that was deleted by anyone is freed (10 ms).
+    sockets: Mutex<Vec<Socket>>,
+    /// By which notifications name them.
+    socket_ports: Mutex<Vec<u32>>,
 }
 
 impl Firewall {
     pub(crate) fn new(table: &str) -> Self {
-        Self { table: table.to_owned() }
+        Self { table: table.to_owned(), sockets: Mutex::default(), socket_ports: Mutex::default() }
+    }
+
+    /// Works with a socket that nobody else uses meanwhile.
+    fn with_socket<T>(&self, work: impl FnOnce(&mut Socket) -> sys::Result<T>) -> sys::Result<T> {
+        let sockets = || self.sockets.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = sockets().pop();
+        let mut socket = match kept {
+            Some(socket) => socket,
+            None => {
+                let socket = Socket::open(Family::Netfilter)?;
+                let port = socket.port()?;
+                self.socket_ports.lock().unwrap_or_else(PoisonError::into_inner).push(port);
+                socket
+            }
+        };
+        let done = work(&mut socket);
+        sockets().push(socket);
+        done
+    }
+
+    /// Whether a change was made by one of our sockets.
+    pub(crate) fn is_own(&self, port: u32) -> bool {
+        self.socket_ports.lock().unwrap_or_else(PoisonError::into_inner).contains(&port)
+    }
+
+    pub(crate) fn table(&self) -> &str {
+        &self.table
+    }
+
+    fn commit(&self, t: Transaction) -> sys::Result<()> {
+        self.with_socket(|socket| t.commit(socket))
     }
 
     /// Makes the table as it should be, whatever it was before.
     pub(crate) fn install(&self, networks: &[Network], redirections: &[Redirection]) -> sys::Result<()> {
-        let mut socket = Socket::open(Family::Netfilter)?;
+        let text = "containers' networks; made by cortend and put back if it is changed";
         let mut t = Transaction::new(&self.table);
-        t.add_table("containers' networks; made by cortend and put back if it is changed");
+        t.add_table(text);
         // Deleting is the only way to be rid of what should not be there; the transaction leaves no gap. It costs
-        // the kernel some 15 ms, so not when there is nothing to delete.
-        if sys::netlink::nft::table_exists(&mut socket, &self.table)? {
+        // the kernel some 10 ms, so not when there is nothing to delete.
+        if self.with_socket(|socket| nft::table_exists(socket, &self.table))? {
             t.delete_table();
-            t.add_table("containers' networks; made by cortend and put back if it is changed");
+            t.add_table(text);
         }
         add_sets(&mut t);
         add_chains(&mut t);
         for network in networks {
-            for (set, element) in bridge_elements(network) {
-                t.add_elements(set, &[element]);
-            }
+            add_bridge(&mut t, network);
         }
         let (first, rest) = redirections.split_at(redirections.len().min(ELEMENTS));
         add_redirections(&mut t, first);
-        t.commit(&mut socket)?;
+        self.commit(t)?;
         self.publish(rest)
     }
 
     /// Lets a new bridge take part.
     pub(crate) fn add_bridge(&self, network: &Network) -> sys::Result<()> {
         let mut t = Transaction::new(&self.table);
-        for (set, element) in bridge_elements(network) {
-            t.add_elements(set, &[element]);
-        }
-        t.commit(&mut Socket::open(Family::Netfilter)?)
+        add_bridge(&mut t, network);
+        self.commit(t)
     }
 
     /// Forgets a bridge.
@@ -120,7 +154,7 @@ impl Firewall {
         for (set, element) in bridge_elements(network) {
             t.delete_elements(set, &[element]);
         }
-        t.commit(&mut Socket::open(Family::Netfilter)?)
+        self.commit(t)
     }
 
     /// Redirects published ports.
@@ -128,9 +162,20 @@ impl Firewall {
         for chunk in redirections.chunks(ELEMENTS) {
             let mut t = Transaction::new(&self.table);
             add_redirections(&mut t, chunk);
-            t.commit(&mut Socket::open(Family::Netfilter)?)?;
+            self.commit(t)?;
         }
+        self.forget_flows(redirections);
         Ok(())
+    }
+
+    /// Only the first packet of a connection is redirected, and for UDP a connection is whatever goes on between two
+    /// ports: who has sent to the port before, or still sends to its last holder, would never be led here.
+    fn forget_flows(&self, redirections: &[Redirection]) {
+        let udp = redirections.iter().map(|r| &r.port).filter(|p| p.protocol == "udp");
+        for port in udp {
+            // Without it new senders are served all the same.
+            let _ = self.with_socket(|s| conntrack::forget(s, Protocol::Udp.number(), port.host_port));
+        }
     }
 
     /// Ends redirections.
@@ -140,8 +185,9 @@ impl Firewall {
             for (map, elements) in by_map(chunk) {
                 t.delete_elements(map, &elements);
             }
-            t.commit(&mut Socket::open(Family::Netfilter)?)?;
+            self.commit(t)?;
         }
+        self.forget_flows(redirections);
         Ok(())
     }
 
@@ -150,7 +196,13 @@ impl Firewall {
         let mut t = Transaction::new(&self.table);
         t.add_table("");
         t.delete_table();
-        t.commit(&mut Socket::open(Family::Netfilter)?)
+        self.commit(t)
+    }
+}
+
+fn add_bridge(t: &mut Transaction, network: &Network) {
+    for (set, element) in bridge_elements(network) {
+        t.add_elements(set, &[element]);
     }
 }
 
@@ -183,7 +235,6 @@ fn bridge_elements(network: &Network) -> Vec<(&'static str, Element)> {
     if network.masquerades() {
         elements.push((OUTGOING, alone()));
     }
-    elements.push((WITHIN, element(Key::new().interface("").interface(bridge))));
     if network.containers_talk() {
         elements.push((WITHIN, element(Key::new().interface(bridge).interface(bridge))));
     }
@@ -199,7 +250,7 @@ fn add_sets(t: &mut Transaction) {
     t.add_set(set(BRIDGES, &[Type::Interface]), "our bridges");
     t.add_set(set(INTERNAL, &[Type::Interface]), "bridges without a way out");
     t.add_set(set(OUTGOING, &[Type::Interface]), "bridges that go outside with the host's address");
-    t.add_set(set(WITHIN, &[Type::Interface, Type::Interface]), "in and out on one bridge, or from the host");
+    t.add_set(set(WITHIN, &[Type::Interface, Type::Interface]), "in and out that may talk");
 }
 
 fn add_chains(t: &mut Transaction) {
@@ -239,11 +290,16 @@ fn add_chains(t: &mut Transaction) {
         [E::ConnectionStatus(0), E::Mask(0, REDIRECTED), E::NotEqual(0, 0u32.to_ne_bytes().to_vec())];
     let outside = [E::InputInterface(0), E::In(0, OUTGOING), E::OutputInterface(0), E::NotIn(0, BRIDGES)];
     t.add_rule("postrouting", &[&outside[..], &[E::Masquerade]].concat(), "to the outside");
+    // What comes back must come back here, to be undone: else a container would answer its neighbour (or itself)
+    // directly, and the host's loopback address not at all. With br_netfilter, packets that are redirected back into
+    // their bridge have no input interface, like the host's own.
     let within = [E::InputInterface(0), E::OutputInterface(4), E::In(0, WITHIN)];
+    t.add_rule("postrouting", &[&within[..], &redirected, &[E::Masquerade]].concat(), "to a neighbour");
+    let bridged = [E::InputIndex(0), E::Equal(0, vec![0; 4]), E::OutputInterface(0), E::In(0, BRIDGES)];
     t.add_rule(
         "postrouting",
-        &[&within[..], &redirected, &[E::Masquerade]].concat(),
-        "the answer must come back through the host",
+        &[&bridged[..], &redirected, &[E::Masquerade]].concat(),
+        "from the host itself",
     );
 
     t.add_rule("forward", &[&within[..], &[E::Accept]].concat(), "");

@@ -11,7 +11,7 @@
 //! | `network`, `endpoint`, `port` | the things: as asked for, as made; who has which port |
 //! | `pool` | subnets and addresses: which are free |
 //! | `bridge`, `namespace`, `ready`, `leftover` | what is made in the kernel; made beforehand; removed afterwards |
-//! | `firewall` | our nftables table |
+//! | `firewall`, `watch` | our nftables table; putting it back |
 //! | `names`, `resolver`, `upstream` | what a name means; the server at 127.0.0.11; asking the host's servers |
 //! | `resolv` | resolv.conf, read and written |
 //! | `record` | the files below |
@@ -25,7 +25,7 @@
 //! A container's namespace is held by the container's processes alone (and by its name server's sockets, until
 //! [`Networks::release`]): when they are gone the kernel removes it, with its end of the veth pair and the other.
 //!
-//! Threads: one keeps namespaces ready, one answers names, one removes leftovers; short-lived ones that enter a namespace. All
+//! Threads: one keeps namespaces ready, one answers names, one removes leftovers, one watches the table; short-lived ones that enter a namespace. All
 //! work in the network namespace of the thread that called [`Networks::open`], which must be the callers' as well.
 
 #![deny(missing_docs)]
@@ -53,6 +53,7 @@ mod resolv;
 mod resolver;
 mod shutdown;
 mod upstream;
+mod watch;
 
 pub use endpoint::{Endpoint, EndpointRequest, Sandbox};
 pub use error::Error;

@@ -5,6 +5,7 @@
 
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 use sys::netlink::nft::{ChainKind, Expression as E, Hook, Key, Transaction};
 use sys::netlink::route::{self, Address, Batch, Peer};
@@ -22,6 +23,17 @@ const DOMAIN: u16 = 53;
 const NAMES_TABLE: &str = "corten_names";
 /// These threads call a handful of functions.
 const STACK: usize = 128 * 1024;
+
+/// How long to wait for the kernel's worker, at most.
+const CARRIER: Duration = Duration::from_millis(50);
+
+/// A bridge to plug into.
+#[derive(Debug, Clone)]
+pub(crate) struct Bridge {
+    pub(crate) name: String,
+    pub(crate) index: u32,
+    pub(crate) mtu: u32,
+}
 
 /// A new namespace, loopback up.
 #[derive(Debug)]
@@ -82,21 +94,25 @@ impl Namespace {
         Ok(Self { netns, route })
     }
 
-    /// Connects it to a bridge: a veth pair with the endpoint's names and addresses.
-    pub(crate) fn plug(&mut self, endpoint: &Endpoint, bridge: u32, mtu: u32) -> Result<(), Error> {
+    /// Connects it to a bridge: a veth pair with the endpoint's names and addresses. Packets pass when this returns.
+    pub(crate) fn plug(&mut self, endpoint: &Endpoint, bridge: &Bridge) -> Result<(), Error> {
         let mac = parse_mac(&endpoint.mac)?;
         let peer = Peer { name: &endpoint.interface, mac, netns: self.netns.as_fd() };
         let mut outside = Batch::new();
-        outside.create_veth(&endpoint.host_interface, mtu, peer);
-        outside.attach(&endpoint.host_interface, bridge);
+        outside.create_veth(&endpoint.host_interface, bridge.mtu, peer);
+        outside.attach(&endpoint.host_interface, bridge.index);
         outside.hairpin(&endpoint.host_interface);
-        outside.send(&mut Socket::open(Family::Route)?)?;
+        let mut host = Socket::open(Family::Route)?;
+        outside.send(&mut host)?;
 
         let mut inside = Batch::new();
         let index = self.index(&endpoint.interface)?;
         inside.address(Address { index, ip: endpoint.ip, prefix: endpoint.prefix });
         inside.up(&endpoint.interface);
-        Ok(inside.send(&mut self.route)?)
+        inside.send(&mut self.route)?;
+        // The port first: the bridge has a carrier when one of its ports has.
+        await_carrier(&mut host, &endpoint.host_interface)?;
+        await_carrier(&mut host, &bridge.name)
     }
 
     /// Sends what is for elsewhere through an endpoint; a default route that is there stays.
@@ -114,6 +130,20 @@ impl Namespace {
             source: std::io::Error::from_raw_os_error(rustix::io::Errno::NODEV.raw_os_error()),
         })
     }
+}
+
+/// Waits until the kernel's worker has acted on a link's new carrier, usually not at all. Until then packets are dropped
+/// without a word: a lost ARP request costs its sender a second.
+fn await_carrier(socket: &mut Socket, link: &str) -> Result<(), Error> {
+    let start = Instant::now();
+    while start.elapsed() < CARRIER {
+        if route::link(socket, link)?.is_none_or(|link| link.operational) {
+            return Ok(());
+        }
+        std::thread::yield_now();
+    }
+    // The worker is late; it will come.
+    Ok(())
 }
 
 /// Opens a name server's sockets in a namespace and leads 127.0.0.11:53 to them. Not on port 53 itself: a container

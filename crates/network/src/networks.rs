@@ -15,6 +15,7 @@ use crate::port::Ports;
 use crate::ready::Ready;
 use crate::record::{Record, Records};
 use crate::resolver::Resolver;
+use crate::watch::Watcher;
 use crate::{Endpoint, Error, Network};
 
 /// How the room is set up. Tests and second daemons on a host use their own names and pools.
@@ -44,6 +45,7 @@ pub struct Networks {
     pub(crate) ready: Arc<Ready>,
     pub(crate) resolver: Arc<Resolver>,
     pub(crate) leftovers: Arc<Leftovers>,
+    pub(crate) _watcher: Arc<Watcher>,
 }
 
 /// What the threads share.

@@ -15,6 +15,7 @@ use crate::pool::{Subnet, free_subnet};
 use crate::ready::Ready;
 use crate::record::{Record, Records};
 use crate::resolver::Resolver;
+use crate::watch::Watcher;
 use crate::{Config, Driver, Error, Network, Networks, bridge};
 
 const FORWARDING: &str = "net/ipv4/ip_forward";
@@ -63,6 +64,7 @@ impl Networks {
         let resolver = Resolver::start(Arc::clone(&core))?;
         let leftovers = Leftovers::start()?;
         leftovers.delete_later(orphans.into_iter());
+        let watcher = Watcher::start(Arc::clone(&core))?;
         let ready = {
             let core = Arc::clone(&core);
             Ready::start(core.config.ready, move || core.prepare())?
@@ -72,6 +74,7 @@ impl Networks {
             ready: Arc::new(ready),
             resolver: Arc::new(resolver),
             leftovers: Arc::new(leftovers),
+            _watcher: Arc::new(watcher),
         };
         for record in &containers {
             networks.restore_names(record, alive)?;

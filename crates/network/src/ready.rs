@@ -74,12 +74,6 @@ impl Ready {
         taken
     }
 
-    /// How many are ready.
-    #[cfg(test)]
-    pub(crate) fn count(&self) -> usize {
-        self.shared.lock().prepared.len()
-    }
-
     /// Ends the thread and returns what was ready.
     pub(crate) fn stop(&self) -> Vec<Prepared> {
         self.shared.lock().stopped = true;

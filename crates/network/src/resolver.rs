@@ -391,13 +391,11 @@ impl Server {
             Progress::Attempted(attempt) => {
                 let Some(query) = self.queries.get(&number) else { return };
                 let token = Token::Upstream(number, attempt);
-                // Edge-triggered, because a connecting socket is writable ever after.
-                let flags = EventFlags::IN | EventFlags::OUT | EventFlags::ET;
+                // Edge-triggered, because a connected stream is writable ever after.
+                let stream = EventFlags::IN | EventFlags::OUT | EventFlags::ET;
                 let watched = match query.attempt(attempt) {
-                    Some(crate::upstream::Attempt::Udp(socket)) => self.shared.add(socket, token, flags),
-                    Some(crate::upstream::Attempt::Tcp { stream, .. }) => {
-                        self.shared.add(stream, token, flags)
-                    }
+                    Some(Attempt::Udp(socket)) => self.shared.add(socket, token, EventFlags::IN),
+                    Some(Attempt::Tcp { stream: socket, .. }) => self.shared.add(socket, token, stream),
                     None => Ok(()),
                 };
                 if watched.is_err() {

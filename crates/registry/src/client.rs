@@ -73,7 +73,8 @@ impl Client {
     }
 
     /// Sends an image to its registry: missing blobs, then manifests. Sends Docker's status lines, the
-    /// `tag: digest: … size: …` line and the aux object included.
+    /// `tag: digest: … size: …` line and the aux object included, but not the first (`The push refers to …`), which is
+    /// said once for all tags.
     ///
     /// # Errors
     /// As the variants say.

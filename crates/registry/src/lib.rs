@@ -18,7 +18,6 @@ pub mod server;
 mod tls;
 
 use spec::ErrorKind;
-use spec::oci::image::Platform;
 
 /// A failure.
 #[derive(Debug, thiserror::Error)]
@@ -50,7 +49,7 @@ pub enum Error {
         /// The image.
         reference: String,
         /// The platform asked for.
-        platform: Platform,
+        platform: String,
     },
     /// The registry cannot be reached.
     #[error("failed to reach registry {host}: {detail}")]

@@ -4,26 +4,53 @@
 //! network's addresses belong to higher floors.
 //!
 //! Words: *init* is the container's first process, *exec* a further one. `create` leaves init waiting in its
-//! finished sandbox; `start` lets it execute the program.
+//! finished sandbox; `start` lets it execute the program. The *caller* is the process that uses this room (the
+//! shim), the *child* the copy of it that becomes init or an exec.
+//!
+//! | room | what is in it |
+//! |---|---|
+//! | [`create`] | the caller's half of making a container |
+//! | `init` | the child's half: the order of its steps until it is ready |
+//! | `start`, `exec`, `kill`, `pause`, `update`, `delete` | the other verbs |
+//! | `handshake` | what caller and child say to each other |
+//! | `namespaces` | which are made and which are joined |
+//! | `root`, `mounts`, `devices`, `terminal`, `paths`, `sysctl` | the sandbox, in the order of its making |
+//! | `process` | from the sandbox to the program: user, limits, capabilities, seccomp, execve |
+//! | `user`, `program`, `seccomp` | names become ids, a word becomes a file, a profile becomes a filter |
+//! | `cgroup` | limits become files of the cgroup |
+//!
+//! Everything the child does on the container's tree it does after that tree has become its root, through
+//! `sys::root::Root`; what comes from the host (sources of bind mounts) is opened before.
 
-use std::os::fd::{BorrowedFd, OwnedFd};
+#![deny(missing_docs)]
 
-use serde::{Deserialize, Serialize};
-use spec::oci::runtime::{Process, Resources, Spec};
+mod cgroup;
+mod create;
+mod delete;
+mod devices;
+mod exec;
+mod failure;
+mod handshake;
+mod init;
+mod kill;
+mod mounts;
+mod namespaces;
+mod paths;
+mod pause;
+mod process;
+mod program;
+mod root;
+mod seccomp;
+mod start;
+mod sysctl;
+mod terminal;
+mod update;
+mod user;
 
-/// What went wrong in the kernel: the step, the errno, the path. Crosses the shim's socket as it is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
-#[error("{step}{}{path}: {detail}", if path.is_empty() { "" } else { " " })]
-pub struct Failure {
-    /// Which step failed, a stable word such as `exec`, `mount`, `chdir`, `user`, `cgroup`, `seccomp`.
-    pub step: String,
-    /// The errno, or 0 when no system call failed.
-    pub errno: i32,
-    /// The path or name the step was about; may be empty.
-    pub path: String,
-    /// The rest of the fact, in words (for an errno: its text).
-    pub detail: String,
-}
+use std::os::fd::OwnedFd;
+
+pub use create::create;
+pub use failure::Failure;
 
 /// The three standard streams a process gets. With a terminal, `stdin` is the pty's peer for all three.
 #[derive(Debug)]
@@ -59,80 +86,13 @@ pub struct Child {
 /// A container that exists in the kernel.
 #[derive(Debug)]
 pub struct Container {
-    // R (helper) fills in: pid, pidfd, sync pipe to the waiting init, cgroup handle, spec parts needed by exec
-    _private: (),
-}
-
-/// Makes the sandbox of `spec` and leaves its init waiting for [`Container::start`].
-///
-/// `netns`: the network namespace to join; overrides the path in `spec`.
-/// On failure nothing of the container is left.
-///
-/// # Errors
-/// The first step that failed.
-pub fn create(_spec: &Spec, _netns: Option<BorrowedFd<'_>>, _io: Io) -> Result<(Container, Child), Failure> {
-    todo!()
-}
-
-impl Container {
-    /// Lets init execute its program; returns when the `execve` has succeeded or failed.
-    ///
-    /// # Errors
-    /// Step `exec` with ENOENT, EACCES … when the program cannot be executed; init is gone then.
-    pub fn start(&mut self) -> Result<(), Failure> {
-        todo!()
-    }
-
-    /// Runs one more process in the container; returns when its `execve` has succeeded.
-    ///
-    /// # Errors
-    /// As [`Container::start`].
-    pub fn exec(&self, _process: &Process, _io: Io) -> Result<Child, Failure> {
-        todo!()
-    }
-
-    /// Sends a signal to init, or with `all` to every process of the container's cgroup.
-    ///
-    /// # Errors
-    /// Step `kill`; ESRCH when init has ended.
-    pub fn kill(&self, _signal: i32, _all: bool) -> Result<(), Failure> {
-        todo!()
-    }
-
-    /// Freezes the container's cgroup.
-    ///
-    /// # Errors
-    /// Step `freeze`.
-    pub fn pause(&self) -> Result<(), Failure> {
-        todo!()
-    }
-
-    /// Thaws it.
-    ///
-    /// # Errors
-    /// Step `thaw`.
-    pub fn resume(&self) -> Result<(), Failure> {
-        todo!()
-    }
-
-    /// Writes new limits.
-    ///
-    /// # Errors
-    /// Step `cgroup` with the file.
-    pub fn update(&self, _resources: &Resources) -> Result<(), Failure> {
-        todo!()
-    }
-
-    /// Whether the kernel has killed a process of the container for want of memory.
-    pub fn oom_killed(&self) -> bool {
-        todo!()
-    }
-
-    /// Kills what is left in the cgroup and removes it. For after init was reaped.
-    ///
-    /// # Errors
-    /// All teardown failures in one, the first one's step.
-    pub fn delete(self) -> Result<(), Failure> {
-        todo!()
-    }
+    /// Init, for signals and for joining its namespaces; the caller has a copy in [`Child`].
+    init: OwnedFd,
+    cgroup: sys::cgroup::Cgroup,
+    /// The way to init while it waits to be started.
+    waiting: Option<handshake::Caller>,
+    /// Kernel kills that the cgroup had counted when it was made (it may have been there before).
+    oom_kills_before: u64,
+    /// The profile of every process of the container; compiled once.
+    seccomp: Option<seccomp::Filter>,
 }

@@ -162,15 +162,22 @@ impl Store {
         Ok((self.commit_layer(&scratch, meta)?, diff_id))
     }
 
-    /// Renames a scratch directory with a finished `diff/` into place. Another thread's layer of the same chain stays.
+    /// Renames a scratch directory with a finished `diff/` into place.
     pub(crate) fn commit_layer(&self, scratch: &Scratch, meta: LayerMeta) -> Result<ChainId> {
         let chain = ChainId::on(meta.parent.as_ref(), meta.diff_id);
         put_meta(scratch.path(), &meta)?;
         let _shared = self.shared();
         let path = self.layer_path(&chain);
-        match file::rename(scratch.path(), &path) {
-            Err(e) if !path.exists() => return Err(e.into()),
-            Ok(()) | Err(_) => {}
+        if let Err(e) = file::rename(scratch.path(), &path) {
+            if !path.exists() {
+                return Err(e.into());
+            }
+            // Another thread's, which is the same. One without a readable record is what a power cut left: layers are
+            // not synced, since they can be made again from their blobs.
+            if self.layer_meta(&chain).is_err() {
+                let _broken = self.discard_layer(&chain)?;
+                file::rename(scratch.path(), &path)?;
+            }
         }
         self.hold(chain.0);
         Ok(chain)

@@ -152,6 +152,27 @@ impl Mount {
         Ok(Self { fd, label: label.to_owned() })
     }
 
+    /// The mount that `path` leads to.
+    ///
+    /// # Errors
+    /// open_tree(2)'s; EINVAL later for a path that is no mount's top.
+    pub fn open(path: &Path) -> Result<Self> {
+        let label = path.display().to_string();
+        let fd = rustix::mount::open_tree(CWD, path, OpenTreeFlags::OPEN_TREE_CLOEXEC)
+            .map_err(|e| Error::new("open", &label, e))?;
+        Ok(Self { fd, label })
+    }
+
+    /// Its top directory, opened for reading.
+    ///
+    /// # Errors
+    /// openat(2)'s.
+    pub fn open_top(&self) -> Result<OwnedFd> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        rustix::fs::openat(&self.fd, c".", flags, Mode::empty())
+            .map_err(|e| Error::new("open", &self.label, e))
+    }
+
     /// An overlay of `lower` directories (highest first, at least one) and a writable `upper`, with its `work`
     /// directory on the same file system.
     ///

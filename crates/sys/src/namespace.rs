@@ -72,6 +72,22 @@ pub fn join(fd: BorrowedFd<'_>, namespaces: Namespaces) -> Result<()> {
     check("setns", answer)
 }
 
+/// Sets the UTS namespace's host name.
+///
+/// # Errors
+/// sethostname(2)'s: EINVAL when it is longer than 64 bytes.
+pub fn set_host_name(name: &str) -> Result<()> {
+    rustix::system::sethostname(name.as_bytes()).map_err(|errno| Error::new("sethostname", name, errno))
+}
+
+/// Sets the UTS namespace's NIS domain name.
+///
+/// # Errors
+/// setdomainname(2)'s: EINVAL when it is longer than 64 bytes.
+pub fn set_domain_name(name: &str) -> Result<()> {
+    rustix::system::setdomainname(name.as_bytes()).map_err(|errno| Error::new("setdomainname", name, errno))
+}
+
 fn check(step: &'static str, answer: i32) -> Result<()> {
     if answer < 0 { Err(Error::new(step, "", std::io::Error::last_os_error())) } else { Ok(()) }
 }

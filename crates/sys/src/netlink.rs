@@ -7,8 +7,10 @@
 //! | room | what is in it |
 //! |---|---|
 //! | [`route`] | links, addresses, routes (rtnetlink(7)) |
+//! | [`conntrack`] | connections that the kernel tracks |
 //! | [`nft`] | tables, chains, rules, sets and maps (nf_tables, `linux/netfilter/nf_tables.h`) |
 
+pub mod conntrack;
 pub mod nft;
 pub mod route;
 
@@ -17,7 +19,7 @@ use std::os::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::net::netlink::{NETFILTER, SocketAddrNetlink};
 use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, recv, send, socket_with,
+    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, getsockname, recv, send, socket_with,
 };
 
 use crate::{Error, Result};
@@ -62,6 +64,11 @@ impl Socket {
     /// # Errors
     /// socket(2)'s and bind(2)'s.
     pub fn open(family: Family) -> Result<Self> {
+        Self::subscribed(family, 0)
+    }
+
+    /// Opens a socket that also hears the notifications of these groups (a mask, as in `struct sockaddr_nl`).
+    fn subscribed(family: Family, groups: u32) -> Result<Self> {
         let error = |e: Errno| Error::new("open netlink socket", format!("{family:?}"), e);
         let protocol = match family {
             Family::Route => None,
@@ -69,8 +76,18 @@ impl Socket {
         };
         let fd = socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, protocol)
             .map_err(error)?;
-        bind(&fd, &SocketAddrNetlink::new(0, 0)).map_err(error)?;
+        bind(&fd, &SocketAddrNetlink::new(0, groups)).map_err(error)?;
         Ok(Self { fd, family })
+    }
+
+    /// The number by which notifications name this socket as the cause of a change.
+    ///
+    /// # Errors
+    /// getsockname(2)'s.
+    pub fn port(&self) -> Result<u32> {
+        let error = |e: Errno| Error::new("getsockname", "netlink socket", e);
+        let address = getsockname(&self.fd).map_err(error)?;
+        SocketAddrNetlink::try_from(address).map(|address| address.pid()).map_err(error)
     }
 
     /// Sends a batch and reads its answers. All requests of an rtnetlink batch are tried, whatever becomes of the
@@ -195,8 +212,13 @@ impl Batch {
 struct Writer<'a>(&'a mut Vec<u8>);
 
 impl Writer<'_> {
+    /// What is written already.
+    fn raw(&mut self, bytes: &[u8]) {
+        self.0.extend_from_slice(bytes);
+    }
+
     fn bytes(&mut self, kind: u16, value: &[u8]) {
-        self.within(kind, |w| w.0.extend_from_slice(value));
+        self.within(kind, |w| w.raw(value));
     }
 
     fn string(&mut self, kind: u16, value: &str) {
@@ -235,6 +257,8 @@ impl Writer<'_> {
 struct Message<'a> {
     kind: u16,
     sequence: u32,
+    /// In a notification, the socket that caused it.
+    port: u32,
     payload: &'a [u8],
 }
 
@@ -262,6 +286,7 @@ impl<'a> Iterator for Messages<'a> {
         let message = Message {
             kind: u16::from_ne_bytes([header[4], header[5]]),
             sequence: number(&header[8..12]),
+            port: number(&header[12..16]),
             payload,
         };
         self.0 = self.0.get(length.next_multiple_of(4)..).unwrap_or_default();

@@ -16,9 +16,14 @@ use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, WaitOptions};
 use crate::{Error, Result};
 
 mod execute;
+mod limit;
 mod spawn;
 
-pub use execute::{execute, reset_signals, seal_descriptors, set_umask};
+pub use execute::{
+    change_directory, check_current_directory, execute, leave_session_keyring, may_execute, reset_signals,
+    seal_descriptors, set_umask,
+};
+pub use limit::{Limit, limit, set_limit};
 pub use spawn::spawn;
 
 /// A child as its parent sees it.

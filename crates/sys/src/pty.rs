@@ -67,6 +67,16 @@ pub fn give(terminal: BorrowedFd<'_>, uid: u32) -> Result<()> {
         .map_err(|errno| Error::new("chown", "terminal", errno))
 }
 
+/// Gives a pipe or socket to a user, so that it can open `/dev/stdout`; anything else stays as it is, as it does
+/// when the call fails.
+pub fn give_pipe(fd: BorrowedFd<'_>, uid: u32) {
+    use rustix::fs::FileType;
+    let kind = rustix::fs::fstat(fd).map(|stat| FileType::from_raw_mode(stat.st_mode));
+    if matches!(kind, Ok(FileType::Fifo | FileType::Socket)) {
+        let _ = rustix::fs::fchown(fd, Some(Uid::from_raw(uid)), None::<Gid>);
+    }
+}
+
 /// Makes these three descriptors 0, 1 and 2 of this process. They stay open over execve(2).
 ///
 /// # Errors

@@ -150,7 +150,9 @@ impl DetachKeys {
             },
         };
         text.split(',')
-            .map(|word| key(word).ok_or_else(|| Error::Invalid(format!("Invalid detach keys ({text}) provided"))))
+            .map(|word| {
+                key(word).ok_or_else(|| Error::Invalid(format!("Invalid detach keys ({text}) provided")))
+            })
             .collect()
     }
 

@@ -140,7 +140,9 @@ pub(crate) fn resources(r: &Resources) -> Result<(), Error> {
         return invalid(format!("invalid CPU shares ({}): value must be a positive integer", r.cpu_shares));
     }
     if r.cpu_period != 0 && !(1000..=1_000_000).contains(&r.cpu_period) {
-        return invalid("CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)");
+        return invalid(
+            "CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)",
+        );
     }
     if r.cpu_quota > 0 && r.cpu_quota < 1000 {
         return invalid("CPU cfs quota can not be less than 1ms (i.e. 1000)");
@@ -176,18 +178,28 @@ pub(crate) fn resources(r: &Resources) -> Result<(), Error> {
 
 fn no_device_driver(request: &DeviceRequest) -> String {
     let words: Vec<String> = request.capabilities.iter().map(|c| format!("[{}]", c.join(" "))).collect();
-    format!(
-        "could not select device driver {:?} with capabilities: [{}]",
-        request.driver,
-        words.join(" ")
-    )
+    format!("could not select device driver {:?} with capabilities: [{}]", request.driver, words.join(" "))
 }
 
 /// `nofile` as `RLIMIT_NOFILE`.
 pub(crate) fn rlimit_name(name: &str) -> Result<String, Error> {
     const NAMES: [&str; 16] = [
-        "as", "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss",
-        "rtprio", "rttime", "sigpending", "stack",
+        "as",
+        "core",
+        "cpu",
+        "data",
+        "fsize",
+        "locks",
+        "memlock",
+        "msgqueue",
+        "nice",
+        "nofile",
+        "nproc",
+        "rss",
+        "rtprio",
+        "rttime",
+        "sigpending",
+        "stack",
     ];
     let lower = name.to_ascii_lowercase();
     let short = lower.strip_prefix("rlimit_").unwrap_or(&lower);
@@ -212,7 +224,8 @@ fn namespaces(host: &HostConfig) -> Result<(), Error> {
     if !matches!(host.pid_mode.as_str(), "" | "host") && !container(&host.pid_mode) {
         return invalid(format!("invalid PID mode: {}", host.pid_mode));
     }
-    if !matches!(host.ipc_mode.as_str(), "" | "private" | "shareable" | "host" | "none") && !container(&host.ipc_mode)
+    if !matches!(host.ipc_mode.as_str(), "" | "private" | "shareable" | "host" | "none")
+        && !container(&host.ipc_mode)
     {
         return invalid(format!("invalid IPC mode: {}", host.ipc_mode));
     }
@@ -291,8 +304,9 @@ pub(crate) fn log_limits(host: &HostConfig) -> Result<(u64, u32), Error> {
         match key.as_str() {
             "max-size" if value == "-1" => size = 0,
             "max-size" => {
-                size = parse_size(value)
-                    .ok_or_else(|| Error::Invalid(format!("invalid size for log option max-size: {value:?}")))?;
+                size = parse_size(value).ok_or_else(|| {
+                    Error::Invalid(format!("invalid size for log option max-size: {value:?}"))
+                })?;
             }
             "max-file" => {
                 files = value.parse().ok().filter(|n| *n >= 1).ok_or_else(|| {
@@ -322,7 +336,7 @@ fn parse_size(text: &str) -> Option<u64> {
         _ => return None,
     };
     let bytes = number * unit as f64;
-    (bytes >= 1.0 && bytes < 1e15).then_some(bytes as u64)
+    (1.0..1e15).contains(&bytes).then_some(bytes as u64)
 }
 
 /// `--security-opt`, read.
@@ -350,10 +364,16 @@ pub(crate) fn security(options: &[String]) -> Result<Security, Error> {
             ("writable-cgroups", _) => security.writable_cgroups = flag()?,
             ("seccomp", "unconfined") => security.seccomp_unconfined = true,
             ("seccomp", "builtin" | "default") => security.seccomp_unconfined = false,
-            ("seccomp", _) => return not_yet("custom seccomp profiles are not supported yet: use seccomp=unconfined or the default"),
+            ("seccomp", _) => {
+                return not_yet(
+                    "custom seccomp profiles are not supported yet: use seccomp=unconfined or the default",
+                );
+            }
             // There is no AppArmor or SELinux confinement to lift.
             ("apparmor", "unconfined") | ("label", "disable") => {}
-            ("apparmor", _) => return not_yet(format!("AppArmor profiles are not supported yet: {option:?}")),
+            ("apparmor", _) => {
+                return not_yet(format!("AppArmor profiles are not supported yet: {option:?}"));
+            }
             ("label", _) => return not_yet(format!("SELinux labels are not supported yet: {option:?}")),
             _ => return invalid(format!("invalid --security-opt 2: {option:?}")),
         }
@@ -411,10 +431,8 @@ fn sysctls(host: &HostConfig) -> Result<(), Error> {
         let dotted = key.replace('/', ".");
         let ipc = IPC.contains(&dotted.as_str()) || dotted.starts_with("fs.mqueue.");
         let shares_ipc = host.ipc_mode == "host" || host.ipc_mode.starts_with("container:");
-        let shares_net = matches!(
-            network_mode(&host.network_mode),
-            NetworkMode::Host | NetworkMode::Container(_)
-        );
+        let shares_net =
+            matches!(network_mode(&host.network_mode), NetworkMode::Host | NetworkMode::Container(_));
         if dotted.starts_with("net.") {
             if shares_net {
                 return invalid(format!("sysctl '{key}' not allowed in host network namespace"));
@@ -450,13 +468,39 @@ mod tests {
             (host(|h| h.cap_add = vec!["SYS_FOO".into()]), "invalid capability: \"SYS_FOO\""),
             (host(|h| h.security_opt = vec!["apparmor=x".into()]), "AppArmor profiles are not supported"),
             (host(|h| h.security_opt = vec!["foo".into()]), "invalid --security-opt 2: \"foo\""),
-            (host(|h| h.log_config = LogConfig { r#type: "syslog".into(), ..LogConfig::default() }), "log driver"),
-            (host(|h| h.resources.device_requests = vec![DeviceRequest { capabilities: vec![vec!["gpu".into()]], ..DeviceRequest::default() }]),
-                "could not select device driver \"\" with capabilities: [[gpu]]"),
-            (host(|h| { h.sysctls.insert("kernel.hostname".into(), "x".into()); }), "not in a separate kernel namespace"),
-            (host(|h| { h.sysctls.insert("net.x".into(), "1".into()); h.network_mode = "host".into(); }), "not allowed in host network"),
-            (host(|h| { h.auto_remove = true; h.restart_policy = Some(RestartPolicy { name: "always".into(), maximum_retry_count: 0 }); }),
-                "can't create 'AutoRemove' container with restart policy"),
+            (
+                host(|h| h.log_config = LogConfig { r#type: "syslog".into(), ..LogConfig::default() }),
+                "log driver",
+            ),
+            (
+                host(|h| {
+                    h.resources.device_requests = vec![DeviceRequest {
+                        capabilities: vec![vec!["gpu".into()]],
+                        ..DeviceRequest::default()
+                    }]
+                }),
+                "could not select device driver \"\" with capabilities: [[gpu]]",
+            ),
+            (
+                host(|h| {
+                    h.sysctls.insert("kernel.hostname".into(), "x".into());
+                }),
+                "not in a separate kernel namespace",
+            ),
+            (
+                host(|h| {
+                    h.sysctls.insert("net.x".into(), "1".into());
+                    h.network_mode = "host".into();
+                }),
+                "not allowed in host network",
+            ),
+            (
+                host(|h| {
+                    h.auto_remove = true;
+                    h.restart_policy = Some(RestartPolicy { name: "always".into(), maximum_retry_count: 0 });
+                }),
+                "can't create 'AutoRemove' container with restart policy",
+            ),
         ];
         for (host, text) in refused {
             let error = request(&ContainerConfig::default(), &host).unwrap_err().to_string();

@@ -101,8 +101,9 @@ fn rates(devices: &[ThrottleDevice]) -> Result<Vec<Throttle>, Error> {
         .iter()
         .map(|limit| {
             let metadata = root.metadata(&limit.path, Follow::Yes)?;
-            let rate = u64::try_from(limit.rate)
-                .map_err(|_| Error::Invalid(format!("invalid rate for device {}: {}", limit.path, limit.rate)))?;
+            let rate = u64::try_from(limit.rate).map_err(|_| {
+                Error::Invalid(format!("invalid rate for device {}: {}", limit.path, limit.rate))
+            })?;
             Ok(Throttle { major: metadata.major.into(), minor: metadata.minor.into(), rate })
         })
         .collect()

@@ -202,7 +202,8 @@ impl Engine {
                 Some(_) => pair().map(|(ours, theirs)| (Some(ours), vec![theirs]))?,
                 None => (None, Vec::new()),
             };
-            let detach_keys = if tty && config.attach_stdin { DetachKeys::parse(&config.detach_keys)? } else { Vec::new() };
+            let detach_keys =
+                if tty && config.attach_stdin { DetachKeys::parse(&config.detach_keys)? } else { Vec::new() };
             let request = Request::Exec(Box::new(Start { id: exec.id.clone(), process, attach }));
             let link = exec.container.running_link()?;
             match link.call(request, theirs).await {

@@ -27,14 +27,20 @@ pub(crate) fn write(dir: &Path, hostname: &str, hosts: &str, resolv_conf: &str) 
 }
 
 /// The hosts file: localhost, `--add-host`, and the container itself on each of its networks.
-pub(crate) fn hosts(record: &Record, hostname: &str, endpoints: &[Endpoint], gateway: Option<IpAddr>) -> Result<String, Error> {
+pub(crate) fn hosts(
+    record: &Record,
+    hostname: &str,
+    endpoints: &[Endpoint],
+    gateway: Option<IpAddr>,
+) -> Result<String, Error> {
     let mut text = LOCAL.to_owned();
     for extra in &record.host.extra_hosts {
         let (name, ip) = extra_host(extra, gateway)?;
         text.push_str(&format!("{ip}\t{name}\n"));
     }
     let domain = &record.config.domainname;
-    let names = if domain.is_empty() { hostname.to_owned() } else { format!("{hostname}.{domain} {hostname}") };
+    let names =
+        if domain.is_empty() { hostname.to_owned() } else { format!("{hostname}.{domain} {hostname}") };
     for endpoint in endpoints {
         text.push_str(&format!("{}\t{names}\n", endpoint.ip));
     }
@@ -50,7 +56,9 @@ pub(crate) fn extra_host(text: &str, gateway: Option<IpAddr>) -> Result<(String,
     }
     if address == "host-gateway" {
         let gateway = gateway.ok_or_else(|| {
-            Error::Invalid("unable to derive the IP value for host-gateway: there is no default bridge".into())
+            Error::Invalid(
+                "unable to derive the IP value for host-gateway: there is no default bridge".into(),
+            )
         })?;
         return Ok((name.to_owned(), gateway.to_string()));
     }

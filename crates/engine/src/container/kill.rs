@@ -42,8 +42,7 @@ impl Engine {
             view.state.ends
         };
         self.signal(container, number).await?;
-        if number == spec::signal::KILL
-            && !container.wait_for_end(ends, Some(super::stop::AFTER_KILL)).await
+        if number == spec::signal::KILL && !container.wait_for_end(ends, Some(super::stop::AFTER_KILL)).await
         {
             return Err(Error::Deadline(format!(
                 "tried to kill container {}, but did not receive an exit event",
@@ -67,7 +66,8 @@ impl Engine {
         }
         self.publish(container.event("kill", &[("signal", number.to_string())]));
         let view = container.view();
-        if view.state.phase == Phase::Paused && (number == spec::signal::KILL || number == view.record.stop_signal())
+        if view.state.phase == Phase::Paused
+            && (number == spec::signal::KILL || number == view.record.stop_signal())
         {
             let _verbs = container.verbs.lock().await;
             // It may have been thawed or ended meanwhile; then there is nothing left to do.

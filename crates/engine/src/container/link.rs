@@ -2,7 +2,8 @@
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
 
 use shim::client::{Connection, Error, Spawned, Watch};
 use shim::proto::{Event, Reply, Request};
@@ -32,65 +33,88 @@ impl Link {
         let link = self.clone();
         blocking(move || {
             let fds: Vec<&dyn AsFd> = fds.iter().map(|fd| fd as &dyn AsFd).collect();
-            // A call that panicked left the stream at an unknown place; the shim then closes it and calls fail.
-            let mut connection = link.connection.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            connection.call(&request, &fds)
+            let mut connection = link.connection.lock().unwrap_or_else(PoisonError::into_inner);
+            let reply = connection.call(&request, &fds);
+            // Its answer may still come and would be taken for the next one's: the next call gets a new connection.
+            if matches!(reply, Err(Error::Io { .. }))
+                && let Ok(fresh) = Connection::connect(&link.dir)
+            {
+                *connection = fresh;
+            }
+            reply
         })
         .await
     }
 
-    /// Tells the shim to end, reaps it if it is our child, and removes its directory. Errors are the caller's to judge:
-    /// a shim that is gone already is as good.
+    /// Removes what is left of the container and lets the shim end. It may live on for a moment, until its clients have
+    /// taken their output; it is reaped then, if it is our child.
     pub(crate) async fn end(self: &Arc<Self>) -> Result<(), crate::Error> {
         let deleted = self.call(Request::Delete, Vec::new()).await;
-        let spawned = self.spawned.lock().expect("no holder of this lock can panic").take();
-        let dir = self.dir.clone();
-        let removed = blocking(move || {
-            let reaped = spawned.map_or(Ok(()), |s| sys::process::reap(&s.pidfd).map(drop));
-            reaped.and(sys::file::remove_tree(&dir))
-        })
-        .await;
-        let mut errors = Vec::new();
-        // A shim that died cannot answer; what it held is removed by others.
-        if let Err(error @ Error::Failed(_)) = deleted {
-            errors.push(error.into());
+        if let Some(spawned) = self.spawned.lock().expect("no holder of this lock can panic").take() {
+            tokio::spawn(reap(spawned));
         }
-        errors.extend(removed.err().map(crate::Error::from));
-        crate::Error::all(errors)
+        let dir = self.dir.clone();
+        let removed = blocking(move || sys::file::remove_tree(&dir)).await;
+        // A shim that died cannot answer: what it held is gone with it, or is a leftover for the next start to find.
+        let refused = deleted.err().filter(|e| matches!(e, Error::Failed(_)));
+        let errors = refused.map(crate::Error::from).into_iter();
+        crate::Error::all(errors.chain(removed.err().map(crate::Error::from)).collect())
+    }
+}
+
+/// Waits for a shim's end without a thread, and takes its status.
+async fn reap(spawned: Spawned) {
+    if let Ok(pidfd) = Polled::register(spawned.pidfd) {
+        // An error means that the runtime ends; the next daemon's init reaps it then.
+        if pidfd.readable().await.is_ok() {
+            // Nobody else reaps our shims, and the status of one says nothing: exit.json does.
+            let _ = sys::process::reap(pidfd.get_ref().0.as_fd());
+        }
+    }
+}
+
+/// Something with an fd, for tokio's `AsyncFd`.
+#[derive(Debug)]
+pub(crate) struct Polled<T>(pub(crate) T);
+
+impl<T: AsFd> AsRawFd for Polled<T> {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_fd().as_raw_fd()
+    }
+}
+
+impl<T: AsFd> Polled<T> {
+    /// Registers an fd that is to be read with tokio.
+    pub(crate) fn register(inner: T) -> std::io::Result<AsyncFd<Self>> {
+        #[expect(
+            deprecated,
+            reason = "its successor is unsafe: it asks that the fd stays the same and open, and `inner` owns it"
+        )]
+        AsyncFd::with_interest(Self(inner), Interest::READABLE)
     }
 }
 
 /// A shim's events, awaited on tokio's own epoll: no thread per container.
 #[derive(Debug)]
 pub(crate) struct Events {
-    watch: AsyncFd<WatchFd>,
-}
-
-#[derive(Debug)]
-struct WatchFd(Watch);
-
-impl AsRawFd for WatchFd {
-    fn as_raw_fd(&self) -> RawFd {
-        self.0.as_fd().as_raw_fd()
-    }
+    watch: AsyncFd<Polled<Watch>>,
 }
 
 impl Events {
     /// Registers the watch with tokio.
     pub(crate) fn new(watch: Watch) -> std::io::Result<Self> {
-        Ok(Self { watch: AsyncFd::with_interest(WatchFd(watch), Interest::READABLE)? })
+        Ok(Self { watch: Polled::register(watch)? })
     }
 
     /// The next event; `None` when the shim is gone or speaks nonsense (both mean: ask the disk).
     pub(crate) async fn next(&mut self) -> Option<Event> {
         loop {
             let mut guard = self.watch.readable_mut().await.ok()?;
-            // Level or edge: tokio's readiness is an edge, so it is cleared only when nothing is left to read.
-            if !sys::poll::is_readable(guard.get_inner().0.as_fd()) {
-                guard.clear_ready();
-                continue;
+            match guard.get_inner_mut().0.try_next() {
+                Ok(Poll::Ready(event)) => return event,
+                Ok(Poll::Pending) => guard.clear_ready(),
+                Err(_) => return None,
             }
-            return guard.get_inner_mut().0.next().ok().flatten();
         }
     }
 }

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use spec::api::{ContainerSummary, SummaryHostConfig, SummaryNetworkSettings};
 use spec::Filters;
+use spec::api::{ContainerSummary, SummaryHostConfig, SummaryNetworkSettings};
 
 use super::{Container, View, inspect, ports, status};
 use crate::{Engine, Error, time};
@@ -26,7 +26,10 @@ impl Engine {
     pub async fn containers(&self, options: ListOptions) -> Result<Vec<ContainerSummary>, Error> {
         let filters = &options.filters;
         let limit = usize::try_from(options.limit).unwrap_or(0);
-        let all = options.all || limit > 0 || !filters.get("status").is_empty() || !filters.get("exited").is_empty();
+        let all = options.all
+            || limit > 0
+            || !filters.get("status").is_empty()
+            || !filters.get("exited").is_empty();
         let bounds = self.bounds(filters)?;
         let images = self.ancestors(filters).await;
         let mut found: Vec<(Arc<Container>, Arc<View>)> =
@@ -100,7 +103,8 @@ fn passes(view: &View, filters: &Filters, images: &[spec::Digest]) -> Result<boo
     }
     let settings = inspect::endpoint_settings(view);
     let published = || view.network.ports.iter().map(|p| (p.container_port, p.protocol.clone()));
-    let exposed = || ports::summary(config, &view.network.ports).into_iter().map(|p| (p.private_port, p.r#type));
+    let exposed =
+        || ports::summary(config, &view.network.ports).into_iter().map(|p| (p.private_port, p.r#type));
     let mut port_filters = true;
     for (key, is_published) in [("publish", true), ("expose", false)] {
         let mut any = filters.get(key).is_empty();
@@ -126,7 +130,9 @@ fn passes(view: &View, filters: &Filters, images: &[spec::Digest]) -> Result<boo
         && filters.any("exited", |code| ended && code == view.state.exit_code.to_string())
         && filters.labels("label", &config.labels)
         && filters.any("network", |wanted| {
-            settings.iter().any(|(name, s)| name == wanted || (!s.network_id.is_empty() && s.network_id.starts_with(wanted)))
+            settings.iter().any(|(name, s)| {
+                name == wanted || (!s.network_id.is_empty() && s.network_id.starts_with(wanted))
+            })
         })
         && filters.any("volume", |wanted| {
             record.mounts.iter().any(|m| m.name == wanted || m.source == wanted || m.destination == wanted)
@@ -135,7 +141,9 @@ fn passes(view: &View, filters: &Filters, images: &[spec::Digest]) -> Result<boo
         && filters.any("is-task", |wanted| !crate::volume::is_true(wanted))
         && filters.any("isolation", |wanted| matches!(wanted, "" | "default"))
         && filters.any("ancestor", |wanted| {
-            images.contains(&record.image) || record.config.image == wanted || record.image.to_string() == wanted
+            images.contains(&record.image)
+                || record.config.image == wanted
+                || record.image.to_string() == wanted
         }))
 }
 
@@ -152,7 +160,9 @@ fn pattern_matches(pattern: &str, name: &str) -> bool {
         let found = match (first, last) {
             (true, true) => (name == *part).then_some(0),
             (true, false) => name.starts_with(part).then_some(0),
-            (false, true) => (name.len() >= at + part.len() && name[at..].ends_with(part)).then(|| name.len() - part.len()),
+            (false, true) => {
+                (name.len() >= at + part.len() && name[at..].ends_with(part)).then(|| name.len() - part.len())
+            }
             (false, false) => name[at..].find(part).map(|found| at + found),
         };
         match found {
@@ -174,12 +184,20 @@ fn summary(view: &View, now: u64) -> ContainerSummary {
         image_manifest_descriptor: Some(record.manifest.clone()),
         command: command(&record.command()),
         created: (record.created_at / 1_000_000_000).cast_signed(),
-        ports: if view.state.is_alive() { ports::summary(&record.config, &view.network.ports) } else { Vec::new() },
+        ports: if view.state.is_alive() {
+            ports::summary(&record.config, &view.network.ports)
+        } else {
+            Vec::new()
+        },
         labels: record.config.labels.clone(),
         state: view.state.word().into(),
         status: status::text(&view.state, now),
         host_config: SummaryHostConfig {
-            network_mode: if record.host.network_mode.is_empty() { "bridge".into() } else { record.host.network_mode.clone() },
+            network_mode: if record.host.network_mode.is_empty() {
+                "bridge".into()
+            } else {
+                record.host.network_mode.clone()
+            },
             annotations: record.host.annotations.clone(),
         },
         network_settings: SummaryNetworkSettings { networks },
@@ -191,7 +209,11 @@ fn summary(view: &View, now: u64) -> ContainerSummary {
 /// The command as one line: arguments with spaces in quotes, as Docker shows it.
 fn command(words: &[String]) -> String {
     let quoted = words.iter().enumerate().map(|(index, word)| {
-        if index > 0 && word.contains(' ') { format!("'{}'", word.replace('\'', "\\'")) } else { word.clone() }
+        if index > 0 && word.contains(' ') {
+            format!("'{}'", word.replace('\'', "\\'"))
+        } else {
+            word.clone()
+        }
     });
     quoted.collect::<Vec<_>>().join(" ")
 }
@@ -210,7 +232,8 @@ mod tests {
         record.name = "web_1".into();
         record.config.labels.insert("tier".into(), "front".into());
         record.config.image = "nginx".into();
-        view.state = State { phase: Phase::Exited, exit_code: 3, started_at: 1, finished_at: 2, ..State::default() };
+        view.state =
+            State { phase: Phase::Exited, exit_code: 3, started_at: 1, finished_at: 2, ..State::default() };
         passes(&view, &filters, &[]).unwrap()
     }
 

@@ -19,11 +19,13 @@ mod check;
 mod config;
 mod copyup;
 mod create;
+mod devices;
 mod ended;
 pub(crate) mod exec;
 mod files;
 mod inspect;
 mod kill;
+mod leftovers;
 mod link;
 pub(crate) mod list;
 mod logs;
@@ -43,6 +45,8 @@ pub mod state;
 mod status;
 mod stop;
 pub(crate) mod table;
+#[cfg(test)]
+mod testing;
 mod top;
 mod update;
 mod wait;
@@ -54,6 +58,9 @@ use std::sync::{Arc, Mutex};
 
 pub use list::ListOptions;
 pub use logs::LogOptions;
+pub(crate) use mounts::check_volume_name;
+pub(crate) use prune::until;
+pub(crate) use recover::find_all;
 pub use remove::RemoveOptions;
 use spec::Id;
 use spec::api::EventMessage;
@@ -176,10 +183,14 @@ impl Container {
             Illegal::NotRunning => self.not_running(),
             Illegal::Paused => Error::Conflict(format!("container {id} is already paused")),
             Illegal::NotPaused => Error::Conflict(format!("container {id} is not paused")),
-            Illegal::Restarting => Error::Conflict(format!("container {id} is restarting, wait until the container is running")),
+            Illegal::Restarting => {
+                Error::Conflict(format!("container {id} is restarting, wait until the container is running"))
+            }
             Illegal::Removing => Error::Conflict(format!("removal of container {id} is already in progress")),
             Illegal::Dead => Error::Conflict(format!("container {id} is dead: remove it")),
-            Illegal::Stale => Error::Conflict(format!("container {id} changed its state meanwhile, try again")),
+            Illegal::Stale => {
+                Error::Conflict(format!("container {id} changed its state meanwhile, try again"))
+            }
         }
     }
 

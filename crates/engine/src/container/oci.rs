@@ -142,7 +142,13 @@ fn rlimits(ulimits: &[api::Ulimit]) -> Result<Vec<oci::Rlimit>, Error> {
     let number = |n: i64| u64::try_from(n).unwrap_or(u64::MAX);
     ulimits
         .iter()
-        .map(|u| Ok(oci::Rlimit { r#type: check::rlimit_name(&u.name)?, soft: number(u.soft), hard: number(u.hard) }))
+        .map(|u| {
+            Ok(oci::Rlimit {
+                r#type: check::rlimit_name(&u.name)?,
+                soft: number(u.soft),
+                hard: number(u.hard),
+            })
+        })
         .collect()
 }
 
@@ -172,7 +178,8 @@ fn mounts(record: &Record, host: &Host<'_>, security: check::Security) -> Vec<oc
     let mut mounts = standard::standard_mounts(shm);
     mounts.retain(|m| {
         let no_ipc = wanted.ipc_mode == "none" && m.destination == "/dev/shm";
-        let host_ipc = wanted.ipc_mode == "host" && matches!(m.destination.as_str(), "/dev/shm" | "/dev/mqueue");
+        let host_ipc =
+            wanted.ipc_mode == "host" && matches!(m.destination.as_str(), "/dev/shm" | "/dev/mqueue");
         !taken(&m.destination) && !no_ipc && !host_ipc
     });
     let writable = |destination: &str| match destination {
@@ -193,7 +200,11 @@ fn mounts(record: &Record, host: &Host<'_>, security: check::Security) -> Vec<oc
         let destination = format!("/etc/{file}");
         if !taken(&destination) {
             let access = if wanted.readonly_rootfs { "ro" } else { "rw" };
-            mounts.push(bind(&host.files.join(file).display().to_string(), &destination, &[access, "rprivate"]));
+            mounts.push(bind(
+                &host.files.join(file).display().to_string(),
+                &destination,
+                &[access, "rprivate"],
+            ));
         }
     }
     mounts.extend(record.mounts.iter().map(user_mount));
@@ -251,7 +262,12 @@ fn sysctls(record: &Record) -> std::collections::BTreeMap<String, String> {
 
 fn device_rules(wanted: &HostConfig, devices: &[oci::Device]) -> Result<Vec<oci::DeviceRule>, Error> {
     if wanted.privileged {
-        return Ok(vec![oci::DeviceRule { allow: true, r#type: "a".into(), access: "rwm".into(), ..Default::default() }]);
+        return Ok(vec![oci::DeviceRule {
+            allow: true,
+            r#type: "a".into(),
+            access: "rwm".into(),
+            ..Default::default()
+        }]);
     }
     let mut rules = standard::device_rules();
     for mapping in &wanted.resources.devices {
@@ -290,16 +306,25 @@ pub(crate) fn device_cgroup_rule(text: &str) -> Result<oci::DeviceRule, Error> {
     let invalid = || Error::Invalid(format!("invalid device cgroup rule format: '{text}'"));
     let mut words = text.split_whitespace();
     let (kind, numbers, access) = (words.next(), words.next(), words.next());
-    let (Some(kind @ ("a" | "b" | "c")), Some(numbers), Some(access), None) = (kind, numbers, access, words.next())
+    let (Some(kind @ ("a" | "b" | "c")), Some(numbers), Some(access), None) =
+        (kind, numbers, access, words.next())
     else {
         return Err(invalid());
     };
     let (major, minor) = numbers.split_once(':').ok_or_else(invalid)?;
-    let number = |n: &str| if n == "*" { Ok(None) } else { n.parse::<u32>().map(|n| Some(n.into())).map_err(|_| invalid()) };
+    let number = |n: &str| {
+        if n == "*" { Ok(None) } else { n.parse::<u32>().map(|n| Some(n.into())).map_err(|_| invalid()) }
+    };
     if access.is_empty() || !access.bytes().all(|c| b"rwm".contains(&c)) {
         return Err(invalid());
     }
-    Ok(oci::DeviceRule { allow: true, r#type: kind.into(), major: number(major)?, minor: number(minor)?, access: access.into() })
+    Ok(oci::DeviceRule {
+        allow: true,
+        r#type: kind.into(),
+        major: number(major)?,
+        minor: number(minor)?,
+        access: access.into(),
+    })
 }
 
 /// Limits. `throttles` are the device limits with their numbers looked up.

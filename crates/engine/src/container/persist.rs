@@ -52,7 +52,11 @@ fn load<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Error> {
 
 impl Container {
     /// Writes state.json. Not synced: what it says can be found out again.
-    pub(crate) async fn save_state(self: &Arc<Self>, state: State, network: Arc<Attachment>) -> Result<(), Error> {
+    pub(crate) async fn save_state(
+        self: &Arc<Self>,
+        state: State,
+        network: Arc<Attachment>,
+    ) -> Result<(), Error> {
         let path = self.dir.join("state.json");
         blocking(move || {
             let saved = Saved { state, network: (*network).clone() };

@@ -50,8 +50,9 @@ pub(crate) fn requests(config: &ContainerConfig, host: &HostConfig) -> Result<Ve
         let any = [PortBinding::default()];
         let bindings = bindings.as_deref().filter(|b| !b.is_empty()).unwrap_or(&any);
         for binding in bindings {
-            let host_ports = host_ports(&binding.host_port)
-                .ok_or_else(|| Error::Invalid(format!("invalid port specification: {:?}", binding.host_port)))?;
+            let host_ports = host_ports(&binding.host_port).ok_or_else(|| {
+                Error::Invalid(format!("invalid port specification: {:?}", binding.host_port))
+            })?;
             let request = PortRequest {
                 container_port,
                 protocol: protocol.clone(),
@@ -92,10 +93,10 @@ pub(crate) fn map(config: &ContainerConfig, published: &[PublishedPort]) -> Port
     let mut map: PortMap = config.exposed_ports.keys().map(|port| (port.clone(), None)).collect();
     for port in published {
         let key = format!("{}/{}", port.container_port, port.protocol);
-        map.entry(key).or_default().get_or_insert_default().push(PortBinding {
-            host_ip: port.host_ip.to_string(),
-            host_port: port.host_port.to_string(),
-        });
+        map.entry(key)
+            .or_default()
+            .get_or_insert_default()
+            .push(PortBinding { host_ip: port.host_ip.to_string(), host_port: port.host_port.to_string() });
     }
     map
 }
@@ -120,7 +121,10 @@ pub(crate) fn summary(config: &ContainerConfig, published: &[PublishedPort]) -> 
 }
 
 /// Whether a `publish` or `expose` filter (`80`, `80/tcp`, `80-90/udp`) names one of these ports.
-pub(crate) fn filter_matches(filter: &str, ports: impl IntoIterator<Item = (u16, String)>) -> Result<bool, Error> {
+pub(crate) fn filter_matches(
+    filter: &str,
+    ports: impl IntoIterator<Item = (u16, String)>,
+) -> Result<bool, Error> {
     let wanted = exposed(filter)?;
     Ok(ports.into_iter().any(|port| wanted.contains(&port)))
 }
@@ -140,9 +144,14 @@ mod tests {
         let one = requests(&config, &host("80/tcp", "", "8000-8010")).unwrap();
         assert_eq!((one[0].host_ports, one[0].host_ip), ((8000, 8010), Ipv4Addr::UNSPECIFIED));
         assert_eq!(requests(&config, &host("53/udp", "127.0.0.1", "")).unwrap()[0].host_ports, (0, 0));
-        for (key, ip, port) in
-            [("0/tcp", "", "1"), ("80/x", "", "1"), ("80", "a.b", "1"), ("80", "", "9-8"), ("80", "::", "1"), ("80", "", "70000")]
-        {
+        for (key, ip, port) in [
+            ("0/tcp", "", "1"),
+            ("80/x", "", "1"),
+            ("80", "a.b", "1"),
+            ("80", "", "9-8"),
+            ("80", "::", "1"),
+            ("80", "", "70000"),
+        ] {
             assert!(requests(&config, &host(key, ip, port)).is_err(), "{key} {ip} {port}");
         }
     }
@@ -159,7 +168,8 @@ mod tests {
 
     #[test]
     fn exposed_ports_are_shown_without_bindings() {
-        let exposed_ports = [("80/tcp".to_owned(), Default::default()), ("53/udp".to_owned(), Default::default())].into();
+        let exposed_ports =
+            [("80/tcp".to_owned(), Default::default()), ("53/udp".to_owned(), Default::default())].into();
         let config = ContainerConfig { exposed_ports, ..ContainerConfig::default() };
         let published = [PublishedPort {
             container_port: 80,

@@ -50,11 +50,15 @@ impl Engine {
     pub(crate) async fn remove_now(&self, container: &Arc<Container>, volumes: bool) -> Result<(), Error> {
         let (state, _) = container.consider(Event::Remove).map_err(|why| {
             let name = &container.view().record.name;
-            let refused = |what: &str| Error::Conflict(format!("cannot remove container {name:?}: container is {what}"));
+            let refused = |what: &str| {
+                Error::Conflict(format!("cannot remove container {name:?}: container is {what}"))
+            };
             match why {
                 Illegal::Running => refused("running: stop the container before removing or force remove"),
                 Illegal::Paused => refused("paused and must be unpaused first"),
-                Illegal::Restarting => refused("restarting: stop the container before removing or force remove"),
+                Illegal::Restarting => {
+                    refused("restarting: stop the container before removing or force remove")
+                }
                 why => container.refuse(why),
             }
         })?;

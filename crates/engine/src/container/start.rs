@@ -42,12 +42,10 @@ impl Engine {
     pub(crate) async fn start_by_user(&self, container: &Arc<Container>) -> Result<(), Error> {
         let _verbs = container.verbs.lock().await;
         let (state, _launch) = container.consider(Event::Start).map_err(|why| match why {
-            Illegal::Paused => {
-                Error::Conflict("cannot start a paused container, try unpause instead".into())
+            Illegal::Paused => Error::Conflict("cannot start a paused container, try unpause instead".into()),
+            Illegal::Removing | Illegal::Dead => {
+                Error::Conflict("container is marked for removal and cannot be started".into())
             }
-            Illegal::Removing | Illegal::Dead => Error::Conflict(
-                "container is marked for removal and cannot be started".into(),
-            ),
             why => container.refuse(why),
         })?;
         container.publish(|view| view.state = state);
@@ -92,14 +90,14 @@ impl Engine {
 
     async fn undo(&self, container: &Arc<Container>, made: Made, error: Error) -> Error {
         container.set_link(None);
-        let mut errors = vec![error];
+        let mut undone = Vec::new();
         if let Some(link) = made.link {
-            errors.extend(link.end().await.err());
+            undone.extend(link.end().await.err());
         }
         if made.network.is_some() {
-            errors.extend(self.release(container).await.err());
+            undone.extend(self.release(container).await.err());
         }
-        if errors.len() == 1 { errors.remove(0) } else { Error::Several(errors) }
+        Error::first(error, undone)
     }
 
     async fn make_with(
@@ -136,7 +134,9 @@ impl Engine {
             }
             // A copy: the original is kept until the shim has it, so that an undo still finds a namespace.
             None => match &made.network {
-                Some(sandbox) => Some(sandbox.netns.try_clone().map_err(|e| sys::Error::new("dup", "netns", e))?),
+                Some(sandbox) => {
+                    Some(sandbox.netns.try_clone().map_err(|e| sys::Error::new("dup", "netns", e))?)
+                }
                 None => None,
             },
         };
@@ -145,7 +145,8 @@ impl Engine {
             let files = plan.shares.as_ref().map(|c| c.dir.clone());
             let hostname = shared.as_ref().map(|v| hostname(&v.record)).unwrap_or_else(|| hostname(&record));
             let endpoints = endpoints.clone();
-            blocking(move || engine.prepare(&container, &record, &rw, files, &hostname, &endpoints, pid_of)).await?
+            blocking(move || engine.prepare(&container, &record, &rw, files, &hostname, &endpoints, pid_of))
+                .await?
         };
         let early = container.take_early();
         let mut fds: Vec<OwnedFd> = netns.into_iter().collect();
@@ -166,9 +167,7 @@ impl Engine {
             Err(error) => return Err(error::start(&error)),
         };
         let network = Arc::new(Attachment { endpoints, ports: published });
-        let (state, _) = container
-            .consider(Event::Started { pid })
-            .map_err(|why| container.refuse(why))?;
+        let (state, _) = container.consider(Event::Started { pid }).map_err(|why| container.refuse(why))?;
         container.set_link(Some(link));
         container.save_state(state.clone(), network.clone()).await?;
         container.publish(|view| {
@@ -257,12 +256,12 @@ impl Engine {
             Ok((link, watch))
         })
         .await?;
-        match watch.map_err(Error::from).and_then(|w| Ok(Events::new(w).map_err(|e| sys::Error::new("epoll", "shim", e))?)) {
+        let events = watch
+            .map_err(Error::from)
+            .and_then(|w| Events::new(w).map_err(|e| sys::Error::new("epoll", "shim", e).into()));
+        match events {
             Ok(events) => Ok((link, events)),
-            Err(error) => {
-                let ended = link.end().await;
-                Err(ended.err().map_or_else(|| Error::Several(Vec::new()), |e| e).after(error))
-            }
+            Err(error) => Err(Error::first(error, link.end().await.err())),
         }
     }
 
@@ -332,7 +331,8 @@ impl Engine {
             NetworkMode::Host | NetworkMode::None | NetworkMode::Container(_) => Vec::new(),
         };
         let host = &record.host;
-        let resolv = self.inner.networks.resolv_conf(&requests, &host.dns, &host.dns_search, &host.dns_options);
+        let resolv =
+            self.inner.networks.resolv_conf(&requests, &host.dns, &host.dns_search, &host.dns_options);
         let hosts = files::hosts(record, hostname, endpoints, gateway)?;
         files::write(&container.dir, hostname, &hosts, &resolv.text)
     }

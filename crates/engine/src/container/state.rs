@@ -293,12 +293,9 @@ fn restart_due(state: &State) -> Result<(State, Vec<Effect>), Illegal> {
         Phase::Restarting => {
             Ok((State { restarts: state.restarts.saturating_add(1), ..state.clone() }, vec![Effect::Launch]))
         }
-        Phase::Created
-        | Phase::Running
-        | Phase::Paused
-        | Phase::Exited
-        | Phase::Removing
-        | Phase::Dead => Err(Illegal::Stale),
+        Phase::Created | Phase::Running | Phase::Paused | Phase::Exited | Phase::Removing | Phase::Dead => {
+            Err(Illegal::Stale)
+        }
     }
 }
 

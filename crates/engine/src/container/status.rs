@@ -25,7 +25,13 @@ mod tests {
     #[test]
     fn reads_as_dockers() {
         const MINUTE: u64 = 60_000_000_000;
-        let state = |phase| State { phase, started_at: MINUTE, finished_at: 2 * MINUTE, exit_code: 3, ..State::default() };
+        let state = |phase| State {
+            phase,
+            started_at: MINUTE,
+            finished_at: 2 * MINUTE,
+            exit_code: 3,
+            ..State::default()
+        };
         for (phase, text) in [
             (Phase::Created, "Created"),
             (Phase::Running, "Up 5 minutes"),

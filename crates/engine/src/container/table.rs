@@ -1,6 +1,7 @@
 //! The names and ids of all containers: one map, never held over I/O or an await.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use spec::Id;
@@ -89,8 +90,10 @@ impl Table {
         if let Some(container) = inner.by_name.get(name).and_then(|id| inner.by_id.get(id)) {
             return Ok(container.clone());
         }
-        let mut matches =
-            inner.by_id.range::<str, _>(text..).take_while(|(id, _)| id.as_str().starts_with(text));
+        let mut matches = inner
+            .by_id
+            .range::<str, _>((Bound::Included(text), Bound::Unbounded))
+            .take_while(|(id, _)| id.as_str().starts_with(text));
         match (matches.next(), matches.next()) {
             (Some((_, container)), None) => Ok(container.clone()),
             (Some(_), Some(_)) => Err(Error::AmbiguousPrefix(text.to_owned())),
@@ -150,7 +153,11 @@ mod tests {
         drop(table.reserve("n1", &id("1")).unwrap());
         add(&table, "2", "n1");
         let error = table.reserve("n1", &id("3")).unwrap_err();
-        assert!(error.to_string().starts_with("Conflict. The container name \"/n1\" is already in use by container \"2000"));
+        assert!(
+            error
+                .to_string()
+                .starts_with("Conflict. The container name \"/n1\" is already in use by container \"2000")
+        );
         table.rename(&id("2"), "n1", "n2").unwrap();
         drop(table.reserve("n1", &id("3")).unwrap());
         table.remove(&id("2"));

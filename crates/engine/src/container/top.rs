@@ -38,7 +38,8 @@ fn line(pid: i32, users: &HashMap<u32, String>, boot: u64, now: u64) -> Option<V
     let read = |file: &str| sys::file::read(Path::new(&format!("/proc/{pid}/{file}"))).ok();
     let stat = Stat::parse(&String::from_utf8_lossy(&read("stat")?))?;
     let status = String::from_utf8_lossy(&read("status")?).into_owned();
-    let uid: u32 = status.lines().find_map(|l| l.strip_prefix("Uid:"))?.split_whitespace().next()?.parse().ok()?;
+    let uid: u32 =
+        status.lines().find_map(|l| l.strip_prefix("Uid:"))?.split_whitespace().next()?.parse().ok()?;
     let cmdline = read("cmdline").unwrap_or_default();
     let words = cmdline.split(|b| *b == 0).filter(|w| !w.is_empty());
     let command = words.map(String::from_utf8_lossy).collect::<Vec<_>>().join(" ");
@@ -96,7 +97,7 @@ fn start_time(started: u64, now: u64) -> String {
     let zoned = |seconds: u64| {
         let seconds = i64::try_from(seconds).unwrap_or(0);
         let timestamp = jiff::Timestamp::from_second(seconds).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
-        timestamp.to_zoned(jiff::tz::TimeZone::system())
+        timestamp.to_zoned_datetime(jiff::tz::TimeZone::system())
     };
     let (started, now) = (zoned(started), zoned(now));
     let format = if started.date() == now.date() { "%H:%M" } else { "%b%d" };
@@ -143,7 +144,10 @@ mod tests {
     fn stat_survives_odd_names() {
         let text = "7 (a) (b) S 3 7 7 34816 7 4194304 1 0 0 0 150 50 0 0 20 0 1 0 900 1 1";
         let stat = Stat::parse(text).unwrap();
-        assert_eq!((stat.name.as_str(), stat.parent, stat.cpu_ticks, stat.start_ticks), ("a) (b", 3, 200, 900));
+        assert_eq!(
+            (stat.name.as_str(), stat.parent, stat.cpu_ticks, stat.start_ticks),
+            ("a) (b", 3, 200, 900)
+        );
         assert_eq!(terminal(34816), "pts/0");
         assert_eq!(terminal(0), "?");
     }

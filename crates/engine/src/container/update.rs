@@ -49,10 +49,15 @@ impl Engine {
 fn merge(host: &mut HostConfig, request: ContainerUpdateRequest) -> Result<(), Error> {
     let (ours, new) = (&mut host.resources, request.resources);
     if new.nano_cpus != 0 && (ours.cpu_period > 0 || ours.cpu_quota > 0) {
-        return Err(Error::Conflict("Conflicting options: Nano CPUs cannot be updated as CPU Period/Quota has already been set".into()));
+        return Err(Error::Conflict(
+            "Conflicting options: Nano CPUs cannot be updated as CPU Period/Quota has already been set"
+                .into(),
+        ));
     }
     if (new.cpu_period != 0 || new.cpu_quota != 0) && ours.nano_cpus > 0 {
-        return Err(Error::Conflict("Conflicting options: CPU Period/Quota cannot be updated as NanoCPUs has already been set".into()));
+        return Err(Error::Conflict(
+            "Conflicting options: CPU Period/Quota cannot be updated as NanoCPUs has already been set".into(),
+        ));
     }
     if new.memory > 0 && new.memory_swap == 0 && ours.memory_swap > 0 && ours.memory_swap < new.memory {
         return Err(Error::Conflict(

@@ -2,6 +2,7 @@
 //! every thread it starts from there.
 
 #![allow(dead_code, reason = "each test file uses what it needs")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 #![expect(clippy::disallowed_methods, reason = "nft and ip show what is really in the kernel")]
 
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
@@ -15,11 +16,13 @@ use sys::netlink::route::Batch;
 use sys::netlink::{Family, Socket};
 
 /// Runs a test on a fresh host.
-pub fn on_a_host(test: impl FnOnce(&Host) + Send) {
+pub(crate) fn on_a_host(test: impl FnOnce(&Host) + Send) {
     std::thread::scope(|scope| {
         let thread = scope.spawn(|| {
             let netns = sys::netns::enter_new().expect("these tests need root: they make network namespaces");
             drop(netns);
+            // New namespaces inherit this from the machine.
+            sys::sysctl::set("net/ipv4/ip_forward", "0").unwrap();
             let mut batch = Batch::new();
             batch.up("lo");
             batch.send(&mut Socket::open(Family::Route).unwrap()).unwrap();
@@ -31,12 +34,12 @@ pub fn on_a_host(test: impl FnOnce(&Host) + Send) {
     });
 }
 
-pub struct Host {
-    pub state: tempfile::TempDir,
+pub(crate) struct Host {
+    pub(crate) state: tempfile::TempDir,
 }
 
 impl Host {
-    pub fn config(&self, ready: usize) -> Config {
+    pub(crate) fn config(&self, ready: usize) -> Config {
         Config {
             state: self.state.path().to_owned(),
             bridge: "ct0".into(),
@@ -47,16 +50,16 @@ impl Host {
         }
     }
 
-    pub fn open(&self) -> Networks {
+    pub(crate) fn open(&self) -> Networks {
         Networks::open(self.config(0), &[]).unwrap()
     }
 }
 
-pub fn id(n: u8) -> Id {
+pub(crate) fn id(n: u8) -> Id {
     Id::from_bytes([n; 32])
 }
 
-pub fn on(network: &str, name: &str) -> EndpointRequest {
+pub(crate) fn on(network: &str, name: &str) -> EndpointRequest {
     EndpointRequest {
         network: network.into(),
         names: vec![name.into()],
@@ -65,7 +68,7 @@ pub fn on(network: &str, name: &str) -> EndpointRequest {
     }
 }
 
-pub fn publish(ip: [u8; 4], host: u16, container: u16) -> PortRequest {
+pub(crate) fn publish(ip: [u8; 4], host: u16, container: u16) -> PortRequest {
     PortRequest {
         container_port: container,
         protocol: "tcp".into(),
@@ -75,26 +78,26 @@ pub fn publish(ip: [u8; 4], host: u16, container: u16) -> PortRequest {
 }
 
 /// A program's output; it must succeed.
-pub fn output(words: &str) -> String {
+pub(crate) fn output(words: &str) -> String {
     let mut words = words.split_whitespace();
     let out = Command::new(words.next().unwrap()).args(words).output().unwrap();
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
     String::from_utf8(out.stdout).unwrap()
 }
 
-pub fn json(words: &str) -> serde_json::Value {
+pub(crate) fn json(words: &str) -> serde_json::Value {
     let text = output(words);
     serde_json::from_str(if text.trim().is_empty() { "[]" } else { &text }).unwrap()
 }
 
 /// Whether a program succeeds.
-pub fn succeeds(words: &str) -> bool {
+pub(crate) fn succeeds(words: &str) -> bool {
     let mut words = words.split_whitespace();
     Command::new(words.next().unwrap()).args(words).output().unwrap().status.success()
 }
 
 /// Runs `work` in a namespace.
-pub fn inside<T: Send>(netns: impl AsFd + Sync, work: impl FnOnce() -> T + Send) -> T {
+pub(crate) fn inside<T: Send>(netns: impl AsFd + Sync, work: impl FnOnce() -> T + Send) -> T {
     std::thread::scope(|scope| {
         scope
             .spawn(|| {
@@ -107,14 +110,14 @@ pub fn inside<T: Send>(netns: impl AsFd + Sync, work: impl FnOnce() -> T + Send)
 }
 
 /// A process that lives in a namespace until dropped: what a running container is to this room.
-pub struct Process(std::process::Child);
+pub(crate) struct Process(std::process::Child);
 
 impl Process {
-    pub fn start(netns: impl AsFd + Sync) -> Self {
+    pub(crate) fn start(netns: impl AsFd + Sync) -> Self {
         inside(netns, || Self(Command::new("/bin/busybox").args(["sleep", "1000"]).spawn().unwrap()))
     }
 
-    pub fn pid(&self) -> i32 {
+    pub(crate) fn pid(&self) -> i32 {
         i32::try_from(self.0.id()).unwrap()
     }
 }
@@ -127,7 +130,7 @@ impl Drop for Process {
 }
 
 /// A server in a namespace that says who asks, and then its name.
-pub fn serve(netns: impl AsFd + Sync, port: u16, name: &'static str) {
+pub(crate) fn serve(netns: impl AsFd + Sync, port: u16, name: &'static str) {
     let listener = inside(netns, || TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).unwrap());
     std::thread::spawn(move || {
         while let Ok((mut stream, from)) = listener.accept() {
@@ -138,7 +141,7 @@ pub fn serve(netns: impl AsFd + Sync, port: u16, name: &'static str) {
 }
 
 /// What the server there says; `None` when there is no way to it.
-pub fn ask(ip: Ipv4Addr, port: u16) -> Option<String> {
+pub(crate) fn ask(ip: Ipv4Addr, port: u16) -> Option<String> {
     use std::io::Read;
     let address = SocketAddrV4::new(ip, port).into();
     let mut stream = TcpStream::connect_timeout(&address, Duration::from_millis(700)).ok()?;
@@ -149,7 +152,7 @@ pub fn ask(ip: Ipv4Addr, port: u16) -> Option<String> {
 }
 
 /// Waits for a level, with a bound.
-pub fn until(what: &str, mut level: impl FnMut() -> bool) {
+pub(crate) fn until(what: &str, mut level: impl FnMut() -> bool) {
     let start = Instant::now();
     while !level() {
         assert!(start.elapsed() < Duration::from_secs(10), "waited in vain for: {what}");
@@ -158,7 +161,7 @@ pub fn until(what: &str, mut level: impl FnMut() -> bool) {
 }
 
 /// The addresses that a query to 127.0.0.11 gives; the code when it is refused.
-pub fn look_up(name: &str) -> Result<Vec<Ipv4Addr>, String> {
+pub(crate) fn look_up(name: &str) -> Result<Vec<Ipv4Addr>, String> {
     use simple_dns::{CLASS, Name, Packet, PacketFlag, Question, RCODE, TYPE, rdata::RData};
     let mut query = Packet::new_query(4711);
     query.set_flags(PacketFlag::RECURSION_DESIRED);

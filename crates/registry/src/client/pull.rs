@@ -78,8 +78,10 @@ async fn for_platform(
     }
     let index: Index = serde_json::from_slice(&target.bytes)
         .map_err(|e| session.protocol(format!("index of {}: {e}", reference.familiar())))?;
-    let descriptor = choose(&index, platform)
-        .ok_or_else(|| Error::NoPlatform { reference: reference.familiar(), platform: platform.clone() })?;
+    let descriptor = choose(&index, platform).ok_or_else(|| Error::NoPlatform {
+        reference: reference.familiar(),
+        platform: platform.to_string(),
+    })?;
     let fetched = manifest(session, reference, &descriptor.digest.to_string()).await?;
     if fetched.descriptor.size != descriptor.size {
         return Err(session.protocol(format!(

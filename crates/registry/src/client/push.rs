@@ -53,9 +53,6 @@ pub(crate) async fn push(
     progress: Sender<Progress>,
 ) -> Result<(), Error> {
     let session = Arc::new(Session::open(client, reference, auth, Intent::Push).await?);
-    let text = format!("The push refers to repository [{}]", reference.repository());
-    say(&progress, Progress::status(text)).await;
-
     let content = {
         let (store, target) = (store.clone(), target.clone());
         blocking(move || collect(&store, &target)).await?
@@ -139,9 +136,9 @@ async fn blobs(
     }
     let slots = Arc::new(Semaphore::new(AT_ONCE));
     let mut tasks = JoinSet::new();
-    for blob in content.blobs.values().cloned() {
-        let (session, store, progress, slots) =
-            (Arc::clone(session), store.clone(), progress.clone(), Arc::clone(&slots));
+    for blob in content.blobs.values() {
+        let (session, store, blob) = (Arc::clone(session), store.clone(), blob.clone());
+        let (progress, slots) = (progress.clone(), Arc::clone(&slots));
         tasks.spawn(async move {
             let _slot = slots.acquire().await.expect("it is never closed");
             send(&session, &store, &blob, &progress).await

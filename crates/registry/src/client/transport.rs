@@ -147,12 +147,15 @@ impl Transport {
     }
 
     /// Finds out how a host speaks: TLS; for insecure and loopback ones, TLS with any certificate, then none.
+    /// What was found out is kept.
     pub(crate) async fn base(&self, authority: &str) -> Result<Url, Error> {
         let url = |security| Url { security, authority: authority.to_owned(), path: "/".into() };
         if let Some(security) = lock(&self.known).get(authority) {
             return Ok(url(*security));
         }
-        let ways: &[Security] = if host::is_insecure(authority, &self.insecure) {
+        // A user who has put roots down for a host wants it verified.
+        let verified = self.certificates.iter().any(|d| d.join(authority).is_dir());
+        let ways: &[Security] = if !verified && host::is_insecure(authority, &self.insecure) {
             &[Security::Unverified, Security::Plain]
         } else {
             &[Security::Verified]

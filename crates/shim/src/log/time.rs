@@ -63,10 +63,12 @@ pub fn parse(text: &str) -> Option<u64> {
         let digits = bytes.get(from..to)?;
         digits.iter().try_fold(0, |n, c| c.is_ascii_digit().then(|| n * 10 + u64::from(c - b'0')))
     };
-    let is = |at: usize, c: u8| (bytes.get(at) == Some(&c)).then_some(());
     let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
     let (hour, minute, second) = (number(11, 13)?, number(14, 16)?, number(17, 19)?);
-    (is(4, b'-')?, is(7, b'-')?, is(10, b'T')?, is(13, b':')?, is(16, b':')?);
+    let marks = [(4, b'-'), (7, b'-'), (10, b'T'), (13, b':'), (16, b':')];
+    if !marks.iter().all(|(at, mark)| bytes.get(*at) == Some(mark)) {
+        return None;
+    }
     if !(1..=12).contains(&month) || !(1..=31).contains(&day) || hour > 23 || minute > 59 || second > 60 {
         return None;
     }

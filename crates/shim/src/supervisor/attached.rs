@@ -148,15 +148,18 @@ impl Client {
         self.sent = 0;
     }
 
-    /// Whether there is nothing left to do; the socket is shut down then. (Others may hold duplicates of it, so
-    /// that closing it would not tell the client.)
+    /// Whether there is nothing left to do.
     pub(crate) fn is_over(&self) -> bool {
-        let over = (self.gone && (self.ended || self.finishing)) || (self.finishing && self.waiting() == 0);
-        if over {
-            // Fails only when the client is gone already.
-            let _ = self.socket.shutdown(Shutdown::Both);
-        }
-        over
+        (self.gone && self.ended) || (self.finishing && self.waiting() == 0)
+    }
+
+    /// Tells the client that it is over; the answer is that it is not to be kept. Others may hold duplicates of
+    /// the socket (cortend for a moment, an init that waits for its start), so dropping it would not do.
+    pub(crate) fn close(&mut self, epoll: &Epoll) -> bool {
+        self.watched.arm(epoll, &self.socket, None);
+        // Fails only when the client is gone already.
+        let _ = self.socket.shutdown(Shutdown::Both);
+        false
     }
 
     pub(crate) fn arm(&mut self, epoll: &Epoll, stdin: &Stdin) {

@@ -1,6 +1,7 @@
 //! A daemon's connection: requests come in and are answered in order, or events go out. It never waits.
 
 use std::io::{ErrorKind, Write};
+use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 
 use serde::Serialize;
@@ -54,8 +55,18 @@ impl Connection {
         self.stage == Stage::Watching
     }
 
-    pub(super) fn is_over(&self) -> bool {
-        self.stage == Stage::Over
+    /// Whether nothing is left to do; `last`: when nothing more will be asked or told.
+    pub(super) fn is_over(&self, last: bool) -> bool {
+        self.stage == Stage::Over || (last && self.outgoing.is_empty())
+    }
+
+    /// Tells the peer that it is over; the answer is that it is not to be kept. An init that waits for its start
+    /// has duplicates of all our fds, so dropping the socket would not do.
+    pub(super) fn close(&mut self, epoll: &Epoll) -> bool {
+        self.watched.arm(epoll, &self.socket, None);
+        // Fails only when the peer is gone already.
+        let _ = self.socket.shutdown(Shutdown::Both);
+        false
     }
 
     pub(super) fn arm(&mut self, epoll: &Epoll) {

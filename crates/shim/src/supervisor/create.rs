@@ -8,9 +8,10 @@ use runtime::Failure;
 use shim::log::Writer;
 use shim::message::Incoming;
 use shim::proto::Create;
+use spec::signal;
 
 use super::process::Wiring;
-use super::request::{errno, failure, refusal};
+use super::request::{also, errno, failure, refusal};
 use super::{Container, Supervisor, attach};
 
 /// Init's number among our processes.
@@ -38,10 +39,20 @@ impl Supervisor {
         let (io, ends) = wiring.ends()?;
         let netns = netns.as_ref().map(AsFd::as_fd);
         let (kernel, child) = runtime::create(&create.spec, netns, io)?;
-        let mut init = wiring.process(INIT, child, ends)?;
-        for (wants, socket) in create.attach.into_iter().zip(sockets) {
-            init.streams.attach(wants, socket).map_err(|e| failure("attach", "", &e))?;
-        }
+        let served = wiring.process(INIT, child, ends).and_then(|mut init| {
+            for (wants, socket) in create.attach.into_iter().zip(sockets) {
+                init.streams.attach(wants, socket).map_err(|e| failure("attach", "", &e))?;
+            }
+            Ok(init)
+        });
+        let init = match served {
+            Ok(init) => init,
+            Err(failure) => {
+                // The waiting init ends, and is reaped like any other child.
+                let _ = kernel.kill(signal::KILL, false);
+                return Err(also(failure, kernel.delete()));
+            }
+        };
         let pid = init.pid;
         self.container = Some(Container {
             kernel,

@@ -3,7 +3,7 @@
 use std::os::fd::AsFd;
 
 use runtime::Failure;
-use shim::proto::SOCKET;
+use shim::proto::{Event, Exit, SOCKET};
 use spec::signal;
 
 use super::request::{errno, failure, refusal};
@@ -38,9 +38,18 @@ impl Supervisor {
             let _ = sys::process::reap(init.pidfd.as_fd());
             init.streams.finish();
         }
-        for mut process in std::iter::once(init).chain(execs.into_values()) {
-            process.streams.finish();
-            self.lingering.push(process);
+        self.lingering.push(init);
+        for (id, mut exec) in execs {
+            if !exec.is_told() {
+                // What is still there dies with the cgroup.
+                let (code, finished_at) = exec.end.map_or_else(
+                    || (128 + signal::KILL, shim::log::time::now()),
+                    |end| (end.status.code(), end.at),
+                );
+                self.tell(&Event::ExecExited { id, exit: Exit { code, oom_killed: false, finished_at } });
+            }
+            exec.streams.finish();
+            self.lingering.push(exec);
         }
         kernel.delete()
     }

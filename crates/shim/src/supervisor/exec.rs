@@ -18,6 +18,10 @@ impl Supervisor {
         if !container.started {
             return Err(ended("exec"));
         }
+        if container.paused {
+            // The new process would be frozen before it has executed, and we with it.
+            return Err(refusal("exec", errno::EBUSY, "the container is paused"));
+        }
         if container.execs.contains_key(&exec.id) {
             return Err(refusal("exec", errno::EEXIST, "an exec has this id"));
         }

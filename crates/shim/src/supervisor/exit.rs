@@ -75,7 +75,7 @@ impl Container {
         events.push(Event::Exited(exit));
     }
 
-    /// Execs are told once their clients have all output, or when time is up, and then forgotten.
+    /// Execs are told once their clients have all output, or when time is up.
     fn finish_execs(&mut self, scratch: &mut [u8], events: &mut Vec<Event>) {
         for (id, process) in &mut self.execs {
             let Some(end) = process.finish(scratch) else { continue };
@@ -94,8 +94,6 @@ impl Container {
             let exit = Exit { code: end.status.code(), oom_killed, finished_at: end.at };
             events.push(Event::ExecExited { id: id.clone(), exit });
         }
-        self.execs
-            .retain(|_, process| !process.end.is_some_and(|end| end.told) || process.streams.has_clients());
     }
 
     fn retry_record(&mut self) {

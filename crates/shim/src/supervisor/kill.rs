@@ -12,12 +12,14 @@ impl Supervisor {
         } else {
             self.running("kill")?.kernel.kill(signal, all)?;
         }
-        let container = self.running("kill")?;
-        if container.paused && signal == signal::KILL {
+        match &mut self.container {
             // What is frozen does not die: cgroup v1 does not even deliver SIGKILL.
-            container.kernel.resume()?;
-            container.paused = false;
+            Some(container) if container.paused && signal == signal::KILL => {
+                container.kernel.resume()?;
+                container.paused = false;
+                Ok(())
+            }
+            Some(_) | None => Ok(()),
         }
-        Ok(())
     }
 }

@@ -195,11 +195,16 @@ impl Supervisor {
         for event in self.ended() {
             self.tell(&event);
         }
-        self.lingering.retain_mut(|process| process.streams.has_clients());
-        self.connections.retain(|connection| !connection.is_over());
         for process in self.container.iter_mut().flat_map(Container::processes).chain(&mut self.lingering) {
             process.streams.arm(&self.epoll);
         }
+        if let Some(container) = &mut self.container {
+            container.execs.retain(|_, exec| !exec.is_told() || exec.streams.has_clients());
+        }
+        self.lingering.retain(|process| process.streams.has_clients());
+        let deleted = self.listener.is_none();
+        self.connections
+            .retain_mut(|connection| !connection.is_over(deleted) || connection.close(&self.epoll));
         for connection in &mut self.connections {
             connection.arm(&self.epoll);
         }

@@ -80,6 +80,11 @@ impl Wiring {
 }
 
 impl Process {
+    /// It has ended, and whoever watches knows.
+    pub(super) fn is_told(&self) -> bool {
+        self.end.is_some_and(|end| end.told)
+    }
+
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.end.filter(|end| !end.told).map(|end| end.deadline)
     }

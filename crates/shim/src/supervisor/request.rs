@@ -33,6 +33,14 @@ pub(super) fn refusal(step: &str, errno: i32, detail: &str) -> Failure {
     Failure { step: step.to_owned(), errno, path: String::new(), detail: detail.to_owned() }
 }
 
+/// A failure, and what went wrong in undoing what was done before it.
+pub(super) fn also(failure: Failure, undone: Result<(), Failure>) -> Failure {
+    match undone {
+        Ok(()) => failure,
+        Err(left) => Failure { detail: format!("{}; and then {left}", failure.detail), ..failure },
+    }
+}
+
 /// The process the request is for has ended, or never was.
 pub(super) fn ended(step: &str) -> Failure {
     refusal(step, errno::ESRCH, "no such process")

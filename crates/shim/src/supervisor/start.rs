@@ -3,7 +3,7 @@
 use runtime::Failure;
 
 use super::Supervisor;
-use super::request::{errno, refusal};
+use super::request::{also, errno, refusal};
 
 impl Supervisor {
     /// On failure nothing of the container is left.
@@ -12,15 +12,15 @@ impl Supervisor {
         if container.started {
             return Err(refusal("start", errno::EEXIST, "it has been started"));
         }
+        if container.paused {
+            return Err(refusal("start", errno::EBUSY, "it is paused"));
+        }
         match container.kernel.start() {
             Ok(()) => {
                 container.started = true;
                 Ok(())
             }
-            Err(failure) => Err(match self.discard() {
-                Ok(()) => failure,
-                Err(left) => Failure { detail: format!("{}; then {left}", failure.detail), ..failure },
-            }),
+            Err(failure) => Err(also(failure, self.discard())),
         }
     }
 }

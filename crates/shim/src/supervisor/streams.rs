@@ -193,9 +193,7 @@ impl Streams {
         self.clients.iter().all(|client| client.waiting() == 0)
     }
 
-    /// Forgets clients that are through, and says whether any is left.
-    pub(crate) fn has_clients(&mut self) -> bool {
-        self.clients.retain(|client| !client.is_over());
+    pub(crate) fn has_clients(&self) -> bool {
         !self.clients.is_empty()
     }
 
@@ -203,9 +201,9 @@ impl Streams {
         self.clients.iter().all(|client| !client.takes(stream) || client.waiting() < self.limit)
     }
 
-    /// Brings the wait set in line with what can be done now.
+    /// Forgets clients that are through, and brings the wait set in line with what can be done now.
     pub(crate) fn arm(&mut self, epoll: &Epoll) {
-        self.clients.retain(|client| !client.is_over());
+        self.clients.retain_mut(|client| !client.is_over() || client.close(epoll));
         let reads = [self.may_read(Stream::Stdout), self.may_read(Stream::Stderr)];
         for (output, may_read) in [&mut self.stdout, &mut self.stderr].into_iter().zip(reads) {
             if let Some(output) = output {

@@ -244,3 +244,20 @@ fn threads_unpack_the_same_layer_once() {
     assert!(read.into_inner() <= 1);
     assert!(f.store.has_layer(&ChainId(diff_id)));
 }
+
+/// What a power cut leaves of a layer that was just unpacked: names without content.
+#[test]
+fn a_layer_without_a_record_is_unpacked_again() {
+    let f = fixture();
+    let tar = Tar::new().file("a", "content").done();
+    let (chain, diff_id) = f.store.unpack(&mut &tar[..], None, None).unwrap();
+    let root = f.store.root().to_owned();
+    drop(f.store);
+    shell(&format!("cd {}/layers/*; : > meta.json; : > diff/a", root.display()));
+    let store = Store::open(&root).unwrap();
+    assert!(!store.has_layer(&chain));
+    store.unpack(&mut &tar[..], None, Some(diff_id)).unwrap();
+    let layer = store.chain_dirs(&chain).unwrap().remove(0);
+    assert_eq!(sys::file::read(&layer.join("a")).unwrap(), b"content");
+    assert_eq!(sys::file::list(&root.join("ingest")).unwrap(), [] as [&str; 0]);
+}

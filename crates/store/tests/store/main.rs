@@ -1,5 +1,7 @@
 //! The store on a real file system, with real archives and real overlay mounts. Needs root.
 
+#![allow(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
+
 mod archives;
 mod collect;
 mod image;

@@ -3,10 +3,16 @@
 //! Only what one table of the `ip` family needs. User data is written as nft(8) writes it, so that `nft list
 //! ruleset` shows types and comments as if it had made the table itself.
 
-use rustix::io::Errno;
+use std::os::fd::AsFd;
 
-use super::{Batch, Family, NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, Socket, Writer};
-use crate::Result;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, recv};
+
+use super::{
+    Attributes, Batch, Family, Messages, NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, RECEIVE, Socket, Writer, text,
+};
+use crate::{Error, Result};
 
 const SUBSYSTEM: u16 = 10 << 8;
 const BATCH_BEGIN: u16 = 0x10;
@@ -21,6 +27,8 @@ const NEWSETELEM: u16 = SUBSYSTEM | 12;
 const DELSETELEM: u16 = SUBSYSTEM | 14;
 
 const NFPROTO_IPV4: u8 = 2;
+/// `NFNLGRP_NFTABLES`, as a mask.
+const NOTIFICATIONS: u32 = 1 << 6;
 /// `NFT_REG32_00`: the first of sixteen registers of four bytes.
 const REGISTERS: u32 = 8;
 const SET_MAP: u32 = 8;
@@ -162,7 +170,9 @@ impl Key {
 /// What a rule does with a packet, one after the other; a comparison or look-up that fails ends the rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Expression<'a> {
-    /// The interface the packet came in by, 16 bytes; empty for what this host sends.
+    /// The interface the packet came in by, as a number in host byte order; 0 for what this host sends.
+    InputIndex(Register),
+    /// The interface the packet came in by, 16 bytes.
     InputInterface(Register),
     /// The interface the packet leaves by, 16 bytes.
     OutputInterface(Register),
@@ -207,6 +217,7 @@ pub enum Expression<'a> {
 impl Expression<'_> {
     fn write(&self, w: &mut Writer<'_>) {
         match self {
+            Self::InputIndex(to) => meta(w, 4, *to),
             Self::InputInterface(to) => meta(w, 6, *to),
             Self::OutputInterface(to) => meta(w, 7, *to),
             Self::Protocol(to) => meta(w, 16, *to),
@@ -504,5 +515,61 @@ pub fn table_exists(socket: &mut Socket, table: &str) -> Result<bool> {
         Err(e) if e.errno() == Errno::NOENT.raw_os_error() => Ok(false),
         Err(e) => Err(e),
         Ok(()) => Ok(true),
+    }
+}
+
+/// Hears of changes that others make to a table.
+#[derive(Debug)]
+pub struct Watch {
+    socket: Socket,
+    table: String,
+}
+
+impl Watch {
+    /// Watches the table `ip <table>` of the calling thread's network namespace, whether it is there or not.
+    ///
+    /// # Errors
+    /// socket(2)'s.
+    pub fn open(table: &str) -> Result<Self> {
+        let socket = Socket::subscribed(Family::Netfilter, NOTIFICATIONS)?;
+        Ok(Self { socket, table: table.to_owned() })
+    }
+
+    /// Waits until a socket that is not `own` (by its [`port`](Socket::port)) has changed the table: true. Or until
+    /// `stop` is readable: false.
+    ///
+    /// # Errors
+    /// poll(2)'s and recv(2)'s.
+    pub fn wait(&mut self, own: impl Fn(u32) -> bool, stop: impl AsFd) -> Result<bool> {
+        let error = |e: Errno| Error::new("watch nftables table", self.table.clone(), e);
+        let mut buffer = vec![0; RECEIVE];
+        loop {
+            let fds = &mut [
+                PollFd::new(&stop, PollFlags::IN),
+                PollFd::from_borrowed_fd(self.socket.fd.as_fd(), PollFlags::IN),
+            ];
+            match poll(fds, None) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(e) => return Err(error(e)),
+            }
+            if !fds[0].revents().is_empty() {
+                return Ok(false);
+            }
+            let length = match recv(&self.socket.fd, &mut buffer[..], RecvFlags::DONTWAIT) {
+                Ok((length, _)) => length,
+                Err(Errno::AGAIN | Errno::INTR) => continue,
+                // Some were lost: perhaps one that matters.
+                Err(Errno::NOBUFS) => return Ok(true),
+                Err(e) => return Err(error(e)),
+            };
+            let is_ours = |payload: &[u8]| {
+                payload.first() == Some(&NFPROTO_IPV4)
+                    && Attributes(payload.get(4..).unwrap_or_default())
+                        .any(|(kind, value)| kind == 1 && text(value) == self.table)
+            };
+            if Messages(&buffer[..length]).any(|m| !own(m.port) && is_ours(m.payload)) {
+                return Ok(true);
+            }
+        }
     }
 }

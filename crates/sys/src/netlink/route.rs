@@ -23,6 +23,8 @@ const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
 const IFLA_MASTER: u16 = 10;
+const IFLA_OPERSTATE: u16 = 16;
+const IF_OPER_UP: u8 = 6;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_AF_SPEC: u16 = 26;
 const IFLA_NET_NS_FD: u16 = 28;
@@ -63,6 +65,8 @@ pub struct Link {
     pub master: u32,
     /// Administratively up.
     pub up: bool,
+    /// Up, with a carrier, and the kernel has acted on that: packets pass.
+    pub operational: bool,
     /// What made it (`bridge`, `veth`); empty for hardware.
     pub kind: String,
 }
@@ -148,7 +152,7 @@ impl Batch {
                 w.string(IFLA_INFO_KIND, "veth");
                 w.nest(IFLA_INFO_DATA, |w| {
                     w.nest(VETH_INFO_PEER, |w| {
-                        w.0.extend_from_slice(&link_header(0, 0, 0, 0));
+                        w.raw(&link_header(0, 0, 0, 0));
                         w.string(IFLA_IFNAME, peer.name);
                         w.bytes(IFLA_ADDRESS, &peer.mac);
                         w.u32(IFLA_MTU, mtu);
@@ -239,7 +243,8 @@ impl Batch {
     }
 }
 
-/// A link by name; `None` when there is none.
+/// A link by name; `None` when there is none. Since Linux 6.8 the kernel acts on a pending change of the link's carrier
+/// before it answers.
 ///
 /// # Errors
 /// rtnetlink's.
@@ -314,6 +319,7 @@ fn parse_link(payload: &[u8]) -> Option<Link> {
         mtu: 0,
         master: 0,
         up: number(&header[8..12]) & IFF_UP != 0,
+        operational: false,
         kind: String::new(),
     };
     for (kind, value) in Attributes(&payload[16..]) {
@@ -321,6 +327,7 @@ fn parse_link(payload: &[u8]) -> Option<Link> {
             IFLA_IFNAME => link.name = text(value),
             IFLA_MTU => link.mtu = number(value),
             IFLA_MASTER => link.master = number(value),
+            IFLA_OPERSTATE => link.operational = value == [IF_OPER_UP],
             IFLA_LINKINFO => {
                 let info = Attributes(value).find(|(kind, _)| *kind == IFLA_INFO_KIND);
                 link.kind = info.map(|(_, kind)| text(kind)).unwrap_or_default();

@@ -1,8 +1,10 @@
 //! The last steps of a cloned child before its program, and the execve itself.
 
 use std::ffi::{CStr, CString, c_char};
+use std::path::Path;
 
-use rustix::fs::Mode;
+use rustix::fs::{Access, AtFlags, CWD, Mode};
+use rustix::io::Errno;
 
 use super::check;
 use crate::{Error, Result};
@@ -33,6 +35,37 @@ pub fn seal_descriptors(first: u32) -> Result<()> {
     // SAFETY: plain numbers; CLOSE_RANGE_CLOEXEC closes nothing now, so no owner loses its descriptor.
     let answer = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
     check("close_range", answer).map(drop)
+}
+
+/// chdir(2).
+///
+/// # Errors
+/// chdir(2)'s.
+pub fn change_directory(path: &str) -> Result<()> {
+    rustix::process::chdir(path).map_err(|errno| Error::new("chdir", path, errno))
+}
+
+/// That the working directory lies under the root: the kernel marks a path that does not (getcwd(2)).
+///
+/// # Errors
+/// getcwd(2)'s; ENOENT when it lies outside.
+pub fn check_current_directory() -> Result<()> {
+    let path = rustix::process::getcwd(Vec::new()).map_err(|errno| Error::new("getcwd", "", errno))?;
+    if path.to_bytes().starts_with(b"/") { Ok(()) } else { Err(Error::new("getcwd", "", Errno::NOENT)) }
+}
+
+/// Whether this process's effective user may execute the file at `path`.
+pub fn may_execute(path: &Path) -> bool {
+    rustix::fs::accessat(CWD, path, Access::EXEC_OK, AtFlags::EACCESS).is_ok()
+}
+
+/// Leaves the session keyring for a new, empty one (session-keyring(7)). Kernels without keyrings have none to
+/// leave and a user over
+/// its quota gets none: then all stays as it is.
+pub fn leave_session_keyring() {
+    const JOIN_SESSION_KEYRING: libc::c_long = 1;
+    // SAFETY: keyctl with a null name takes no memory of ours.
+    unsafe { libc::syscall(libc::SYS_keyctl, JOIN_SESSION_KEYRING, std::ptr::null::<c_char>()) };
 }
 
 /// execve(2). Comes back only with an error.

@@ -1,0 +1,133 @@
+//! A directory as the tar that a build gets.
+
+use std::collections::BTreeSet;
+use std::io::{self, Read as _};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+
+use client::{Upload, UploadWriter};
+
+use super::ignore::Ignore;
+use crate::error::{Error, Result};
+
+/// A build's files.
+#[derive(Debug)]
+pub(super) struct Context {
+    directory: PathBuf,
+    ignore: Ignore,
+    /// A Dockerfile from elsewhere, and the name it gets.
+    extra: Option<(String, Vec<u8>)>,
+    /// Sent even if ignored: the engine needs them.
+    needed: BTreeSet<String>,
+}
+
+impl Context {
+    /// The files of `directory`. `dockerfile` is relative to it; `<dockerfile>.dockerignore` goes before
+    /// `.dockerignore`.
+    pub(super) fn open(directory: &Path, dockerfile: &str, extra: Option<(String, Vec<u8>)>) -> Result<Self> {
+        let own = directory.join(format!("{dockerfile}.dockerignore"));
+        let common = directory.join(".dockerignore");
+        let path = if own.is_file() { own } else { common };
+        let ignore = match std::fs::read_to_string(&path) {
+            Ok(text) => Ignore::parse(&text),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ignore::default(),
+            Err(error) => return Err(Error::file("cannot read", path)(error)),
+        };
+        let needed = BTreeSet::from([".dockerignore".to_owned(), dockerfile.to_owned()]);
+        Ok(Self { directory: directory.to_owned(), ignore, extra, needed })
+    }
+
+    /// Makes the tar while it is sent.
+    pub(super) fn upload(self) -> Upload {
+        let (writer, upload) = Upload::new();
+        std::thread::spawn(move || {
+            let mut tar = tar::Builder::new(writer);
+            tar.follow_symlinks(false);
+            tar.sparse(false);
+            let outcome = self.write(&mut tar);
+            match (outcome, tar.into_inner()) {
+                (Ok(()), Ok(writer)) => drop(writer.finish()),
+                (Err(error), Ok(writer)) => writer.abort(error),
+                // The connection is gone: the request tells why.
+                (_, Err(_)) => {}
+            }
+        });
+        upload
+    }
+
+    fn write(&self, tar: &mut tar::Builder<UploadWriter>) -> io::Result<()> {
+        self.directory(tar, &self.directory, "")?;
+        if let Some((name, bytes)) = &self.extra {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(bytes.len() as u64);
+            header.set_mode(0o600);
+            header.set_cksum();
+            tar.append_data(&mut header, name, bytes.as_slice())?;
+        }
+        Ok(())
+    }
+
+    fn directory(&self, tar: &mut tar::Builder<UploadWriter>, path: &Path, name: &str) -> io::Result<()> {
+        let mut entries =
+            std::fs::read_dir(path).map_err(at(path))?.collect::<io::Result<Vec<_>>>().map_err(at(path))?;
+        // The same files give the same tar.
+        entries.sort_by_key(std::fs::DirEntry::file_name);
+        for entry in entries {
+            let path = entry.path();
+            let own = entry.file_name().to_string_lossy().into_owned();
+            let name = if name.is_empty() { own } else { format!("{name}/{own}") };
+            let is_dir = entry.file_type().map_err(at(&path))?.is_dir();
+            let excluded = self.ignore.excludes(&name) && !self.needed.contains(&name);
+            if !excluded {
+                add(tar, &path, &name).map_err(at(&path))?;
+            }
+            let needed_below = || self.needed.iter().any(|needed| needed.starts_with(&format!("{name}/")));
+            if is_dir && (!excluded || self.ignore.may_return(&name) || needed_below()) {
+                self.directory(tar, &path, &name)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Adds one file with its mode and time. Who owns it here does not matter there.
+fn add(tar: &mut tar::Builder<UploadWriter>, path: &Path, name: &str) -> io::Result<()> {
+    let meta = path.symlink_metadata()?;
+    let kind = meta.file_type();
+    if kind.is_socket() {
+        return Ok(());
+    }
+    let mut header = tar::Header::new_gnu();
+    header.set_mode(meta.mode() & 0o7777);
+    header.set_mtime(u64::try_from(meta.mtime()).unwrap_or(0));
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_size(0);
+    if kind.is_symlink() {
+        header.set_entry_type(tar::EntryType::Symlink);
+        return tar.append_link(&mut header, name, std::fs::read_link(path)?);
+    }
+    if kind.is_file() {
+        header.set_entry_type(tar::EntryType::Regular);
+        header.set_size(meta.len());
+        // A file that grows meanwhile is cut, one that shrinks is filled: the header has been sent.
+        let file = std::fs::File::open(path)?.take(meta.len()).chain(io::repeat(0)).take(meta.len());
+        return tar.append_data(&mut header, name, file);
+    }
+    header.set_entry_type(if kind.is_dir() {
+        tar::EntryType::Directory
+    } else if kind.is_fifo() {
+        tar::EntryType::Fifo
+    } else if kind.is_char_device() {
+        tar::EntryType::Char
+    } else {
+        tar::EntryType::Block
+    });
+    tar.append_data(&mut header, name, io::empty())
+}
+
+/// The path in front of an error.
+fn at(path: &Path) -> impl FnOnce(io::Error) -> io::Error {
+    let path = path.to_owned();
+    move |error| io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}

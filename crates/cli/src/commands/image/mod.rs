@@ -1,0 +1,39 @@
+//! `corten image …`.
+
+pub(crate) mod build;
+pub(crate) mod context;
+pub(crate) mod history;
+pub(crate) mod ignore;
+pub(crate) mod import;
+pub(crate) mod inspect;
+pub(crate) mod list;
+pub(crate) mod load;
+pub(crate) mod prune;
+pub(crate) mod pull;
+pub(crate) mod push;
+pub(crate) mod remove;
+pub(crate) mod save;
+pub(crate) mod tag;
+
+use std::io;
+
+use client::Upload;
+use spec::Reference;
+
+use crate::error::{Error, Result};
+
+/// A reference as the user wrote it.
+fn reference(text: &str) -> Result<Reference> {
+    text.parse().map_err(|error| Error::invalid(format!("{error}")))
+}
+
+/// Sends what a reader holds; the reading is done by a thread of its own.
+fn upload(mut reader: impl io::Read + Send + 'static) -> Upload {
+    let (mut writer, upload) = Upload::new();
+    std::thread::spawn(move || match io::copy(&mut reader, &mut writer) {
+        // The connection's end tells the engine's side of the story.
+        Ok(_) => drop(writer.finish()),
+        Err(error) => writer.abort(error),
+    });
+    upload
+}

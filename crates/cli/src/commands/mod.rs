@@ -1,0 +1,87 @@
+//! The commands: one file each, under the noun they act on, and one table of them all.
+
+pub(crate) mod container;
+pub(crate) mod image;
+pub(crate) mod network;
+pub(crate) mod registry;
+pub(crate) mod system;
+pub(crate) mod volume;
+
+use crate::verb::{Command, verb};
+
+/// The groups, with one line each.
+pub(crate) const GROUPS: &[(&str, &str)] = &[
+    ("builder", "Manage builds"),
+    ("container", "Manage containers"),
+    ("image", "Manage images"),
+    ("network", "Manage networks"),
+    ("registry", "Serve images to others"),
+    ("system", "Manage the engine"),
+    ("volume", "Manage volumes"),
+];
+
+/// The commands a newcomer needs, in that order.
+pub(crate) const COMMON: &[&str] =
+    &["run", "exec", "ps", "build", "pull", "push", "images", "login", "logout", "version", "info"];
+
+/// Every command.
+pub(crate) static ALL: &[Command] = &[
+    verb::<container::attach::Attach>("container attach", &["attach"]),
+    verb::<container::commit::Commit>("container commit", &["commit"]),
+    verb::<container::create::Create>("container create", &["create"]),
+    verb::<container::diff::Diff>("container diff", &["diff"]),
+    verb::<container::exec::Exec>("container exec", &["exec"]),
+    verb::<container::export::Export>("container export", &["export"]),
+    verb::<container::inspect::Inspect>("container inspect", &[]),
+    verb::<container::kill::Kill>("container kill", &["kill"]),
+    verb::<container::logs::Logs>("container logs", &["logs"]),
+    verb::<container::list::List>("container ls", &["container list", "container ps", "ps"]),
+    verb::<container::pause::Pause>("container pause", &["pause"]),
+    verb::<container::port::Port>("container port", &["port"]),
+    verb::<container::prune::Prune>("container prune", &[]),
+    verb::<container::rename::Rename>("container rename", &["rename"]),
+    verb::<container::restart::Restart>("container restart", &["restart"]),
+    verb::<container::remove::Remove>("container rm", &["container remove", "rm"]),
+    verb::<container::run::Run>("container run", &["run"]),
+    verb::<container::start::Start>("container start", &["start"]),
+    verb::<container::stop::Stop>("container stop", &["stop"]),
+    verb::<container::top::Top>("container top", &["top"]),
+    verb::<container::pause::Unpause>("container unpause", &["unpause"]),
+    verb::<container::update::Update>("container update", &["update"]),
+    verb::<container::wait::Wait>("container wait", &["wait"]),
+    verb::<image::build::Build>("image build", &["build", "builder build"]),
+    verb::<image::history::History>("image history", &["history"]),
+    verb::<image::import::Import>("image import", &["import"]),
+    verb::<image::inspect::Inspect>("image inspect", &[]),
+    verb::<image::load::Load>("image load", &["load"]),
+    verb::<image::list::List>("image ls", &["image list", "images"]),
+    verb::<image::prune::Prune>("image prune", &[]),
+    verb::<image::pull::Pull>("image pull", &["pull"]),
+    verb::<image::push::Push>("image push", &["push"]),
+    verb::<image::remove::Remove>("image rm", &["image remove", "rmi"]),
+    verb::<image::save::Save>("image save", &["save"]),
+    verb::<image::tag::Tag>("image tag", &["tag"]),
+    verb::<network::connect::Connect>("network connect", &[]),
+    verb::<network::create::Create>("network create", &[]),
+    verb::<network::connect::Disconnect>("network disconnect", &[]),
+    verb::<network::inspect::Inspect>("network inspect", &[]),
+    verb::<network::list::List>("network ls", &["network list"]),
+    verb::<network::prune::Prune>("network prune", &[]),
+    verb::<network::remove::Remove>("network rm", &["network remove"]),
+    verb::<registry::login::Login>("login", &[]),
+    verb::<registry::login::Logout>("logout", &[]),
+    verb::<registry::serve::Serve>("registry serve", &[]),
+    verb::<system::build_prune::BuildPrune>("builder prune", &[]),
+    verb::<system::completion::Completion>("completion", &[]),
+    verb::<system::df::DiskUsage>("system df", &[]),
+    verb::<system::events::Events>("system events", &["events"]),
+    verb::<system::info::Info>("system info", &["info"]),
+    verb::<system::inspect::Inspect>("inspect", &[]),
+    verb::<system::prune::Prune>("system prune", &[]),
+    verb::<system::version::Version>("version", &[]),
+    verb::<volume::create::Create>("volume create", &[]),
+    verb::<volume::inspect::Inspect>("volume inspect", &[]),
+    verb::<volume::list::List>("volume ls", &["volume list"]),
+    verb::<volume::prune::Prune>("volume prune", &[]),
+    verb::<volume::remove::Remove>("volume rm", &["volume remove"]),
+];

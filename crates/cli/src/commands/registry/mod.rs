@@ -1,0 +1,4 @@
+//! `corten login`, `corten logout`, `corten registry …`.
+
+pub(crate) mod login;
+pub(crate) mod serve;

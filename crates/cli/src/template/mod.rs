@@ -1,0 +1,121 @@
+//! Go's text/template, as far as `--format` needs it, over JSON values.
+
+mod eval;
+mod functions;
+mod parse;
+mod scan;
+
+use crate::json::Json;
+
+/// A template, parsed.
+#[derive(Debug)]
+pub(crate) struct Template {
+    text: String,
+    nodes: Vec<parse::Node>,
+}
+
+/// Why a template cannot be used, in Go's words.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TemplateError {
+    #[error("template parsing error: template: :{line}: {reason}")]
+    Parse { line: usize, reason: String },
+    #[error("template: :{line}:{column}: executing \"\" at <{at}>: {reason}")]
+    Execute { line: usize, column: usize, at: String, reason: String },
+}
+
+impl Template {
+    /// Reads a template.
+    pub(crate) fn parse(text: &str) -> Result<Self, TemplateError> {
+        Ok(Self { text: text.to_owned(), nodes: parse::parse(scan::scan(text)?)? })
+    }
+
+    /// Fills the template in.
+    pub(crate) fn render(&self, data: &Json) -> Result<String, TemplateError> {
+        eval::render(&self.nodes, data).map_err(|failure| {
+            let (line, column) = self.find(&failure.at);
+            TemplateError::Execute { line, column, at: failure.at, reason: failure.reason }
+        })
+    }
+
+    /// Line (from 1) and column (from 0) of a field or function; of a path, of its last field.
+    fn find(&self, at: &str) -> (usize, usize) {
+        let offset = self.text.find(at).map_or(0, |offset| offset + at.rfind('.').unwrap_or(0));
+        let before = &self.text[..offset];
+        (before.matches('\n').count() + 1, before.rsplit('\n').next().map_or(0, str::len))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn render(template: &str) -> Result<String, TemplateError> {
+        let data = Json::parse(
+            br#"{"Name":"/x","N":3,"On":true,"Off":false,"Empty":"","List":["a","b"],"None":null,
+                 "Config":{"Labels":{"k":"v","a":"b"},"Image":"busybox"},
+                 "Nets":{"bridge":{"IP":"1.2.3.4"},"z":{"IP":"5"}}}"#,
+        )
+        .unwrap();
+        Template::parse(template)?.render(&data)
+    }
+
+    #[test]
+    fn fields_pipes_and_functions() {
+        for (template, text) in [
+            ("plain", "plain"),
+            ("{{.Name}} {{.N}} {{.On}}", "/x 3 true"),
+            ("{{json .Config}}", r#"{"Labels":{"k":"v","a":"b"},"Image":"busybox"}"#),
+            ("{{.Config.Image | upper | printf \"%s-%s\" \"n\" | len}}", "9"),
+            ("{{upper .Config.Image}}{{title \"ab\"}}{{lower \"AB\"}}", "BUSYBOXAbab"),
+            ("{{index .List 1}}{{index .Config.Labels \"k\"}}{{index .Config.Labels \"no\"}}", "bv"),
+            ("{{(index .Nets \"bridge\").IP}}", "1.2.3.4"),
+            ("{{join .List \",\"}} {{len .List}} {{.List}}", "a,b 2 [a b]"),
+            ("{{.Config.Labels}}", "map[a:b k:v]"),
+            ("{{split \"a:b\" \":\"}}", "[a b]"),
+            ("{{printf \"%-5s|%5s|%05d|%q|%v\" \"a\" \"b\" 7 \"c\" .On}}", "a    |    b|00007|\"c\"|true"),
+            ("{{pad \"x\" 1 2}}{{truncate \"abcdef\" 3}}", " x  abc"),
+            ("{{`raw`}}{{\"a\\tb\"}}", "rawa\tb"),
+            ("{{println .N}}", "3\n"),
+            ("{{slice .Config.Image 0 4}}", "busy"),
+        ] {
+            assert_eq!(render(template).unwrap_or_else(|e| panic!("{template}: {e}")), text, "{template}");
+        }
+    }
+
+    #[test]
+    fn control() {
+        for (template, text) in [
+            ("{{if .On}}y{{else}}n{{end}}{{if .Off}}y{{else if .N}}m{{else}}n{{end}}", "ym"),
+            ("{{if .Empty}}y{{end}}{{if .State}}x{{end}}", ""),
+            ("{{range .List}}[{{.}}]{{end}}", "[a][b]"),
+            ("{{range $i, $e := .List}}{{$i}}={{$e}}{{$.N}} {{end}}", "0=a3 1=b3 "),
+            ("{{range $k, $v := .Nets}}{{$k}}:{{$v.IP}} {{end}}", "bridge:1.2.3.4 z:5 "),
+            ("{{range .None}}x{{else}}none{{end}}", "none"),
+            ("{{with .Config}}{{.Image}}{{end}}{{with .Empty}}x{{else}}e{{end}}", "busyboxe"),
+            ("a {{- .N -}} b{{/* c */}}", "a3b"),
+            ("{{$x := .N}}{{if eq $x 3}}three{{end}}", "three"),
+            ("{{if and .On (not .Off) (ne .Name \"y\") (lt .N 4) (or .Off .On)}}ok{{end}}", "ok"),
+            ("{{range .List}}{{if eq . \"a\"}}{{continue}}{{end}}{{.}}{{break}}{{end}}", "b"),
+        ] {
+            let template = template.replace(".State", ".Health");
+            assert_eq!(render(&template).unwrap_or_else(|e| panic!("{template}: {e}")), text, "{template}");
+        }
+    }
+
+    #[test]
+    fn mistakes_are_told() {
+        for bad in [
+            "{{",
+            "{{.N",
+            "{{if .N}}",
+            "{{end}}",
+            "{{nosuch .N}}",
+            "{{.Nope}}",
+            "{{.N.x}}",
+            "{{index .List 9}}",
+        ] {
+            assert!(render(bad).is_err(), "{bad}");
+        }
+        assert!(render("{{.Nope}}").unwrap_err().to_string().contains("map has no entry for key \"Nope\""));
+    }
+}

@@ -1,0 +1,224 @@
+//! What a new daemon finds: the same code at every start, after a clean end, a `kill -9` and a power cut.
+//!
+//! Shim answers → adopt; else exit.json of this run → exited; else → exited(255). What belongs to no container is removed.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use shim::client::{Connection, Watch};
+use shim::proto::{Reply, Request, Status};
+use spec::Id;
+use store::Store;
+
+use super::link::{Events, Link};
+use super::persist::{self, Saved};
+use super::record::{Attachment, NetworkMode, Record};
+use super::state::{Event, Phase};
+use super::{Container, leftovers};
+use crate::engine::Config;
+use crate::{Engine, Error};
+
+/// All containers on disk, and what their shims say.
+pub(crate) struct Found(Vec<One>);
+
+struct One {
+    dir: PathBuf,
+    record: Record,
+    saved: Saved,
+    shim: Option<Answering>,
+}
+
+/// A shim that answers, and has made its container.
+struct Answering {
+    connection: Connection,
+    watch: Watch,
+    dir: PathBuf,
+    pid: i32,
+    status: Status,
+}
+
+impl Found {
+    /// The containers whose network must be kept: id, and a pid in their namespace.
+    pub(crate) fn alive(&self) -> Vec<(Id, i32)> {
+        let alive = |one: &One| {
+            let shim = one.shim.as_ref().filter(|s| s.status.exit.is_none())?;
+            Some((one.record.id.clone(), shim.pid))
+        };
+        self.0.iter().filter_map(alive).collect()
+    }
+}
+
+/// Reads all records, asks all shims, and removes what belongs to no container. Blocking.
+pub(crate) fn find_all(config: &Config, store: &Store) -> Result<Found, Error> {
+    let root = config.data_root.join("containers");
+    let mut found = Vec::new();
+    let mut known = HashSet::new();
+    for name in sys::file::list(&root)? {
+        let dir = root.join(&name);
+        let Some(id) = Id::parse(&name) else { continue };
+        match persist::load_record(&dir) {
+            Ok(Some(record)) if record.id == id => {
+                let saved = persist::load_state(&dir).unwrap_or_else(|error| {
+                    tracing::warn!(container = name, "{}: taken as never started", error.message());
+                    Saved::default()
+                });
+                let shim = answering(&config.exec_root.join("shim").join(&name));
+                found.push(One { dir, record, saved, shim });
+            }
+            // A create that did not finish: nobody was told of it.
+            Ok(None) => sys::file::remove_tree(&dir)?,
+            Ok(Some(_)) => {
+                tracing::error!(container = name, "config.json is another container's: left alone")
+            }
+            Err(error) => tracing::error!(container = name, "{}: left alone", error.message()),
+        }
+        known.insert(name);
+    }
+    remove_orphans(config, store, &known);
+    found.sort_by_key(|one| one.record.created_at);
+    Ok(Found(found))
+}
+
+/// The shim of a directory, if it lives and has a container. One without a container is ended.
+fn answering(dir: &Path) -> Option<Answering> {
+    let connected = Connection::connect(dir).and_then(|mut connection| {
+        let reply = connection.call(&Request::Status, &[])?;
+        Ok((connection, reply))
+    });
+    let (mut connection, status) = match connected {
+        Ok((connection, Reply::Status(status))) => (connection, status),
+        _ => return None,
+    };
+    let watch = Connection::connect(dir).and_then(Connection::watch);
+    match (status.pid, watch) {
+        (Some(pid), Ok(watch)) if status.started => {
+            Some(Answering { connection, watch, dir: dir.to_owned(), pid, status })
+        }
+        _ => {
+            // A start that did not finish, or a shim that ends right now. Either way it is of no use.
+            let _ = connection.call(&Request::Delete, &[]);
+            let _ = sys::file::remove_tree(dir);
+            None
+        }
+    }
+}
+
+/// Writable layers, shims and cgroups whose container is not known. Failures are told, and no reason not to start.
+fn remove_orphans(config: &Config, store: &Store, known: &HashSet<String>) {
+    let tell = |what: &str, name: &str, error: Error| {
+        tracing::warn!(what, name, "cannot remove what belongs to no container: {}", error.message());
+    };
+    let stray = |name: &String| !known.contains(name);
+    let shims = config.exec_root.join("shim");
+    for name in sys::file::list(&shims).unwrap_or_default().into_iter().filter(stray) {
+        let dir = shims.join(&name);
+        if let Ok(mut connection) = Connection::connect(&dir) {
+            let kill = Request::Kill { signal: spec::signal::KILL, exec: None, all: true };
+            // A shim that is gone, or whose init is, refuses: then there is nothing to end.
+            let _ = connection.call(&kill, &[]);
+            let _ = connection.call(&Request::Delete, &[]);
+        }
+        if let Err(error) = sys::file::remove_tree(&dir) {
+            tell("shim", &name, error.into());
+        }
+    }
+    for name in leftovers::children(&config.cgroup_parent).into_iter().filter(stray) {
+        if Id::parse(&name).is_some() {
+            leftovers::remove(&format!("{}/{name}", config.cgroup_parent.trim_end_matches('/')));
+        }
+    }
+    for name in store.rw_list().unwrap_or_default().into_iter().filter(stray) {
+        if let Err(error) = store.rw_remove(&name) {
+            tell("writable layer", &name, error.into());
+        }
+    }
+}
+
+impl Engine {
+    /// Takes over what was found; then each policy says what is to run.
+    pub(crate) async fn adopt(&self, found: Found) {
+        let mut idle = Vec::new();
+        for One { dir, record, saved, shim } in found.0 {
+            let id = record.id.clone();
+            let name = record.name.clone();
+            let reservation = match self.inner.containers.reserve(&name, &id) {
+                Ok(reservation) => reservation,
+                Err(error) => {
+                    tracing::error!(container = %id, "{}: left alone", error.message());
+                    continue;
+                }
+            };
+            let container = Container::new(dir, record, saved.state, saved.network);
+            reservation.keep(container.clone());
+            let met = shim.is_some() || container.view().state.is_alive();
+            if let Some(shim) = shim {
+                self.adopt_alive(&container, shim).await;
+            } else if container.view().state.is_alive() {
+                let run = container.view().state.starts;
+                self.ended(&container, run, None).await;
+            }
+            // One whose end was met just now has its next start on its way.
+            let view = container.view();
+            let scheduled = met && view.state.phase == Phase::Restarting;
+            if !(view.gone || view.state.is_alive() || scheduled) {
+                idle.push(container);
+            }
+        }
+        for container in idle {
+            let engine = self.clone();
+            // Side by side: a slow start holds nobody up.
+            tokio::spawn(async move { engine.after_daemon_start(&container).await });
+        }
+    }
+
+    async fn adopt_alive(&self, container: &Arc<Container>, shim: Answering) {
+        let Answering { connection, watch, dir, pid, status } = shim;
+        let before = container.view();
+        if !before.state.is_alive() {
+            // The daemon died between the start and its record.
+            if let Ok((state, _)) = container.consider(Event::Started { pid }) {
+                container.publish(|view| view.state = state);
+            }
+        }
+        let phase = if status.paused { Phase::Paused } else { Phase::Running };
+        container.publish(|view| {
+            view.state.pid = pid;
+            view.state.phase = phase;
+        });
+        if before.network.endpoints.is_empty() && before.record.network_mode() == NetworkMode::Networks {
+            let endpoints = self.endpoints_of(&container.id);
+            let ports = before.network.ports.clone();
+            container.publish(|view| view.network = Arc::new(Attachment { endpoints, ports }));
+        }
+        container.set_link(Some(Link::new(connection, None, dir)));
+        let view = container.view();
+        if let Err(error) = container.save_state(view.state.clone(), view.network.clone()).await {
+            tracing::warn!(container = %container.id, "{}", error.message());
+        }
+        let run = view.state.starts;
+        match (status.exit, Events::new(watch)) {
+            (Some(exit), _) => self.ended(container, run, Some(exit)).await,
+            (None, Ok(events)) => self.supervise(container.clone(), run, events),
+            (None, Err(error)) => {
+                tracing::error!(container = %container.id, "cannot watch its shim: {error}");
+            }
+        }
+    }
+
+    /// What the daemon's start means for a container that does not run.
+    async fn after_daemon_start(&self, container: &Arc<Container>) {
+        let _verbs = container.verbs.lock().await;
+        if container.is_removing() {
+            if let Err(error) = self.remove_rest(container, true).await {
+                tracing::warn!(container = %container.id, "{}", error.message());
+            }
+            return;
+        }
+        let Ok((state, effects)) = container.consider(Event::DaemonStarted) else { return };
+        if let Err(error) = container.commit(state).await {
+            tracing::warn!(container = %container.id, "{}", error.message());
+        }
+        self.perform(container, &effects).await;
+    }
+}

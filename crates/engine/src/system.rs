@@ -1,0 +1,253 @@
+//! What this host and this engine are: `info`, `version`, and the collector.
+
+use std::path::Path;
+
+use spec::Digest;
+use spec::api::{
+    AddressPool, Commit, FirewallInfo, IndexInfo, PluginsInfo, RegistryServiceConfig, Runtime, SystemInfo,
+    SystemVersion, VersionComponent, VersionPlatform,
+};
+
+use crate::blocking::{blocking, lasting};
+use crate::container::state::Phase;
+use crate::{Engine, Error, time};
+
+/// The version clients see.
+pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+fn read(path: &str) -> String {
+    let bytes = sys::file::read_if_exists(Path::new(path)).ok().flatten().unwrap_or_default();
+    String::from_utf8_lossy(&bytes).trim_end().to_owned()
+}
+
+/// The host's name.
+pub(crate) fn hostname() -> String {
+    read("/proc/sys/kernel/hostname")
+}
+
+/// How many processors are online.
+pub(crate) fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Whether the kernel can limit swap (on v1 only with `swapaccount=1`).
+pub(crate) fn swap_limit() -> bool {
+    if unified() {
+        return Path::new("/proc/swaps").exists();
+    }
+    Path::new("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes").exists()
+}
+
+/// Whether cgroup v2 is all there is.
+fn unified() -> bool {
+    Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
+}
+
+fn mem_total() -> i64 {
+    let line = read("/proc/meminfo").lines().find_map(|l| l.strip_prefix("MemTotal:").map(str::to_owned));
+    let kib = line.and_then(|l| l.trim().trim_end_matches("kB").trim().parse::<i64>().ok());
+    kib.unwrap_or(0) * 1024
+}
+
+fn operating_system() -> String {
+    let text = read("/etc/os-release");
+    let name = text.lines().find_map(|l| l.strip_prefix("PRETTY_NAME="));
+    name.map_or_else(|| "Linux".into(), |n| n.trim_matches('"').to_owned())
+}
+
+/// As `uname -m` says it.
+fn machine() -> String {
+    std::env::consts::ARCH.to_owned()
+}
+
+/// As Go says it.
+fn go_arch() -> String {
+    spec::api::Platform::host().architecture
+}
+
+fn kernel() -> String {
+    read("/proc/sys/kernel/osrelease")
+}
+
+/// Facts that are files' business. Blocking.
+struct Host {
+    id: String,
+    kernel: String,
+    operating_system: String,
+    memory: i64,
+    name: String,
+    forwarding: bool,
+    descriptors: i64,
+    swap: bool,
+    unified: bool,
+}
+
+impl Host {
+    fn read() -> Self {
+        Self {
+            id: read("/etc/machine-id"),
+            kernel: kernel(),
+            operating_system: operating_system(),
+            memory: mem_total(),
+            name: hostname(),
+            forwarding: read("/proc/sys/net/ipv4/ip_forward") == "1",
+            descriptors: i64::try_from(sys::file::list(Path::new("/proc/self/fd")).map_or(0, |l| l.len()))
+                .unwrap_or(0),
+            swap: swap_limit(),
+            unified: unified(),
+        }
+    }
+}
+
+impl Engine {
+    /// `GET /info`.
+    pub async fn info(&self) -> Result<SystemInfo, Error> {
+        let host = blocking(Host::read).await;
+        let (mut running, mut paused, mut stopped) = (0, 0, 0);
+        for container in self.inner.containers.all() {
+            match container.view().state.phase {
+                Phase::Running | Phase::Restarting => running += 1,
+                Phase::Paused => paused += 1,
+                Phase::Created | Phase::Exited | Phase::Removing | Phase::Dead => stopped += 1,
+            }
+        }
+        let mut targets: Vec<Digest> =
+            self.inner.store.images().into_iter().map(|r| r.target.digest).collect();
+        targets.sort_unstable();
+        targets.dedup();
+        let mut warnings = Vec::new();
+        if !host.swap {
+            warnings.push("WARNING: No swap limit support".to_owned());
+        }
+        if !host.forwarding {
+            warnings.push("WARNING: IPv4 forwarding is disabled".to_owned());
+        }
+        let words = |list: &[&str]| list.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>();
+        let pools = &self.inner.config.network.pools;
+        let config = &self.inner.config;
+        Ok(SystemInfo {
+            id: host.id,
+            containers: running + paused + stopped,
+            containers_running: running,
+            containers_paused: paused,
+            containers_stopped: stopped,
+            images: i64::try_from(targets.len()).unwrap_or(i64::MAX),
+            driver: "overlayfs".into(),
+            driver_status: vec![words(&["driver-type", "corten.store.v1"])],
+            docker_root_dir: config.data_root.display().to_string(),
+            plugins: Some(PluginsInfo {
+                volume: words(&["local"]),
+                network: words(&["bridge", "host", "null"]),
+                authorization: Vec::new(),
+                log: words(&["json-file", "none"]),
+            }),
+            memory_limit: true,
+            swap_limit: host.swap,
+            cpu_cfs_period: true,
+            cpu_cfs_quota: true,
+            cpu_shares: true,
+            cpu_set: true,
+            pids_limit: true,
+            oom_kill_disable: !host.unified,
+            ipv4_forwarding: host.forwarding,
+            n_fd: host.descriptors,
+            n_goroutines: i64::try_from(sys::file::list(Path::new("/proc/self/task")).map_or(0, |l| l.len()))
+                .unwrap_or(0),
+            system_time: time::rfc3339(time::now()),
+            logging_driver: "json-file".into(),
+            cgroup_driver: "cgroupfs".into(),
+            cgroup_version: if host.unified { "2".into() } else { "1".into() },
+            n_events_listener: i64::try_from(self.inner.events.listeners()).unwrap_or(i64::MAX),
+            kernel_version: host.kernel,
+            operating_system: host.operating_system,
+            os_type: "linux".into(),
+            architecture: machine(),
+            ncpu: i64::try_from(processors()).unwrap_or(1),
+            mem_total: host.memory,
+            index_server_address: "https://index.docker.io/v1/".into(),
+            registry_config: Some(self.registries()),
+            http_proxy: String::new(),
+            https_proxy: String::new(),
+            no_proxy: String::new(),
+            name: host.name,
+            server_version: VERSION.into(),
+            runtimes: [(
+                "corten".to_owned(),
+                Runtime { path: config.shim.display().to_string(), ..Runtime::default() },
+            )]
+            .into(),
+            default_runtime: "corten".into(),
+            swarm: serde_json::json!({
+                "NodeID": "", "NodeAddr": "", "LocalNodeState": "inactive", "ControlAvailable": false,
+                "Error": "", "RemoteManagers": null
+            }),
+            live_restore_enabled: true,
+            isolation: String::new(),
+            init_binary: String::new(),
+            containerd_commit: Some(Commit::default()),
+            runc_commit: Some(Commit::default()),
+            init_commit: Some(Commit::default()),
+            security_options: words(&["name=seccomp,profile=builtin", "name=cgroupns"]),
+            default_address_pools: pools
+                .iter()
+                .map(|(base, prefix, size)| AddressPool {
+                    base: format!("{base}/{prefix}"),
+                    size: (*size).into(),
+                })
+                .collect(),
+            firewall_backend: Some(FirewallInfo { driver: "nftables".into(), info: Vec::new() }),
+            warnings,
+            ..SystemInfo::default()
+        })
+    }
+
+    fn registries(&self) -> RegistryServiceConfig {
+        let hub = IndexInfo { name: "docker.io".into(), mirrors: Vec::new(), secure: true, official: true };
+        let mut index_configs = std::collections::BTreeMap::from([("docker.io".to_owned(), hub)]);
+        let (ranges, hosts): (Vec<_>, Vec<_>) =
+            self.inner.config.insecure_registries.iter().cloned().partition(|r| r.contains('/'));
+        for host in hosts {
+            let index = IndexInfo { name: host.clone(), mirrors: Vec::new(), secure: false, official: false };
+            index_configs.insert(host, index);
+        }
+        let mut insecure_registry_cidrs = vec!["::1/128".to_owned(), "127.0.0.0/8".to_owned()];
+        insecure_registry_cidrs.extend(ranges);
+        RegistryServiceConfig { insecure_registry_cidrs, index_configs, mirrors: Vec::new() }
+    }
+
+    /// `GET /version`.
+    pub fn version(&self) -> SystemVersion {
+        let details = serde_json::json!({
+            "ApiVersion": spec::api::API_VERSION,
+            "MinAPIVersion": spec::api::MIN_API_VERSION,
+            "Os": "linux",
+            "Arch": go_arch(),
+            "KernelVersion": kernel(),
+            "Experimental": "false",
+            "GitCommit": "",
+            "GoVersion": "",
+            "BuildTime": "",
+        });
+        SystemVersion {
+            platform: VersionPlatform { name: "Corten".into() },
+            components: vec![VersionComponent { name: "Engine".into(), version: VERSION.into(), details }],
+            version: VERSION.into(),
+            api_version: spec::api::API_VERSION.into(),
+            min_api_version: spec::api::MIN_API_VERSION.into(),
+            os: "linux".into(),
+            arch: go_arch(),
+            kernel_version: kernel(),
+            ..SystemVersion::default()
+        }
+    }
+
+    /// Frees what nothing needs; `extra_layers` and `extra_blobs` are the build cache's roots. Returns bytes.
+    pub async fn collect(
+        &self,
+        extra_layers: Vec<store::ChainId>,
+        extra_blobs: Vec<Digest>,
+    ) -> Result<u64, Error> {
+        let inner = self.inner.clone();
+        Ok(lasting(move || inner.store.collect(&extra_layers, &extra_blobs)).await?)
+    }
+}

@@ -1,0 +1,194 @@
+//! Images to push, registries to push to, and a line that breaks.
+
+#![allow(dead_code, unreachable_pub, reason = "each test program uses its part")]
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use registry::client::{Client, Config};
+use registry::server;
+use spec::api::Progress;
+use spec::oci::image::{Descriptor, Image, ImageConfig, Platform, RootFs, media};
+use spec::{Digest, Reference};
+use store::Store;
+use store::archive::Writer;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, oneshot};
+
+/// A store in a directory of its own.
+pub struct TestStore {
+    pub store: Store,
+    pub directory: tempfile::TempDir,
+}
+
+pub fn store() -> TestStore {
+    let directory = tempfile::tempdir().unwrap();
+    TestStore { store: Store::open(directory.path()).unwrap(), directory }
+}
+
+/// Bytes that do not compress.
+fn noise(length: usize, mut seed: u64) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(length + 8);
+    while bytes.len() < length {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        bytes.extend_from_slice(&seed.to_le_bytes());
+    }
+    bytes.truncate(length);
+    bytes
+}
+
+/// An image of gzip layers, each with one file of so many bytes.
+pub fn image(store: &Store, sizes: &[usize]) -> Descriptor {
+    let (mut layers, mut diff_ids) = (Vec::new(), Vec::new());
+    for (number, size) in sizes.iter().enumerate() {
+        let mut tar = Writer::new(Vec::new());
+        tar.append_bytes(&format!("file{number}"), 0o644, &noise(*size, number as u64 + 1)).unwrap();
+        let tar = tar.finish().unwrap();
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gzip.write_all(&tar).unwrap();
+        layers.push(store.put_blob(media::LAYER_GZIP, &gzip.finish().unwrap()).unwrap());
+        diff_ids.push(store.put_blob(media::LAYER, &tar).unwrap().digest);
+    }
+    let platform = Platform::host();
+    let config = Image {
+        architecture: platform.architecture,
+        os: platform.os,
+        config: ImageConfig { cmd: vec!["/file0".into()], ..ImageConfig::default() },
+        rootfs: RootFs { diff_ids, ..RootFs::default() },
+        ..Image::default()
+    };
+    store.put_image(&config, &layers).unwrap()
+}
+
+/// A registry of ours, ended when dropped.
+pub struct Served {
+    pub address: SocketAddr,
+    pub root: tempfile::TempDir,
+    _stop: oneshot::Sender<()>,
+    ended: tokio::task::JoinHandle<()>,
+}
+
+impl Served {
+    /// Ends it and returns what it kept.
+    pub async fn stop(self) -> tempfile::TempDir {
+        drop(self._stop);
+        self.ended.await.unwrap();
+        self.root
+    }
+}
+
+pub async fn serve(adjust: impl FnOnce(&mut server::Config)) -> Served {
+    let root = tempfile::tempdir().unwrap();
+    let mut config = server::Config {
+        listen: "127.0.0.1:0".parse().unwrap(),
+        root: root.path().to_owned(),
+        htpasswd: None,
+        tls: None,
+    };
+    adjust(&mut config);
+    let (ready, bound) = oneshot::channel();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let ended = tokio::spawn(async move {
+        server::serve(config, ready, async {
+            let _ = stopped.await;
+        })
+        .await
+        .unwrap();
+    });
+    Served { address: bound.await.expect("the registry did not start"), root, _stop: stop, ended }
+}
+
+pub fn client() -> Client {
+    Client::with_certificates(Config::default(), Vec::new())
+}
+
+pub fn name(address: impl std::fmt::Display, repository: &str) -> Reference {
+    format!("{address}/{repository}:1").parse().unwrap()
+}
+
+/// The lines of a stream, after it has ended.
+pub struct Lines(tokio::task::JoinHandle<Vec<Progress>>);
+
+impl Lines {
+    pub fn new() -> (mpsc::Sender<Progress>, Self) {
+        let (sender, mut receiver) = mpsc::channel(16);
+        let lines = tokio::spawn(async move {
+            let mut lines = Vec::new();
+            while let Some(line) = receiver.recv().await {
+                lines.push(line);
+            }
+            lines
+        });
+        (sender, Self(lines))
+    }
+
+    pub async fn all(self) -> Vec<Progress> {
+        self.0.await.unwrap()
+    }
+
+    /// The last status of each id.
+    pub async fn last(self) -> std::collections::BTreeMap<String, String> {
+        let lines = self.all().await.into_iter();
+        lines.filter_map(|l| Some((l.id?, l.status?))).collect()
+    }
+}
+
+pub async fn push(client: &Client, from: &Store, to: &Reference, image: &Descriptor) {
+    let (sender, lines) = Lines::new();
+    client.push(from, to, image, None, sender).await.unwrap();
+    lines.all().await;
+}
+
+/// What a store must have when it has an image whole.
+pub fn assert_whole(store: &Store, image: &Descriptor) {
+    let image = store.image(image, &Platform::host()).unwrap();
+    assert!(store.has_layer(&image.chain.unwrap()), "a layer is not unpacked");
+    for layer in &image.manifest.layers {
+        assert_eq!(store.blob_size(&layer.digest), Some(layer.size));
+    }
+}
+
+/// Where a registry of ours keeps a blob.
+pub fn blob_path(root: &Path, digest: &Digest) -> std::path::PathBuf {
+    root.join("blobs/sha256").join(digest.hex())
+}
+
+/// A line to a registry that breaks after so many bytes of answers, for the first so many connections.
+pub async fn breaking_line(to: SocketAddr, after: u64, times: u32) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let mut left = times;
+        loop {
+            let (client, _) = listener.accept().await.unwrap();
+            let server = TcpStream::connect(to).await.unwrap();
+            let limit = if left > 0 { after } else { u64::MAX };
+            left = left.saturating_sub(1);
+            tokio::spawn(async move {
+                let (mut from_client, mut to_client) = client.into_split();
+                let (from_server, mut to_server) = server.into_split();
+                let up = tokio::spawn(async move { tokio::io::copy(&mut from_client, &mut to_server).await });
+                let _ = tokio::io::copy(&mut from_server.take(limit), &mut to_client).await;
+                let _ = to_client.shutdown().await;
+                up.abort();
+            });
+        }
+    });
+    address
+}
+
+/// Waits for a port to answer.
+pub async fn until_listening(address: SocketAddr) {
+    for _ in 0..200 {
+        if TcpStream::connect(address).await.is_ok() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+    panic!("nothing listens on {address}");
+}

@@ -1,0 +1,175 @@
+//! The server, request by request: what other clients do with it.
+
+mod common;
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use common::*;
+use http::{Method, Request, Response};
+use http_body_util::{BodyExt, Full};
+use hyper_util::rt::TokioIo;
+use registry::client::Client;
+use serde_json::Value;
+use spec::oci::image::Platform;
+
+/// One request on a connection of its own; the body comes back whole.
+async fn ask(
+    address: SocketAddr,
+    method: Method,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: impl Into<Bytes>,
+) -> Response<Bytes> {
+    let stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    let mut request = Request::builder().method(method).uri(path).header("host", "x");
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let response = sender.send_request(request.body(Full::new(body.into())).unwrap()).await.unwrap();
+    let (parts, body) = response.into_parts();
+    Response::from_parts(parts, body.collect().await.unwrap().to_bytes())
+}
+
+fn header<'r>(response: &'r Response<Bytes>, name: &str) -> &'r str {
+    response.headers()[name].to_str().unwrap()
+}
+
+fn code(response: &Response<Bytes>) -> String {
+    let value: Value = serde_json::from_slice(response.body()).unwrap();
+    value["errors"][0]["code"].as_str().unwrap().to_owned()
+}
+
+fn digest(bytes: &[u8]) -> String {
+    use sha2::Digest as _;
+    format!("sha256:{}", spec::digest::hex(&sha2::Sha256::digest(bytes)))
+}
+
+#[tokio::test]
+async fn uploads_come_in_pieces_and_are_checked() {
+    let registry = serve(|_| {}).await;
+    let at = registry.address;
+    let begun = ask(at, Method::POST, "/v2/a/b/blobs/uploads/", &[], "").await;
+    assert_eq!(begun.status(), 202);
+    let upload = header(&begun, "location").to_owned();
+    let piece = ask(at, Method::PATCH, &upload, &[("content-range", "0-4")], "hello").await;
+    assert_eq!((piece.status().as_u16(), header(&piece, "range")), (202, "0-4"));
+    // A piece that does not join on is refused, and says where to go on.
+    let gap = ask(at, Method::PATCH, &upload, &[("content-range", "9-10")], "xx").await;
+    assert_eq!((gap.status().as_u16(), header(&gap, "range")), (416, "0-4"));
+    // A piece that is not as long as it says does not count.
+    let short = ask(at, Method::PATCH, &upload, &[("content-range", "5-99")], "xx").await;
+    assert_eq!(code(&short), "BLOB_UPLOAD_INVALID");
+    let status = ask(at, Method::GET, &upload, &[], "").await;
+    assert_eq!((status.status().as_u16(), header(&status, "range")), (204, "0-4"));
+
+    let whole = digest(b"hello world");
+    let wrong = ask(at, Method::PUT, &format!("{upload}?digest={}", digest(b"x")), &[], " world").await;
+    assert_eq!((wrong.status().as_u16(), code(&wrong)), (400, "DIGEST_INVALID".into()));
+    let done = ask(at, Method::PUT, &format!("{upload}?digest={whole}"), &[], " world").await;
+    assert_eq!(done.status(), 201);
+    let gone = ask(at, Method::GET, &upload, &[], "").await;
+    assert_eq!(code(&gone), "BLOB_UPLOAD_UNKNOWN");
+
+    let blob = format!("/v2/a/b/blobs/{whole}");
+    assert_eq!(ask(at, Method::GET, &blob, &[], "").await.body(), "hello world");
+    let part = ask(at, Method::GET, &blob, &[("range", "bytes=6-")], "").await;
+    assert_eq!((part.status().as_u16(), header(&part, "content-range")), (206, "bytes 6-10/11"));
+    assert_eq!(part.body(), "world");
+    let head = ask(at, Method::HEAD, &blob, &[], "").await;
+    assert_eq!(header(&head, "content-length"), "11");
+
+    // Another repository sees it only once it is mounted there; content goes with its last repository.
+    let elsewhere = format!("/v2/c/blobs/{whole}");
+    assert_eq!(code(&ask(at, Method::GET, &elsewhere, &[], "").await), "BLOB_UNKNOWN");
+    let mounted =
+        ask(at, Method::POST, &format!("/v2/c/blobs/uploads/?mount={whole}&from=a/b"), &[], "").await;
+    assert_eq!(mounted.status(), 201);
+    assert_eq!(ask(at, Method::DELETE, &blob, &[], "").await.status(), 202);
+    assert_eq!(ask(at, Method::GET, &elsewhere, &[], "").await.status(), 200);
+    assert_eq!(ask(at, Method::DELETE, &elsewhere, &[], "").await.status(), 202);
+    assert!(!blob_path(registry.root.path(), &whole.parse().unwrap()).exists());
+
+    let one =
+        ask(at, Method::POST, &format!("/v2/c/blobs/uploads/?digest={whole}"), &[], "hello world").await;
+    assert_eq!(one.status(), 201);
+}
+
+#[tokio::test]
+async fn an_upload_survives_a_restart() {
+    let first = serve(|_| {}).await;
+    let begun = ask(first.address, Method::POST, "/v2/a/blobs/uploads/", &[], "").await;
+    let upload = header(&begun, "location").to_owned();
+    ask(first.address, Method::PATCH, &upload, &[], "hello").await;
+    let root = first.stop().await;
+    let second = serve(|config| config.root = root.path().to_owned()).await;
+    let whole = digest(b"hello world");
+    let done = ask(second.address, Method::PUT, &format!("{upload}?digest={whole}"), &[], " world").await;
+    assert_eq!(done.status(), 201);
+}
+
+#[tokio::test]
+async fn manifests_are_whole_and_listed() {
+    let registry = serve(|_| {}).await;
+    let at = registry.address;
+    let ours = store();
+    let image = image(&ours.store, &[10]);
+    let client: Client = client();
+    for tag in ["1", "2", "3"] {
+        let mut reference = name(at, "team/app");
+        reference.tag = Some(tag.into());
+        push(&client, &ours.store, &reference, &image).await;
+    }
+    let bytes = ours.store.blob_bytes(&image.digest).unwrap();
+    let media_type = image.media_type.as_str();
+
+    // What it refers to is not in that repository.
+    let other =
+        ask(at, Method::PUT, "/v2/other/manifests/1", &[("content-type", media_type)], bytes.clone()).await;
+    assert_eq!((other.status().as_u16(), code(&other)), (400, "MANIFEST_BLOB_UNKNOWN".into()));
+    let named = format!("/v2/team/app/manifests/{}", digest(b"x"));
+    let misnamed = ask(at, Method::PUT, &named, &[("content-type", media_type)], bytes.clone()).await;
+    assert_eq!(code(&misnamed), "DIGEST_INVALID");
+    let large = vec![b' '; (4 << 20) + 1];
+    let large =
+        ask(at, Method::PUT, "/v2/team/app/manifests/1", &[("content-type", media_type)], large).await;
+    assert_eq!(large.status(), 413);
+
+    let got = ask(at, Method::GET, "/v2/team/app/manifests/1", &[], "").await;
+    assert_eq!((got.body().as_ref(), header(&got, "content-type")), (&bytes[..], media_type));
+    let page = ask(at, Method::GET, "/v2/team/app/tags/list?n=2", &[], "").await;
+    assert_eq!(header(&page, "link"), "</v2/team/app/tags/list?last=2&n=2>; rel=\"next\"");
+    let page = ask(at, Method::GET, "/v2/team/app/tags/list?last=2&n=2", &[], "").await;
+    assert_eq!(page.body(), r#"{"name":"team/app","tags":["3"]}"#);
+    let catalog = ask(at, Method::GET, "/v2/_catalog", &[], "").await;
+    assert_eq!(catalog.body(), r#"{"repositories":["team/app"]}"#);
+
+    // A manifest about another is found by it.
+    let config = ours.store.image(&image, &Platform::host()).unwrap().manifest.config;
+    let about = serde_json::json!({
+        "schemaVersion": 2, "mediaType": media_type, "artifactType": "x/y", "config": config, "layers": [],
+        "subject": image,
+    });
+    let about = serde_json::to_vec(&about).unwrap();
+    let put =
+        ask(at, Method::PUT, "/v2/team/app/manifests/about", &[("content-type", media_type)], about.clone())
+            .await;
+    assert_eq!(
+        (put.status().as_u16(), header(&put, "oci-subject")),
+        (201, image.digest.to_string().as_str())
+    );
+    let referrers = format!("/v2/team/app/referrers/{}", image.digest);
+    let index: Value =
+        serde_json::from_slice(ask(at, Method::GET, &referrers, &[], "").await.body()).unwrap();
+    assert_eq!(index["manifests"][0]["digest"], digest(&about));
+    assert_eq!(index["manifests"][0]["artifactType"], "x/y");
+
+    // A tag goes alone, a digest with its tags.
+    assert_eq!(ask(at, Method::DELETE, "/v2/team/app/manifests/1", &[], "").await.status(), 202);
+    assert_eq!(ask(at, Method::GET, "/v2/team/app/manifests/2", &[], "").await.status(), 200);
+    let by_digest = format!("/v2/team/app/manifests/{}", image.digest);
+    assert_eq!(ask(at, Method::DELETE, &by_digest, &[], "").await.status(), 202);
+    assert_eq!(code(&ask(at, Method::GET, "/v2/team/app/manifests/2", &[], "").await), "MANIFEST_UNKNOWN");
+}

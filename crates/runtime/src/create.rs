@@ -1,0 +1,86 @@
+//! The caller's half of making a container.
+
+use std::os::fd::{AsFd, BorrowedFd};
+
+use spec::oci::runtime::Spec;
+use sys::cgroup::Cgroup;
+use sys::process::{self, Clone};
+
+use crate::failure::at;
+use crate::namespaces::{self, Plan};
+use crate::{Child, Container, Failure, Io, handshake, init, seccomp};
+
+/// Makes the sandbox of `spec` and leaves its init waiting for [`Container::start`].
+///
+/// `netns`: the network namespace to join; overrides the path in `spec`.
+/// On failure nothing of the container is left.
+///
+/// # Errors
+/// The first step that failed.
+pub fn create(spec: &Spec, netns: Option<BorrowedFd<'_>>, io: Io) -> Result<(Container, Child), Failure> {
+    let Some(process) = &spec.process else {
+        return Err(Failure::new("spec", "process", "a container needs a process"));
+    };
+    let plan = Plan::of(spec, netns)?;
+    let filter = spec.linux.seccomp.as_ref().map(seccomp::Filter::compile).transpose()?;
+    // A copy of this process must not be traceable by what runs in the container (CVE-2016-9962).
+    process::set_dumpable(false).map_err(at("clone"))?;
+    let cgroup = Cgroup::create(&spec.linux.cgroups_path).map_err(at("cgroup"))?;
+    match begin(spec, process, &plan, filter.as_ref(), &cgroup, io) {
+        Ok((waiting, child)) => {
+            let init = child
+                .pidfd
+                .try_clone()
+                .map_err(|e| Failure::new("clone", "pidfd", crate::failure::errno_text(&e)))?;
+            let oom_kills_before = crate::cgroup::oom_kills(&cgroup);
+            let container =
+                Container { init, cgroup, waiting: Some(waiting), oom_kills_before, seccomp: filter };
+            Ok((container, child))
+        }
+        Err(failure) => {
+            // The first failure is the one to report; what runs, if anything, was reaped in `begin`.
+            let _ = cgroup.kill();
+            let _ = cgroup.remove();
+            Err(failure)
+        }
+    }
+}
+
+fn begin(
+    spec: &Spec,
+    process: &spec::oci::runtime::Process,
+    plan: &Plan,
+    filter: Option<&seccomp::Filter>,
+    cgroup: &Cgroup,
+    io: Io,
+) -> Result<(handshake::Caller, Child), Failure> {
+    if let Some(resources) = &spec.linux.resources {
+        crate::cgroup::limit(cgroup, resources)?;
+    }
+    let (caller, child) = handshake::pair()?;
+    let options = Clone { namespaces: plan.made, cgroup: cgroup.unified() };
+    let (mut caller, mut child, mut io) = (Some(caller), Some(child), Some(io));
+    let spawned = namespaces::with_pid_namespace(plan.pid.as_ref().map(AsFd::as_fd), || {
+        process::clone_child(&options, || {
+            // The child's copies: its end of the socket only, so that it notices the caller's death.
+            drop(caller.take());
+            let (Some(mut child), Some(io)) = (child.take(), io.take()) else { return 1 };
+            init::run(&init::Order { spec, process, plan, filter, cgroup }, &mut child, io)
+        })
+        .map_err(at("clone"))
+    })?;
+    drop((child, io));
+    let mut caller = caller.take().expect("only the child takes it from its copy");
+    let ready = cgroup.add(spawned.pid, false).map_err(at("cgroup")).and_then(|()| {
+        caller.joined();
+        caller.wait_ready()
+    });
+    match ready {
+        Ok(console) => Ok((caller, Child { pid: spawned.pid, pidfd: spawned.pidfd, console })),
+        Err(failure) => {
+            drop(caller);
+            crate::kill::end(&spawned);
+            Err(failure)
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! The child's half of making a container: the order of its steps until it is ready, and the last ones.
+
+use std::os::fd::AsFd;
+
+use spec::oci::runtime::{Process, Spec};
+use sys::cgroup::Cgroup;
+use sys::namespace::{self, Namespaces};
+
+use crate::failure::at;
+use crate::namespaces::Plan;
+use crate::process::Prepared;
+use crate::{Failure, Io, devices, handshake, mounts, paths, process, root, seccomp, sysctl, terminal, user};
+
+/// What is to be made.
+pub(crate) struct Order<'a> {
+    pub(crate) spec: &'a Spec,
+    pub(crate) process: &'a Process,
+    pub(crate) plan: &'a Plan,
+    pub(crate) filter: Option<&'a seccomp::Filter>,
+    pub(crate) cgroup: &'a Cgroup,
+}
+
+/// Becomes init. Comes back only when that fails, with the exit code.
+pub(crate) fn run(order: &Order<'_>, caller: &mut handshake::Child, io: Io) -> i32 {
+    let failure = match set_up(order, caller, io) {
+        Ok(prepared) => match caller.wait_go() {
+            Ok(()) => prepared.execute(order.filter),
+            Err(_) => return 1,
+        },
+        Err(failure) => failure,
+    };
+    caller.failed(&failure);
+    1
+}
+
+fn set_up(order: &Order<'_>, caller: &mut handshake::Child, io: Io) -> Result<Prepared, Failure> {
+    let spec = order.spec;
+    sys::process::become_session_leader().map_err(at("init"))?;
+    order.plan.join()?;
+    let sources = mounts::open_sources(spec, order.cgroup)?;
+    let root = root::enter(spec)?;
+    let proc = root::private_proc()?;
+    if spec.linux.namespaces.iter().any(|n| n.r#type == spec::oci::runtime::NamespaceKind::Uts) {
+        set_names(spec)?;
+    }
+    let mut unshared = !order.plan.cgroup;
+    let mut cgroup_namespace = || {
+        caller.wait_joined()?;
+        if !std::mem::replace(&mut unshared, true) {
+            namespace::unshare(Namespaces::CGROUP).map_err(at("namespace"))?;
+        }
+        Ok(())
+    };
+    mounts::mount_all(&root, sources, &mut cgroup_namespace)?;
+    cgroup_namespace()?;
+    devices::make_all(&root, &spec.linux.devices)?;
+    let user = user::resolve(&root, &order.process.user)?;
+    let console = terminal::wire(&root, io, user.uid, order.process.console_size, terminal::Console::Bind)?;
+    sysctl::set_all(&proc, spec, order.plan)?;
+    process::make_cwd(&root, &order.process.cwd);
+    paths::mask(&root, &spec.linux.masked_paths)?;
+    paths::make_read_only(&root, &spec.linux.readonly_paths)?;
+    root::finish(spec)?;
+    let prepared = process::prepare(&proc, order.process, &user, order.filter.is_some())?;
+    caller.ready(console.as_ref().map(AsFd::as_fd))?;
+    Ok(prepared)
+}
+
+fn set_names(spec: &Spec) -> Result<(), Failure> {
+    if !spec.hostname.is_empty() {
+        sys::namespace::set_host_name(&spec.hostname).map_err(at("hostname"))?;
+    }
+    if !spec.domainname.is_empty() {
+        sys::namespace::set_domain_name(&spec.domainname).map_err(at("hostname"))?;
+    }
+    Ok(())
+}

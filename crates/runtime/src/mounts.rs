@@ -1,0 +1,163 @@
+//! The configuration's mounts, in its order.
+//!
+//! What comes from the host (sources of bind mounts, cgroup directories) is opened before the root changes; the
+//! targets are made and opened inside the new root; a mount is moved from descriptor to descriptor.
+
+mod options;
+
+use std::collections::VecDeque;
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use spec::oci::runtime::Spec;
+use sys::cgroup::{Cgroup, Version};
+use sys::mount::{Attributes, Depth, Mount, Propagation};
+use sys::root::{Kind, Metadata, Root};
+
+use crate::Failure;
+use crate::failure::at_path;
+use options::Options;
+
+/// What is mounted where, in the configuration's order.
+#[derive(Debug)]
+pub(crate) struct Planned {
+    destination: String,
+    options: Options,
+    what: What,
+}
+
+#[derive(Debug)]
+enum What {
+    /// A new instance of a file system.
+    New { kind: String, source: String },
+    /// A copy of something on the host.
+    Bind(Mount),
+    /// The container's own cgroups of a v1 host: (name of the hierarchy's directory, its controllers, copy).
+    Cgroups(Vec<(String, Vec<String>, Mount)>),
+}
+
+/// Opens everything that comes from the host. To be called while the host's tree is still the root.
+pub(crate) fn open_sources(spec: &Spec, cgroup: &Cgroup) -> Result<VecDeque<Planned>, Failure> {
+    spec.mounts
+        .iter()
+        .map(|mount| {
+            let destination = mount.destination.clone();
+            let options = Options::parse(&mount.options);
+            let what = if let Some(depth) = options.bind.or((mount.r#type == "bind").then_some(Depth::All)) {
+                let path = Path::new(&mount.source);
+                What::Bind(Mount::copy(path, depth).map_err(at_path("mount", &mount.source))?)
+            } else if matches!(mount.r#type.as_str(), "cgroup" | "cgroup2") {
+                match cgroup.version() {
+                    Version::V2 => What::New { kind: "cgroup2".into(), source: "cgroup".into() },
+                    Version::V1 => What::Cgroups(open_cgroups(cgroup)?),
+                }
+            } else {
+                What::New { kind: mount.r#type.clone(), source: mount.source.clone() }
+            };
+            Ok(Planned { destination, options, what })
+        })
+        .collect()
+}
+
+fn open_cgroups(cgroup: &Cgroup) -> Result<Vec<(String, Vec<String>, Mount)>, Failure> {
+    cgroup
+        .directories()
+        .map(|(point, directory, controllers)| {
+            let name = Path::new(point).file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let copy = Mount::copy(Path::new(directory), Depth::One).map_err(at_path("mount", directory))?;
+            Ok((name, controllers.to_vec(), copy))
+        })
+        .collect()
+}
+
+/// Mounts them. `cgroup_namespace` is called before a cgroup file system is mounted.
+pub(crate) fn mount_all(
+    root: &Root,
+    planned: VecDeque<Planned>,
+    cgroup_namespace: &mut dyn FnMut() -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    for Planned { destination, options, what } in planned {
+        match what {
+            What::Bind(mount) => bind(root, &destination, &options, &mount)?,
+            What::Cgroups(cgroups) => {
+                cgroup_namespace()?;
+                mount_cgroups(root, &destination, &options, cgroups)?;
+            }
+            What::New { kind, source } => {
+                if kind == "cgroup2" {
+                    cgroup_namespace()?;
+                }
+                let data: Vec<&str> = options.data.iter().map(String::as_str).collect();
+                let failed = at_path("mount", &destination);
+                let mount = Mount::new(&kind, &source, &data, options.add).map_err(&failed)?;
+                finish(&mount, &options).map_err(&failed)?;
+                let target = root.create_dirs(&destination, 0o755).map_err(&failed)?;
+                mount.attach(target.as_fd()).map_err(&failed)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn bind(root: &Root, destination: &str, options: &Options, mount: &Mount) -> Result<(), Failure> {
+    let failed = at_path("mount", destination);
+    // It was copied from a tree whose mounts may be shared with the host's: what is mounted on a private copy
+    // stays in the container.
+    if options.propagation.is_none() {
+        mount.propagate(Propagation::Private, Depth::All).map_err(&failed)?;
+    }
+    finish(mount, options).map_err(&failed)?;
+    let is_directory = kind_of(mount).map_err(&failed)? == Kind::Directory;
+    if is_directory {
+        let target = root.create_dirs(destination, 0o755).map_err(&failed)?;
+        mount.attach(target.as_fd()).map_err(&failed)
+    } else {
+        let target = root.touch(destination, 0o755, 0o644).map_err(&failed)?;
+        mount.attach(target.as_fd()).map_err(&failed)
+    }
+}
+
+/// Sets what is not set yet: for a copy all attributes, for any mount the recursive ones and the propagation.
+fn finish(mount: &Mount, options: &Options) -> Result<(), sys::Error> {
+    if !options.add.is_empty() || !options.remove.is_empty() {
+        mount.set(options.add, options.remove, Depth::One)?;
+    }
+    if !options.add_below.is_empty() || !options.remove_below.is_empty() {
+        mount.set(options.add_below, options.remove_below, Depth::All)?;
+    }
+    match options.propagation {
+        Some((propagation, depth)) => mount.propagate(propagation, depth),
+        None => Ok(()),
+    }
+}
+
+fn kind_of(mount: &Mount) -> Result<Kind, sys::Error> {
+    Metadata::of(mount.as_fd()).map(|m| m.kind).map_err(|errno| sys::Error::new("stat", "", errno))
+}
+
+/// v1: a tmpfs with a directory for each hierarchy, in which the container's own cgroup is the top.
+fn mount_cgroups(
+    root: &Root,
+    destination: &str,
+    options: &Options,
+    cgroups: Vec<(String, Vec<String>, Mount)>,
+) -> Result<(), Failure> {
+    let failed = at_path("mount", destination);
+    let attributes = options.add.without(Attributes::READ_ONLY);
+    let tmpfs = Mount::new("tmpfs", "tmpfs", &["mode=755"], attributes).map_err(&failed)?;
+    let target = root.create_dirs(destination, 0o755).map_err(&failed)?;
+    tmpfs.attach(target.as_fd()).map_err(&failed)?;
+    // The descriptor from before shows what is below the mount.
+    let top = root.dir(destination).map_err(&failed)?;
+    for (name, controllers, mount) in cgroups {
+        mount.propagate(Propagation::Private, Depth::One).map_err(&failed)?;
+        finish(&mount, options).map_err(&failed)?;
+        let directory = top.create_dir_or_open(&name, 0o755).map_err(&failed)?;
+        mount.attach(directory.as_fd()).map_err(&failed)?;
+        // Where several are mounted together, each is known by its own name too.
+        for controller in controllers.iter().filter(|c| **c != name) {
+            top.symlink(&name, controller).map_err(&failed)?;
+        }
+    }
+    finish(&tmpfs, options).map_err(&failed)
+}

@@ -1,0 +1,104 @@
+//! Which namespaces are made for a container, and which are joined.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use spec::oci::runtime::{NamespaceKind, Spec};
+use sys::namespace::{self, Namespaces};
+
+use crate::Failure;
+use crate::failure::at;
+
+/// The plan for one container.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    /// Made by clone3.
+    pub(crate) made: Namespaces,
+    /// Made by the child, once it is in its cgroups: the cgroup it is in becomes the namespace's root.
+    pub(crate) cgroup: bool,
+    /// Joined by the child.
+    pub(crate) joined: Vec<(OwnedFd, Namespaces)>,
+    /// Joined on the child's behalf: a process cannot change its own.
+    pub(crate) pid: Option<OwnedFd>,
+}
+
+impl Plan {
+    /// `netns` is joined whatever the configuration says of the network.
+    pub(crate) fn of(spec: &Spec, netns: Option<BorrowedFd<'_>>) -> Result<Self, Failure> {
+        let mut plan = Self { made: Namespaces::empty(), cgroup: false, joined: Vec::new(), pid: None };
+        let mut has_mount = false;
+        for namespace in &spec.linux.namespaces {
+            let kind = match namespace.r#type {
+                NamespaceKind::Network if netns.is_some() => continue,
+                NamespaceKind::Network => Namespaces::NETWORK,
+                NamespaceKind::Ipc => Namespaces::IPC,
+                NamespaceKind::Uts => Namespaces::UTS,
+                NamespaceKind::Pid if namespace.path.is_empty() => Namespaces::PID,
+                NamespaceKind::Pid => {
+                    plan.pid = Some(open(&namespace.path)?);
+                    continue;
+                }
+                NamespaceKind::Mount if namespace.path.is_empty() => {
+                    has_mount = true;
+                    Namespaces::MOUNT
+                }
+                NamespaceKind::Cgroup if namespace.path.is_empty() => {
+                    plan.cgroup = true;
+                    continue;
+                }
+                NamespaceKind::Cgroup => Namespaces::CGROUP,
+                NamespaceKind::Mount => return Err(unsupported("joining another mount namespace")),
+                NamespaceKind::User => return Err(unsupported("a user namespace")),
+                NamespaceKind::Time => return Err(unsupported("a time namespace")),
+            };
+            if namespace.path.is_empty() {
+                plan.made = plan.made.with(kind);
+            } else {
+                plan.joined.push((open(&namespace.path)?, kind));
+            }
+        }
+        if !has_mount {
+            return Err(unsupported("a container without a mount namespace of its own"));
+        }
+        if let Some(netns) = netns {
+            let copy = netns
+                .try_clone_to_owned()
+                .map_err(|e| Failure::new("namespace", "network", crate::failure::errno_text(&e)))?;
+            plan.joined.push((copy, Namespaces::NETWORK));
+        }
+        Ok(plan)
+    }
+
+    /// Whether the container has a network namespace that is not the caller's.
+    pub(crate) fn has(&self, kind: Namespaces) -> bool {
+        self.made.contains(kind) || self.joined.iter().any(|(_, joined)| joined.contains(kind))
+    }
+
+    /// The child's part of joining.
+    pub(crate) fn join(&self) -> Result<(), Failure> {
+        self.joined
+            .iter()
+            .try_for_each(|(fd, kind)| namespace::join(fd.as_fd(), *kind).map_err(at("namespace")))
+    }
+}
+
+/// Runs `make` while children of this process are born in the pid namespace behind `fd` (a pidfd or ns file).
+pub(crate) fn with_pid_namespace<T>(
+    fd: Option<BorrowedFd<'_>>,
+    make: impl FnOnce() -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let Some(fd) = fd else { return make() };
+    let own = open("/proc/self/ns/pid")?;
+    namespace::join(fd, Namespaces::PID).map_err(at("namespace"))?;
+    let made = make();
+    namespace::join(own.as_fd(), Namespaces::PID).map_err(at("namespace"))?;
+    made
+}
+
+fn open(path: &str) -> Result<OwnedFd, Failure> {
+    sys::file::open(Path::new(path)).map(OwnedFd::from).map_err(at("namespace"))
+}
+
+fn unsupported(what: &str) -> Failure {
+    Failure::new("namespace", "", format!("{what} is not supported"))
+}

@@ -1,0 +1,180 @@
+//! From the sandbox to the program: limits, user, capabilities, seccomp, execve. The same for init and exec.
+
+use std::convert::Infallible;
+use std::ffi::CString;
+use std::io::Write;
+
+use spec::defaults::ALL_CAPABILITIES;
+use spec::oci::runtime::{Capabilities, Process, Rlimit};
+use sys::caps::{self, Set, Sets};
+use sys::root::{Access, Root};
+
+use crate::failure::{at, at_path, errno_text};
+use crate::user::Identity;
+use crate::{Failure, program, seccomp};
+
+const SYS_ADMIN: u32 = 21;
+const EPERM: i32 = 1;
+
+/// A process that has only its program left to execute.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    word: String,
+    argv: Vec<CString>,
+    env: Vec<String>,
+}
+
+/// Makes the working directory when the image has none of that name. What stands in the way is chdir's to tell.
+pub(crate) fn make_cwd(root: &Root, cwd: &str) {
+    let _ = root.create_dirs(cwd, 0o755);
+}
+
+/// Becomes the user, with what the configuration leaves it. `proc` is a private procfs of this pid namespace;
+/// `filtered`: a seccomp filter will be loaded.
+pub(crate) fn prepare(
+    proc: &Root,
+    process: &Process,
+    user: &Identity,
+    filtered: bool,
+) -> Result<Prepared, Failure> {
+    let Some(word) = process.args.first() else {
+        return Err(Failure::new("spec", "process.args", "no command specified"));
+    };
+    let argv = process.args.iter().map(|argument| c_string(argument)).collect::<Result<_, _>>()?;
+    let mut env = process.env.clone();
+    if !env.iter().any(|entry| entry.starts_with("HOME=")) {
+        env.push(format!("HOME={}", user.home));
+    }
+    if let Some(adjustment) = process.oom_score_adj {
+        set_oom_score(proc, adjustment)?;
+    }
+    sys::process::leave_session_keyring();
+    process.rlimits.iter().try_for_each(set_limit)?;
+    become_user(process, user, filtered)?;
+    sys::process::set_umask(process.user.umask.unwrap_or(0o022));
+    Ok(Prepared { word: word.clone(), argv, env })
+}
+
+/// User, groups, capabilities and working directory: what the program may do.
+fn become_user(process: &Process, user: &Identity, filtered: bool) -> Result<(), Failure> {
+    let held = caps::current().map_err(at("capabilities"))?.permitted;
+    let wanted = process.capabilities.as_ref().map(|names| Wanted::of(names, held)).unwrap_or_default();
+    caps::bound(wanted.bounding).map_err(at("capabilities"))?;
+    if process.no_new_privileges {
+        caps::set_no_new_privileges().map_err(at("capabilities"))?;
+    }
+    // Some directories only root may enter, some only the user: whoever can, does.
+    let cwd = if process.cwd.is_empty() { "/" } else { &process.cwd };
+    let entered = sys::process::change_directory(cwd);
+    caps::become_user(user.uid, user.gid, &user.groups).map_err(at("user"))?;
+    let mut sets =
+        Sets { effective: wanted.effective, permitted: wanted.permitted, inheritable: wanted.inheritable };
+    if user.uid != 0 {
+        // As the kernel does it when a process leaves root: only what is ambient stays.
+        sets.effective = wanted.ambient;
+        sets.permitted = wanted.ambient;
+    }
+    if filtered && !process.no_new_privileges && held.has(SYS_ADMIN) {
+        // Loading the filter needs it. The execve takes it away: the new program's capabilities come from the
+        // bounding, inheritable and ambient sets only.
+        sets.effective = sets.effective.with(SYS_ADMIN);
+        sets.permitted = sets.permitted.with(SYS_ADMIN);
+    }
+    caps::set(sets).map_err(at("capabilities"))?;
+    caps::set_ambient(wanted.ambient).map_err(at("capabilities"))?;
+    if entered.is_err() {
+        sys::process::change_directory(cwd).map_err(cannot_enter(cwd))?;
+    }
+    // A directory outside of the root would be a way out (CVE-2024-21626).
+    sys::process::check_current_directory().map_err(cannot_enter(cwd))
+}
+
+fn cannot_enter(cwd: &str) -> impl Fn(sys::Error) -> Failure + '_ {
+    move |error| Failure {
+        step: "chdir".into(),
+        errno: error.errno(),
+        path: cwd.to_owned(),
+        detail: format!("chdir to cwd ({cwd:?}) set in config.json failed: {}", errno_text(&error.source)),
+    }
+}
+
+impl Prepared {
+    /// Executes the program. Comes back only with a failure.
+    pub(crate) fn execute(self, filter: Option<&seccomp::Filter>) -> Failure {
+        match self.try_execute(filter) {
+            Ok(never) => match never {},
+            Err(failure) => failure,
+        }
+    }
+
+    fn try_execute(self, filter: Option<&seccomp::Filter>) -> Result<Infallible, Failure> {
+        let file = program::find(&self.word, &self.env)?;
+        let env = self.env.iter().map(|entry| c_string(entry)).collect::<Result<Vec<_>, _>>()?;
+        sys::process::reset_signals();
+        sys::process::seal_descriptors(3).map_err(at("exec"))?;
+        // Last, so that the filter has to allow nothing of ours but the execve.
+        filter.map_or(Ok(()), seccomp::Filter::load)?;
+        Err(program::failed(&sys::process::execute(&file, &self.argv, &env)))
+    }
+}
+
+fn c_string(text: &str) -> Result<CString, Failure> {
+    CString::new(text).map_err(|_| Failure::new("spec", "process", format!("a zero byte in {text:?}")))
+}
+
+/// Lowering it takes a privilege that we may lack: then it stays as it is.
+fn set_oom_score(proc: &Root, adjustment: i32) -> Result<(), Failure> {
+    let failed = at_path("oom_score_adj", "/proc/self/oom_score_adj");
+    let mut file = proc.open_file("/self/oom_score_adj", Access::Write, 0).map_err(&failed)?;
+    match file.write_all(adjustment.to_string().as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::PermissionDenied => {
+            Err(failed(sys::Error::new("write", "", error)))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Raising it takes a privilege that we may lack: then it becomes as high as it may.
+fn set_limit(limit: &Rlimit) -> Result<(), Failure> {
+    let failed = at_path("rlimit", &limit.r#type);
+    let Some(resource) = sys::process::Limit::by_name(&limit.r#type) else {
+        return Err(Failure::new("rlimit", &limit.r#type, "unknown limit"));
+    };
+    match sys::process::set_limit(resource, limit.soft, limit.hard) {
+        Err(error) if error.errno() == EPERM => {
+            let (_, highest) = sys::process::limit(resource);
+            let (soft, hard) = (limit.soft.min(highest), limit.hard.min(highest));
+            sys::process::set_limit(resource, soft, hard).map_err(failed)
+        }
+        done => done.map_err(failed),
+    }
+}
+
+/// The configuration's capabilities, by number, as far as we have them ourselves.
+#[derive(Debug, Default)]
+struct Wanted {
+    bounding: Set,
+    effective: Set,
+    permitted: Set,
+    inheritable: Set,
+    ambient: Set,
+}
+
+impl Wanted {
+    fn of(names: &Capabilities, held: Set) -> Self {
+        let set = |names: &[String]| {
+            let known = names.iter().filter_map(|name| ALL_CAPABILITIES.iter().position(|c| c == name));
+            // A position in a table of 41 names.
+            known.fold(Set::default(), |set, number| set.with(number as u32)).and(held)
+        };
+        let permitted = set(&names.permitted);
+        let inheritable = set(&names.inheritable).and(set(&names.bounding));
+        Self {
+            bounding: set(&names.bounding),
+            effective: set(&names.effective).and(permitted),
+            permitted,
+            inheritable,
+            ambient: set(&names.ambient).and(permitted).and(inheritable),
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! The container's root file system becomes this process's root.
+
+use std::path::Path;
+
+use spec::oci::runtime::Spec;
+use sys::mount::{self, Attributes, Depth, Mount, Propagation};
+use sys::root::Root;
+
+use crate::Failure;
+use crate::failure::{at, at_path};
+
+/// Leaves the host's tree for the container's. From here on there is no way back to the host's files but the
+/// descriptors that were opened before.
+pub(crate) fn enter(spec: &Spec) -> Result<Root, Failure> {
+    let Some(root) = &spec.root else {
+        return Err(Failure::new("spec", "root", "a container needs a root"));
+    };
+    // Nothing that is mounted or unmounted from here on may reach the host.
+    mount::propagate_all(Propagation::Private).map_err(at("mount"))?;
+    let mount = match &root.overlay {
+        // Overlayfs wants one layer at least; without any, the writable layer is all there is.
+        Some(overlay) if overlay.lower.is_empty() => bind(&overlay.upper)?,
+        Some(overlay) => {
+            Mount::overlay(&overlay.lower, &overlay.upper, &overlay.work).map_err(at("mount"))?
+        }
+        None => bind(&root.path)?,
+    };
+    mount::pivot(&mount).map_err(at("pivot"))?;
+    Root::open(Path::new("/")).map_err(at("pivot"))
+}
+
+fn bind(path: &str) -> Result<Mount, Failure> {
+    Mount::copy(Path::new(path), Depth::All).map_err(at_path("mount", path))
+}
+
+/// A procfs of this process's pid namespace that is mounted nowhere, so that nothing of the container's can stand
+/// in its place (CVE-2019-19921, CVE-2025-52881).
+pub(crate) fn private_proc() -> Result<Root, Failure> {
+    let attributes = Attributes::NO_SUID.with(Attributes::NO_DEV).with(Attributes::NO_EXEC);
+    let mount = Mount::new("proc", "proc", &[], attributes).map_err(at("mount"))?;
+    Ok(Root::from_fd(mount.open_top().map_err(at("mount"))?, "/proc"))
+}
+
+/// The root's own attributes, once nothing is to be made in it any more.
+pub(crate) fn finish(spec: &Spec) -> Result<(), Failure> {
+    let read_only = spec.root.as_ref().is_some_and(|root| root.readonly);
+    let propagation = match spec.linux.rootfs_propagation.as_str() {
+        "" | "private" | "rprivate" => None,
+        "shared" | "rshared" => Some(Propagation::Shared),
+        "slave" | "rslave" => Some(Propagation::Slave),
+        "unbindable" | "runbindable" => Some(Propagation::Unbindable),
+        other => return Err(Failure::new("spec", "rootfsPropagation", format!("unknown value {other}"))),
+    };
+    if !read_only && propagation.is_none() {
+        return Ok(());
+    }
+    let root = Mount::open(Path::new("/")).map_err(at("mount"))?;
+    if read_only {
+        root.set(Attributes::READ_ONLY, Attributes::empty(), Depth::One).map_err(at("mount"))?;
+    }
+    if let Some(propagation) = propagation {
+        let depth = if spec.linux.rootfs_propagation.starts_with('r') { Depth::All } else { Depth::One };
+        root.propagate(propagation, depth).map_err(at("mount"))?;
+    }
+    Ok(())
+}

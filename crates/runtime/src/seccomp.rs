@@ -1,0 +1,83 @@
+//! The configuration's seccomp profile, compiled.
+
+use spec::oci::runtime::{Seccomp, SeccompArg, SeccompRule};
+use sys::seccomp::{self, Action, Comparison, Condition, Instruction, Profile, Rule};
+
+use crate::Failure;
+use crate::failure::at;
+
+/// A compiled profile.
+#[derive(Debug)]
+pub(crate) struct Filter {
+    program: Vec<Instruction>,
+    flags: u32,
+}
+
+impl Filter {
+    pub(crate) fn compile(profile: &Seccomp) -> Result<Self, Failure> {
+        let default = action(&profile.default_action, profile.default_errno_ret)?;
+        let rules = profile.syscalls.iter().map(rule).collect::<Result<_, _>>()?;
+        let other_abis = profile.architectures.len() != 1;
+        let program = seccomp::compile(&Profile { default, rules, other_abis });
+        let flags = profile.flags.iter().try_fold(0, |bits, name| Ok(bits | flag(name)?))?;
+        Ok(Self { program, flags })
+    }
+
+    /// From now on every system call of this process passes through it.
+    pub(crate) fn load(&self) -> Result<(), Failure> {
+        seccomp::load(&self.program, self.flags).map_err(at("seccomp"))
+    }
+}
+
+fn unknown(what: &str, name: &str) -> Failure {
+    Failure::new("seccomp", name, format!("unknown {what}"))
+}
+
+fn rule(rule: &SeccompRule) -> Result<Rule, Failure> {
+    let conditions = rule.args.iter().map(condition).collect::<Result<_, _>>()?;
+    Ok(Rule { names: rule.names.clone(), action: action(&rule.action, rule.errno_ret)?, conditions })
+}
+
+fn action(name: &str, number: Option<u32>) -> Result<Action, Failure> {
+    const EPERM: u16 = 1;
+    let number = match number {
+        None => EPERM,
+        Some(number) => u16::try_from(number).map_err(|_| unknown("errno", &number.to_string()))?,
+    };
+    Ok(match name {
+        "SCMP_ACT_ALLOW" => Action::Allow,
+        "SCMP_ACT_ERRNO" => Action::Errno(number),
+        "SCMP_ACT_KILL" | "SCMP_ACT_KILL_THREAD" => Action::KillThread,
+        "SCMP_ACT_KILL_PROCESS" => Action::KillProcess,
+        "SCMP_ACT_TRAP" => Action::Trap,
+        "SCMP_ACT_TRACE" => Action::Trace(number),
+        "SCMP_ACT_LOG" => Action::Log,
+        other => return Err(unknown("action", other)),
+    })
+}
+
+fn condition(arg: &SeccompArg) -> Result<Condition, Failure> {
+    let argument = u8::try_from(arg.index).ok().filter(|index| *index < 6);
+    let argument = argument.ok_or_else(|| unknown("argument", &arg.index.to_string()))?;
+    let comparison = match arg.op.as_str() {
+        "SCMP_CMP_EQ" => Comparison::Equal(arg.value),
+        "SCMP_CMP_NE" => Comparison::NotEqual(arg.value),
+        "SCMP_CMP_LT" => Comparison::Less(arg.value),
+        "SCMP_CMP_LE" => Comparison::LessOrEqual(arg.value),
+        "SCMP_CMP_GT" => Comparison::Greater(arg.value),
+        "SCMP_CMP_GE" => Comparison::GreaterOrEqual(arg.value),
+        "SCMP_CMP_MASKED_EQ" => Comparison::MaskedEqual(arg.value, arg.value_two.unwrap_or(0)),
+        other => return Err(unknown("comparison", other)),
+    };
+    Ok(Condition { argument, comparison })
+}
+
+/// linux/seccomp.h: SECCOMP_FILTER_FLAG_…
+fn flag(name: &str) -> Result<u32, Failure> {
+    Ok(match name {
+        "SECCOMP_FILTER_FLAG_TSYNC" => 1,
+        "SECCOMP_FILTER_FLAG_LOG" => 1 << 1,
+        "SECCOMP_FILTER_FLAG_SPEC_ALLOW" => 1 << 2,
+        other => return Err(unknown("flag", other)),
+    })
+}

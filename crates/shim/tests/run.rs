@@ -1,0 +1,127 @@
+//! A container's life as a daemon sees it: its log, its code, its end.
+
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail")]
+
+mod common;
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+
+use common::Place;
+use shim::client::Error;
+use spec::api::Stream;
+use testkit::until;
+
+#[test]
+fn a_program_runs_and_leaves_its_log_and_its_code() {
+    for (script, code) in
+        [("echo out; echo err >&2", 0), ("exit 3", 3), ("kill -9 $$", 137), ("kill -TERM $$; exit 5", 5)]
+    {
+        let mut place = Place::new();
+        let create = place.sh(script);
+        place.run(create);
+        let exit = place.wait();
+        assert_eq!(exit.code, code, "{script}");
+        assert!(!exit.oom_killed);
+        if code == 0 {
+            assert_eq!(place.log(Some(Stream::Stdout)), "out\n");
+            assert_eq!(place.log(Some(Stream::Stderr)), "err\n");
+        }
+        place.close();
+    }
+}
+
+#[test]
+fn programs_find_the_signals_as_they_expect_them() {
+    let mut place = Place::new();
+    let create = place.create(&["/bin/cat", "/proc/self/status", "/proc/self/oom_score_adj"]);
+    place.run(create);
+    place.wait();
+    let log = place.log(None);
+    for line in ["SigBlk:\t0000000000000000\n", "SigIgn:\t0000000000000000\n"] {
+        assert!(log.contains(line), "{log}");
+    }
+    assert!(!log.ends_with("-999\n"), "the shim's protection from the OOM killer is not inherited: {log}");
+    place.close();
+}
+
+#[test]
+fn long_lines_and_bytes_that_are_no_text_come_through_the_log() {
+    let mut place = Place::new();
+    let create = place.sh("head -c 50000 /dev/zero | tr '\\0' x; echo; printf 'a\\377b\\t\\033[0m'");
+    place.run(create);
+    place.wait();
+    assert_eq!(place.log(None), "x".repeat(50_000) + "\na\u{fffd}b\t\u{1b}[0m");
+    let file = std::fs::read_to_string(place.path("log")).unwrap();
+    let lengths: Vec<usize> = file.lines().map(|line| line.matches('x').count()).collect();
+    assert_eq!(lengths, [16_384, 16_384, 16_384, 848, 0]);
+    place.close();
+}
+
+#[test]
+fn a_program_that_is_not_there_leaves_nothing() {
+    let mut place = Place::new();
+    let create = place.create(&["/bin/no-such-program"]);
+    let Err(Error::Failed(failure)) = place.connection().create(create, None, &[]) else {
+        panic!("it cannot have started")
+    };
+    assert_eq!((failure.step.as_str(), failure.errno), ("exec", 2), "{failure}");
+    assert_eq!(place.connection().status().unwrap().pid, None);
+    assert!(place.record().is_none());
+    // The shim is of no use any more once we leave.
+    place.audit();
+}
+
+#[test]
+fn the_daemons_death_changes_nothing() {
+    let mut place = Place::new();
+    let go = place.fifo("go");
+    let mut create = place.sh("cat /tmp/go; echo done; exit 7");
+    create.start = false;
+    let pid = place.run(create);
+    place.connection().start().unwrap();
+    place.disconnect();
+    let status = place.connection().status().unwrap();
+    assert_eq!((status.pid, status.started, status.exit), (Some(pid), true, None));
+    place.disconnect();
+    // The end comes, is logged and recorded with nobody there.
+    std::fs::OpenOptions::new().write(true).open(go).unwrap().write_all(b"go\n").unwrap();
+    let exit = until("exit.json", || place.record());
+    assert_eq!(exit.code, 7);
+    assert_eq!(place.log(None), "go\ndone\n");
+    assert_eq!(place.connection().status().unwrap().exit, Some(exit.clone()));
+    assert_eq!(place.wait(), exit);
+    place.close();
+}
+
+#[test]
+fn nonsense_ends_only_its_own_connection() {
+    let mut place = Place::new();
+    let create = place.create(&["/bin/sleep", "1000"]);
+    place.run(create);
+    let socket = place.shim_directory().join("shim.sock");
+    for nonsense in [&b"\xff\xff\xff\xff"[..], b"\x02\0\0\0{}", b"\x08\0\0\0\"Status\""] {
+        let mut stream = UnixStream::connect(&socket).unwrap();
+        stream.write_all(nonsense).unwrap();
+        assert_eq!(stream.read(&mut [0; 16]).unwrap(), 0);
+    }
+    assert!(matches!(place.connection().delete(), Err(Error::Failed(failure)) if failure.errno == 16));
+    place.connection().kill(9, None, false).unwrap();
+    assert_eq!(place.wait().code, 137);
+    place.close();
+}
+
+#[test]
+fn a_container_that_was_never_started_is_deleted() {
+    let mut place = Place::new();
+    let mut create = place.sh("echo never");
+    create.start = false;
+    place.run(create);
+    place.close();
+}
+
+#[test]
+fn a_shim_that_nobody_needs_ends() {
+    Place::new().audit();
+    Place::new().close();
+}

@@ -1,0 +1,230 @@
+//! Where the hierarchies are mounted, and a path made in all of them.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::io::Errno;
+
+use super::{CONTROLLERS, CONTROLLERS_V2, Cgroup, Directory, Version, read_at, write_at};
+use crate::{Error, Result};
+
+/// The mount points.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Hierarchies {
+    unified: Option<String>,
+    v1: Vec<(Vec<String>, String)>,
+}
+
+impl Hierarchies {
+    pub(super) fn find() -> Result<Self> {
+        const TABLE: &str = "/proc/self/mountinfo";
+        let text = std::fs::read_to_string(TABLE).map_err(|e| Error::new("read", TABLE, e))?;
+        let mut found = Self::parse(&text);
+        if found.unified.is_none() && found.v1.is_empty() {
+            return Err(Error::new("find the cgroup hierarchies in", TABLE, Errno::NODEV));
+        }
+        // With a unified hierarchy beside, freezing is done there.
+        if found.unified.is_some() {
+            found.v1.retain(|(controllers, _)| controllers != &["freezer"]);
+        }
+        Ok(found)
+    }
+
+    /// proc_pid_mountinfo(5): `… mountpoint options [tags] - type source superoptions`.
+    fn parse(mountinfo: &str) -> Self {
+        let mut found = Self::default();
+        for line in mountinfo.lines() {
+            let Some((mount, system)) = line.split_once(" - ") else { continue };
+            let Some(point) = mount.split(' ').nth(4) else { continue };
+            let mut system = system.split(' ');
+            match (system.next(), system.nth(1)) {
+                (Some("cgroup2"), _) => {
+                    found.unified.get_or_insert_with(|| point.to_owned());
+                }
+                (Some("cgroup"), Some(options)) => {
+                    let controllers: Vec<String> = options
+                        .split(',')
+                        .filter(|option| CONTROLLERS.contains(option))
+                        .map(str::to_owned)
+                        .collect();
+                    let known = found.v1.iter().any(|(c, _)| *c == controllers);
+                    if !controllers.is_empty() && !known {
+                        found.v1.push((controllers, point.to_owned()));
+                    }
+                }
+                _ => {}
+            }
+        }
+        found
+    }
+
+    fn version(&self) -> Version {
+        if self.v1.is_empty() { Version::V2 } else { Version::V1 }
+    }
+}
+
+pub(super) fn create(hierarchies: &Hierarchies, path: &str) -> Result<Cgroup> {
+    let names = names(path)?;
+    let mut cgroup =
+        Cgroup { path: path.to_owned(), version: hierarchies.version(), unified: None, v1: Vec::new() };
+    let made = (|| {
+        if let Some(point) = &hierarchies.unified {
+            let delegate = cgroup.version == Version::V2;
+            cgroup.unified = Some(create_in(point, &names, &[], delegate)?);
+        }
+        for (controllers, point) in &hierarchies.v1 {
+            cgroup.v1.push(create_in(point, &names, controllers, false)?);
+        }
+        Ok(())
+    })();
+    match made {
+        Ok(()) => Ok(cgroup),
+        Err(error) => {
+            // The first failure is the one to report.
+            let _ = cgroup.remove();
+            Err(error)
+        }
+    }
+}
+
+pub(super) fn open(hierarchies: &Hierarchies, path: &str) -> Result<Cgroup> {
+    let relative = names(path)?.join("/");
+    let open = |point: &str, controllers: &[String]| {
+        let label = format!("{point}/{relative}");
+        let fd = open_directory(&label)?;
+        Ok(Directory { controllers: controllers.to_vec(), point: point.to_owned(), label, fd })
+    };
+    Ok(Cgroup {
+        path: path.to_owned(),
+        version: hierarchies.version(),
+        unified: hierarchies.unified.as_ref().map(|point| open(point, &[])).transpose()?,
+        v1: hierarchies.v1.iter().map(|(c, point)| open(point, c)).collect::<Result<_>>()?,
+    })
+}
+
+fn names(path: &str) -> Result<Vec<&str>> {
+    let names: Vec<&str> = path.split('/').filter(|name| !name.is_empty()).collect();
+    if names.is_empty() || names.iter().any(|name| matches!(*name, "." | "..")) {
+        return Err(Error::new("cgroup", path, Errno::INVAL));
+    }
+    Ok(names)
+}
+
+fn open_directory(path: &str) -> Result<OwnedFd> {
+    rustix::fs::openat(CWD, path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|errno| Error::new("open", path, errno))
+}
+
+fn create_in(point: &str, names: &[&str], controllers: &[String], delegate: bool) -> Result<Directory> {
+    let mut label = point.to_owned();
+    let mut fd = open_directory(point)?;
+    for name in names {
+        if delegate {
+            delegate_to_children(&fd, &label, label == point)?;
+        }
+        let parent = label.clone();
+        label = format!("{label}/{name}");
+        let made = match rustix::fs::mkdirat(&fd, *name, Mode::from_raw_mode(0o755)) {
+            Ok(()) => true,
+            Err(Errno::EXIST) => false,
+            Err(errno) => return Err(Error::new("mkdir", label, errno)),
+        };
+        let child = rustix::fs::openat(
+            &fd,
+            *name,
+            OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+            Mode::empty(),
+        )
+        .map_err(|errno| Error::new("open", &label, errno))?;
+        if made && controllers.iter().any(|c| c == "cpuset") {
+            // A new cpuset of v1 is empty, and no process can enter an empty one.
+            for file in ["cpuset.cpus", "cpuset.mems"] {
+                let inherited = read_at(fd.as_fd(), &parent, file)?;
+                write_at(child.as_fd(), &label, file, &inherited)?;
+            }
+        }
+        fd = child;
+    }
+    Ok(Directory { controllers: controllers.to_vec(), point: point.to_owned(), label, fd })
+}
+
+/// v2: the controllers that this directory has are switched on for its children.
+fn delegate_to_children(fd: &OwnedFd, label: &str, is_top: bool) -> Result<()> {
+    let available = read_at(fd.as_fd(), label, "cgroup.controllers")?;
+    let enabled = read_at(fd.as_fd(), label, "cgroup.subtree_control")?;
+    let has = |text: &str, name: &str| text.split(' ').any(|word| word == name);
+    let missing: Vec<String> = CONTROLLERS_V2
+        .iter()
+        .filter(|name| has(&available, name) && !has(&enabled, name))
+        .map(|name| format!("+{name}"))
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let missing = missing.join(" ");
+    match write_at(fd.as_fd(), label, "cgroup.subtree_control", &missing) {
+        // The mount's top is no real root (we are in a container ourselves), and a cgroup that delegates may have
+        // no processes of its own: they move into a child. One that starts meanwhile makes it busy again.
+        Err(error) if error.errno() == libc::EBUSY && is_top => {
+            let mut last = error;
+            for _ in 0..16 {
+                move_processes_down(fd, label)?;
+                match write_at(fd.as_fd(), label, "cgroup.subtree_control", &missing) {
+                    Err(error) if error.errno() == libc::EBUSY => last = error,
+                    done => return done,
+                }
+            }
+            Err(last)
+        }
+        done => done,
+    }
+}
+
+fn move_processes_down(fd: &OwnedFd, label: &str) -> Result<()> {
+    let label_init = format!("{label}/init");
+    match rustix::fs::mkdirat(fd, "init", Mode::from_raw_mode(0o755)) {
+        Ok(()) | Err(Errno::EXIST) => {}
+        Err(errno) => return Err(Error::new("mkdir", label_init, errno)),
+    }
+    let init = open_directory(&label_init)?;
+    for pid in read_at(fd.as_fd(), label, "cgroup.procs")?.lines() {
+        match write_at(init.as_fd(), &label_init, "cgroup.procs", pid) {
+            // It has ended, or it is not ours to move.
+            Err(error) if matches!(error.errno(), libc::ESRCH | libc::EINVAL) => {}
+            done => done?,
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hierarchies_are_read_from_the_mount_table() {
+        let v2 = "31 23 0:28 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n";
+        let found = Hierarchies::parse(v2);
+        assert_eq!((found.unified.as_deref(), found.version()), (Some("/sys/fs/cgroup"), Version::V2));
+
+        let hybrid = "32 31 0:29 / /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct\n\
+                      35 31 0:32 / /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory\n\
+                      40 31 0:37 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,name=systemd\n\
+                      41 31 0:38 / /sys/fs/cgroup/unified rw shared:9 - cgroup2 cgroup2 rw\n\
+                      99 31 0:32 / /elsewhere rw,relatime - cgroup cgroup rw,memory\n";
+        let found = Hierarchies::parse(hybrid);
+        assert_eq!(found.version(), Version::V1);
+        assert_eq!(found.unified.as_deref(), Some("/sys/fs/cgroup/unified"));
+        let points: Vec<&str> = found.v1.iter().map(|(_, point)| point.as_str()).collect();
+        assert_eq!(points, ["/sys/fs/cgroup/cpu,cpuacct", "/sys/fs/cgroup/memory"]);
+        assert_eq!(found.v1[0].0, ["cpu", "cpuacct"]);
+    }
+
+    #[test]
+    fn paths_stay_below_the_root() {
+        for bad in ["", "/", "..", "/a/../b", "./a"] {
+            assert!(names(bad).is_err(), "{bad:?}");
+        }
+        assert_eq!(names("/corten//x").unwrap(), ["corten", "x"]);
+    }
+}
