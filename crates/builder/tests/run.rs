@@ -137,8 +137,7 @@ fn what_a_dead_daemon_left_is_ended() {
 #[test]
 fn a_run_needs_nothing_of_its_base() {
     on_a_machine(|machine| {
-        let dockerfile =
-            "FROM scratch\nCOPY --from=busybox /bin/busybox /busybox\nRUN [\"/busybox\", \"mkdir\", \"/made\"]\n";
+        let dockerfile = "FROM scratch\nCOPY --from=busybox /bin/busybox /busybox\nRUN [\"/busybox\", \"mkdir\", \"/made\"]\n";
         let context = machine.context("c", &[("Dockerfile", dockerfile)]);
         let (image, _) = machine.image(&context, "t");
         assert_eq!(machine.top_layer(&image), ["made"]);
