@@ -7,6 +7,17 @@
 //! | [`client`] | the daemon's end: spawn, connect, call (blocking) |
 //! | [`message`] | how a message and its file descriptors go over a socket |
 //! | [`log`] | the json-file format: write, rotate, read back |
+//!
+//! The program, `corten-shim <id> --dir <dir>`, is in `main.rs` and `supervisor/`.
+//!
+//! ```text
+//! <dir>/shim.sock        where a new daemon connects (dir is 0700)
+//!       shim.log         the reason, if the shim itself has failed
+//! <exit_file>            the exit record, once the log is complete
+//! <log>, <log>.1 …       the container's output
+//! ```
+
+#![deny(missing_docs)]
 
 pub mod client;
 pub mod log;

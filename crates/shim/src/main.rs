@@ -22,7 +22,8 @@ fn main() -> ExitCode {
         let dir = dir.clone();
         Box::new(move |panic| note(&dir, &panic.to_string()))
     });
-    match settle_in().and_then(|()| Supervisor::new(connection, dir.clone())).and_then(Supervisor::run) {
+    let supervisor = settle_in().and_then(|oom_score| Supervisor::new(connection, dir.clone(), oom_score));
+    match supervisor.and_then(Supervisor::run) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(Some(&dir), &format!("{error}: {}", error.source)),
     }
@@ -39,15 +40,17 @@ fn arguments(mut arguments: impl Iterator<Item = String>) -> Result<PathBuf, &'s
 }
 
 /// Becomes a supervisor: of orphans too, in nobody's way, and the last to be killed when memory runs out.
-fn settle_in() -> Result<(), sys::Error> {
+/// `Some` with the OOM score adjustment that we had, when it is another now: children are to have the old one.
+fn settle_in() -> Result<Option<i32>, sys::Error> {
     std::env::set_current_dir("/").map_err(|e| sys::Error::new("chdir", "/", e))?;
     sys::process::set_name("corten-shim")?;
     sys::process::set_subreaper()?;
     let adjustment = Path::new("/proc/self/oom_score_adj");
+    let before = String::from_utf8_lossy(&sys::file::read(adjustment)?).trim().parse().unwrap_or(0);
     let open = std::fs::OpenOptions::new().write(true).open(adjustment);
     // Without CAP_SYS_RESOURCE the value may only be raised: what cortend has is kept then.
-    let _ = open.and_then(|mut file| file.write_all(b"-999"));
-    Ok(())
+    let lowered = open.and_then(|mut file| file.write_all(b"-999"));
+    Ok(lowered.is_ok().then_some(before))
 }
 
 /// Nobody reads our standard error: it is /dev/null when cortend has started us.

@@ -19,13 +19,16 @@ const INIT: u32 = 0;
 
 impl Supervisor {
     /// Init's pid. On failure nothing of the container is left.
-    pub(super) fn create(&mut self, create: Create, incoming: &mut Incoming) -> Result<i32, Failure> {
+    pub(super) fn create(&mut self, mut create: Create, incoming: &mut Incoming) -> Result<i32, Failure> {
         // All fds first: what is left in `incoming` would be taken for the next request's.
         let netns = if create.netns { Some(netns(incoming)?) } else { None };
         let sockets: Vec<UnixStream> =
             create.attach.iter().map(|_| attach::socket(incoming)).collect::<Result<_, _>>()?;
         if self.container.is_some() {
             return Err(refusal("create", errno::EEXIST, "this shim has a container"));
+        }
+        if let Some(process) = &mut create.spec.process {
+            process.oom_score_adj = process.oom_score_adj.or(self.oom_score);
         }
         let path = |error: sys::Error| failure("log", &error.object, &error.source);
         let log = create.log.as_ref().map(Writer::open).transpose().map_err(path)?;

@@ -10,10 +10,11 @@ use super::{Supervisor, attach};
 
 impl Supervisor {
     /// The new process's pid.
-    pub(super) fn exec(&mut self, exec: Exec, incoming: &mut Incoming) -> Result<i32, Failure> {
+    pub(super) fn exec(&mut self, mut exec: Exec, incoming: &mut Incoming) -> Result<i32, Failure> {
         let client =
             exec.attach.map(|wants| attach::socket(incoming).map(|socket| (wants, socket))).transpose()?;
         let number = self.next_process().ok_or_else(|| refusal("exec", errno::EBUSY, "too many execs"))?;
+        exec.process.oom_score_adj = exec.process.oom_score_adj.or(self.oom_score);
         let container = self.running("exec")?;
         if !container.started {
             return Err(ended("exec"));

@@ -56,6 +56,8 @@ pub(crate) struct Supervisor {
     last_connection: u32,
     container: Option<Container>,
     last_process: u32,
+    /// What children get instead of our own OOM score adjustment, unless they are given one.
+    oom_score: Option<i32>,
     /// Processes of the deleted container whose clients have not taken all output yet.
     lingering: Vec<Process>,
     /// Room for one read; empty when idle.
@@ -79,7 +81,7 @@ struct Container {
 
 impl Supervisor {
     /// Listens in `dir`, and serves the connection that we were born with.
-    pub(crate) fn new(first: UnixStream, dir: PathBuf) -> Result<Self, sys::Error> {
+    pub(crate) fn new(first: UnixStream, dir: PathBuf, oom_score: Option<i32>) -> Result<Self, sys::Error> {
         let epoll = Epoll::new()?;
         let signals = Signals::block(&SIGNALS)?;
         epoll.add(&signals, Token::Signals.pack(), Interest::READ)?;
@@ -97,6 +99,7 @@ impl Supervisor {
             last_connection: 0,
             container: None,
             last_process: 0,
+            oom_score,
             lingering: Vec::new(),
             scratch: Vec::new(),
         };
