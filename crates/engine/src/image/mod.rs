@@ -58,7 +58,7 @@ impl Engine {
     /// What a name or id of the user's points at: 404 `No such image`.
     pub(crate) fn target(&self, name: &str) -> Result<Descriptor, Error> {
         self.inner.store.resolve(name).map_err(|error| match error {
-            store::Error::NotFound(_) => Error::NoSuchImage(name.to_owned()),
+            store::Error::NotFound(shown) => Error::NoSuchImage(shown),
             other => other.into(),
         })
     }

@@ -83,17 +83,19 @@ pub(crate) async fn fetch(
 /// Keeps the blob and unpacks it, from the same bytes.
 fn keep(store: &Store, wanted: &Wanted, parts: mpsc::Receiver<Part>) -> Result<(), Error> {
     let mut tee = Tee { parts, chunk: Bytes::new(), ended: false, blob: store.blob_writer()? };
-    if !store.has_layer(&wanted.chain) {
-        store.unpack(&mut tee, wanted.parent.as_ref(), Some(wanted.diff_id))?;
-    }
-    // A tar may be followed by padding, and a layer that is there already is not read at all.
+    let unpacked = if store.has_layer(&wanted.chain) {
+        Ok(())
+    } else {
+        store.unpack(&mut tee, wanted.parent.as_ref(), Some(wanted.diff_id)).map(drop)
+    };
+    // Wrong bytes are told as such, not as the archive they seem to spoil: the blob's digest is judged first. A tar may be followed by padding, and a layer that is there already is not read at all.
     io::copy(&mut tee, &mut io::sink()).map_err(|source| store::Error::Io {
         step: "receive",
         path: wanted.blob.digest.to_string().into(),
         source,
     })?;
     tee.blob.commit(Some(wanted.blob.digest))?;
-    Ok(())
+    Ok(unpacked?)
 }
 
 /// What is read from it has been written to the blob.
