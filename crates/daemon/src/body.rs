@@ -122,9 +122,8 @@ impl HttpBody for Body {
         Poll::Ready(match &mut self.content {
             Content::Full(bytes) => bytes.take().map(|b| Ok(Frame::data(b))),
             Content::Stream(chunks) => ready!(chunks.poll_recv(cx)).map(|b| Ok(Frame::data(b))),
-            Content::Fallible(chunks) => {
-                ready!(chunks.poll_recv(cx)).map(|r| r.map(Frame::data).map_err(|e| Broken::Failed(chain(&e))))
-            }
+            Content::Fallible(chunks) => ready!(chunks.poll_recv(cx))
+                .map(|r| r.map(Frame::data).map_err(|e| Broken::Failed(chain(&e)))),
         })
     }
 
