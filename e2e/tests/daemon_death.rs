@@ -38,9 +38,7 @@ fn a_container_outlives_kill_9_of_the_daemon() {
     ])
     .ok();
     let page = |host: &Host| {
-        let got = host
-            .command(&["/bin/busybox", "wget", "-q", "-T", "2", "-O", "-", "http://127.0.0.1:8070/"])
-            .output();
+        let got = host.command(&["curl", "-sf", "-m", "2", "http://127.0.0.1:8070/"]).output();
         (got.stdout.trim() == "page").then_some(())
     };
     until("the page", || page(&host));

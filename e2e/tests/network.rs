@@ -9,7 +9,7 @@ use testkit::{Host, audit, until};
 const SERVE: &str = "mkdir -p /www && hostname > /www/index.html && httpd -f -p 80 -h /www";
 
 fn fetch(host: &Host, url: &str) -> Option<String> {
-    let got = host.command(&["/bin/busybox", "wget", "-q", "-T", "2", "-O", "-", url]).output();
+    let got = host.command(&["curl", "-sf", "-m", "2", url]).output();
     (got.code == 0).then(|| got.stdout.trim().to_owned())
 }
 
@@ -39,7 +39,7 @@ fn default_bridge_and_published_ports() {
     // From outside: the port published on all addresses answers, the one on loopback does not.
     let from_outside = |port: u16| {
         let url = format!("http://{HOST_ADDRESS}:{port}/");
-        host.outside(&["/bin/busybox", "wget", "-q", "-T", "2", "-O", "-", &url]).output().code == 0
+        host.outside(&["curl", "-sf", "-m", "2", &url]).output().code == 0
     };
     assert!(from_outside(8080));
     assert!(!from_outside(8081));

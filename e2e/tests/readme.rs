@@ -45,7 +45,7 @@ fn the_tour_is_true() {
     for line in blocks.iter().flat_map(|block| block.lines()) {
         script.push_str(&format!("echo '+ '{}\n{line}\n", quoted(line)));
         if line.ends_with('&') {
-            script.push_str("until nc -z 127.0.0.1 5055; do :; done\n");
+            script.push_str("until curl -sf http://127.0.0.1:5055/v2/ >/dev/null; do :; done\n");
         }
     }
     script.push_str("corten ps -aq | grep . && exit 99\npkill -x cortend; true\n");

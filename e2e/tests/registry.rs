@@ -19,9 +19,7 @@ impl Drop for Server {
 
 fn answers(host: &Host, address: &str) {
     until("the registry", || {
-        let got = host
-            .command(&["/bin/busybox", "wget", "-q", "-O", "-", &format!("http://{address}/v2/")])
-            .output();
+        let got = host.command(&["curl", "-sf", "-m", "2", &format!("http://{address}/v2/")]).output();
         (got.code == 0).then_some(())
     });
 }

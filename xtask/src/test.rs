@@ -6,7 +6,7 @@ use std::process::Command;
 use crate::{Outcome, cargo, run};
 
 /// Debian's package, and a file that shows it is there.
-const NEEDS: [(&str, &str); 9] = [
+const NEEDS: [(&str, &str); 10] = [
     ("busybox-static", "/bin/busybox"),
     ("debootstrap", "/usr/sbin/debootstrap"),
     ("docker-registry", "/usr/bin/docker-registry"),
@@ -16,6 +16,7 @@ const NEEDS: [(&str, &str); 9] = [
     ("iproute2", "/usr/bin/ip"),
     ("apache2-utils", "/usr/bin/htpasswd"),
     ("tmux", "/usr/bin/tmux"),
+    ("curl", "/usr/bin/curl"),
 ];
 
 /// Installs what is missing, builds the binaries, runs every test of the workspace.

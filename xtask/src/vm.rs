@@ -15,7 +15,7 @@ const NEEDS: [(&str, &str); 4] = [
 ];
 
 /// Programs that the tests start, beside busybox's.
-const PROGRAMS: [&str; 14] = [
+const PROGRAMS: [&str; 15] = [
     "nsenter",
     "unshare",
     "setpriv",
@@ -28,6 +28,7 @@ const PROGRAMS: [&str; 14] = [
     "modprobe",
     "dash",
     "grep",
+    "curl",
     "cp",
     "mount",
 ];

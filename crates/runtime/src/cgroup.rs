@@ -1,13 +1,59 @@
 //! Limits become files of the cgroup.
 
-use spec::oci::runtime::Resources;
+mod devices;
+mod v1;
+mod v2;
+
+use spec::oci::runtime::{BlockIo, Resources, Throttle};
 use sys::cgroup::{Cgroup, Version};
 
 use crate::Failure;
+use crate::failure::at;
 
-/// Writes the limits.
-pub(crate) fn limit(_cgroup: &Cgroup, _resources: &Resources) -> Result<(), Failure> {
-    Ok(())
+pub(crate) use devices::allow;
+
+const ENOENT: i32 = 2;
+const EINVAL: i32 = 22;
+
+/// One file to be written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Write {
+    controller: &'static str,
+    file: String,
+    value: String,
+    /// The kernel may be built without it; then there is nothing to limit.
+    optional: bool,
+}
+
+impl Write {
+    fn new(controller: &'static str, file: impl Into<String>, value: impl ToString) -> Self {
+        Self { controller, file: file.into(), value: value.to_string(), optional: false }
+    }
+
+    fn optional(self) -> Self {
+        Self { optional: true, ..self }
+    }
+}
+
+/// Writes the limits; what is not set stays as it is.
+pub(crate) fn limit(cgroup: &Cgroup, resources: &Resources) -> Result<(), Failure> {
+    let writes = match cgroup.version() {
+        Version::V1 => v1::writes(resources),
+        Version::V2 => v2::writes(resources),
+    };
+    let mut refused = Vec::new();
+    for write in writes? {
+        match cgroup.write(write.controller, &write.file, &write.value) {
+            Err(error) if error.errno() == ENOENT && write.optional => {}
+            // Some limits bound each other (memory and memory with swap, quota and period): which one has to be
+            // written first depends on what was there before.
+            Err(error) if error.errno() == EINVAL => refused.push(write),
+            done => done.map_err(at("cgroup"))?,
+        }
+    }
+    refused
+        .into_iter()
+        .try_for_each(|write| cgroup.write(write.controller, &write.file, &write.value).map_err(at("cgroup")))
 }
 
 /// How many processes the kernel has killed for want of memory.
@@ -17,4 +63,14 @@ pub(crate) fn oom_kills(cgroup: &Cgroup) -> u64 {
         Version::V2 => "memory.events",
     };
     cgroup.value("memory", file, "oom_kill").unwrap_or(0)
+}
+
+/// The throttled devices with the words of each kind: (file of v1, key of v2, devices).
+fn throttles(io: &BlockIo) -> [(&'static str, &'static str, &[Throttle]); 4] {
+    [
+        ("blkio.throttle.read_bps_device", "rbps", &io.throttle_read_bps_device),
+        ("blkio.throttle.write_bps_device", "wbps", &io.throttle_write_bps_device),
+        ("blkio.throttle.read_iops_device", "riops", &io.throttle_read_iops_device),
+        ("blkio.throttle.write_iops_device", "wiops", &io.throttle_write_iops_device),
+    ]
 }

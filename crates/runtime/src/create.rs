@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 
-use spec::oci::runtime::Spec;
+use spec::oci::runtime::{Process, Resources, Spec};
 use sys::cgroup::Cgroup;
 use sys::process::{self, Clone};
 
@@ -48,15 +48,16 @@ pub fn create(spec: &Spec, netns: Option<BorrowedFd<'_>>, io: Io) -> Result<(Con
 
 fn begin(
     spec: &Spec,
-    process: &spec::oci::runtime::Process,
+    process: &Process,
     plan: &Plan,
     filter: Option<&seccomp::Filter>,
     cgroup: &Cgroup,
     io: Io,
 ) -> Result<(handshake::Caller, Child), Failure> {
-    if let Some(resources) = &spec.linux.resources {
-        crate::cgroup::limit(cgroup, resources)?;
-    }
+    let none = Resources::default();
+    let resources = spec.linux.resources.as_ref().unwrap_or(&none);
+    crate::cgroup::limit(cgroup, resources)?;
+    crate::cgroup::allow(cgroup, &resources.devices)?;
     let (caller, child) = handshake::pair()?;
     let options = Clone { namespaces: plan.made, cgroup: cgroup.unified() };
     let (mut caller, mut child, mut io) = (Some(caller), Some(child), Some(io));

@@ -36,6 +36,8 @@ pub(crate) fn run(order: &Order<'_>, caller: &mut handshake::Child, io: Io) -> i
 fn set_up(order: &Order<'_>, caller: &mut handshake::Child, io: Io) -> Result<Prepared, Failure> {
     let spec = order.spec;
     sys::process::become_session_leader().map_err(at("init"))?;
+    // What is made in the sandbox has the modes that are asked for.
+    sys::process::set_umask(0);
     order.plan.join()?;
     let sources = mounts::open_sources(spec, order.cgroup)?;
     let root = root::enter(spec)?;

@@ -4,6 +4,9 @@
 //! on a v1 host one for each hierarchy with a controller that limits or counts something; on a hybrid host those
 //! and one in the unified hierarchy, which has no controllers there but kills, freezes and tells of emptiness.
 
+#![allow(unsafe_code)]
+
+mod devices;
 mod hierarchy;
 mod remove;
 
@@ -17,6 +20,8 @@ use rustix::io::Errno;
 use crate::{Error, Result};
 
 use hierarchy::Hierarchies;
+
+pub use devices::{DeviceAccess, DeviceException, DeviceKind, DevicePolicy};
 
 /// The controllers that a container's limits and statistics need.
 const CONTROLLERS: [&str; 8] = ["cpu", "cpuacct", "cpuset", "memory", "pids", "devices", "blkio", "freezer"];
@@ -119,6 +124,15 @@ impl Cgroup {
     pub fn value(&self, controller: &str, file: &str, key: &str) -> Option<u64> {
         let text = self.read(controller, file).ok()?;
         text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')?.parse().ok())
+    }
+
+    /// Lets its processes use only some devices, on v2. (On v1 that is a matter of [`Cgroup::write`].)
+    ///
+    /// # Errors
+    /// bpf(2)'s; ENOENT without a unified hierarchy.
+    pub fn restrict_devices(&self, policy: &DevicePolicy) -> Result<()> {
+        let unified = self.require("cgroup", "devices")?;
+        devices::restrict(unified.fd.as_fd(), &unified.label, policy)
     }
 
     /// Puts a process into every v1 directory (and into the unified one with `also_unified`, for a process that

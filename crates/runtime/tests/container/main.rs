@@ -2,6 +2,9 @@
 //!
 //! Understands what cargo and nextest say to a test program: names to filter by, `--exact`, `--list`.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+#![allow(clippy::print_stdout, reason = "as a test program should")]
+
 mod fixture;
 mod limits;
 mod lookup;
