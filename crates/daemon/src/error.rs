@@ -35,6 +35,11 @@ impl Error {
         Self::new(ErrorKind::NotImplemented, format!("{what} is not supported by this engine yet"))
     }
 
+    /// The class of this failure.
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
     /// What the client reads.
     pub fn message(&self) -> &str {
         &self.message

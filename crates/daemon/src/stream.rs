@@ -7,6 +7,7 @@ use engine::Attached;
 use engine::container::attach::DetachKeys;
 use http::HeaderMap;
 use http::header::UPGRADE;
+use spec::api::Stream as FrameStream;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::listen::{Hangup, Stream};
@@ -27,7 +28,33 @@ pub fn content_type(tty: bool, version: Version) -> &'static str {
 
 /// Hands the connection over to an attached stream, in the form the client asked for.
 pub fn takeover(headers: &HeaderMap, version: Version, attached: Attached) -> Reply {
-    let content_type = content_type(attached.tty, version);
+    Reply::Takeover(Takeover {
+        head: head(headers, version, attached.tty),
+        then: Box::new(move |client, early| Box::pin(run(client, early, attached))),
+    })
+}
+
+/// A stream of one line, for a program that could not be started. Docker puts it on stdout.
+pub fn message(headers: &HeaderMap, version: Version, tty: bool, text: &str) -> Reply {
+    let line = format!("{text}\r\n");
+    let length = u32::try_from(line.len()).expect("a message is short");
+    let mut bytes = if tty { Vec::new() } else { FrameStream::Stdout.header(length).to_vec() };
+    bytes.extend_from_slice(line.as_bytes());
+    Reply::Takeover(Takeover {
+        head: head(headers, version, tty),
+        then: Box::new(move |mut client, _early| {
+            Box::pin(async move {
+                // The client may have gone.
+                let _ = client.write_all(&bytes).await;
+                let _ = client.shutdown().await;
+            })
+        }),
+    })
+}
+
+/// The head of an answer that turns into a stream.
+fn head(headers: &HeaderMap, version: Version, tty: bool) -> Bytes {
+    let content_type = content_type(tty, version);
     let head = if headers.contains_key(UPGRADE) {
         format!(
             "HTTP/1.1 101 UPGRADED\r\nContent-Type: {content_type}\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n"
@@ -35,10 +62,7 @@ pub fn takeover(headers: &HeaderMap, version: Version, attached: Attached) -> Re
     } else {
         format!("HTTP/1.1 200 OK\r\nContent-Type: {content_type}\r\n\r\n")
     };
-    Reply::Takeover(Takeover {
-        head: head.into(),
-        then: Box::new(move |client, early| Box::pin(run(client, early, attached))),
-    })
+    head.into()
 }
 
 /// Copies until the shim ends the stream, the user detaches, or the client hangs up.

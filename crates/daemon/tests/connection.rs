@@ -1,5 +1,7 @@
 //! Connections, byte by byte, with a handler that is no engine.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::sync::Arc;
 use std::time::Duration;
 

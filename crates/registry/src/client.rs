@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `host` | registry names → addresses, and how far each is trusted |
 //! | `transport` | connections: pooled, TLS or plain, redirects followed |
+//! | `message` | what is sent, and what comes back piece by piece |
 //! | `challenge` | what a registry asks for; tokens |
 //! | `session` | one repository with its authorization: a request, asked again with a token |
 //! | `resolve`, `pull`, `layer`, `push`, `login` | the verbs |
@@ -12,6 +13,7 @@ mod challenge;
 mod host;
 mod layer;
 mod login;
+mod message;
 mod pull;
 mod push;
 mod resolve;

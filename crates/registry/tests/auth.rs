@@ -1,5 +1,7 @@
 //! TLS by a certificate authority of our own, and passwords.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod common;
 
 use common::*;

@@ -1,5 +1,6 @@
 //! Against the original registry (Debian's docker-registry).
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 #![expect(clippy::disallowed_methods, reason = "the original is a program to be run")]
 
 mod common;

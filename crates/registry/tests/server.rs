@@ -1,5 +1,7 @@
 //! The server, request by request: what other clients do with it.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod common;
 
 use std::net::SocketAddr;

@@ -1,6 +1,7 @@
 //! `/containers/{id}/exec` and `/exec`.
 
 use http::{Response, StatusCode};
+use spec::ErrorKind;
 use spec::api::{ExecConfig, ExecStart, IDResponse};
 
 use super::{Call, empty, json, ok};
@@ -19,9 +20,16 @@ pub(super) async fn create(call: Call, id: &str) -> Result<Response<Body>> {
 
 pub(super) async fn start(call: Call, id: &str) -> Result<Reply> {
     let start: ExecStart = body::json_or_none(&call.headers, call.body).await?.unwrap_or_default();
-    match call.engine.exec_start(id, start).await? {
-        Some(attached) => Ok(crate::stream::takeover(&call.headers, call.version, attached)),
-        None => empty(StatusCode::OK).map(Reply::Response),
+    let (detach, tty) = (start.detach, start.tty);
+    match call.engine.exec_start(id, start).await.map_err(Error::from) {
+        Ok(Some(attached)) => Ok(crate::stream::takeover(&call.headers, call.version, attached)),
+        Ok(None) => empty(StatusCode::OK).map(Reply::Response),
+        // There is such an exec and it may be started, but its program cannot: clients that are attached read that in
+        // the stream, and the exit code in the exec.
+        Err(error) if !detach && !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Conflict) => {
+            Ok(crate::stream::message(&call.headers, call.version, tty, error.message()))
+        }
+        Err(error) => Err(error),
     }
 }
 

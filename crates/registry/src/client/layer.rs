@@ -13,9 +13,9 @@ use spec::oci::image::Descriptor;
 use store::{BlobWriter, ChainId, Store};
 use tokio::sync::mpsc;
 
+use super::message::Answer;
 use super::pull::{blocking, say};
 use super::session::{ATTEMPTS, Session};
-use super::transport::Answer;
 use crate::Error;
 
 /// How often a client is told how far a download is.

@@ -18,10 +18,11 @@ use tokio::sync::mpsc::{Sender, channel};
 use tokio::task::JoinSet;
 
 use super::Client;
+use super::message::{Answer, Body};
 use super::pull::{blocking, say};
 use super::resolve::choose;
 use super::session::{Intent, Session};
-use super::transport::{Answer, Body, Url};
+use super::transport::Url;
 use crate::Error;
 
 /// Blobs that go at once, as in Docker.

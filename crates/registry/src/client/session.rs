@@ -10,7 +10,8 @@ use spec::Reference;
 use spec::api::AuthConfig;
 
 use super::challenge::{self, Challenge, encode};
-use super::transport::{Answer, Body, Security, Transport, Url};
+use super::message::{Answer, Body};
+use super::transport::{Security, Transport, Url};
 use super::{Client, host};
 use crate::Error;
 

@@ -2,30 +2,25 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
 use http::header::{AUTHORIZATION, HOST, LOCATION, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
-use http_body_util::BodyExt;
-use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
-use tokio::sync::mpsc::Receiver;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::host;
+use super::message::{Answer, Body, text_of};
 use crate::{Error, tls};
 
 /// How long a connection may take to stand, TLS included.
 const CONNECT: Duration = Duration::from_secs(15);
 /// How long a registry may be silent.
-const SILENCE: Duration = Duration::from_secs(60);
+pub(crate) const SILENCE: Duration = Duration::from_secs(60);
 /// How long a registry may take to digest an upload.
 const UPLOAD: Duration = Duration::from_secs(15 * 60);
 /// How long an idle connection is kept, and how many per host.
@@ -58,55 +53,6 @@ impl Url {
     /// Another address on the same host.
     pub(crate) fn at(&self, path: impl Into<String>) -> Self {
         Self { path: path.into(), ..self.clone() }
-    }
-}
-
-/// What is sent with a request.
-#[derive(Debug)]
-pub(crate) enum Body {
-    /// Known bytes: such a request can be sent again.
-    Full(Bytes),
-    /// So many bytes from a channel.
-    Stream(u64, Receiver<std::io::Result<Bytes>>),
-}
-
-impl Body {
-    pub(crate) fn empty() -> Self {
-        Self::Full(Bytes::new())
-    }
-}
-
-impl HttpBody for Body {
-    type Data = Bytes;
-    type Error = std::io::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<std::io::Result<Frame<Bytes>>>> {
-        match &mut *self {
-            Self::Full(bytes) if bytes.is_empty() => Poll::Ready(None),
-            Self::Full(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
-            Self::Stream(left, chunks) => chunks.poll_recv(cx).map(|chunk| match chunk {
-                Some(Ok(chunk)) => {
-                    *left = left.saturating_sub(chunk.len() as u64);
-                    Some(Ok(Frame::data(chunk)))
-                }
-                Some(Err(error)) => Some(Err(error)),
-                None => None,
-            }),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        matches!(self, Self::Full(bytes) if bytes.is_empty())
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(match self {
-            Self::Full(bytes) => bytes.len() as u64,
-            Self::Stream(left, _) => *left,
-        })
     }
 }
 
@@ -334,7 +280,7 @@ impl Transport {
         }
     }
 
-    fn keep(&self, url: &Url, sender: SendRequest<Body>) {
+    pub(crate) fn keep(&self, url: &Url, sender: SendRequest<Body>) {
         let mut idle = lock(&self.idle);
         let connections = idle.entry((url.security, url.authority.clone())).or_default();
         connections.retain(|c| c.since.elapsed() < IDLE && !c.sender.is_closed());
@@ -354,90 +300,6 @@ where
         let _ = connection.await;
     });
     Ok(sender)
-}
-
-/// An error with its causes.
-fn text_of(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(e) = cause {
-        text = format!("{text}: {e}");
-        cause = e.source();
-    }
-    text
-}
-
-/// What came back: the head, and a body that is read piece by piece.
-pub(crate) struct Answer {
-    pub(crate) status: StatusCode,
-    pub(crate) headers: HeaderMap,
-    /// Where it came from in the end.
-    pub(crate) url: Url,
-    body: Incoming,
-    /// Read, but given back.
-    ahead: Option<Bytes>,
-    sender: Option<SendRequest<Body>>,
-    transport: Arc<Transport>,
-}
-
-impl Answer {
-    /// A header's text; empty when there is none.
-    pub(crate) fn header(&self, name: &str) -> &str {
-        self.headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default()
-    }
-
-    /// The next bytes; `None` at the end, when the connection goes back to the pool.
-    pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, String> {
-        if let Some(chunk) = self.ahead.take() {
-            return Ok(Some(chunk));
-        }
-        loop {
-            let frame = timeout(SILENCE, self.body.frame())
-                .await
-                .map_err(|_| format!("nothing came for {} seconds", SILENCE.as_secs()))?;
-            match frame {
-                Some(Ok(frame)) => {
-                    if let Ok(data) = frame.into_data() {
-                        return Ok(Some(data));
-                    }
-                }
-                Some(Err(error)) => return Err(text_of(&error)),
-                None => {
-                    if let Some(sender) = self.sender.take() {
-                        self.transport.keep(&self.url, sender);
-                    }
-                    return Ok(None);
-                }
-            }
-        }
-    }
-
-    /// Gives bytes back, to be the next chunk.
-    pub(crate) fn push_back(&mut self, chunk: Bytes) {
-        self.ahead = Some(chunk);
-    }
-
-    /// The whole body, at most `limit` bytes.
-    pub(crate) async fn bytes(mut self, limit: usize) -> Result<Bytes, Error> {
-        let mut all = BytesMut::new();
-        loop {
-            match self.chunk().await {
-                Ok(Some(chunk)) if all.len() + chunk.len() <= limit => all.extend_from_slice(&chunk),
-                Ok(Some(_)) => {
-                    let detail = format!("more than {limit} bytes where less was expected");
-                    return Err(Error::Protocol { host: self.url.authority, detail });
-                }
-                Ok(None) => return Ok(all.freeze()),
-                Err(detail) => return Err(Error::Unreachable { host: self.url.authority, detail }),
-            }
-        }
-    }
-
-    /// Reads the rest if it is small, so that the connection can be used again.
-    pub(crate) async fn discard(self) {
-        // What cannot be read costs a new connection.
-        let _ = self.bytes(64 << 10).await;
-    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,11 @@
 //! Images to push, registries to push to, and a line that breaks.
 
-#![allow(dead_code, unreachable_pub, reason = "each test program uses its part")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "tests share this, and each uses its part"
+)]
 
 use std::io::Write;
 use std::net::SocketAddr;

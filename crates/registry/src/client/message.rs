@@ -1,0 +1,149 @@
+//! What goes to a registry and what comes back.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, StatusCode};
+use http_body_util::BodyExt;
+use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
+use hyper::client::conn::http1::SendRequest;
+use tokio::sync::mpsc::Receiver;
+use tokio::time::timeout;
+
+use super::transport::{SILENCE, Transport, Url};
+use crate::Error;
+
+/// What is sent with a request.
+#[derive(Debug)]
+pub(crate) enum Body {
+    /// Known bytes: such a request can be sent again.
+    Full(Bytes),
+    /// So many bytes from a channel.
+    Stream(u64, Receiver<std::io::Result<Bytes>>),
+}
+
+impl Body {
+    pub(crate) fn empty() -> Self {
+        Self::Full(Bytes::new())
+    }
+}
+
+impl HttpBody for Body {
+    type Data = Bytes;
+    type Error = std::io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<std::io::Result<Frame<Bytes>>>> {
+        match &mut *self {
+            Self::Full(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Self::Full(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Self::Stream(left, chunks) => chunks.poll_recv(cx).map(|chunk| match chunk {
+                Some(Ok(chunk)) => {
+                    *left = left.saturating_sub(chunk.len() as u64);
+                    Some(Ok(Frame::data(chunk)))
+                }
+                Some(Err(error)) => Some(Err(error)),
+                None => None,
+            }),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self, Self::Full(bytes) if bytes.is_empty())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(match self {
+            Self::Full(bytes) => bytes.len() as u64,
+            Self::Stream(left, _) => *left,
+        })
+    }
+}
+
+/// What came back: the head, and a body that is read piece by piece.
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    /// Where it came from in the end.
+    pub(crate) url: Url,
+    pub(super) body: Incoming,
+    /// Read, but given back.
+    pub(super) ahead: Option<Bytes>,
+    pub(super) sender: Option<SendRequest<Body>>,
+    pub(super) transport: Arc<Transport>,
+}
+
+impl Answer {
+    /// A header's text; empty when there is none.
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default()
+    }
+
+    /// The next bytes; `None` at the end, when the connection goes back to the pool.
+    pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, String> {
+        if let Some(chunk) = self.ahead.take() {
+            return Ok(Some(chunk));
+        }
+        loop {
+            let frame = timeout(SILENCE, self.body.frame())
+                .await
+                .map_err(|_| format!("nothing came for {} seconds", SILENCE.as_secs()))?;
+            match frame {
+                Some(Ok(frame)) => {
+                    if let Ok(data) = frame.into_data() {
+                        return Ok(Some(data));
+                    }
+                }
+                Some(Err(error)) => return Err(text_of(&error)),
+                None => {
+                    if let Some(sender) = self.sender.take() {
+                        self.transport.keep(&self.url, sender);
+                    }
+                    return Ok(None);
+                }
+            }
+        }
+    }
+
+    /// Gives bytes back, to be the next chunk.
+    pub(crate) fn push_back(&mut self, chunk: Bytes) {
+        self.ahead = Some(chunk);
+    }
+
+    /// The whole body, at most `limit` bytes.
+    pub(crate) async fn bytes(mut self, limit: usize) -> Result<Bytes, Error> {
+        let mut all = BytesMut::new();
+        loop {
+            match self.chunk().await {
+                Ok(Some(chunk)) if all.len() + chunk.len() <= limit => all.extend_from_slice(&chunk),
+                Ok(Some(_)) => {
+                    let detail = format!("more than {limit} bytes where less was expected");
+                    return Err(Error::Protocol { host: self.url.authority, detail });
+                }
+                Ok(None) => return Ok(all.freeze()),
+                Err(detail) => return Err(Error::Unreachable { host: self.url.authority, detail }),
+            }
+        }
+    }
+
+    /// Reads the rest if it is small, so that the connection can be used again.
+    pub(crate) async fn discard(self) {
+        // What cannot be read costs a new connection.
+        let _ = self.bytes(64 << 10).await;
+    }
+}
+
+/// An error with its causes.
+pub(crate) fn text_of(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(e) = cause {
+        text = format!("{text}: {e}");
+        cause = e.source();
+    }
+    text
+}
