@@ -70,20 +70,7 @@ fn a_container_outlives_kill_9_of_the_daemon() {
     }
     // Names are served again.
     let by_name = host
-        .corten(&[
-            "run",
-            "--rm",
-            "--network",
-            "app",
-            "busybox",
-            "wget",
-            "-q",
-            "-T",
-            "3",
-            "-O",
-            "-",
-            "http://c1/",
-        ])
+        .corten(&["run", "--rm", "--network", "app", "busybox", "wget", "-q", "-O", "-", "http://c1/"])
         .ok();
     assert_eq!(by_name, "page");
     // A taken port is still known to be taken.

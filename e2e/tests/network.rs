@@ -87,21 +87,7 @@ fn a_user_network_has_names() {
     ])
     .ok();
     let ask = |network: &str, url: &str| {
-        host.corten(&[
-            "run",
-            "--rm",
-            "--network",
-            network,
-            "busybox",
-            "wget",
-            "-q",
-            "-T",
-            "3",
-            "-O",
-            "-",
-            url,
-        ])
-        .output()
+        host.corten(&["run", "--rm", "--network", network, "busybox", "wget", "-q", "-O", "-", url]).output()
     };
     let hostname = host.corten(&["exec", "db", "hostname"]).ok();
     for url in ["http://db/", "http://database/"] {

@@ -112,3 +112,34 @@ fn a_cancelled_build_ends_its_container() {
         machine.assert_clean();
     });
 }
+
+#[test]
+fn what_a_dead_daemon_left_is_ended() {
+    on_a_machine(|machine| {
+        let context = machine.context("c", &[("Dockerfile", "FROM busybox\nRUN echo started; sleep 1000\n")]);
+        machine.runtime().block_on(async {
+            let (sender, mut receiver) = tokio::sync::mpsc::channel(16);
+            let request = Request { context, ..Request::default() };
+            let host = machine.host.clone();
+            let build = tokio::spawn(async move { builder::build(&host, request, sender).await });
+            while receiver.recv().await.expect("the step starts").stream.as_deref() != Some("started\n") {}
+            // The next daemon finds the step running and no one it knows waiting for it.
+            let host = machine.host.clone();
+            let found = tokio::task::spawn_blocking(move || builder::recover(&host)).await.unwrap();
+            assert!(found.unwrap() >= 1);
+            assert!(build.await.unwrap().is_err());
+            while receiver.recv().await.is_some() {}
+        });
+        machine.assert_clean();
+    });
+}
+
+#[test]
+fn a_run_needs_nothing_of_its_base() {
+    on_a_machine(|machine| {
+        let dockerfile = "FROM scratch\nCOPY --from=busybox /bin/busybox /busybox\nRUN [\"/busybox\", \"mkdir\", \"/made\"]\n";
+        let context = machine.context("c", &[("Dockerfile", dockerfile)]);
+        let (image, _) = machine.image(&context, "t");
+        assert_eq!(machine.top_layer(&image), ["made"]);
+    });
+}

@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc::Receiver;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, chain};
 
 /// The largest JSON body that is read.
 const JSON_LIMIT: usize = 4 << 20;
@@ -55,9 +55,9 @@ pub enum Broken {
     /// The client hung up.
     #[error("the client has gone")]
     Gone,
-    /// The content could not be made.
-    #[error(transparent)]
-    Failed(#[from] engine::Error),
+    /// The content could not be made: why.
+    #[error("{0}")]
+    Failed(String),
 }
 
 impl Body {
@@ -122,9 +122,8 @@ impl HttpBody for Body {
         Poll::Ready(match &mut self.content {
             Content::Full(bytes) => bytes.take().map(|b| Ok(Frame::data(b))),
             Content::Stream(chunks) => ready!(chunks.poll_recv(cx)).map(|b| Ok(Frame::data(b))),
-            Content::Fallible(chunks) => {
-                ready!(chunks.poll_recv(cx)).map(|r| r.map(Frame::data).map_err(Broken::Failed))
-            }
+            Content::Fallible(chunks) => ready!(chunks.poll_recv(cx))
+                .map(|r| r.map(Frame::data).map_err(|e| Broken::Failed(chain(&e)))),
         })
     }
 

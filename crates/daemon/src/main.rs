@@ -82,11 +82,15 @@ async fn serve_engine(options: Options) -> Outcome {
         let pid = format!("{}\n", std::process::id());
         sys::file::write_atomic(path, pid.as_bytes(), 0o644, sys::file::Durability::Process)?;
     }
+    let api = Api::new(engine, options.scratch());
+    if let Err(error) = api.recover().await {
+        tracing::warn!(error = error.message(), "what interrupted builds had left is still there");
+    }
     for (_, host) in &listeners {
         tracing::info!(%host, version = env!("CARGO_PKG_VERSION"), "ready");
     }
     let listeners = listeners.into_iter().map(|(listener, _)| listener).collect();
-    server::serve(listeners, Api::new(engine, options.scratch()), stop).await;
+    server::serve(listeners, api, stop).await;
     if let Some(path) = &options.pidfile {
         sys::file::remove(path)?;
     }

@@ -1,62 +1,52 @@
-//! An overlay mount that is attached nowhere (fsopen(2), fsmount(2)): only its descriptor holds it, so that nothing is
-//! left on the host when the descriptor is closed or the process dies.
+//! An overlay mount that is attached nowhere: only its descriptor holds it, so that nothing is left on the host when the
+//! descriptor is closed or the process dies.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
-use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
 
+use crate::mount::{Attributes, Depth, Mount, Propagation, propagate_all};
+use crate::namespace::{Namespaces, unshare};
 use crate::{Error, Result};
 
 /// Mounts `lower` (highest first) under `upper`, and returns the root directory of the mount, opened for reading.
-/// Set-user-id programs and devices mean nothing on it. Without `lower` the upper directory itself is opened:
+/// Set-user-id programs, devices and programs mean nothing on it. Without `lower` the upper directory itself is opened:
 /// overlayfs needs at least one.
 ///
 /// # Errors
-/// fsopen(2)'s, fsconfig(2)'s, fsmount(2)'s.
+/// As [`Mount::overlay`]'s, and unshare(2)'s.
 pub fn open_detached(lower: &[PathBuf], upper: &Path, work: &Path) -> Result<OwnedFd> {
-    let failed = |step: &'static str| move |e: Errno| Error::new(step, upper.display().to_string(), e);
-    let directory = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC;
     if lower.is_empty() {
-        return rustix::fs::open(upper, directory, rustix::fs::Mode::empty()).map_err(failed("open"));
+        return rustix::fs::open(upper, DIRECTORY, Mode::empty()).map_err(|e| failed("open", upper, e));
     }
-    let context =
-        rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).map_err(failed("fsopen overlay"))?;
-    // One string holds at most 255 bytes, so one call for each; Linux before 6.7 knows only the joined form.
-    for (index, path) in lower.iter().enumerate() {
-        match rustix::mount::fsconfig_set_string(&context, "lowerdir+", path) {
-            Err(Errno::INVAL) if index == 0 => {
-                rustix::mount::fsconfig_set_string(&context, "lowerdir", joined(lower).as_path())
-                    .map_err(failed("set lowerdir"))?;
-                break;
-            }
-            done => done.map_err(failed("set lowerdir"))?,
-        }
-    }
-    rustix::mount::fsconfig_set_string(&context, "upperdir", upper).map_err(failed("set upperdir"))?;
-    rustix::mount::fsconfig_set_string(&context, "workdir", work).map_err(failed("set workdir"))?;
-    rustix::mount::fsconfig_create(&context).map_err(failed("mount overlay"))?;
-    let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID
-        | MountAttrFlags::MOUNT_ATTR_NODEV
-        | MountAttrFlags::MOUNT_ATTR_NOEXEC;
-    let mount = rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
-        .map_err(failed("fsmount"))?;
-    // The mount's own descriptor is O_PATH; a readable one of its root keeps the mount as well.
-    rustix::fs::openat(&mount, ".", directory, rustix::fs::Mode::empty()).map_err(failed("open"))
+    let lower: Vec<String> = lower.iter().map(|path| text(path)).collect::<Result<_>>()?;
+    let (upper, work) = (text(upper)?, text(work)?);
+    // On kernels before 6.7 the mount is made attached: on a thread that sees mounts of its own it is nobody else's.
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| -> Result<OwnedFd> {
+            unshare(Namespaces::MOUNT)?;
+            propagate_all(Propagation::Private)?;
+            let mount = Mount::overlay(&lower, &upper, &work)?;
+            let harmless = Attributes::NO_SUID.with(Attributes::NO_DEV).with(Attributes::NO_EXEC);
+            mount.set(harmless, Attributes::empty(), Depth::One)?;
+            // The mount's own descriptor is O_PATH; a readable one of its root keeps the mount as well.
+            rustix::fs::openat(mount.as_fd(), ".", DIRECTORY, Mode::empty())
+                .map_err(|e| failed("open", Path::new(&upper), e))
+        });
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
 }
 
-/// `a:b:c`, with overlayfs's escapes for what means something to it.
-fn joined(lower: &[PathBuf]) -> PathBuf {
-    let mut text = std::ffi::OsString::new();
-    for (index, path) in lower.iter().enumerate() {
-        if index > 0 {
-            text.push(":");
-        }
-        let escaped = path.to_string_lossy().replace('\\', "\\\\").replace(':', "\\:");
-        text.push(escaped);
-    }
-    text.into()
+const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+
+fn text(path: &Path) -> Result<String> {
+    path.to_str().map(ToOwned::to_owned).ok_or_else(|| failed("mount overlay", path, Errno::INVAL))
+}
+
+fn failed(step: &'static str, path: &Path, errno: Errno) -> Error {
+    Error::new(step, path.display().to_string(), errno)
 }
 
 #[cfg(test)]

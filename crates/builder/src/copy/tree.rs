@@ -99,8 +99,8 @@ impl Filter {
     }
 }
 
-/// Finds the sources. A pattern may stand for none; a plain path must be there.
-pub(crate) fn select(root: &Root, sources: &[String], filter: &Filter) -> Result<Vec<Source>> {
+/// Finds the sources of a `verb` (COPY, ADD). A pattern may stand for none; a plain path must be there.
+pub(crate) fn select(root: &Root, sources: &[String], filter: &Filter, verb: &str) -> Result<Vec<Source>> {
     let mut found = Vec::new();
     for text in sources {
         let path = clean(text);
@@ -122,7 +122,7 @@ pub(crate) fn select(root: &Root, sources: &[String], filter: &Filter) -> Result
             }
             Ok(_) | Err(Error::System(_)) => {
                 return Err(Error::Step {
-                    step: "COPY failed".into(),
+                    step: format!("{verb} failed"),
                     detail: format!(
                         "file not found in build context or excluded by .dockerignore: stat {}: file does not exist",
                         text.trim_start_matches('/')

@@ -32,6 +32,8 @@ pub(crate) enum From {
 /// A COPY or ADD with its variables replaced.
 #[derive(Debug, Clone)]
 pub(crate) struct Prepared {
+    /// COPY or ADD.
+    verb: &'static str,
     sources: Vec<String>,
     /// Name and content.
     files: Vec<(String, Vec<u8>)>,
@@ -106,6 +108,7 @@ pub(crate) fn prepare(state: &State, copy: &Copy, add: bool, escape: char, line:
     }
     text.push_str(&format!(" {target} # buildkit"));
     Ok(Prepared {
+        verb,
         sources,
         files,
         destination: path,
@@ -166,10 +169,10 @@ pub(crate) fn copy(
         },
         exclude: prepared.exclude.clone(),
     };
-    let sources = select(&tree.root, &prepared.sources, &filter)?;
+    let sources = select(&tree.root, &prepared.sources, &filter, prepared.verb)?;
     if sources.len() + prepared.files.len() > 1 && !prepared.into {
         return Err(Error::Step {
-            step: "COPY failed".into(),
+            step: format!("{} failed", prepared.verb),
             detail: "when using wildcards to copy more than one file, the destination must be a directory and end with a /".into(),
         });
     }

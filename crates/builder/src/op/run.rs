@@ -215,7 +215,7 @@ fn context_mount(request: &Request, mount: &run::Mount) -> Result<(Mount, bool, 
     let root = Root::open(&request.context)?;
     let sources = [if mount.source.is_empty() { "." } else { &*mount.source }.to_owned()];
     let filter = Filter { ignore: Ignore::default(), exclude: Ignore::default() };
-    let content = content::digest(&select(&root, &sources, &filter)?, &filter, false)?;
+    let content = content::digest(&select(&root, &sources, &filter, "RUN")?, &filter, false)?;
     let fd = root.find(Path::new(&sources[0]), Follow::Yes)?;
     let is_file = Metadata::of(fd.as_fd()).map_err(|e| sys::Error::new("stat", sources[0].clone(), e))?.kind
         != Kind::Directory;

@@ -6,7 +6,7 @@ use http::Response;
 use serde_json::json;
 
 use super::progress::progress;
-use super::{Call, ok};
+use super::{Call, blocking, ok};
 use crate::body::Body;
 use crate::context;
 use crate::error::{Error, Result};
@@ -70,10 +70,8 @@ fn map<V: serde::de::DeserializeOwned>(query: &Query, key: &str) -> Result<BTree
 /// Forgets the cache, then frees what only it held.
 pub(super) async fn prune(call: &Call) -> Result<Response<Body>> {
     let host = call.services.builder.clone();
-    let forgotten = tokio::task::spawn_blocking(move || builder::prune(&host))
-        .await
-        .map_err(|e| Error::new(spec::ErrorKind::Internal, e.to_string()))??;
-    let freed = call.engine.collect(Vec::new(), Vec::new()).await?;
+    let forgotten = blocking(move || Ok(builder::prune(&host)?)).await?;
+    let freed = call.collect().await?;
     tracing::info!(forgotten, freed, "build cache pruned");
     ok(&json!({ "CachesDeleted": [], "SpaceReclaimed": freed }))
 }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use spec::Filters;
 use spec::api::{ContainerSummary, ImageSummary, Volume, VolumeUsageData};
 
-use super::{Call, ok};
+use super::{Call, blocking, ok};
 use crate::body::Body;
 use crate::error::{Error, Result};
 use crate::router::Version;
@@ -37,7 +37,7 @@ pub(super) async fn disk_usage(call: &Call) -> Result<Response<Body>> {
     if wants("image") {
         let images = call.engine.images(true, &Filters::default()).await?;
         let store = call.engine.store().clone();
-        let usage = blocking(move || store.usage()).await??;
+        let usage = blocking(move || Ok(store.usage()?)).await?;
         let layers = usage.blobs + usage.layers;
         shape.old.insert("LayersSize".into(), layers.into());
         shape.add("Image", "Images", images_sum(images, &containers, layers.cast_signed()));
@@ -148,7 +148,7 @@ async fn measured(mut volumes: Vec<Volume>, containers: &[ContainerSummary]) -> 
                 usage.size = tree_size(Path::new(&volume.mountpoint)).cast_signed();
             }
         }
-        volumes
+        Ok(volumes)
     })
     .await
 }
@@ -172,8 +172,4 @@ fn tree_size(path: &Path) -> u64 {
 
 fn to_value(items: &(impl serde::Serialize + ?Sized)) -> Value {
     serde_json::to_value(items).expect("API objects have string keys")
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
-    tokio::task::spawn_blocking(work).await.map_err(|e| Error::new(spec::ErrorKind::Internal, e.to_string()))
 }

@@ -32,12 +32,19 @@ pub(super) async fn tag(call: &Call, name: &str) -> Result<Response<Body>> {
 }
 
 pub(super) async fn remove(call: &Call, name: &str) -> Result<Response<Body>> {
-    ok(&call.engine.image_remove(name, call.query.bool("force")).await?)
+    let removed = call.engine.image_remove(name, call.query.bool("force")).await?;
+    // The build cache's roots are known here, not to the engine: the sweep is done from here.
+    if removed.iter().any(|item| !item.deleted.is_empty()) {
+        call.collect().await?;
+    }
+    ok(&removed)
 }
 
 pub(super) async fn prune(call: &Call) -> Result<Response<Body>> {
     let filters = Filters::parse(call.query.get("filters"), PRUNE_FILTERS)?;
-    ok(&call.engine.prune_images(&filters).await?)
+    let mut pruned = call.engine.prune_images(&filters).await?;
+    pruned.space_reclaimed += call.collect().await?.cast_signed();
+    ok(&pruned)
 }
 
 /// `POST /images/create`: a pull, or an import from the body.

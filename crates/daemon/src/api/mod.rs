@@ -67,6 +67,19 @@ impl Api {
         Self(Arc::new(Services { engine, builder, scratch, server }))
     }
 
+    /// Ends and removes what builds of a daemon that died have left: before the first client.
+    ///
+    /// # Errors
+    /// A directory cannot be listed.
+    pub async fn recover(&self) -> Result<()> {
+        let host = self.0.builder.clone();
+        let left = blocking(move || Ok(builder::recover(&host)?)).await?;
+        if left > 0 {
+            tracing::info!(left, "removed what interrupted builds had left");
+        }
+        Ok(())
+    }
+
     async fn answer(&self, request: Request<Incoming>, peer: Peer) -> Result<Reply> {
         let (parts, body) = request.into_parts();
         let (version, path) = router::version(parts.uri.path())?;
@@ -84,6 +97,21 @@ impl Api {
         };
         dispatch(route, call).await
     }
+}
+
+impl Call {
+    /// Frees what neither images, containers nor the build cache need. Returns bytes.
+    async fn collect(&self) -> Result<u64> {
+        let host = self.services.builder.clone();
+        let (layers, blobs) = blocking(move || Ok(builder::roots(&host)?)).await?;
+        Ok(self.engine.collect(layers, blobs).await?)
+    }
+}
+
+/// Runs work that blocks.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    let worked = tokio::task::spawn_blocking(work).await;
+    worked.unwrap_or_else(|e| Err(Error::new(spec::ErrorKind::Internal, e.to_string())))
 }
 
 impl Handler for Api {

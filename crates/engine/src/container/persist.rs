@@ -45,7 +45,8 @@ pub(crate) fn load_exit(dir: &Path) -> Result<Option<Exit>, Error> {
 
 fn load<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Error> {
     let Some(bytes) = file::read_if_exists(path)? else { return Ok(None) };
-    let record = serde_json::from_slice(&bytes)
+    // The API's types write Go's nulls, which mean nothing.
+    let record = spec::gojson::from_slice(&bytes)
         .map_err(|source| Error::Record { path: path.display().to_string(), source })?;
     Ok(Some(record))
 }
@@ -81,5 +82,21 @@ impl Container {
         blocking(move || save_record(&dir, &copy)).await?;
         self.publish(|view| view.record = Arc::new(record));
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::container::testing;
+
+    #[test]
+    fn what_is_saved_is_loaded() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(load_record(dir.path()).unwrap(), None);
+        let record = testing::record();
+        save_record(dir.path(), &record).unwrap();
+        assert_eq!(load_record(dir.path()).unwrap(), Some(record));
+        assert_eq!(load_state(dir.path()).unwrap().state, State::default());
     }
 }

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
 use std::io::{Seek, Write};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -35,7 +36,6 @@ pub(crate) fn on_a_host(test: impl FnOnce(&Bench) + Send) {
             let name = dir.path().file_name().unwrap().to_string_lossy().into_owned();
             let bench = Bench { dir, cgroup: format!("/ct-engine{name}") };
             test(&bench);
-            bench.remove_cgroups();
         });
         if let Err(panic) = thread.join() {
             std::panic::resume_unwind(panic);
@@ -68,13 +68,26 @@ impl Bench {
         self.dir.path()
     }
 
+    async fn open(&self) -> Engine {
+        loop {
+            match Engine::open(self.config()).await {
+                Ok(engine) => return engine,
+                // A shim that another test of this process spawns has a copy of the lock until its exec.
+                Err(error) if error.message().contains("in use by another process") => {
+                    tokio::task::yield_now().await;
+                }
+                Err(error) => panic!("{}", error.message()),
+            }
+        }
+    }
+
     /// Opens an engine and runs `body` with it. When it returns, the engine is dropped as by `kill -9`: no task of it
     /// runs on, and nothing was told to end.
     pub(crate) fn run<T>(&self, body: impl AsyncFnOnce(Engine) -> T) -> T {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let result = runtime.block_on(async {
-            let engine = Engine::open(self.config()).await.unwrap_or_else(|e| panic!("{}", e.message()));
+            let engine = tokio::time::timeout(PATIENCE, self.open()).await.expect("the store stays in use");
             if engine.image_inspect(IMAGE).await.is_err() {
                 engine.import(root_tar(), "bench", "1", &["CMD [\"sh\"]".into()], "").await.unwrap();
             }
@@ -83,15 +96,54 @@ impl Bench {
         runtime.shutdown_timeout(Duration::from_secs(10));
         result
     }
+}
 
-    fn remove_cgroups(&self) {
+impl Drop for Bench {
+    /// Ends what a test, or its failure, left running: what is in the test's cgroups, and its shims.
+    fn drop(&mut self) {
         let below = self.cgroup.trim_start_matches('/');
         let top = Path::new("/sys/fs/cgroup");
-        for name in sys::file::list(top).unwrap_or_default() {
-            let _ = std::fs::remove_dir(top.join(name).join(below));
+        let dirs: Vec<PathBuf> = sys::file::list(top)
+            .unwrap_or_default()
+            .into_iter()
+            .map(|hierarchy| top.join(hierarchy).join(below))
+            .chain([top.join(below)])
+            .filter(|dir| dir.join("cgroup.procs").exists())
+            .collect();
+        let mut pids = shims(self.dir.path());
+        for dir in dirs.iter().flat_map(|dir| with_children(dir)) {
+            let procs = sys::file::read(&dir.join("cgroup.procs")).unwrap_or_default();
+            pids.extend(String::from_utf8_lossy(&procs).lines().filter_map(|l| l.parse::<i32>().ok()));
         }
-        let _ = std::fs::remove_dir(top.join(below));
+        for pid in pids {
+            if let Ok(pidfd) = sys::process::pidfd_open(pid) {
+                let _ = sys::process::pidfd_send_signal(pidfd.as_fd(), spec::signal::KILL);
+                let _ = sys::poll::wait(&pidfd, sys::poll::Interest::READ, Some(PATIENCE));
+            }
+        }
+        for dir in dirs.iter().flat_map(|dir| with_children(dir)) {
+            let _ = std::fs::remove_dir(dir);
+        }
     }
+}
+
+/// The cgroups directly in one, then itself.
+fn with_children(dir: &Path) -> Vec<PathBuf> {
+    let names = sys::file::list(dir).unwrap_or_default().into_iter();
+    names.map(|name| dir.join(name)).filter(|path| path.is_dir()).chain([dir.to_owned()]).collect()
+}
+
+/// The shims whose sockets are below `root`.
+fn shims(root: &Path) -> Vec<i32> {
+    let root = root.display().to_string();
+    let all = sys::file::list(Path::new("/proc")).unwrap_or_default().into_iter();
+    all.filter_map(|name| name.parse::<i32>().ok())
+        .filter(|pid| {
+            let line = sys::file::read(Path::new(&format!("/proc/{pid}/cmdline"))).unwrap_or_default();
+            let line = String::from_utf8_lossy(&line);
+            line.starts_with("corten-shim") && line.contains(&root)
+        })
+        .collect()
 }
 
 /// The shim beside this test's own program.
@@ -174,6 +226,16 @@ pub(crate) async fn output(engine: &Engine, id: &str) -> String {
         bytes.extend_from_slice(&chunk);
     }
     unframed(&bytes)
+}
+
+/// Follows a running container's log until it holds `text`.
+pub(crate) async fn until_output(engine: &Engine, id: &str, text: &str) {
+    let options = engine::LogOptions { follow: true, stdout: true, ..Default::default() };
+    let (mut chunks, _) = engine.logs(id, options).await.unwrap_or_else(|e| panic!("{}", e.message()));
+    let mut bytes = Vec::new();
+    while !unframed(&bytes).contains(text) {
+        bytes.extend_from_slice(&chunks.recv().await.expect("the container goes on"));
+    }
 }
 
 /// What comes out of an attached stream until its end, without the frames.
