@@ -26,15 +26,21 @@ pub fn create(spec: &Spec, netns: Option<BorrowedFd<'_>>, io: Io) -> Result<(Con
     // A copy of this process must not be traceable by what runs in the container (CVE-2016-9962).
     process::set_dumpable(false).map_err(at("clone"))?;
     let cgroup = Cgroup::create(&spec.linux.cgroups_path).map_err(at("cgroup"))?;
-    match begin(spec, process, &plan, filter.as_ref(), &cgroup, io) {
+    match begin(spec, process, &plan, filter.as_ref(), &cgroup, &io) {
         Ok((waiting, child)) => {
             let init = child
                 .pidfd
                 .try_clone()
                 .map_err(|e| Failure::new("clone", "pidfd", crate::failure::errno_text(&e)))?;
             let oom_kills_before = crate::cgroup::oom_kills(&cgroup);
-            let container =
-                Container { init, cgroup, waiting: Some(waiting), oom_kills_before, seccomp: filter };
+            let container = Container {
+                init,
+                init_pid: child.pid,
+                cgroup,
+                waiting: Some(waiting),
+                oom_kills_before,
+                seccomp: filter,
+            };
             Ok((container, child))
         }
         Err(failure) => {
@@ -52,7 +58,7 @@ fn begin(
     plan: &Plan,
     filter: Option<&seccomp::Filter>,
     cgroup: &Cgroup,
-    io: Io,
+    io: &Io,
 ) -> Result<(handshake::Caller, Child), Failure> {
     let none = Resources::default();
     let resources = spec.linux.resources.as_ref().unwrap_or(&none);
@@ -60,23 +66,19 @@ fn begin(
     crate::cgroup::allow(cgroup, &resources.devices)?;
     let (caller, child) = handshake::pair()?;
     let options = Clone { namespaces: plan.made, cgroup: cgroup.unified() };
-    let (mut caller, mut child, mut io) = (Some(caller), Some(child), Some(io));
+    let (mut caller, mut child) = (Some(caller), Some(child));
     let spawned = namespaces::with_pid_namespace(plan.pid.as_ref().map(AsFd::as_fd), || {
         process::clone_child(&options, || {
             // The child's copies: its end of the socket only, so that it notices the caller's death.
             drop(caller.take());
-            let (Some(mut child), Some(io)) = (child.take(), io.take()) else { return 1 };
-            init::run(&init::Order { spec, process, plan, filter, cgroup }, &mut child, io)
+            let Some(child) = child.take() else { return 1 };
+            init::run(&init::Order { spec, process, plan, filter, cgroup }, &child, io)
         })
         .map_err(at("clone"))
     })?;
-    drop((child, io));
+    drop(child);
     let mut caller = caller.take().expect("only the child takes it from its copy");
-    let ready = cgroup.add(spawned.pid, false).map_err(at("cgroup")).and_then(|()| {
-        caller.joined();
-        caller.wait_ready()
-    });
-    match ready {
+    match caller.wait_ready() {
         Ok(console) => Ok((caller, Child { pid: spawned.pid, pidfd: spawned.pidfd, console })),
         Err(failure) => {
             drop(caller);

@@ -1,6 +1,6 @@
 //! One more process in a running container.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use spec::oci::runtime::Process;
 use sys::namespace::{self, Namespaces};
@@ -11,6 +11,8 @@ use crate::failure::at;
 use crate::namespaces::with_pid_namespace;
 use crate::process::Prepared;
 use crate::{Child, Container, Failure, Io, handshake, root, terminal, user};
+
+const EBUSY: i32 = 16;
 
 /// All that a process can join by itself. Joining one that it is in already changes nothing.
 const JOINED: Namespaces = Namespaces::MOUNT
@@ -27,25 +29,34 @@ impl Container {
     pub fn exec(&self, process: &Process, io: Io) -> Result<Child, Failure> {
         // A copy of this process must not be traceable by what runs in the container (CVE-2016-9962).
         process::set_dumpable(false).map_err(at("clone"))?;
+        match self.exec_in(self.cgroup.unified(), process, &io) {
+            // A container that has made cgroups of its own (systemd does) may have no process in its top one any
+            // more: then where init is.
+            Err(failure) if failure.step == "clone" && failure.errno == EBUSY => {
+                let cgroup = self.cgroup.unified_of(self.init_pid).map_err(at("cgroup"))?;
+                self.exec_in(Some(cgroup.as_fd()), process, &io)
+            }
+            done => done,
+        }
+    }
+
+    fn exec_in(&self, cgroup: Option<BorrowedFd<'_>>, process: &Process, io: &Io) -> Result<Child, Failure> {
         let (caller, child) = handshake::pair()?;
-        let options = Clone { namespaces: Namespaces::empty(), cgroup: self.cgroup.unified() };
-        let (mut caller, mut child, mut io) = (Some(caller), Some(child), Some(io));
+        let options = Clone { namespaces: Namespaces::empty(), cgroup };
+        let (mut caller, mut child) = (Some(caller), Some(child));
         let spawned = with_pid_namespace(Some(self.init.as_fd()), || {
             process::clone_child(&options, || {
                 drop(caller.take());
-                let (Some(mut child), Some(io)) = (child.take(), io.take()) else { return 1 };
-                self.run(process, &mut child, io)
+                let Some(child) = child.take() else { return 1 };
+                self.run(process, &child, io)
             })
             .map_err(at("clone"))
         })?;
-        drop((child, io));
+        drop(child);
         let mut caller = caller.take().expect("only the child takes it from its copy");
-        let executed = self.cgroup.add(spawned.pid, false).map_err(at("cgroup")).and_then(|()| {
-            caller.joined();
-            let console = caller.wait_ready()?;
+        let executed = caller.wait_ready().and_then(|console| {
             caller.go();
-            caller.wait_executed()?;
-            Ok(console)
+            caller.wait_executed().map(|()| console)
         });
         match executed {
             Ok(console) => Ok(Child { pid: spawned.pid, pidfd: spawned.pidfd, console }),
@@ -58,22 +69,20 @@ impl Container {
     }
 
     /// Becomes the process. Comes back only when that fails, with the exit code.
-    fn run(&self, process: &Process, caller: &mut handshake::Child, io: Io) -> i32 {
+    fn run(&self, process: &Process, caller: &handshake::Child, io: &Io) -> i32 {
         let failure = match self.enter(process, caller, io) {
-            Ok(prepared) => match caller.wait_go() {
-                Ok(()) => prepared.execute(self.seccomp.as_ref()),
-                Err(_) => return 1,
-            },
+            Ok(prepared) if caller.wait_go() => prepared.execute(self.seccomp.as_ref()),
+            Ok(_) => return 1,
             Err(failure) => failure,
         };
         caller.failed(&failure);
         1
     }
 
-    fn enter(&self, process: &Process, caller: &mut handshake::Child, io: Io) -> Result<Prepared, Failure> {
+    fn enter(&self, process: &Process, caller: &handshake::Child, io: &Io) -> Result<Prepared, Failure> {
         process::become_session_leader().map_err(at("init"))?;
         // In the cgroups before in the namespaces: nothing runs in the container that its limits do not hold.
-        caller.wait_joined()?;
+        self.cgroup.enter_v1().map_err(at("cgroup"))?;
         namespace::join(self.init.as_fd(), JOINED).map_err(at("namespace"))?;
         let root = Root::open(std::path::Path::new("/")).map_err(at("namespace"))?;
         let proc = root::private_proc()?;

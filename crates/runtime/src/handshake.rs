@@ -1,17 +1,16 @@
 //! What caller and child say to each other, over a socket pair that closes when the child executes its program.
 //!
 //! The child says `ready` (with the terminal's controlling end, if there is one) or a [`Failure`]; the caller
-//! says `joined` when the child is in its cgroups, and `go`. The end of the stream after `go` is success.
+//! says `go`. The end of the stream after `go` is success.
 
 use std::io::Read;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 use sys::scm::{self, Wait};
 
 use crate::Failure;
 
-const JOINED: u8 = b'j';
 const GO: u8 = b'g';
 const READY: u8 = b'r';
 const FAILED: u8 = b'f';
@@ -27,32 +26,20 @@ pub(crate) struct Caller(UnixStream);
 
 /// The child's end.
 #[derive(Debug)]
-pub(crate) struct Child {
-    socket: UnixStream,
-    joined: bool,
-}
+pub(crate) struct Child(UnixStream);
 
 /// A new pair, both ends close-on-exec.
 pub(crate) fn pair() -> Result<(Caller, Child), Failure> {
     let (caller, child) = UnixStream::pair()
         .map_err(|e| Failure::new("handshake", "socketpair", crate::failure::errno_text(&e)))?;
-    Ok((Caller(caller), Child { socket: child, joined: false }))
+    Ok((Caller(caller), Child(child)))
 }
 
 impl Caller {
-    /// The child is in its cgroups.
-    pub(crate) fn joined(&self) {
-        self.say(JOINED);
-    }
-
     /// The child may execute its program.
     pub(crate) fn go(&self) {
-        self.say(GO);
-    }
-
-    /// A child that has ended already has said why, or will be found dead: nothing is lost here.
-    fn say(&self, word: u8) {
-        let _ = scm::send(&self.0, &[word], &[], Wait::Yes);
+        // A child that has ended already has said why, or will be found dead: nothing is lost here.
+        let _ = scm::send(&self.0, &[GO], &[], Wait::Yes);
     }
 
     /// Waits until the child is ready; the terminal's controlling end.
@@ -95,24 +82,17 @@ impl Caller {
 }
 
 impl Child {
-    /// Waits until this process is in its cgroups.
-    pub(crate) fn wait_joined(&mut self) -> Result<(), Failure> {
-        if !self.joined {
-            self.expect(JOINED)?;
-            self.joined = true;
-        }
-        Ok(())
-    }
-
-    /// Waits for the word to execute the program.
-    pub(crate) fn wait_go(&mut self) -> Result<(), Failure> {
-        self.expect(GO)
+    /// Waits for the word to execute the program; false when the caller has ended.
+    pub(crate) fn wait_go(&self) -> bool {
+        let mut word = [0];
+        let heard = scm::receive(&self.0, &mut word, &mut Vec::new(), Wait::Yes);
+        matches!(heard, Ok(1)) && word[0] == GO
     }
 
     /// The sandbox stands.
     pub(crate) fn ready(&self, console: Option<BorrowedFd<'_>>) -> Result<(), Failure> {
         let fds: Vec<BorrowedFd<'_>> = console.into_iter().collect();
-        scm::send(&self.socket, &[READY], &fds, Wait::Yes).map(drop).map_err(crate::failure::at("handshake"))
+        scm::send(&self.0, &[READY], &fds, Wait::Yes).map(drop).map_err(crate::failure::at("handshake"))
     }
 
     /// It does not, or the program cannot be executed.
@@ -120,17 +100,6 @@ impl Child {
         let mut bytes = vec![FAILED];
         bytes.extend(serde_json::to_vec(failure).unwrap_or_default());
         // Without a caller there is nobody to tell.
-        let _ = scm::send(self.socket.as_fd(), &bytes, &[], Wait::Yes);
-    }
-
-    fn expect(&self, word: u8) -> Result<(), Failure> {
-        let mut heard = [0];
-        let length = scm::receive(&self.socket, &mut heard, &mut Vec::new(), Wait::Yes)
-            .map_err(crate::failure::at("handshake"))?;
-        if length == 1 && heard[0] == word {
-            Ok(())
-        } else {
-            Err(Failure::new("handshake", "", "the caller is gone"))
-        }
+        let _ = scm::send(&self.0, &bytes, &[], Wait::Yes);
     }
 }

@@ -4,7 +4,6 @@ use std::os::fd::AsFd;
 
 use spec::oci::runtime::{Process, Spec};
 use sys::cgroup::Cgroup;
-use sys::namespace::{self, Namespaces};
 
 use crate::failure::at;
 use crate::namespaces::Plan;
@@ -21,23 +20,23 @@ pub(crate) struct Order<'a> {
 }
 
 /// Becomes init. Comes back only when that fails, with the exit code.
-pub(crate) fn run(order: &Order<'_>, caller: &mut handshake::Child, io: Io) -> i32 {
+pub(crate) fn run(order: &Order<'_>, caller: &handshake::Child, io: &Io) -> i32 {
     let failure = match set_up(order, caller, io) {
-        Ok(prepared) => match caller.wait_go() {
-            Ok(()) => prepared.execute(order.filter),
-            Err(_) => return 1,
-        },
+        Ok(prepared) if caller.wait_go() => prepared.execute(order.filter),
+        // The caller has ended, and nobody waits for this process any more.
+        Ok(_) => return 1,
         Err(failure) => failure,
     };
     caller.failed(&failure);
     1
 }
 
-fn set_up(order: &Order<'_>, caller: &mut handshake::Child, io: Io) -> Result<Prepared, Failure> {
+fn set_up(order: &Order<'_>, caller: &handshake::Child, io: &Io) -> Result<Prepared, Failure> {
     let spec = order.spec;
     sys::process::become_session_leader().map_err(at("init"))?;
     // What is made in the sandbox has the modes that are asked for.
     sys::process::set_umask(0);
+    order.cgroup.enter_v1().map_err(at("cgroup"))?;
     order.plan.join()?;
     let sources = mounts::open_sources(spec, order.cgroup)?;
     let root = root::enter(spec)?;
@@ -45,16 +44,7 @@ fn set_up(order: &Order<'_>, caller: &mut handshake::Child, io: Io) -> Result<Pr
     if spec.linux.namespaces.iter().any(|n| n.r#type == spec::oci::runtime::NamespaceKind::Uts) {
         set_names(spec)?;
     }
-    let mut unshared = !order.plan.cgroup;
-    let mut cgroup_namespace = || {
-        caller.wait_joined()?;
-        if !std::mem::replace(&mut unshared, true) {
-            namespace::unshare(Namespaces::CGROUP).map_err(at("namespace"))?;
-        }
-        Ok(())
-    };
-    mounts::mount_all(&root, sources, &mut cgroup_namespace)?;
-    cgroup_namespace()?;
+    mounts::mount_all(&root, sources)?;
     devices::make_all(&root, &spec.linux.devices)?;
     let user = user::resolve(&root, &order.process.user)?;
     let console = terminal::wire(&root, io, user.uid, order.process.console_size, terminal::Console::Bind)?;

@@ -88,6 +88,7 @@ pub struct Child {
 pub struct Container {
     /// Init, for signals and for joining its namespaces; the caller has a copy in [`Child`].
     init: OwnedFd,
+    init_pid: i32,
     cgroup: sys::cgroup::Cgroup,
     /// The way to init while it waits to be started.
     waiting: Option<handshake::Caller>,

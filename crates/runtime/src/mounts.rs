@@ -5,7 +5,6 @@
 
 mod options;
 
-use std::collections::VecDeque;
 use std::os::fd::AsFd;
 use std::path::Path;
 
@@ -37,7 +36,7 @@ enum What {
 }
 
 /// Opens everything that comes from the host. To be called while the host's tree is still the root.
-pub(crate) fn open_sources(spec: &Spec, cgroup: &Cgroup) -> Result<VecDeque<Planned>, Failure> {
+pub(crate) fn open_sources(spec: &Spec, cgroup: &Cgroup) -> Result<Vec<Planned>, Failure> {
     spec.mounts
         .iter()
         .map(|mount| {
@@ -70,23 +69,13 @@ fn open_cgroups(cgroup: &Cgroup) -> Result<Vec<(String, Vec<String>, Mount)>, Fa
         .collect()
 }
 
-/// Mounts them. `cgroup_namespace` is called before a cgroup file system is mounted.
-pub(crate) fn mount_all(
-    root: &Root,
-    planned: VecDeque<Planned>,
-    cgroup_namespace: &mut dyn FnMut() -> Result<(), Failure>,
-) -> Result<(), Failure> {
+/// Mounts them.
+pub(crate) fn mount_all(root: &Root, planned: Vec<Planned>) -> Result<(), Failure> {
     for Planned { destination, options, what } in planned {
         match what {
             What::Bind(mount) => bind(root, &destination, &options, &mount)?,
-            What::Cgroups(cgroups) => {
-                cgroup_namespace()?;
-                mount_cgroups(root, &destination, &options, cgroups)?;
-            }
+            What::Cgroups(cgroups) => mount_cgroups(root, &destination, &options, cgroups)?,
             What::New { kind, source } => {
-                if kind == "cgroup2" {
-                    cgroup_namespace()?;
-                }
                 let data: Vec<&str> = options.data.iter().map(String::as_str).collect();
                 let failed = at_path("mount", &destination);
                 let mount = Mount::new(&kind, &source, &data, options.add).map_err(&failed)?;
@@ -106,6 +95,10 @@ fn bind(root: &Root, destination: &str, options: &Options, mount: &Mount) -> Res
     if options.propagation.is_none() {
         mount.propagate(Propagation::Private, Depth::All).map_err(&failed)?;
     }
+    if let Some(word) = options.data.first() {
+        return Err(Failure::new("mount", destination, format!("unknown option of a bind mount: {word}")));
+    }
+    mount.set(options.add, options.remove, Depth::One).map_err(&failed)?;
     finish(mount, options).map_err(&failed)?;
     let is_directory = kind_of(mount).map_err(&failed)? == Kind::Directory;
     if is_directory {
@@ -117,11 +110,8 @@ fn bind(root: &Root, destination: &str, options: &Options, mount: &Mount) -> Res
     }
 }
 
-/// Sets what is not set yet: for a copy all attributes, for any mount the recursive ones and the propagation.
+/// What any mount gets once it is made: the recursive attributes and the propagation.
 fn finish(mount: &Mount, options: &Options) -> Result<(), sys::Error> {
-    if !options.add.is_empty() || !options.remove.is_empty() {
-        mount.set(options.add, options.remove, Depth::One)?;
-    }
     if !options.add_below.is_empty() || !options.remove_below.is_empty() {
         mount.set(options.add_below, options.remove_below, Depth::All)?;
     }
@@ -151,7 +141,7 @@ fn mount_cgroups(
     let top = root.dir(destination).map_err(&failed)?;
     for (name, controllers, mount) in cgroups {
         mount.propagate(Propagation::Private, Depth::One).map_err(&failed)?;
-        finish(&mount, options).map_err(&failed)?;
+        mount.set(options.add, options.remove, Depth::One).map_err(&failed)?;
         let directory = top.create_dir_or_open(&name, 0o755).map_err(&failed)?;
         mount.attach(directory.as_fd()).map_err(&failed)?;
         // Where several are mounted together, each is known by its own name too.
@@ -159,5 +149,5 @@ fn mount_cgroups(
             top.symlink(&name, controller).map_err(&failed)?;
         }
     }
-    finish(&tmpfs, options).map_err(&failed)
+    tmpfs.set(options.add, options.remove, Depth::One).map_err(&failed)
 }

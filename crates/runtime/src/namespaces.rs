@@ -74,8 +74,11 @@ impl Plan {
         self.made.contains(kind) || self.joined.iter().any(|(_, joined)| joined.contains(kind))
     }
 
-    /// The child's part of joining.
+    /// The child's part, once it is in its cgroups.
     pub(crate) fn join(&self) -> Result<(), Failure> {
+        if self.cgroup {
+            namespace::unshare(Namespaces::CGROUP).map_err(at("namespace"))?;
+        }
         self.joined
             .iter()
             .try_for_each(|(fd, kind)| namespace::join(fd.as_fd(), *kind).map_err(at("namespace")))

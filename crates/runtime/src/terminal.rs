@@ -23,7 +23,7 @@ pub(crate) enum Console {
 /// the user can open them again by `/dev/stdout`.
 pub(crate) fn wire(
     root: &Root,
-    io: Io,
+    io: &Io,
     uid: u32,
     size: Option<ConsoleSize>,
     console: Console,

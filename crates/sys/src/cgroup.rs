@@ -78,6 +78,19 @@ impl Cgroup {
         hierarchy::open(&Hierarchies::find()?, path)
     }
 
+    /// The unified directory that a process is in: the container may have made its own below this one.
+    ///
+    /// # Errors
+    /// read(2)'s of its `/proc` file; ENOENT without a unified hierarchy.
+    pub fn unified_of(&self, pid: i32) -> Result<OwnedFd> {
+        let file = format!("/proc/{pid}/cgroup");
+        let missing = || Error::new("read", file.clone(), Errno::NOENT);
+        let text = std::fs::read_to_string(&file).map_err(|e| Error::new("read", &file, e))?;
+        let path = text.lines().find_map(|line| line.strip_prefix("0::")).ok_or_else(missing)?;
+        let point = &self.unified.as_ref().ok_or_else(missing)?.point;
+        hierarchy::open_directory(&format!("{point}{path}"))
+    }
+
     /// The path under each hierarchy's root.
     pub fn path(&self) -> &str {
         &self.path
@@ -135,14 +148,24 @@ impl Cgroup {
         devices::restrict(unified.fd.as_fd(), &unified.label, policy)
     }
 
-    /// Puts a process into every v1 directory (and into the unified one with `also_unified`, for a process that
-    /// was not cloned into it).
+    /// Puts the calling process, which has one thread, into every v1 directory. (The unified one is for
+    /// [`crate::process::Clone`].)
+    ///
+    /// A process that moves only itself makes the kernel wait for nobody (Linux 5.17): moving another one costs a
+    /// grace period of RCU, which is many milliseconds on a busy machine.
+    ///
+    /// # Errors
+    /// write(2)'s.
+    pub fn enter_v1(&self) -> Result<()> {
+        self.v1.iter().try_for_each(|directory| directory.write("tasks", "0"))
+    }
+
+    /// Puts a process into every directory.
     ///
     /// # Errors
     /// write(2)'s: ESRCH when it has ended.
-    pub fn add(&self, pid: i32, also_unified: bool) -> Result<()> {
-        let unified = self.unified.iter().filter(|_| also_unified);
-        self.v1.iter().chain(unified).try_for_each(|d| d.write("cgroup.procs", &pid.to_string()))
+    pub fn add(&self, pid: i32) -> Result<()> {
+        self.v1.iter().chain(&self.unified).try_for_each(|d| d.write("cgroup.procs", &pid.to_string()))
     }
 
     /// The processes in it and below it, as pids of the caller's namespace.

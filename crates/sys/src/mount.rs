@@ -189,6 +189,9 @@ impl Mount {
     /// # Errors
     /// mount_setattr(2)'s.
     pub fn set(&self, add: Attributes, remove: Attributes, depth: Depth) -> Result<()> {
+        if add.is_empty() && remove.is_empty() {
+            return Ok(());
+        }
         let mut attr = SetAttr { set: add.0, clear: remove.0, ..SetAttr::default() };
         if (add.0 | remove.0) & Attributes::ATIME.0 != 0 {
             attr.clear |= Attributes::ATIME.0;

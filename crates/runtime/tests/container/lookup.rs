@@ -88,7 +88,8 @@ fn an_unknown_user_is_told() {
 fn passwd_is_read_only_when_it_is_a_file() {
     let rootfs = Rootfs::new();
     // A link may point anywhere in the container, and nowhere else.
-    fs::rename(rootfs.path("etc/passwd"), rootfs.path("etc/real")).unwrap();
+    fs::copy(rootfs.path("etc/passwd"), rootfs.path("etc/real")).unwrap();
+    fs::remove_file(rootfs.path("etc/passwd")).unwrap();
     symlink("../../../../etc/real", rootfs.path("etc/passwd")).unwrap();
     let mut spec = rootfs.shell("id -u");
     spec.process.as_mut().unwrap().user.username = "bob".into();

@@ -8,6 +8,7 @@
 mod fixture;
 mod limits;
 mod lookup;
+mod measure;
 mod sandbox;
 mod security;
 mod verbs;
@@ -25,6 +26,10 @@ fn main() -> ExitCode {
     if has("--list") {
         let ignored = has("--ignored");
         tests.iter().filter(|_| !ignored).for_each(|(name, _)| println!("{name}: test"));
+        return ExitCode::SUCCESS;
+    }
+    if has("--measure") {
+        measure::measure();
         return ExitCode::SUCCESS;
     }
     let filters: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();

@@ -246,7 +246,7 @@ mod tests {
         let arguments = [&["sh", "-c", script, "sh"], paths].concat();
         let fds = [(go_read.as_fd(), 0), (out_write.as_fd(), 1)];
         let child = crate::process::spawn(busybox.as_fd(), &arguments, &[], &fds).unwrap();
-        cgroup.add(child.pid, true).unwrap();
+        cgroup.add(child.pid).unwrap();
         drop((go_read, out_write, go_write));
         let text = std::io::read_to_string(out_read).unwrap();
         crate::process::reap(child.pidfd.as_fd()).unwrap();

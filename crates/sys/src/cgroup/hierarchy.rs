@@ -110,7 +110,7 @@ fn names(path: &str) -> Result<Vec<&str>> {
     Ok(names)
 }
 
-fn open_directory(path: &str) -> Result<OwnedFd> {
+pub(super) fn open_directory(path: &str) -> Result<OwnedFd> {
     rustix::fs::openat(CWD, path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
         .map_err(|errno| Error::new("open", path, errno))
 }

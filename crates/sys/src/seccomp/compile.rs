@@ -1,6 +1,6 @@
 //! From rules to instructions.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::{Action, Comparison, Condition, Instruction, Profile, tables};
 
@@ -67,7 +67,7 @@ pub fn compile(profile: &Profile) -> Vec<Instruction> {
 
 /// The ranges of one ABI's numbers: first number and the decision up to the next range.
 fn ranges(profile: &Profile, abi: &Abi) -> Vec<(u32, Decision)> {
-    let numbers: BTreeMap<&str, u32> = abi.table.iter().copied().collect();
+    let numbers: HashMap<&str, u32> = abi.table.iter().copied().collect();
     let mut decisions: BTreeMap<u32, Decision> = BTreeMap::new();
     for rule in &profile.rules {
         for number in rule.names.iter().filter_map(|name| numbers.get(name.as_str())) {
