@@ -86,22 +86,10 @@ fn a_user_network_has_names() {
         SERVE,
     ])
     .ok();
+    // Not as process 1, which would ignore the signal of `timeout`.
     let ask = |network: &str, url: &str| {
-        host.corten(&[
-            "run",
-            "--rm",
-            "--network",
-            network,
-            "busybox",
-            "timeout",
-            "3",
-            "wget",
-            "-q",
-            "-O",
-            "-",
-            url,
-        ])
-        .output()
+        let script = format!("timeout 3 wget -q -O - {url}; exit $?");
+        host.corten(&["run", "--rm", "--network", network, "busybox", "sh", "-c", &script]).output()
     };
     let hostname = host.corten(&["exec", "db", "hostname"]).ok();
     for url in ["http://db/", "http://database/"] {

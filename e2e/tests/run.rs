@@ -9,7 +9,7 @@ fn run_gives_output_and_exit_code() {
     let host = Host::new();
     assert_eq!(host.corten(&["run", "--rm", "busybox", "echo", "hello"]).ok(), "hello");
     host.corten(&["run", "--rm", "busybox", "sh", "-c", "exit 7"]).fails(7);
-    host.corten(&["run", "--rm", "busybox", "sh", "-c", "sh -c 'kill -9 $$'"]).fails(137);
+    host.corten(&["run", "--rm", "busybox", "sh", "-c", "sh -c 'kill -9 $$'; exit $?"]).fails(137);
     assert_eq!(host.corten(&["run", "--rm", "-i", "busybox", "wc", "-c"]).stdin("12345").ok(), "5");
     let both = host.corten(&["run", "--rm", "busybox", "sh", "-c", "echo out; echo err >&2"]).output();
     assert_eq!((both.stdout.as_str(), both.stderr.as_str()), ("out\n", "err\n"));

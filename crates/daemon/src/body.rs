@@ -18,6 +18,9 @@ use crate::error::{Error, Result, chain};
 /// The largest JSON body that is read.
 const JSON_LIMIT: usize = 4 << 20;
 
+/// The most that is read of an upload that has failed.
+const DRAIN_LIMIT: usize = 256 << 20;
+
 /// What is sent. A stream ends when its sender does, and breaks off when the client has gone.
 pub struct Body {
     content: Content,
@@ -209,13 +212,30 @@ pub async fn pump<T: Send + 'static>(
             None => Part::End,
         };
         let last = matches!(part, Part::End);
-        if sender.send(part).await.is_err() || last {
+        if sender.send(part).await.is_err() {
+            drain(&mut body).await;
+            break;
+        }
+        if last {
             break;
         }
     }
     drop(sender);
     let worked = work.await.map_err(|e| Error::new(spec::ErrorKind::Internal, e.to_string()))?;
     broken.map_or(worked, Err)
+}
+
+/// Reads on what nobody wants: most clients read the answer only when they have sent everything, and an answer to a
+/// connection closed before that is lost.
+async fn drain(body: &mut Incoming) {
+    let mut left = DRAIN_LIMIT;
+    while let Some(Ok(frame)) = body.frame().await {
+        let length = frame.data_ref().map_or(0, Bytes::len);
+        match left.checked_sub(length) {
+            Some(rest) => left = rest,
+            None => break,
+        }
+    }
 }
 
 /// What comes through the channel. A channel that closes without an end was cut.
