@@ -236,3 +236,26 @@ const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 fn check(step: &'static str, answer: libc::c_long) -> Result<libc::c_long> {
     if answer < 0 { Err(Error::new(step, "", std::io::Error::last_os_error())) } else { Ok(answer) }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+
+    use super::*;
+
+    #[test]
+    fn a_process_with_several_threads_is_not_copied() {
+        // The harness runs each test on a thread of its own.
+        let error = clone_child(&Clone::default(), || 0).unwrap_err();
+        assert_eq!(error.errno(), libc::EBUSY);
+    }
+
+    #[test]
+    fn a_signal_to_an_ended_process_is_told() {
+        let busybox = std::fs::File::open("/bin/busybox").expect("this test needs /bin/busybox");
+        let child = spawn(busybox.as_fd(), &["true"], &[], &[]).unwrap();
+        assert_eq!(reap(child.pidfd.as_fd()).unwrap(), ExitStatus::Code(0));
+        assert_eq!(pidfd_send_signal(child.pidfd.as_fd(), 0).unwrap_err().errno(), libc::ESRCH);
+        assert_eq!(reap(child.pidfd.as_fd()).unwrap_err().errno(), libc::ECHILD);
+    }
+}

@@ -63,9 +63,9 @@ impl Rootfs {
     /// The same for any command.
     pub(crate) fn command(&self, args: &[&str]) -> Spec {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let id = format!("ct-runtime-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let linux = Linux {
-            cgroups_path: format!("/ct-runtime/{id}"),
+            cgroups_path: format!("{}/{count}", cgroup_parent()),
             namespaces: namespaces(),
             seccomp: Some(defaults::default_profile(&strings(&defaults::CAPABILITIES))),
             masked_paths: strings(&defaults::MASKED_PATHS),
@@ -93,6 +93,19 @@ impl Rootfs {
     /// What the container wrote, with [`Rootfs::overlay`].
     pub(crate) fn upper(&self, path: &str) -> std::path::PathBuf {
         self.directory.path().join("upper").join(path)
+    }
+}
+
+/// The cgroup above all of this program's containers.
+fn cgroup_parent() -> String {
+    format!("/ct-runtime-{}", std::process::id())
+}
+
+/// Removes what all tests share.
+pub(crate) fn clean_up() {
+    // Tests that make no container make no cgroup.
+    if let Ok(cgroup) = sys::cgroup::Cgroup::open(&cgroup_parent()) {
+        cgroup.remove().unwrap();
     }
 }
 

@@ -30,6 +30,7 @@ fn main() -> ExitCode {
     }
     if has("--measure") {
         measure::measure();
+        fixture::clean_up();
         return ExitCode::SUCCESS;
     }
     let filters: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
             failed.push(name);
         }
     }
+    fixture::clean_up();
     if failed.is_empty() {
         return ExitCode::SUCCESS;
     }

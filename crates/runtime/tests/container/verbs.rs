@@ -17,6 +17,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("init_on_a_terminal_has_a_console", init_on_a_terminal_has_a_console),
     ("pause_stops_and_resume_goes_on", pause_stops_and_resume_goes_on),
     ("kill_reaches_init_or_all", kill_reaches_init_or_all),
+    ("exec_follows_init_into_its_own_cgroup", exec_follows_init_into_its_own_cgroup),
     ("nothing_is_left_behind", nothing_is_left_behind),
 ];
 
@@ -112,6 +113,37 @@ fn kill_reaches_init_or_all() {
     container.delete().unwrap();
 }
 
+/// The cgroup's directories that are there, on a host of any version.
+fn directories_of(cgroup: &str) -> Vec<String> {
+    let entries = std::fs::read_dir("/sys/fs/cgroup").unwrap().map(|entry| entry.unwrap());
+    let directories = entries.filter(|entry| entry.file_type().unwrap().is_dir()).map(|entry| entry.path());
+    let tops = directories.chain(["/sys/fs/cgroup".into()]);
+    tops.map(|top| format!("{}{cgroup}", top.display()))
+        .filter(|path| std::fs::exists(path).unwrap())
+        .collect()
+}
+
+/// A system manager in a container makes cgroups of its own and moves into them; on v2 the top one takes no
+/// process any more then.
+fn exec_follows_init_into_its_own_cgroup() {
+    let rootfs = Rootfs::new();
+    let script = "top=/sys/fs/cgroup; test -d $top/unified && top=$top/unified; mkdir -p $top/a/b; \
+                  echo 1 > $top/a/cgroup.procs; echo +pids > $top/cgroup.subtree_control; echo up; \
+                  exec sleep 1000";
+    let mut spec = rootfs.shell(script);
+    for mount in spec.mounts.iter_mut().filter(|mount| mount.r#type == "cgroup") {
+        mount.options.retain(|option| option != "ro");
+    }
+    let cgroup = spec.linux.cgroups_path.clone();
+    let mut running = Running::new(&spec);
+    while running.ear.line() != "up" {}
+    let out = running.exec(&process(&["grep", "^0::", "/proc/1/cgroup", "/proc/self/cgroup"])).unwrap();
+    assert_eq!(out.lines()[0], "/proc/1/cgroup:0::/a");
+    assert!(out.lines()[1].starts_with("/proc/self/cgroup:0::/"), "{out:?}");
+    drop(running);
+    assert_eq!(directories_of(&cgroup), Vec::<String>::new());
+}
+
 fn nothing_is_left_behind() {
     let mounts = || std::fs::read_to_string("/proc/self/mountinfo").unwrap();
     let descriptors = || std::fs::read_dir("/proc/self/fd").unwrap().count();
@@ -126,10 +158,7 @@ fn nothing_is_left_behind() {
     let mut spec = rootfs.command(&["nothing"]);
     spec.linux.cgroups_path = cgroup.clone();
     assert_eq!(crate::fixture::run(&spec).unwrap_err().step, "exec");
-    for hierarchy in std::fs::read_dir("/sys/fs/cgroup").unwrap() {
-        let left = format!("{}{cgroup}", hierarchy.unwrap().path().display());
-        assert!(!std::fs::exists(&left).unwrap(), "{left}");
-    }
+    assert_eq!(directories_of(&cgroup), Vec::<String>::new());
     assert_eq!(mounts(), before_mounts);
     assert_eq!(descriptors(), before_descriptors);
     assert!(sys::process::reap_any().unwrap().is_none());
