@@ -65,11 +65,19 @@ pub fn cgroups(name: &str) -> Vec<String> {
         .collect()
 }
 
-/// Removes the host's parent cgroup and what is below it.
+/// Kills what still runs in the host's cgroups (containers whose shim was killed) and removes them.
 pub fn remove_cgroups(name: &str) {
+    let below = |parent: &Path| std::fs::read_dir(parent).into_iter().flatten().flatten().map(|e| e.path());
+    let processes =
+        |cgroup: PathBuf| std::fs::read_to_string(cgroup.join("cgroup.procs")).unwrap_or_default();
+    let running: String = parents(name).iter().flat_map(|parent| below(parent)).map(processes).collect();
+    for pid in running.split_whitespace() {
+        let _ = Command::new(&["kill", "-9", pid]).output();
+    }
     for parent in parents(name) {
-        for entry in std::fs::read_dir(&parent).into_iter().flatten().flatten() {
-            let _ = std::fs::remove_dir(entry.path());
+        for cgroup in below(&parent).filter(|p| p.is_dir()) {
+            // A killed process leaves its cgroup only when it has ended; what stays busy is not ours to wait for.
+            let _ = (0..200).find(|_| std::fs::remove_dir(&cgroup).is_ok() || !cgroup.exists());
         }
         let _ = std::fs::remove_dir(&parent);
     }

@@ -297,9 +297,9 @@ fn logs(host: &HostConfig) -> Result<(), Error> {
     Ok(())
 }
 
-/// `max-size` in bytes (0: never rotated) and `max-file`. Rotation is on by default: 20 MB, 5 files.
+/// `max-size` in bytes (0: never rotated) and `max-file`. Rotation is on by default: 50 MB, 5 files.
 pub(crate) fn log_limits(host: &HostConfig) -> Result<(u64, u32), Error> {
-    let (mut size, mut files) = (20_000_000, 5);
+    let (mut size, mut files) = (50_000_000, 5);
     for (key, value) in &host.log_config.config {
         match key.as_str() {
             "max-size" if value == "-1" => size = 0,
@@ -530,7 +530,7 @@ mod tests {
         };
         assert_eq!(with("max-size", "10m"), Some((10 << 20, 5)));
         assert_eq!(with("max-size", "-1"), Some((0, 5)));
-        assert_eq!(with("max-file", "3"), Some((20_000_000, 3)));
+        assert_eq!(with("max-file", "3"), Some((50_000_000, 3)));
         assert_eq!(with("max-file", "0"), None);
         assert_eq!(with("colour", "red"), None);
     }

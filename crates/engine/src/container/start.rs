@@ -238,7 +238,15 @@ impl Engine {
     ) -> Result<Option<Sandbox>, Error> {
         let Some((endpoints, ports)) = wanted else { return Ok(None) };
         let (inner, id) = (self.inner.clone(), container.id.clone());
-        Ok(Some(blocking(move || inner.networks.connect(&id, &endpoints, &ports)).await?))
+        let servers = container.view().record.host.dns.clone();
+        let connect = move || {
+            let sandbox = inner.networks.connect(&id, &endpoints, &ports)?;
+            if !servers.is_empty() {
+                inner.networks.set_name_servers(&id, &servers);
+            }
+            Ok::<_, network::Error>(sandbox)
+        };
+        Ok(Some(blocking(connect).await?))
     }
 
     async fn rw_mount(&self, container: &Arc<Container>) -> Result<store::RwMount, Error> {
