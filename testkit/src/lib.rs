@@ -57,3 +57,8 @@ pub fn program(name: &str) -> PathBuf {
 pub fn need_root() {
     assert!(rustix::process::geteuid().is_root(), "this test needs root");
 }
+
+/// Writes a scratch file.
+pub fn write(path: &std::path::Path, bytes: &[u8]) {
+    std::fs::write(path, bytes).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+}
