@@ -107,7 +107,7 @@ fn fill(tree: &Path, names: &[&str]) -> Outcome {
     }
     // The libraries of everything that is not static, by ldd on this machine.
     sh(&format!(
-        "for f in {to}/bin/* {to}/t/* {to}/t/deps/*; do [ -L $f ] || ldd $f 2>/dev/null; done | grep -o '/[^ ]*' | sort -u | while read -r l; do mkdir -p {to}$(dirname $l); cp -L $l {to}$l; done; true"
+        "for f in {to}/bin/* {to}/t/* {to}/t/deps/*; do [ -L $f ] || ldd $f 2>/dev/null || true; done | grep -o '/[^ ]*' | sort -u | while read -r l; do mkdir -p {to}$(dirname $l); cp -L $l {to}$l; done; true"
     ))?;
     let run_all: String = names
         .iter()
