@@ -69,13 +69,13 @@ mod tests {
 
     #[test]
     fn sources_and_targets() {
-        let parse = |text| parse(text, "/work/here".as_ref(), "/home/me");
+        let parse = |text| parse(text, "/home/me/here".as_ref(), "/home/me");
         for (text, wanted) in [
             ("/data", Volume::Anonymous("/data".into())),
             ("name:/data", Volume::Bind("name:/data".into())),
             ("/a:/b:ro,z", Volume::Bind("/a:/b:ro,z".into())),
-            (".:/b", Volume::Bind("/work/here:/b".into())),
-            ("../x/./y:/b:ro", Volume::Bind("/work/x/y:/b:ro".into())),
+            (".:/b", Volume::Bind("/home/me/here:/b".into())),
+            ("../x/./y:/b:ro", Volume::Bind("/home/me/x/y:/b:ro".into())),
             ("~/x:/b", Volume::Bind("/home/me/x:/b".into())),
         ] {
             assert_eq!(parse(text).unwrap(), wanted);
