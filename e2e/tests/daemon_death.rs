@@ -95,3 +95,16 @@ fn a_stopped_daemon_leaves_its_containers() {
     host.corten(&["rm", "-f", "c1"]).ok();
     host.finish();
 }
+
+#[test]
+fn a_killed_shim_takes_its_container_along() {
+    let host = Host::new();
+    let id = host.corten(&["run", "-d", "--name", "c1", "busybox", "sleep", "1000"]).ok();
+    let pid = host.corten(&["inspect", "-f", "{{.State.Pid}}", "c1"]).ok();
+    host.command(&["pkill", "-9", "-f", &format!("corten-shim {id}")]).ok();
+    let state = || host.corten(&["inspect", "-f", "{{.State.Status}} {{.State.ExitCode}}", "c1"]).ok();
+    until("the end to be noticed", || (state() == "exited 255").then_some(()));
+    until("its process's end", || (!std::path::Path::new(&format!("/proc/{pid}")).exists()).then_some(()));
+    host.corten(&["rm", "c1"]).ok();
+    host.finish();
+}

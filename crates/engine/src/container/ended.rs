@@ -127,7 +127,7 @@ impl Engine {
             let exit = persist::load_exit(&container.dir).ok().flatten();
             exit.filter(|e| e.finished_at >= started_at).unwrap_or_else(|| {
                 // A shim that was killed left its processes without a parent and without a log: they must not go on.
-                super::leftovers::kill(&super::oci::cgroup(&view.record, &parent));
+                super::leftovers::remove(&super::oci::cgroup(&view.record, &parent));
                 Exit { code: LOST, oom_killed: false, finished_at: time::now() }
             })
         })
