@@ -72,7 +72,7 @@ impl Drop for Terminal<'_> {
 fn a_shell_in_a_container() {
     let host = Host::new();
     let terminal = Terminal::open(&host);
-    terminal.type_line("c run -it --name t1 -e PS1='inside# ' busybox sh");
+    terminal.type_line("c run -it --name t1 -e PS1='inside# ' busybox sh; echo left $?");
     terminal.wait_for("inside#");
     terminal.type_line("tty; stty size");
     terminal.wait_for("/dev/pts/0");
@@ -87,6 +87,7 @@ fn a_shell_in_a_container() {
 
     // ctrl-C goes to the foreground process in the container, not to corten.
     terminal.type_line("sleep 1000");
+    until("the sleep", || host.corten(&["top", "t1"]).ok().contains("sleep 1000").then_some(()));
     terminal.press("C-c");
     terminal.type_line("echo code $?");
     terminal.wait_for("code 130");
@@ -94,16 +95,15 @@ fn a_shell_in_a_container() {
     // ctrl-P ctrl-Q detaches; the container goes on; attach comes back to it.
     terminal.press("C-p");
     terminal.press("C-q");
-    terminal.wait_for("host$");
+    terminal.wait_for("left 0");
     assert_eq!(host.corten(&["inspect", "-f", "{{.State.Running}}", "t1"]).ok(), "true");
-    terminal.type_line("clear; c attach t1");
+    terminal.type_line("clear; c attach t1; echo host code $?");
     terminal.type_line("echo back again");
     terminal.wait_for("back again");
     terminal.type_line("exit 4");
     until("the end", || {
         (host.corten(&["inspect", "-f", "{{.State.ExitCode}}", "t1"]).ok() == "4").then_some(())
     });
-    terminal.type_line("echo host code $?");
     terminal.wait_for("host code 4");
     drop(terminal);
     host.finish();
@@ -114,10 +114,10 @@ fn exec_with_a_terminal() {
     let host = Host::new();
     host.corten(&["run", "-d", "--name", "c1", "busybox", "sleep", "1000"]).ok();
     let terminal = Terminal::open(&host);
-    terminal.type_line("c exec -it c1 sh -c 'tty; stty size; read x; exit 9'");
+    // One line: what is typed before the exec has ended would go to its terminal.
+    terminal.type_line("c exec -it c1 sh -c 'tty; stty size; read x; exit 9'; echo host code $?");
     terminal.wait_for("30 100");
     terminal.type_line("");
-    terminal.type_line("echo host code $?");
     terminal.wait_for("host code 9");
     drop(terminal);
     host.finish();
