@@ -72,7 +72,8 @@ impl Host {
         std::fs::create_dir_all(&plugins).expect("a directory for plugins");
         let plugin = plugins.join("docker-compose");
         if !plugin.exists() {
-            std::os::unix::fs::symlink(crate::client("docker-compose"), &plugin).expect("a link to the plugin");
+            std::os::unix::fs::symlink(crate::client("docker-compose"), &plugin)
+                .expect("a link to the plugin");
         }
         self.docker(&[&["compose", "--ansi", "never"], arguments].concat()).directory(project)
     }

@@ -37,7 +37,9 @@ fn main() -> ExitCode {
         Some("layers") => layers::layers(),
         Some("vm") => vm::vm(&arguments[1..]),
         Some("bench") => bench::bench(&arguments[1..]),
-        Some(_) | None => Err("usage: cargo xtask build | test | clients | check | layers | vm | bench".into()),
+        Some(_) | None => {
+            Err("usage: cargo xtask build | test | clients | check | layers | vm | bench".into())
+        }
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

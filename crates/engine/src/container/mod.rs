@@ -6,6 +6,8 @@
 //! | `record`, `persist` | what the user asked for; config.json and state.json |
 //! | `table` | names and ids |
 //! | `config`, `check`, `mounts`, `ports` | a create request becomes a record: merged, validated, parsed |
+//! | `change` | a record becomes another one: what Corten's update can that Docker's cannot |
+//! | `secrets` | files that only the container sees |
 //! | `oci`, `files` | a record becomes an OCI configuration and the files beside it |
 //! | `link` | the connection to a container's shim |
 //! | `create` `start` `ended` `stop` … | the verbs, and what happens when init ends |
@@ -15,6 +17,7 @@
 //! lock. Nobody holds the lock while waiting for a container to end.
 
 pub mod attach;
+mod change;
 mod check;
 mod config;
 mod copyup;
@@ -40,6 +43,7 @@ mod recover;
 mod remove;
 mod rename;
 mod restart;
+mod secrets;
 mod start;
 pub mod state;
 mod status;

@@ -303,6 +303,7 @@ impl Engine {
         let host = oci::Host {
             rw,
             files: &files,
+            secrets: super::secrets::binds(&container.dir, &record.secrets),
             cgroup_parent: &self.inner.config.cgroup_parent,
             hostname,
             pid_of,
