@@ -4,7 +4,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 
-use crate::{Command, audit, image, need_root, program, until};
+use crate::{Command, audit, image, need_root, program, schema, until};
 
 /// The host's address on its way to the outside (TEST-NET-2 of RFC 5737).
 pub const HOST_ADDRESS: &str = "198.51.100.1";
@@ -112,6 +112,7 @@ impl Host {
             .arg("--exec-root")
             .arg(self.path("run"))
             .args(["--cgroup-parent", &format!("/{}", self.name), "--firewall-table", &self.name])
+            .env("CORTEND_WIRE_LOG", self.path("wire.log"))
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("log"))
             .stderr(log)
@@ -161,8 +162,9 @@ impl Host {
         for id in left.split_whitespace() {
             self.corten(&["rm", "-f", "-v", id]).ok();
         }
-        let found = audit::host(&self);
+        let mut found = audit::host(&self);
         self.stop_daemon();
+        found.extend(schema::check(&self.path("wire.log")));
         assert!(found.is_empty(), "left behind:\n  {}\n{}", found.join("\n  "), self.daemon_log());
     }
 

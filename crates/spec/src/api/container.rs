@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::*;
+use crate::gojson::embedded;
 
 /// `ContainerConfig` of the Engine API.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -156,10 +157,10 @@ pub struct LogConfig {
 
 /// `HostConfig` of the Engine API.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[serde(default, rename_all = "PascalCase", remote = "Self")]
 pub struct HostConfig {
     /// Limits, shared with `ContainerUpdate`.
-    #[serde(flatten)]
+    #[serde(flatten, skip_deserializing)]
     pub resources: Resources,
     #[serde(serialize_with = "null_if_empty")]
     pub binds: Vec<String>,
@@ -218,6 +219,26 @@ pub struct HostConfig {
     pub masked_paths: Option<Vec<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub readonly_paths: Option<Vec<String>>,
+}
+
+impl Serialize for HostConfig {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Self::serialize(self, serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for HostConfig {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        /// All but the limits.
+        struct Own(HostConfig);
+        impl<'de> Deserialize<'de> for Own {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                HostConfig::deserialize(deserializer).map(Self)
+            }
+        }
+        let (Own(host), resources) = embedded(deserializer)?;
+        Ok(Self { resources, ..host })
+    }
 }
 
 /// `BindOptions` of the Engine API.
@@ -556,8 +577,8 @@ pub struct NetworkSettings {
 }
 
 /// Body of `POST /containers/create`: the configuration with its host half beside it.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[serde(rename_all = "PascalCase")]
 pub struct ContainerCreateRequest {
     #[serde(flatten)]
     pub config: ContainerConfig,
@@ -593,9 +614,22 @@ impl std::fmt::Debug for ContainerSecret {
     }
 }
 
+impl<'de> Deserialize<'de> for ContainerCreateRequest {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Default, Deserialize)]
+        #[serde(default, rename_all = "PascalCase")]
+        struct Beside {
+            host_config: HostConfig,
+            networking_config: NetworkingConfig,
+        }
+        let (config, Beside { host_config, networking_config }) = embedded(deserializer)?;
+        Ok(Self { config, host_config, networking_config })
+    }
+}
+
 /// Body of `POST /containers/{id}/update`.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[serde(rename_all = "PascalCase")]
 pub struct ContainerUpdateRequest {
     #[serde(flatten)]
     pub resources: Resources,
@@ -647,6 +681,18 @@ pub struct LabelChanges {
 pub struct MountChanges {
     pub add: Vec<Mount>,
     pub remove: Vec<String>,
+}
+
+impl<'de> Deserialize<'de> for ContainerUpdateRequest {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Default, Deserialize)]
+        #[serde(default, rename_all = "PascalCase")]
+        struct Beside {
+            restart_policy: Option<RestartPolicy>,
+        }
+        let (resources, Beside { restart_policy }) = embedded(deserializer)?;
+        Ok(Self { resources, restart_policy })
+    }
 }
 
 /// What `HEAD /containers/{id}/archive` says of a path, base64 JSON in `X-Docker-Container-Path-Stat`.
