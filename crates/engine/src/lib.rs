@@ -6,6 +6,7 @@
 //! | [`container`] | one file per verb: create start stop kill … |
 //! | `image/`, `network`, `volume` | the same for the other nouns |
 //! | `events`, `system` | what happens; what this host is |
+//! | [`settings`] | what the user sets for all containers; changed while it runs |
 //! | [`error`] | every text a user reads |
 //! | `blocking` | the one crossing to the blocking rooms below |
 //! | `time`, `names` | times as people read them; names for containers that have none |
@@ -30,6 +31,7 @@ mod events;
 mod image;
 mod names;
 mod network;
+pub mod settings;
 mod system;
 mod time;
 mod volume;
@@ -38,3 +40,4 @@ pub use container::attach::{AttachOptions, Attached};
 pub use container::{ListOptions, LogOptions, RemoveOptions, WaitCondition, Waiter};
 pub use engine::{Config, Engine, Roots};
 pub use error::Error;
+pub use settings::Settings;

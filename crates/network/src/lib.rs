@@ -59,6 +59,6 @@ mod watch;
 pub use endpoint::{Endpoint, EndpointRequest, Sandbox};
 pub use error::Error;
 pub use network::{Driver, Network, NewNetwork};
-pub use networks::{Config, Networks};
+pub use networks::{Config, DefaultNetwork, Networks};
 pub use port::{PortRequest, PublishedPort};
 pub use resolv::ResolvConf;

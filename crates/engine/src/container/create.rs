@@ -54,8 +54,10 @@ impl Engine {
         let platform = read_platform(platform)?;
         let (image, mut warnings) = self.image_for(&config.image, platform).await?;
         config::merge(&mut config, &image.config.config)?;
+        let settings = self.settings();
+        settings.fill(&mut host_config);
         warnings.extend(check::request(&config, &host_config)?);
-        ports::requests(&config, &host_config)?;
+        ports::requests(&config, &host_config, settings.publish_on(&host_config))?;
         for extra in &host_config.extra_hosts {
             files::extra_host(extra, Some(std::net::Ipv4Addr::LOCALHOST.into()))?;
         }

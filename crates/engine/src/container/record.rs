@@ -90,11 +90,6 @@ impl Record {
     pub(crate) fn stop_signal(&self) -> i32 {
         self.config.stop_signal.as_deref().and_then(spec::signal::parse).unwrap_or(spec::signal::TERM)
     }
-
-    /// Seconds `stop` waits before it kills; negative is for ever.
-    pub(crate) fn stop_timeout(&self) -> i64 {
-        self.config.stop_timeout.unwrap_or(spec::defaults::STOP_TIMEOUT)
-    }
 }
 
 /// Reads `HostConfig.NetworkMode`.

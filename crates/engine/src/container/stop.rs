@@ -56,7 +56,8 @@ impl Engine {
         };
         let signal = signal.unwrap_or_else(|| record.stop_signal());
         self.signal(container, signal).await?;
-        let seconds = timeout.unwrap_or_else(|| record.stop_timeout());
+        let seconds = timeout.or(record.config.stop_timeout).or(self.settings().stop_timeout);
+        let seconds = seconds.unwrap_or(spec::defaults::STOP_TIMEOUT);
         let patience = u64::try_from(seconds).ok().map(Duration::from_secs);
         if !container.wait_for_end(ends, patience).await {
             self.signal(container, spec::signal::KILL).await?;
