@@ -16,6 +16,7 @@
 //! A lifecycle verb holds [`Container::verbs`] while it changes something; readers take the published [`View`] and no
 //! lock. Nobody holds the lock while waiting for a container to end.
 
+pub mod archive;
 pub mod attach;
 mod change;
 mod check;
@@ -105,7 +106,7 @@ pub(crate) struct Container {
     /// `<data root>/containers/<id>`.
     pub(crate) dir: PathBuf,
     /// Serialises the verbs that change its life.
-    pub(crate) verbs: tokio::sync::Mutex<()>,
+    pub(crate) verbs: Arc<tokio::sync::Mutex<()>>,
     /// A restart by the user is under way: its end is no reason to remove or restart it.
     pub(crate) held: AtomicBool,
     /// Clients for the next start.
@@ -122,7 +123,7 @@ impl Container {
         Arc::new(Self {
             id,
             dir,
-            verbs: tokio::sync::Mutex::new(()),
+            verbs: Arc::default(),
             held: AtomicBool::new(false),
             early: Mutex::new(Vec::new()),
             link: Mutex::new(None),
