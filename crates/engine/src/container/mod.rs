@@ -9,6 +9,7 @@
 //! | `oci`, `files` | a record becomes an OCI configuration and the files beside it |
 //! | `link` | the connection to a container's shim |
 //! | `create` `start` `ended` `stop` … | the verbs, and what happens when init ends |
+//! | [`health`] | what probes say, and the probes |
 //! | `recover` | what a new daemon finds |
 //!
 //! A lifecycle verb holds [`Container::verbs`] while it changes something; readers take the published [`View`] and no
@@ -23,6 +24,7 @@ mod devices;
 mod ended;
 pub(crate) mod exec;
 mod files;
+pub mod health;
 mod inspect;
 mod kill;
 mod leftovers;
@@ -145,7 +147,7 @@ impl Container {
     pub(crate) fn consider(&self, event: Event) -> Result<(State, Vec<Effect>), Illegal> {
         let view = self.view();
         let policy = if self.held.load(Ordering::Acquire) {
-            Policy { restart: Restart::No, auto_remove: false }
+            Policy { restart: Restart::No, auto_remove: false, ..view.record.policy() }
         } else {
             view.record.policy()
         };
