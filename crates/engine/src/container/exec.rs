@@ -214,7 +214,7 @@ impl Engine {
             }
         });
         if let Some(why) = refused {
-            return Err(Error::Conflict(format!("Error: Exec command {} {why}", exec.id)));
+            return Err(Error::Conflict(format!("exec command {} {why}", exec.id)));
         }
         let engine = self.clone();
         to_the_end(async move { engine.exec_run(&exec, &start).await }).await
@@ -244,6 +244,8 @@ impl Engine {
         size: Option<[u16; 2]>,
         attach: Option<Attach>,
     ) -> Result<Option<UnixStream>, Error> {
+        // Before the start, as in Docker: the end of a short program is told after it.
+        exec.tell(self, &format!("exec_start: {}", exec.words()), &[]);
         let result = async {
             let process = process(&exec.container, &exec.config, tty, size)?;
             let (ours, theirs) = match attach {
@@ -276,7 +278,6 @@ impl Engine {
             }
             starting
         });
-        exec.tell(self, &format!("exec_start: {}", exec.words()), &[]);
         Ok(ours)
     }
 

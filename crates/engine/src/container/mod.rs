@@ -181,10 +181,10 @@ impl Container {
     pub(crate) fn refuse(&self, why: Illegal) -> Error {
         let id = &self.id;
         match why {
-            Illegal::Running => Error::NotModified(format!("container {id} is already running")),
+            Illegal::Running => Error::NotModified("container is already running".into()),
             Illegal::NotRunning => self.not_running(),
             Illegal::Paused => Error::Conflict(format!("container {id} is already paused")),
-            Illegal::NotPaused => Error::Conflict(format!("container {id} is not paused")),
+            Illegal::NotPaused => Error::Internal(format!("Container {id} is not paused")),
             Illegal::Restarting => {
                 Error::Conflict(format!("container {id} is restarting, wait until the container is running"))
             }

@@ -462,11 +462,15 @@ fn stop(state: &State, policy: Policy, now: u64) -> Result<(State, Vec<Effect>),
     }
 }
 
-/// What the policy wants of a container that does not run when the daemon comes up. One that was never started stays.
+/// What the policy wants of a container that does not run when the daemon comes up. One that was never started is not
+/// started now; with `--rm` it goes: the client that would have started it is gone too.
 fn daemon_started(state: &State, policy: Policy) -> Result<(State, Vec<Effect>), Illegal> {
     match state.phase {
         Phase::Exited | Phase::Restarting => {}
-        Phase::Created => return Ok((state.clone(), Vec::new())),
+        Phase::Created => {
+            let remove = policy.auto_remove.then_some(Effect::AutoRemove);
+            return Ok((state.clone(), remove.into_iter().collect()));
+        }
         Phase::Running | Phase::Paused | Phase::Removing | Phase::Dead => return Err(Illegal::Stale),
     }
     let due = state.phase == Phase::Restarting && wanted_for_health(state, policy);
@@ -479,7 +483,7 @@ fn daemon_started(state: &State, policy: Policy) -> Result<(State, Vec<Effect>),
         };
     let exited = State { phase: Phase::Exited, ..state.clone() };
     if wanted {
-        let next = State { backoff: 0, stopped_by_user: false, ..exited };
+        let next = State { restarts: 0, backoff: 0, stopped_by_user: false, ..exited };
         Ok((next, vec![Effect::Launch]))
     } else if policy.auto_remove {
         Ok((exited, vec![Effect::AutoRemove]))

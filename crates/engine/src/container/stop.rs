@@ -21,7 +21,7 @@ impl Engine {
             if engine.stop_and_wait(&container, signal, timeout).await? {
                 Ok(())
             } else {
-                Err(Error::NotModified(format!("container {} is already stopped", container.id)))
+                Err(Error::NotModified("container is already stopped".into()))
             }
         })
         .await
@@ -77,11 +77,13 @@ impl Engine {
         if container.wait_for_end(ends, Some(AFTER_KILL)).await {
             return Ok(());
         }
-        Err(Error::Deadline(format!(
-            "tried to kill container {}, but did not receive an exit event",
-            container.id
-        )))
+        Err(no_end())
     }
+}
+
+/// SIGKILL had no effect: a process that hangs in the kernel.
+pub(super) fn no_end() -> Error {
+    Error::Deadline("tried to kill container, but did not receive an exit event".into())
 }
 
 impl Container {
