@@ -73,7 +73,7 @@ impl Record {
                 _ => Restart::No,
             },
         };
-        Policy { restart, auto_remove: self.host.auto_remove }
+        Policy { restart, auto_remove: self.host.auto_remove, health: super::health::rules(&self.config) }
     }
 
     /// How it is connected.

@@ -175,6 +175,7 @@ impl Engine {
             view.network = network;
         });
         self.tell_started(container);
+        self.monitor(container);
         Ok(events)
     }
 

@@ -17,14 +17,13 @@ impl Engine {
         mut request: ContainerUpdateRequest,
     ) -> Result<ContainerUpdateResponse, Error> {
         let container = self.inner.containers.find(id)?;
-        let engine = self.clone();
-        to_the_end(async move {
+        let (engine, id) = (self.clone(), container.id.clone());
+        let updated = to_the_end(async move {
             let _verbs = container.verbs.lock().await;
             if container.is_removing() {
-                return Err(Error::Conflict(format!(
-                    "Container is marked for removal and cannot be \"update\": {}",
-                    container.id
-                )));
+                return Err(Error::Conflict(
+                    "container is marked for removal and cannot be \"update\"".into(),
+                ));
             }
             let mut record = (*container.view().record).clone();
             let changes = request.changes.take().unwrap_or_default();
@@ -42,7 +41,11 @@ impl Engine {
             engine.publish(container.event("update", &[]));
             Ok(ContainerUpdateResponse::default())
         })
-        .await
+        .await;
+        updated.map_err(|error| match error {
+            error @ Error::Invalid(_) => error,
+            error => Error::within(format!("Cannot update container {id}"), error),
+        })
     }
 
     /// Makes a running container what its record says.
