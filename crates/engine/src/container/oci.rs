@@ -86,7 +86,9 @@ pub(crate) fn spec(record: &Record, host: &Host<'_>) -> Result<oci::Spec, Error>
             rootfs_propagation: rootfs_propagation(&record.mounts),
             masked_paths,
             readonly_paths: paths(&wanted.readonly_paths, &defaults::READONLY_PATHS),
+            ..oci::Linux::default()
         },
+        ..oci::Spec::default()
     })
 }
 
@@ -124,6 +126,7 @@ fn process(
         rlimits: rlimits(&record.host.resources.ulimits)?,
         no_new_privileges: security.no_new_privileges,
         oom_score_adj: Some(i32::try_from(record.host.oom_score_adj).unwrap_or(0)),
+        ..oci::Process::default()
     })
 }
 
@@ -222,6 +225,7 @@ pub(crate) fn user_mount(mount: &MountPoint) -> oci::Mount {
             r#type: "tmpfs".into(),
             source: "tmpfs".into(),
             options: mount.options.clone(),
+            ..oci::Mount::default()
         },
         Kind::Bind | Kind::Volume => {
             // Read-only reaches the mounts below the source too, as in Docker since 25.
@@ -347,6 +351,7 @@ pub(crate) fn resources(r: &api::Resources, throttles: oci::BlockIo, swap_limit:
         swap,
         swappiness: positive(r.memory_swappiness),
         disable_oom_killer: r.oom_kill_disable.then_some(true),
+        ..oci::Memory::default()
     };
     let (quota, period) = match r.nano_cpus {
         0 => (set(r.cpu_quota), positive(r.cpu_period)),
@@ -360,16 +365,16 @@ pub(crate) fn resources(r: &api::Resources, throttles: oci::BlockIo, swap_limit:
         realtime_period: positive(r.cpu_realtime_period),
         cpus: r.cpuset_cpus.clone(),
         mems: r.cpuset_mems.clone(),
+        ..oci::Cpu::default()
     };
     let weight = u16::try_from(r.blkio_weight).ok().filter(|w| *w > 0);
     let block_io = oci::BlockIo { weight, ..throttles };
     oci::Resources {
-        devices: Vec::new(),
         memory: (memory != oci::Memory::default()).then_some(memory),
         cpu: (cpu != oci::Cpu::default()).then_some(cpu),
         pids: r.pids_limit.filter(|n| *n > 0).map(|limit| oci::Pids { limit }),
         block_io: (block_io != oci::BlockIo::default()).then_some(block_io),
-        unified: Default::default(),
+        ..oci::Resources::default()
     }
 }
 
