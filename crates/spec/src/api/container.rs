@@ -621,9 +621,11 @@ impl<'de> Deserialize<'de> for ContainerCreateRequest {
         struct Beside {
             host_config: HostConfig,
             networking_config: NetworkingConfig,
+            #[serde(rename = "CortenSecrets")]
+            secrets: Vec<ContainerSecret>,
         }
-        let (config, Beside { host_config, networking_config }) = embedded(deserializer)?;
-        Ok(Self { config, host_config, networking_config })
+        let (config, Beside { host_config, networking_config, secrets }) = embedded(deserializer)?;
+        Ok(Self { config, host_config, networking_config, secrets })
     }
 }
 
@@ -689,9 +691,11 @@ impl<'de> Deserialize<'de> for ContainerUpdateRequest {
         #[serde(default, rename_all = "PascalCase")]
         struct Beside {
             restart_policy: Option<RestartPolicy>,
+            #[serde(rename = "Corten")]
+            changes: Option<ContainerChanges>,
         }
-        let (resources, Beside { restart_policy }) = embedded(deserializer)?;
-        Ok(Self { resources, restart_policy })
+        let (resources, Beside { restart_policy, changes }) = embedded(deserializer)?;
+        Ok(Self { resources, restart_policy, changes })
     }
 }
 
