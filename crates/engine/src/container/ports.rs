@@ -8,7 +8,7 @@ use spec::api::{ContainerConfig, HostConfig, PortBinding, PortMap, PortSummary};
 use crate::Error;
 
 /// Reads `80`, `80/tcp` or `80/udp`.
-fn container_port(text: &str) -> Result<(u16, String), Error> {
+pub(crate) fn container_port(text: &str) -> Result<(u16, String), Error> {
     let (port, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
     let number = port.parse::<u16>().ok().filter(|p| *p != 0);
     let number = number.ok_or_else(|| Error::Invalid(format!("invalid port specification: {text:?}")))?;

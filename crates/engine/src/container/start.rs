@@ -175,6 +175,7 @@ impl Engine {
             view.network = network;
         });
         self.tell_started(container);
+        self.monitor(container);
         Ok(events)
     }
 
@@ -304,6 +305,7 @@ impl Engine {
         let host = oci::Host {
             rw,
             files: &files,
+            secrets: super::secrets::binds(&container.dir, &record.secrets),
             cgroup_parent: &self.inner.config.cgroup_parent,
             hostname,
             pid_of,

@@ -208,6 +208,7 @@ pub(crate) fn script(text: &str) -> ContainerCreateRequest {
         },
         host_config: HostConfig::default(),
         networking_config: Default::default(),
+        secrets: Vec::new(),
     }
 }
 
