@@ -16,12 +16,15 @@ pub(crate) fn of_port(address: SocketAddr) -> Option<String> {
         .filter_map(|table| read(table))
         .find_map(|table| table.lines().find_map(|line| listener(line, address.port())))?;
     let socket = format!("socket:[{inode}]");
-    let pids = sys::file::list(Path::new("/proc")).ok()?.into_iter().filter_map(|name| name.parse::<i32>().ok());
+    let pids =
+        sys::file::list(Path::new("/proc")).ok()?.into_iter().filter_map(|name| name.parse::<i32>().ok());
     let holds = |pid: &i32| {
         let directory = Path::new("/proc").join(pid.to_string()).join("fd");
         // Processes come and go, and some are not ours to see.
         let numbers = sys::file::list(&directory).unwrap_or_default();
-        numbers.iter().any(|n| std::fs::read_link(directory.join(n)).is_ok_and(|to| to.as_os_str() == &*socket))
+        numbers
+            .iter()
+            .any(|n| std::fs::read_link(directory.join(n)).is_ok_and(|to| to.as_os_str() == &*socket))
     };
     process(pids.into_iter().find(holds)?)
 }

@@ -58,7 +58,7 @@ pub enum Error {
 }
 
 /// What sockets are made with.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Setup {
     /// The group of unix sockets, if the user has named one; empty is none.
     pub group: Option<String>,
@@ -235,16 +235,6 @@ pub enum Stream {
     Tcp(TcpStream),
     /// On TCP with TLS.
     Tls(Box<TlsStream<TcpStream>>),
-}
-
-impl Stream {
-    /// Whether HTTP/2 was agreed on (ALPN).
-    pub fn is_http2(&self) -> bool {
-        match self {
-            Self::Unix(_) | Self::Tcp(_) => false,
-            Self::Tls(stream) => stream.get_ref().1.alpn_protocol() == Some(b"h2"),
-        }
-    }
 }
 
 impl AsyncRead for Stream {

@@ -221,8 +221,12 @@ mod tests {
     use super::*;
 
     fn fields() -> Fields {
-        let others =
-            [("path", "/a b".into()), ("status", 200.into()), ("host", "unix:///x".into()), ("empty", "".into())];
+        let others = [
+            ("path", "/a b".into()),
+            ("status", 200.into()),
+            ("host", "unix:///x".into()),
+            ("empty", "".into()),
+        ];
         Fields {
             message: "it \"went\"\nwell".into(),
             others: others.map(|(k, v): (&str, Value)| (k.to_owned(), v)).into(),

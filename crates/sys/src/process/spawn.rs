@@ -265,7 +265,8 @@ mod tests {
         assert_eq!(raised.current, before.maximum);
         let (mut read, write) = pipe();
         let child =
-            spawn(busybox().as_fd(), &["sh", "-c", "ulimit -Sn; ulimit -Hn"], &[], &[(write.as_fd(), 1)]).unwrap();
+            spawn(busybox().as_fd(), &["sh", "-c", "ulimit -Sn; ulimit -Hn"], &[], &[(write.as_fd(), 1)])
+                .unwrap();
         drop(write);
         let mut text = String::new();
         read.read_to_string(&mut text).unwrap();
