@@ -17,6 +17,7 @@ use crate::{Error, Result};
 
 mod execute;
 mod limit;
+mod reaper;
 mod spawn;
 
 pub use execute::{
@@ -24,6 +25,7 @@ pub use execute::{
     seal_descriptors, set_umask,
 };
 pub use limit::{Limit, limit, set_limit};
+pub use reaper::{become_reaper, hold_signals, lead_foreground};
 pub use spawn::spawn;
 
 /// A child as its parent sees it.
