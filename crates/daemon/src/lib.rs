@@ -13,6 +13,7 @@
 //! | [`stream`] | attach and exec: bytes in both directions |
 //! | [`context`] | a build's context, unpacked |
 //! | [`error`] | the failure's kind → status |
+//! | [`wire`] | what clients were told, written down on request |
 //! | `hello` | the image that ships inside |
 //! | [`registry`] | `cortend registry serve` |
 //!
@@ -35,3 +36,4 @@ pub mod registry;
 pub mod router;
 pub mod server;
 pub mod stream;
+pub mod wire;

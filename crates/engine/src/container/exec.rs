@@ -410,9 +410,8 @@ fn process(
         env,
         cwd: cwd.map_or("/", String::as_str).to_owned(),
         capabilities: Some(spec::defaults::oci::capability_sets(&capabilities)),
-        rlimits: Vec::new(),
         no_new_privileges: security.no_new_privileges,
-        oom_score_adj: None,
+        ..oci::Process::default()
     })
 }
 

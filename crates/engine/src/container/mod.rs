@@ -6,6 +6,8 @@
 //! | `record`, `persist` | what the user asked for; config.json and state.json |
 //! | `table` | names and ids |
 //! | `config`, `check`, `mounts`, `ports` | a create request becomes a record: merged, validated, parsed |
+//! | `change` | a record becomes another one: what Corten's update can that Docker's cannot |
+//! | `secrets` | files that only the container sees |
 //! | `oci`, `files` | a record becomes an OCI configuration and the files beside it |
 //! | `link` | the connection to a container's shim |
 //! | `create` `start` `ended` `stop` … | the verbs, and what happens when init ends |
@@ -15,7 +17,9 @@
 //! A lifecycle verb holds [`Container::verbs`] while it changes something; readers take the published [`View`] and no
 //! lock. Nobody holds the lock while waiting for a container to end.
 
+pub mod archive;
 pub mod attach;
+mod change;
 mod check;
 mod config;
 mod copyup;
@@ -42,6 +46,7 @@ mod recover;
 mod remove;
 mod rename;
 mod restart;
+mod secrets;
 mod start;
 pub mod state;
 mod status;
@@ -103,7 +108,7 @@ pub(crate) struct Container {
     /// `<data root>/containers/<id>`.
     pub(crate) dir: PathBuf,
     /// Serialises the verbs that change its life.
-    pub(crate) verbs: tokio::sync::Mutex<()>,
+    pub(crate) verbs: Arc<tokio::sync::Mutex<()>>,
     /// A restart by the user is under way: its end is no reason to remove or restart it.
     pub(crate) held: AtomicBool,
     /// Clients for the next start.
@@ -120,7 +125,7 @@ impl Container {
         Arc::new(Self {
             id,
             dir,
-            verbs: tokio::sync::Mutex::new(()),
+            verbs: Arc::default(),
             held: AtomicBool::new(false),
             early: Mutex::new(Vec::new()),
             link: Mutex::new(None),
