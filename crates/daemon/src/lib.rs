@@ -9,6 +9,7 @@
 //! | [`server`] | connections: HTTP, then perhaps raw bytes |
 //! | [`router`] | method and path → [`router::Route`] |
 //! | [`api`] | one file per noun, one function per route |
+//! | [`versions`] | answers as older clients know them |
 //! | [`query`], [`body`] | parameters and bodies, in and out |
 //! | [`stream`] | attach and exec: bytes in both directions |
 //! | [`context`] | a build's context, unpacked |
@@ -36,4 +37,5 @@ pub mod registry;
 pub mod router;
 pub mod server;
 pub mod stream;
+pub mod versions;
 pub mod wire;

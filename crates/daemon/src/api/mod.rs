@@ -26,6 +26,7 @@ use crate::error::{self, Error, Result, chain};
 use crate::query::Query;
 use crate::router::{self, Route, Version};
 use crate::server::{Handler, Peer, Reply};
+use crate::versions::Gate;
 use crate::wire::Wire;
 
 /// The Engine API on one engine. Cheap to clone.
@@ -237,6 +238,16 @@ fn json(status: StatusCode, value: &(impl Serialize + ?Sized)) -> Response<Body>
 /// An answer of JSON with 200.
 fn ok(value: &(impl Serialize + ?Sized)) -> Result<Response<Body>> {
     Ok(json(StatusCode::OK, value))
+}
+
+/// An answer of JSON with 200, in the shape that the client's version has.
+fn shaped(call: &Call, value: &(impl Serialize + ?Sized), gate: Gate) -> Result<Response<Body>> {
+    if call.version == Version::newest() {
+        return ok(value);
+    }
+    let mut value = serde_json::to_value(value).expect("API objects have string keys");
+    gate(&mut value, call.version);
+    ok(&value)
 }
 
 /// An answer without a body.

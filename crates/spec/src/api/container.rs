@@ -46,6 +46,9 @@ pub struct ContainerConfig {
     pub stop_timeout: Option<i64>,
     #[serde(deserialize_with = "words", skip_serializing_if = "Vec::is_empty")]
     pub shell: Vec<String>,
+    /// Until 1.51, in requests: the address on the container's first network.
+    #[serde(skip_serializing)]
+    pub mac_address: String,
 }
 
 /// `HealthConfig` of the Engine API.
