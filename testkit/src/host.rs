@@ -66,6 +66,27 @@ impl Host {
             .env("DOCKER_CONFIG", &self.path("docker").display().to_string())
     }
 
+    /// The original `docker compose`, in a project's directory.
+    pub fn compose(&self, project: &Path, arguments: &[&str]) -> Command {
+        let plugins = self.path("docker/cli-plugins");
+        std::fs::create_dir_all(&plugins).expect("a directory for plugins");
+        let plugin = plugins.join("docker-compose");
+        if !plugin.exists() {
+            std::os::unix::fs::symlink(crate::client("docker-compose"), &plugin)
+                .expect("a link to the plugin");
+        }
+        self.docker(&[&["compose", "--ansi", "never"], arguments].concat()).directory(project)
+    }
+
+    /// Runs a Python program with docker-py and testcontainers against this host's `cortend`.
+    pub fn python(&self, program: &str) -> Command {
+        let python = crate::client("python/bin/python").display().to_string();
+        self.command(&[&python, "-"])
+            .env("DOCKER_HOST", &self.socket())
+            .env("DOCKER_CONFIG", &self.path("docker").display().to_string())
+            .stdin(program)
+    }
+
     /// Any program in this host's network.
     pub fn command(&self, words: &[&str]) -> Command {
         let namespace = format!("--net=/run/netns/{}", self.name);

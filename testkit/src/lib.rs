@@ -55,6 +55,15 @@ pub fn program(name: &str) -> PathBuf {
     program
 }
 
+/// One of the original clients that `cargo xtask test` fetches: `docker-compose`, `docker-buildx`, `python/bin/python`.
+pub fn client(name: &str) -> PathBuf {
+    let test = std::env::current_exe().expect("the test's own path");
+    let target = test.ancestors().nth(3).expect("tests are built in target/<profile>/deps");
+    let client = target.join("clients").join(name);
+    assert!(client.exists(), "{} is missing: `cargo xtask clients` fetches it", client.display());
+    client
+}
+
 /// The tests that come here need root: they make namespaces, mounts and cgroups.
 pub fn need_root() {
     assert!(rustix::process::geteuid().is_root(), "this test needs root");

@@ -56,6 +56,9 @@ pub enum Route {
     ContainerAttach(String),
     ContainerWait(String),
     ContainerRemove(String),
+    ArchiveStat(String),
+    ArchiveGet(String),
+    ArchivePut(String),
 
     ExecCreate(String),
     ExecStart(String),
@@ -158,7 +161,7 @@ fn get(segments: &[&str]) -> Option<Route> {
         ["containers", _, "changes"] => Route::Missing("diff"),
         ["containers", _, "export"] => Route::Missing("export"),
         ["containers", _, "stats"] => Route::Missing("stats"),
-        ["containers", _, "archive"] => Route::Missing("cp"),
+        ["containers", id, "archive"] => Route::ArchiveGet(owned(id)),
         ["containers", _, "attach", "ws"] => Route::Missing("attach over a web socket"),
         ["containers", _, "checkpoints"] => Route::Missing("checkpoint"),
         ["exec", id, "json"] => Route::ExecInspect(owned(id)),
@@ -184,7 +187,7 @@ fn get(segments: &[&str]) -> Option<Route> {
 fn head(segments: &[&str]) -> Option<Route> {
     Some(match segments {
         ["_ping"] => Route::Ping,
-        ["containers", _, "archive"] => Route::Missing("cp"),
+        ["containers", id, "archive"] => Route::ArchiveStat(owned(id)),
         _ => return None,
     })
 }
@@ -247,7 +250,7 @@ fn delete(segments: &[&str]) -> Option<Route> {
 
 fn put(segments: &[&str]) -> Option<Route> {
     Some(match segments {
-        ["containers", _, "archive"] => Route::Missing("cp"),
+        ["containers", id, "archive"] => Route::ArchivePut(owned(id)),
         ["volumes", _] => Route::Swarm,
         _ => return None,
     })

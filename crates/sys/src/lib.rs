@@ -24,6 +24,7 @@
 //! | [`scratch`] | Files that never have a name (O_TMPFILE) |
 //! | [`seccomp`] | A seccomp profile becomes a BPF filter, and is loaded (seccomp(2)) |
 //! | [`sysctl`] | Kernel parameters under `/proc/sys` |
+//! | [`tree`] | A container's tree, running or not, as the host works in it (mount_namespaces(7)) |
 
 #![deny(missing_docs)]
 
@@ -47,6 +48,7 @@ pub mod scm;
 pub mod scratch;
 pub mod seccomp;
 pub mod sysctl;
+pub mod tree;
 
 /// A system call that failed: what was tried, on what, and why.
 #[derive(Debug, thiserror::Error)]

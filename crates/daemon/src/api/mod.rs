@@ -1,5 +1,6 @@
 //! The Engine API's handlers, one file per noun, one function per route.
 
+mod archive;
 mod build;
 mod container;
 mod df;
@@ -177,6 +178,10 @@ async fn dispatch(route: Route, call: Call) -> Result<Reply> {
         Route::ContainerAttach(id) => return container::attach(&call, &id).await,
         Route::ContainerWait(id) => container::wait(call, &id),
         Route::ContainerRemove(id) => container::remove(&call, &id).await,
+
+        Route::ArchiveStat(id) => archive::stat(&call, &id).await,
+        Route::ArchiveGet(id) => archive::get(call, &id).await,
+        Route::ArchivePut(id) => archive::put(call, &id).await,
 
         Route::ExecCreate(id) => exec::create(call, &id).await,
         Route::ExecStart(id) => return exec::start(call, &id).await,

@@ -21,7 +21,7 @@ impl Engine {
             if engine.stop_and_wait(&container, signal, timeout).await? {
                 Ok(())
             } else {
-                Err(Error::NotModified(format!("container {} is already stopped", container.id)))
+                Err(Error::NotModified("container is already stopped".into()))
             }
         })
         .await
@@ -54,22 +54,37 @@ impl Engine {
             }
             ends
         };
-        let signal = signal.unwrap_or_else(|| record.stop_signal());
-        self.signal(container, signal).await?;
-        let seconds = timeout.unwrap_or_else(|| record.stop_timeout());
+        let seconds = timeout.or(record.config.stop_timeout).or(self.settings().stop_timeout);
+        let seconds = seconds.unwrap_or(spec::defaults::STOP_TIMEOUT);
         let patience = u64::try_from(seconds).ok().map(Duration::from_secs);
-        if !container.wait_for_end(ends, patience).await {
-            self.signal(container, spec::signal::KILL).await?;
-            if !container.wait_for_end(ends, Some(AFTER_KILL)).await {
-                return Err(Error::Deadline(format!(
-                    "tried to kill container {}, but did not receive an exit event",
-                    container.id
-                )));
-            }
-        }
+        self.end_with(container, ends, signal.unwrap_or_else(|| record.stop_signal()), patience).await?;
         self.publish(container.event("stop", &[]));
         Ok(true)
     }
+
+    /// Ends the run after which there will be more than `ends`: the signal, the patience (`None`: endless), SIGKILL.
+    pub(crate) async fn end_with(
+        &self,
+        container: &Arc<Container>,
+        ends: u64,
+        signal: i32,
+        patience: Option<Duration>,
+    ) -> Result<(), Error> {
+        self.signal(container, signal).await?;
+        if container.wait_for_end(ends, patience).await {
+            return Ok(());
+        }
+        self.signal(container, spec::signal::KILL).await?;
+        if container.wait_for_end(ends, Some(AFTER_KILL)).await {
+            return Ok(());
+        }
+        Err(no_end())
+    }
+}
+
+/// SIGKILL had no effect: a process that hangs in the kernel.
+pub(super) fn no_end() -> Error {
+    Error::Deadline("tried to kill container, but did not receive an exit event".into())
 }
 
 impl Container {

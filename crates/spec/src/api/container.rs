@@ -587,6 +587,34 @@ pub struct ContainerCreateRequest {
     pub config: ContainerConfig,
     pub host_config: HostConfig,
     pub networking_config: NetworkingConfig,
+    /// Corten's own: files that only this container sees, and nobody by inspecting it.
+    #[serde(rename = "CortenSecrets", skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<ContainerSecret>,
+}
+
+/// A secret of one container.
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct ContainerSecret {
+    /// The file's name, if the target does not say otherwise.
+    pub name: String,
+    /// The content, base64.
+    pub data: String,
+    /// Path in the container; empty is `/run/secrets/<name>`.
+    pub target: String,
+    /// Permission bits; 0 is 0444.
+    pub mode: u32,
+    #[serde(rename = "UID")]
+    pub uid: u32,
+    #[serde(rename = "GID")]
+    pub gid: u32,
+}
+
+impl std::fmt::Debug for ContainerSecret {
+    /// Without the content.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ContainerSecret").field("name", &self.name).field("target", &self.target).finish()
+    }
 }
 
 impl<'de> Deserialize<'de> for ContainerCreateRequest {
@@ -610,6 +638,52 @@ pub struct ContainerUpdateRequest {
     pub resources: Resources,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub restart_policy: Option<RestartPolicy>,
+    /// Corten's own: what Docker cannot change.
+    #[serde(rename = "Corten", skip_serializing_if = "Option::is_none")]
+    pub changes: Option<ContainerChanges>,
+}
+
+/// Changes of an existing container beyond Docker's: ports, mounts and labels at once, the environment for programs
+/// that are started from now on.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct ContainerChanges {
+    pub publish: PublishChanges,
+    pub env: EnvChanges,
+    pub labels: LabelChanges,
+    pub mounts: MountChanges,
+}
+
+/// Published ports to add (as in `HostConfig.PortBindings`), and to remove: `80/tcp`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct PublishChanges {
+    pub add: PortMap,
+    pub remove: Vec<String>,
+}
+
+/// Variables to set (`NAME=value`), and names to remove.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct EnvChanges {
+    pub add: Vec<String>,
+    pub remove: Vec<String>,
+}
+
+/// Labels to set, and names to remove.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct LabelChanges {
+    pub add: BTreeMap<String, String>,
+    pub remove: Vec<String>,
+}
+
+/// Mounts to add, and targets of those to remove.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct MountChanges {
+    pub add: Vec<Mount>,
+    pub remove: Vec<String>,
 }
 
 impl<'de> Deserialize<'de> for ContainerUpdateRequest {
