@@ -118,7 +118,8 @@ impl Source {
         let named = self.config_file.is_some();
         let path = self.config_file.clone().unwrap_or_else(|| FILE.into());
         let directives = daemon_json::load(&path, named, &self.flags.0)?;
-        Options::new(directives, |name| std::env::var(name).ok().filter(|v| !v.is_empty())).map_err(Error::Value)
+        Options::new(directives, |name| std::env::var(name).ok().filter(|v| !v.is_empty()))
+            .map_err(Error::Value)
     }
 }
 
@@ -131,8 +132,21 @@ mod tests {
         use clap::CommandFactory;
         Cli::command().debug_assert();
         let cli = Cli::parse_from([
-            "cortend", "-H", "unix:///a", "--host=fd://", "--bip", "10.1.0.1/24", "-D", "--icc=false", "--tls=0",
-            "--log-opt", "max-size=1m", "--log-opt", "max-file=2", "--shutdown-timeout", "-1",
+            "cortend",
+            "-H",
+            "unix:///a",
+            "--host=fd://",
+            "--bip",
+            "10.1.0.1/24",
+            "-D",
+            "--icc=false",
+            "--tls=0",
+            "--log-opt",
+            "max-size=1m",
+            "--log-opt",
+            "max-file=2",
+            "--shutdown-timeout",
+            "-1",
         ]);
         let shown = serde_json::Value::Object(cli.daemon.flags.0.clone());
         assert_eq!(

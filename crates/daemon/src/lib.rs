@@ -7,6 +7,7 @@
 //! | [`lock`] | one daemon per data root |
 //! | [`listen`] | sockets: made, owned, removed |
 //! | [`server`] | connections: HTTP, then perhaps raw bytes |
+//! | [`rewind`] | which HTTP a client speaks |
 //! | [`router`] | method and path → [`router::Route`] |
 //! | [`api`] | one file per noun, one function per route |
 //! | [`versions`] | answers as older clients know them |
@@ -34,6 +35,7 @@ pub mod listen;
 pub mod lock;
 pub mod query;
 pub mod registry;
+pub mod rewind;
 pub mod router;
 pub mod server;
 pub mod stream;

@@ -44,12 +44,18 @@ const MERGED: &str = "runtimes";
 ///
 /// # Errors
 /// The file cannot be read, is not JSON, has directives that are unknown, of a wrong type, or given as flags too.
-pub(crate) fn load(path: &Path, named: bool, flags: &Map<String, Value>) -> Result<Map<String, Value>, Error> {
+pub(crate) fn load(
+    path: &Path,
+    named: bool,
+    flags: &Map<String, Value>,
+) -> Result<Map<String, Value>, Error> {
     let error = |reason| Error { path: path.to_owned(), reason };
     let bytes = match sys::file::read_if_exists(path) {
         Ok(Some(bytes)) => bytes,
         Ok(None) if !named => return Ok(flags.clone()),
-        Ok(None) => return Err(error(Reason::Read(format!("open {}: no such file or directory", path.display())))),
+        Ok(None) => {
+            return Err(error(Reason::Read(format!("open {}: no such file or directory", path.display()))));
+        }
         Err(failed) => return Err(error(Reason::Read(crate::error::chain(&failed)))),
     };
     merge(&bytes, flags).map_err(error)

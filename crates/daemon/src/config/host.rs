@@ -50,9 +50,10 @@ impl Host {
         let default = if tls { 2376 } else { 2375 };
         let address = address.trim_end_matches('/');
         let (name, port) = match address.rsplit_once(':') {
-            Some((name, port)) if !port.contains(']') => {
-                (name, port.parse().map_err(|_| format!("invalid bind address ({text}): {port:?} is no port"))?)
-            }
+            Some((name, port)) if !port.contains(']') => (
+                name,
+                port.parse().map_err(|_| format!("invalid bind address ({text}): {port:?} is no port"))?,
+            ),
             _ => (address, default),
         };
         let name = name.trim_start_matches('[').trim_end_matches(']');

@@ -160,8 +160,11 @@ fn settings(left: &mut Left, env: &impl Fn(&str) -> Option<String>) -> Result<en
         read::ip(server).map_err(|e| format!("dns: {e}"))?;
     }
     let host_gateway = left.list("host-gateway-ips");
-    let host_gateway =
-        host_gateway.iter().map(|t| read::ip(t)).collect::<Result<Vec<IpAddr>, _>>().map_err(|e| format!("host-gateway-ips: {e}"))?;
+    let host_gateway = host_gateway
+        .iter()
+        .map(|t| read::ip(t))
+        .collect::<Result<Vec<IpAddr>, _>>()
+        .map_err(|e| format!("host-gateway-ips: {e}"))?;
     let publish_ip = match left.text("ip").filter(|ip| !ip.is_empty()) {
         None => None,
         Some(text) => Some(text.parse().map_err(|_| format!("ip: {text} is not an IPv4 address"))?),
@@ -216,7 +219,9 @@ fn runtimes(left: &mut Left) -> Result<(BTreeMap<String, Runtime>, String), Stri
     let default = left.text("default-runtime").filter(|name| !name.is_empty());
     let default = default.unwrap_or_else(|| OURS[0].into());
     if runtimes.contains_key(&default) {
-        return Err(format!("default-runtime: {default}: runtimes other than Corten's are not supported yet"));
+        return Err(format!(
+            "default-runtime: {default}: runtimes other than Corten's are not supported yet"
+        ));
     }
     if !OURS.contains(&default.as_str()) {
         return Err(format!("specified default runtime '{default}' does not exist"));
@@ -279,7 +284,11 @@ fn registries(
     })
 }
 
-fn network(left: &mut Left, data_root: &Path, publish_ip: Option<Ipv4Addr>) -> Result<network::Config, String> {
+fn network(
+    left: &mut Left,
+    data_root: &Path,
+    publish_ip: Option<Ipv4Addr>,
+) -> Result<network::Config, String> {
     let bridge = left.text("bridge").filter(|b| !b.is_empty()).unwrap_or_else(|| "corten0".into());
     if bridge == "none" {
         return Err("bridge: none: doing without the default network is not supported yet".into());
@@ -491,7 +500,10 @@ mod tests {
     fn what_cannot_be_is_refused() {
         for (directives, text) in [
             (json!({ "userns-remap": "default" }), "userns-remap: default is not supported: remapped user"),
-            (json!({ "storage-driver": "zfs" }), "storage-driver: zfs is not supported: layers are on overlayfs"),
+            (
+                json!({ "storage-driver": "zfs" }),
+                "storage-driver: zfs is not supported: layers are on overlayfs",
+            ),
             (json!({ "firewall-backend": "iptables" }), "rules are made with nftables only"),
             (json!({ "exec-opts": ["native.cgroupdriver=systemd"] }), "native.cgroupdriver=systemd"),
             (json!({ "hosts": ["tcp://0.0.0.0:2375"] }), "--tlsverify"),
@@ -509,14 +521,19 @@ mod tests {
             (json!({ "builder": { "gc": { "enabled": true } } }), "builder.gc"),
             (json!({ "registry-mirrors": ["ftp://x"] }), "invalid mirror"),
             (json!({ "data-root": "x" }), "data-root: x is not an absolute path"),
-            (json!({ "default-address-pools": [{ "base": "10.0.0.0/24", "size": 8 }] }), "default-address-pools"),
+            (
+                json!({ "default-address-pools": [{ "base": "10.0.0.0/24", "size": 8 }] }),
+                "default-address-pools",
+            ),
         ] {
             let error = options(directives).unwrap_err();
             assert!(error.contains(text), "{error}");
         }
         assert!(options(json!({ "hosts": ["tcp://0.0.0.0:2375"], "tls": false })).is_ok());
         assert!(options(json!({ "hosts": ["tcp://0.0.0.0"], "tlsverify": true })).is_ok());
-        assert!(options(json!({ "userns-remap": "", "ipv6": false, "firewall-backend": "nftables" })).is_ok());
+        assert!(
+            options(json!({ "userns-remap": "", "ipv6": false, "firewall-backend": "nftables" })).is_ok()
+        );
     }
 
     #[test]

@@ -63,10 +63,11 @@ pub(crate) fn labels(labels: &[String]) -> Result<(), String> {
 pub(crate) fn exec_options(options: &[String]) -> Result<(), String> {
     for option in options {
         let invalid = |why: &str| format!("invalid exec-opt ({option}): {why}");
-        let (key, value) =
-            option.split_once('=').ok_or_else(|| invalid("must be formatted 'opt=value'"))?;
+        let (key, value) = option.split_once('=').ok_or_else(|| invalid("must be formatted 'opt=value'"))?;
         match (key.trim().to_ascii_lowercase().as_str(), value.trim()) {
-            ("" | "native.cgroupdriver", "") | ("", _) => return Err(invalid("must be formatted 'opt=value'")),
+            ("" | "native.cgroupdriver", "") | ("", _) => {
+                return Err(invalid("must be formatted 'opt=value'"));
+            }
             ("native.cgroupdriver", "cgroupfs") => {}
             ("native.cgroupdriver", "systemd") => {
                 return Err(invalid("cgroups are made without systemd: use cgroupfs"));

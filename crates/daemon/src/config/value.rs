@@ -11,7 +11,9 @@ impl Kind {
     /// How it should have been written.
     pub(crate) fn read(self, text: &str) -> Result<Value, String> {
         let pair = |form: &str| {
-            text.split_once('=').filter(|(k, _)| !k.is_empty()).ok_or(format!("expected {form}, as in {self}"))
+            text.split_once('=')
+                .filter(|(k, _)| !k.is_empty())
+                .ok_or(format!("expected {form}, as in {self}"))
         };
         match self {
             Self::Bool => go_bool(text).map(Value::Bool).ok_or("expected true or false".into()),
@@ -74,7 +76,8 @@ impl Kind {
             if fits { Ok(()) } else { Err(format!("{path}: expected {expected}, found {}", kind_of(value))) }
         };
         let items = |kind: Self| {
-            let list = value.as_array().ok_or(format!("{path}: expected a list, found {}", kind_of(value)))?;
+            let list =
+                value.as_array().ok_or(format!("{path}: expected a list, found {}", kind_of(value)))?;
             list.iter().enumerate().try_for_each(|(n, item)| kind.check(&format!("{path}[{n}]"), item))
         };
         let members = |check: &dyn Fn(&str, &Value) -> Result<(), String>| {
@@ -232,7 +235,11 @@ mod tests {
             (Kind::Number, json!(1.5), "k: expected a whole number, found a number"),
             (Kind::List, json!(["a", 1]), "k[1]: expected a string, found a number"),
             (Kind::Pairs, json!({ "max-size": 1 }), "k.max-size: expected a string, found a number"),
-            (Kind::Nested, json!({ "bridge": { "a": true } }), "k.bridge.a: expected a string, found a boolean"),
+            (
+                Kind::Nested,
+                json!({ "bridge": { "a": true } }),
+                "k.bridge.a: expected a string, found a boolean",
+            ),
             (Kind::Pools, json!({}), "k: expected a list, found an object"),
         ] {
             assert_eq!(kind.check("k", &value).unwrap_err(), text);
