@@ -12,7 +12,7 @@
 //! | [`api`] | one file per noun, one function per route |
 //! | [`versions`] | answers as older clients know them |
 //! | [`query`], [`body`] | parameters and bodies, in and out |
-//! | [`stream`] | attach and exec: bytes in both directions |
+//! | [`stream`], [`ws`] | attach and exec: bytes in both directions, raw and over a WebSocket |
 //! | [`context`] | a build's context, unpacked |
 //! | [`error`] | the failure's kind → status |
 //! | [`wire`] | what clients were told, written down on request |
@@ -41,3 +41,4 @@ pub mod server;
 pub mod stream;
 pub mod versions;
 pub mod wire;
+pub mod ws;

@@ -11,7 +11,7 @@ use crate::body::{self, Body, Task};
 use crate::error::{Error, Result};
 use crate::router::Version;
 use crate::server::Reply;
-use crate::versions;
+use crate::{versions, ws};
 
 /// Filters of the list.
 const LIST_FILTERS: &[&str] = &[
@@ -175,15 +175,30 @@ pub(super) async fn logs(call: Call, id: &str) -> Result<Response<Body>> {
 }
 
 pub(super) async fn attach(call: &Call, id: &str) -> Result<Reply> {
+    call.need_connection()?;
+    let attached = call.engine.attach(id, attach_options(call)).await?;
+    Ok(crate::stream::takeover(&call.headers, call.version, attached))
+}
+
+pub(super) async fn attach_socket(call: &Call, id: &str) -> Result<Reply> {
+    call.need_connection()?;
+    let key = ws::key(&call.headers)?;
+    let mut options = attach_options(call);
+    if call.version < Version(1, 42) {
+        (options.stdin, options.stdout, options.stderr) = (true, true, true);
+    }
+    let attached = call.engine.attach(id, options).await?;
+    Ok(ws::takeover(&key, &call.headers, attached))
+}
+
+fn attach_options(call: &Call) -> AttachOptions {
     let query = &call.query;
-    let options = AttachOptions {
+    AttachOptions {
         logs: query.bool("logs"),
         stream: query.bool("stream"),
         stdin: query.bool("stdin"),
         stdout: query.bool("stdout"),
         stderr: query.bool("stderr"),
         detach_keys: query.get("detachKeys").to_owned(),
-    };
-    let attached = call.engine.attach(id, options).await?;
-    Ok(crate::stream::takeover(&call.headers, call.version, attached))
+    }
 }

@@ -28,6 +28,9 @@ pub(super) async fn start(call: Call, id: &str) -> Result<Reply> {
         start.console_size = None;
     }
     let (detach, tty) = (start.detach, start.tty);
+    if !detach {
+        call.need_connection()?;
+    }
     match call.engine.exec_start(id, start).await.map_err(Error::from) {
         Ok(Some(attached)) => Ok(crate::stream::takeover(&call.headers, call.version, attached)),
         Ok(None) => empty(StatusCode::OK).map(Reply::Response),

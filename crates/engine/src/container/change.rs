@@ -3,6 +3,7 @@
 //! [`apply`] is pure: a record and the wish become a new record, and what has to be done to a running container. The
 //! rest does that.
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use shim::proto::Request;
@@ -29,11 +30,16 @@ pub(crate) struct Live {
     pub(crate) unmount: Vec<MountPoint>,
 }
 
-/// Changes the record. Nothing is changed when one of the wishes cannot be met.
-pub(crate) fn apply(record: &mut Record, changes: ContainerChanges) -> Result<Live, Error> {
+/// Changes the record; ports without an address are published on `publish_on`. Nothing is changed when one of the wishes
+/// cannot be met.
+pub(crate) fn apply(
+    record: &mut Record,
+    changes: ContainerChanges,
+    publish_on: Ipv4Addr,
+) -> Result<Live, Error> {
     let mut changed = record.clone();
     let mut live = Live::default();
-    publish(&mut changed, changes.publish, &mut live)?;
+    publish(&mut changed, changes.publish, publish_on, &mut live)?;
     environment(&mut changed.config.env, changes.env)?;
     labels(&mut changed, changes.labels)?;
     mount(&mut changed, changes.mounts, &mut live)?;
@@ -41,7 +47,12 @@ pub(crate) fn apply(record: &mut Record, changes: ContainerChanges) -> Result<Li
     Ok(live)
 }
 
-fn publish(record: &mut Record, changes: PublishChanges, live: &mut Live) -> Result<(), Error> {
+fn publish(
+    record: &mut Record,
+    changes: PublishChanges,
+    publish_on: Ipv4Addr,
+    live: &mut Live,
+) -> Result<(), Error> {
     if changes.add.is_empty() && changes.remove.is_empty() {
         return Ok(());
     }
@@ -62,8 +73,8 @@ fn publish(record: &mut Record, changes: PublishChanges, live: &mut Live) -> Res
     }
     // Read by themselves first, so that what is refused is what was asked for.
     let wish = spec::api::HostConfig { port_bindings: changes.add.clone(), ..Default::default() };
-    let known = ports::requests(&record.config, &record.host)?;
-    live.publish = ports::requests(&Default::default(), &wish)?;
+    let known = ports::requests(&record.config, &record.host, publish_on)?;
+    live.publish = ports::requests(&Default::default(), &wish, publish_on)?;
     live.publish.retain(|request| !known.contains(request));
     for (key, bindings) in changes.add {
         let held = record.host.port_bindings.entry(key).or_default().get_or_insert_default();
@@ -273,7 +284,7 @@ mod tests {
         change(&mut changes);
         let mut record = testing::record();
         let before = record.clone();
-        let error = apply(&mut record, changes).unwrap_err().to_string();
+        let error = apply(&mut record, changes, Ipv4Addr::UNSPECIFIED).unwrap_err().to_string();
         assert_eq!(record, before, "a refused change changes nothing");
         error
     }
@@ -283,13 +294,17 @@ mod tests {
         let mut record = testing::record();
         let mut changes = ContainerChanges::default();
         changes.publish.add = port("80/tcp", "8080");
-        let live = apply(&mut record, changes.clone()).unwrap();
+        let live = apply(&mut record, changes.clone(), Ipv4Addr::UNSPECIFIED).unwrap();
         assert_eq!((live.publish[0].container_port, live.publish[0].host_ports), (80, (8080, 8080)));
-        assert_eq!(apply(&mut record, changes).unwrap(), Live::default(), "it is published already");
+        assert_eq!(
+            apply(&mut record, changes, Ipv4Addr::UNSPECIFIED).unwrap(),
+            Live::default(),
+            "it is published already"
+        );
         let mut changes = ContainerChanges::default();
         changes.publish.remove = vec!["80".into()];
         changes.publish.add = port("80/tcp", "9090");
-        let live = apply(&mut record, changes).unwrap();
+        let live = apply(&mut record, changes, Ipv4Addr::UNSPECIFIED).unwrap();
         assert_eq!(live.unpublish, [(80, "tcp".to_owned())]);
         assert_eq!(live.publish[0].host_ports, (9090, 9090));
         assert_eq!(record.host.port_bindings["80/tcp"].as_ref().unwrap().len(), 1);
@@ -305,7 +320,7 @@ mod tests {
         changes.env.remove = vec!["A".into()];
         changes.labels.add = [("y".to_owned(), "2".to_owned())].into();
         changes.labels.remove = vec!["x".into()];
-        assert_eq!(apply(&mut record, changes).unwrap(), Live::default());
+        assert_eq!(apply(&mut record, changes, Ipv4Addr::UNSPECIFIED).unwrap(), Live::default());
         assert_eq!(record.config.env, ["B=3", "C=4"]);
         assert_eq!(record.config.labels, [("y".to_owned(), "2".to_owned())].into());
     }
@@ -318,7 +333,7 @@ mod tests {
         let mut changes = ContainerChanges::default();
         changes.mounts.add = vec![Mount { r#type: "tmpfs".into(), target: "/t".into(), ..Mount::default() }];
         changes.mounts.remove = vec!["/a/".into()];
-        let live = apply(&mut record, changes).unwrap();
+        let live = apply(&mut record, changes, Ipv4Addr::UNSPECIFIED).unwrap();
         assert_eq!((live.unmount[0].source.as_str(), live.mount[0].destination.as_str()), ("/src", "/t"));
         assert!(record.host.binds.is_empty());
         assert_eq!(mounts::wanted(&record.config, &record.host, Vec::new()).unwrap(), record.mounts);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Container;
+use super::record::Record;
 use super::state::{Event, Illegal};
 use crate::blocking::to_the_end;
 use crate::{Engine, Error};
@@ -54,12 +55,17 @@ impl Engine {
             }
             ends
         };
-        let seconds = timeout.or(record.config.stop_timeout).or(self.settings().stop_timeout);
-        let seconds = seconds.unwrap_or(spec::defaults::STOP_TIMEOUT);
-        let patience = u64::try_from(seconds).ok().map(Duration::from_secs);
+        let patience = self.patience(&record, timeout);
         self.end_with(container, ends, signal.unwrap_or_else(|| record.stop_signal()), patience).await?;
         self.publish(container.event("stop", &[]));
         Ok(true)
+    }
+
+    /// How long its signal has time to end it: `timeout`, else the container's own seconds, else the daemon's. Negative
+    /// is for ever, which is `None`.
+    pub(crate) fn patience(&self, record: &Record, timeout: Option<i64>) -> Option<Duration> {
+        let seconds = timeout.or(record.config.stop_timeout).or(self.settings().stop_timeout);
+        u64::try_from(seconds.unwrap_or(spec::defaults::STOP_TIMEOUT)).ok().map(Duration::from_secs)
     }
 
     /// Ends the run after which there will be more than `ends`: the signal, the patience (`None`: endless), SIGKILL.

@@ -30,7 +30,8 @@ impl Engine {
             merge(&mut record.host, request)?;
             check::resources(&record.host.resources)?;
             check::restart(&record.host)?;
-            let mut live = change::apply(&mut record, changes)?;
+            let publish_on = engine.settings().publish_on(&record.host);
+            let mut live = change::apply(&mut record, changes, publish_on)?;
             engine.make_sources(&mut record, &mut live).await?;
             let before = (*container.view().record).clone();
             // The record first: what it says is what a running container is made to be.

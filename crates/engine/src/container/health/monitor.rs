@@ -1,7 +1,6 @@
 //! Probing while a container runs: one task with a timer per container that has a check.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::{Check, OnFailure, Probe};
 use crate::container::state::{Event, Phase};
@@ -82,7 +81,7 @@ impl Engine {
                 OnFailure::Kill => engine.signal(&container, spec::signal::KILL).await,
                 OnFailure::Stop => engine.stop_and_wait(&container, None, None).await.map(drop),
                 OnFailure::Restart => {
-                    let patience = u64::try_from(view.record.stop_timeout()).ok().map(Duration::from_secs);
+                    let patience = engine.patience(&view.record, None);
                     let signal = view.record.stop_signal();
                     engine.end_with(&container, view.state.ends, signal, patience).await
                 }
