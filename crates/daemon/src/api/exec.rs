@@ -23,13 +23,14 @@ pub(super) async fn create(call: Call, id: &str) -> Result<Response<Body>> {
 }
 
 pub(super) async fn start(call: Call, id: &str) -> Result<Reply> {
+    let connection = call.need_connection();
     let mut start: ExecStart = body::json_or_none(&call.headers, call.body).await?.unwrap_or_default();
     if call.version < Version(1, 42) {
         start.console_size = None;
     }
     let (detach, tty) = (start.detach, start.tty);
     if !detach {
-        call.need_connection()?;
+        connection?;
     }
     match call.engine.exec_start(id, start).await.map_err(Error::from) {
         Ok(Some(attached)) => Ok(crate::stream::takeover(&call.headers, call.version, attached)),
