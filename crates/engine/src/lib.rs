@@ -33,7 +33,7 @@ mod image;
 mod names;
 mod network;
 pub mod settings;
-mod system;
+pub mod system;
 mod time;
 mod volume;
 

@@ -14,6 +14,7 @@ mod volume;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use engine::Engine;
@@ -24,6 +25,7 @@ use serde::Serialize;
 
 use crate::body::Body;
 use crate::error::{self, Error, Result, chain};
+use crate::metrics::{self, Times};
 use crate::query::Query;
 use crate::router::{self, Route, Version};
 use crate::server::{Handler, Peer, Reply};
@@ -40,6 +42,8 @@ struct Services {
     scratch: PathBuf,
     server: HeaderValue,
     wire: Option<Arc<Wire>>,
+    oldest: Version,
+    times: Times,
 }
 
 /// One request, taken apart.
@@ -56,8 +60,9 @@ pub(crate) struct Call {
 }
 
 impl Api {
-    /// The API of an engine; bodies and build contexts in flight are kept under `scratch`.
-    pub fn new(engine: Engine, scratch: PathBuf) -> Self {
+    /// The API of an engine, from version `oldest` on; bodies and build contexts in flight are kept under `scratch`, and
+    /// `times` learns how long actions took.
+    pub fn new(engine: Engine, scratch: PathBuf, oldest: Version, times: Times) -> Self {
         let config = engine.config();
         let builder = builder::Host {
             store: engine.store().clone(),
@@ -74,7 +79,7 @@ impl Api {
             tracing::warn!(error = chain(&error), "answers are not written down");
             None
         });
-        Self(Arc::new(Services { engine, builder, scratch, server, wire }))
+        Self(Arc::new(Services { engine, builder, scratch, server, wire, oldest, times }))
     }
 
     /// Ends and removes what builds of a daemon that died have left: before the first client.
@@ -92,7 +97,7 @@ impl Api {
 
     async fn answer(&self, request: Request<Incoming>, peer: Peer) -> Result<Reply> {
         let (parts, body) = request.into_parts();
-        let (version, path) = router::version(parts.uri.path())?;
+        let (version, path) = router::version(parts.uri.path(), self.0.oldest)?;
         let Some(route) = router::route(&parts.method, path) else {
             return Ok(Reply::Response(error::message(StatusCode::NOT_FOUND, "page not found".into())));
         };
@@ -106,7 +111,12 @@ impl Api {
             body,
             peer,
         };
-        dispatch(route, call).await
+        let (action, began) = (metrics::action(&route), Instant::now());
+        let reply = dispatch(route, call).await?;
+        if let Some(action) = action {
+            self.0.times.add(action, began.elapsed());
+        }
+        Ok(reply)
     }
 }
 
@@ -137,7 +147,7 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + '
 
 impl Handler for Api {
     async fn handle(&self, request: Request<Incoming>, peer: Peer) -> Reply {
-        let (method, uri) = (request.method().clone(), request.uri().clone());
+        let (method, uri, began) = (request.method().clone(), request.uri().clone(), Instant::now());
         let mut response = match self.answer(request, peer).await {
             Ok(Reply::Response(response)) => response,
             Ok(takeover) => {
@@ -154,7 +164,8 @@ impl Handler for Api {
         } else if let Some(wire) = &self.0.wire {
             response = wire.record(method.clone(), &uri, response);
         }
-        tracing::debug!(%method, %uri, status = response.status().as_u16(), "answered");
+        let (status, duration) = (response.status().as_u16(), began.elapsed());
+        tracing::debug!(%method, %uri, status, ?duration, "answered");
         let headers = response.headers_mut();
         headers.insert(header::SERVER, self.0.server.clone());
         headers.insert("api-version", HeaderValue::from_static(spec::api::API_VERSION));
