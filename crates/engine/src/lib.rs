@@ -37,6 +37,6 @@ mod volume;
 
 pub use container::archive::{Encoding, Extraction};
 pub use container::attach::{AttachOptions, Attached};
-pub use container::{ListOptions, LogOptions, RemoveOptions, WaitCondition, Waiter};
+pub use container::{CommitOptions, ListOptions, LogOptions, RemoveOptions, Stats, WaitCondition, Waiter};
 pub use engine::{Config, Engine, Roots};
 pub use error::Error;
