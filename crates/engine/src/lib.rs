@@ -6,6 +6,7 @@
 //! | [`container`] | one file per verb: create start stop kill … |
 //! | `image/`, `network`, `volume` | the same for the other nouns |
 //! | `events`, `system` | what happens; what this host is |
+//! | [`settings`] | what the user sets for all containers; changed while it runs |
 //! | [`error`] | every text a user reads |
 //! | `blocking`, `chunks` | the one crossing to the blocking rooms below; bytes that come from there |
 //! | `time`, `names` | times as people read them; names for containers that have none |
@@ -31,6 +32,7 @@ mod events;
 mod image;
 mod names;
 mod network;
+pub mod settings;
 mod system;
 mod time;
 mod volume;
@@ -40,3 +42,4 @@ pub use container::attach::{AttachOptions, Attached};
 pub use container::{CommitOptions, ListOptions, LogOptions, RemoveOptions, Stats, WaitCondition, Waiter};
 pub use engine::{Config, Engine, Roots};
 pub use error::Error;
+pub use settings::Settings;

@@ -11,7 +11,7 @@
 //! |---|---|
 //! | [`create`] | the caller's half of making a container |
 //! | `init` | the child's half: the order of its steps until it is ready |
-//! | `start`, `exec`, `kill`, `pause`, `update`, `delete` | the other verbs |
+//! | `start`, `exec`, `kill`, `pause`, `update`, `remount`, `delete` | the other verbs |
 //! | `handshake` | what caller and child say to each other |
 //! | `namespaces` | which are made and which are joined |
 //! | `root`, `mounts`, `devices`, `terminal`, `paths`, `sysctl` | the sandbox, in the order of its making |
@@ -39,6 +39,7 @@ mod paths;
 mod pause;
 mod process;
 mod program;
+mod remount;
 mod root;
 mod seccomp;
 mod start;

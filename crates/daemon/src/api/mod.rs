@@ -25,10 +25,11 @@ use hyper::body::Incoming;
 use serde::Serialize;
 
 use crate::body::Body;
-use crate::error::{self, Error, Result};
+use crate::error::{self, Error, Result, chain};
 use crate::query::Query;
 use crate::router::{self, Route, Version};
 use crate::server::{Handler, Peer, Reply};
+use crate::wire::Wire;
 
 /// The Engine API on one engine. Cheap to clone.
 #[derive(Clone)]
@@ -39,6 +40,7 @@ struct Services {
     builder: builder::Host,
     scratch: PathBuf,
     server: HeaderValue,
+    wire: Option<Arc<Wire>>,
 }
 
 /// One request, taken apart.
@@ -67,7 +69,11 @@ impl Api {
         };
         let server = format!("Corten/{} (linux)", env!("CARGO_PKG_VERSION"));
         let server = HeaderValue::try_from(server).expect("a version is printable");
-        Self(Arc::new(Services { engine, builder, scratch, server }))
+        let wire = Wire::from_environment().unwrap_or_else(|error| {
+            tracing::warn!(error = chain(&error), "answers are not written down");
+            None
+        });
+        Self(Arc::new(Services { engine, builder, scratch, server, wire }))
     }
 
     /// Ends and removes what builds of a daemon that died have left: before the first client.
@@ -133,6 +139,8 @@ impl Handler for Api {
         };
         if method == Method::HEAD {
             *response.body_mut() = Body::empty();
+        } else if let Some(wire) = &self.0.wire {
+            response = wire.record(method.clone(), &uri, response);
         }
         tracing::debug!(%method, %uri, status = response.status().as_u16(), "answered");
         let headers = response.headers_mut();

@@ -3,6 +3,7 @@
 
 use spec::api::{ContainerConfig, DeviceRequest, HostConfig, Resources};
 
+use super::health::{OnFailure, Test};
 use super::record::{NetworkMode, network_mode};
 use crate::Error;
 
@@ -55,8 +56,10 @@ pub(crate) fn request(config: &ContainerConfig, host: &HostConfig) -> Result<Vec
     if !matches!(host.isolation.as_str(), "" | "default") {
         return invalid(format!("invalid isolation {:?} on linux", host.isolation));
     }
-    if config.healthcheck.as_ref().is_some_and(|h| h.test.first().is_some_and(|t| t != "NONE")) {
-        warnings.push("Health checks are not run yet: the container will have no health status.".to_owned());
+    if let Some(health) = &config.healthcheck
+        && !Test::is_known(&health.test)
+    {
+        warnings.push(format!("Unknown healthcheck type '{}': no health check is run", health.test[0]));
     }
     if network_mode(&host.network_mode) == NetworkMode::Host && !host.port_bindings.is_empty() {
         warnings.push("Published ports are discarded when using host network mode".to_owned());
@@ -86,7 +89,9 @@ fn configuration(config: &ContainerConfig) -> Result<(), Error> {
     if config.domainname.contains(['/', '\n', ' ']) {
         return invalid(format!("invalid domain name: {:?}", config.domainname));
     }
+    OnFailure::read(&config.labels)?;
     if let Some(health) = &config.healthcheck {
+        Test::read(&health.test, &config.shell)?;
         for (name, value) in [
             ("Interval", health.interval),
             ("Timeout", health.timeout),

@@ -6,9 +6,12 @@
 //! | `record`, `persist` | what the user asked for; config.json and state.json |
 //! | `table` | names and ids |
 //! | `config`, `check`, `mounts`, `ports` | a create request becomes a record: merged, validated, parsed |
+//! | `change` | a record becomes another one: what Corten's update can that Docker's cannot |
+//! | `secrets` | files that only the container sees |
 //! | `oci`, `files` | a record becomes an OCI configuration and the files beside it |
 //! | `link` | the connection to a container's shim |
 //! | `create` `start` `ended` `stop` … | the verbs, and what happens when init ends |
+//! | [`health`] | what probes say, and the probes |
 //! | `recover` | what a new daemon finds |
 //!
 //! A lifecycle verb holds [`Container::verbs`] while it changes something; readers take the published [`View`] and no
@@ -16,6 +19,7 @@
 
 pub mod archive;
 pub mod attach;
+mod change;
 mod check;
 mod commit;
 mod config;
@@ -27,6 +31,7 @@ mod ended;
 pub(crate) mod exec;
 mod export;
 mod files;
+pub mod health;
 mod inspect;
 mod kill;
 mod leftovers;
@@ -44,6 +49,7 @@ mod recover;
 mod remove;
 mod rename;
 mod restart;
+mod secrets;
 mod start;
 pub mod state;
 mod stats;
@@ -155,7 +161,7 @@ impl Container {
     pub(crate) fn consider(&self, event: Event) -> Result<(State, Vec<Effect>), Illegal> {
         let view = self.view();
         let policy = if self.held.load(Ordering::Acquire) {
-            Policy { restart: Restart::No, auto_remove: false }
+            Policy { restart: Restart::No, auto_remove: false, ..view.record.policy() }
         } else {
             view.record.policy()
         };
@@ -189,10 +195,10 @@ impl Container {
     pub(crate) fn refuse(&self, why: Illegal) -> Error {
         let id = &self.id;
         match why {
-            Illegal::Running => Error::NotModified(format!("container {id} is already running")),
+            Illegal::Running => Error::NotModified("container is already running".into()),
             Illegal::NotRunning => self.not_running(),
             Illegal::Paused => Error::Conflict(format!("container {id} is already paused")),
-            Illegal::NotPaused => Error::Conflict(format!("container {id} is not paused")),
+            Illegal::NotPaused => Error::Internal(format!("Container {id} is not paused")),
             Illegal::Restarting => {
                 Error::Conflict(format!("container {id} is restarting, wait until the container is running"))
             }

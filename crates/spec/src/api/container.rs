@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::*;
+use crate::gojson::embedded;
 
 /// `ContainerConfig` of the Engine API.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -156,10 +157,10 @@ pub struct LogConfig {
 
 /// `HostConfig` of the Engine API.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[serde(default, rename_all = "PascalCase", remote = "Self")]
 pub struct HostConfig {
     /// Limits, shared with `ContainerUpdate`.
-    #[serde(flatten)]
+    #[serde(flatten, skip_deserializing)]
     pub resources: Resources,
     #[serde(serialize_with = "null_if_empty")]
     pub binds: Vec<String>,
@@ -218,6 +219,26 @@ pub struct HostConfig {
     pub masked_paths: Option<Vec<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub readonly_paths: Option<Vec<String>>,
+}
+
+impl Serialize for HostConfig {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Self::serialize(self, serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for HostConfig {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        /// All but the limits.
+        struct Own(HostConfig);
+        impl<'de> Deserialize<'de> for Own {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                HostConfig::deserialize(deserializer).map(Self)
+            }
+        }
+        let (Own(host), resources) = embedded(deserializer)?;
+        Ok(Self { resources, ..host })
+    }
 }
 
 /// `BindOptions` of the Engine API.
@@ -556,23 +577,126 @@ pub struct NetworkSettings {
 }
 
 /// Body of `POST /containers/create`: the configuration with its host half beside it.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[serde(rename_all = "PascalCase")]
 pub struct ContainerCreateRequest {
     #[serde(flatten)]
     pub config: ContainerConfig,
     pub host_config: HostConfig,
     pub networking_config: NetworkingConfig,
+    /// Corten's own: files that only this container sees, and nobody by inspecting it.
+    #[serde(rename = "CortenSecrets", skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<ContainerSecret>,
+}
+
+/// A secret of one container.
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct ContainerSecret {
+    /// The file's name, if the target does not say otherwise.
+    pub name: String,
+    /// The content, base64.
+    pub data: String,
+    /// Path in the container; empty is `/run/secrets/<name>`.
+    pub target: String,
+    /// Permission bits; 0 is 0444.
+    pub mode: u32,
+    #[serde(rename = "UID")]
+    pub uid: u32,
+    #[serde(rename = "GID")]
+    pub gid: u32,
+}
+
+impl std::fmt::Debug for ContainerSecret {
+    /// Without the content.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ContainerSecret").field("name", &self.name).field("target", &self.target).finish()
+    }
+}
+
+impl<'de> Deserialize<'de> for ContainerCreateRequest {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Default, Deserialize)]
+        #[serde(default, rename_all = "PascalCase")]
+        struct Beside {
+            host_config: HostConfig,
+            networking_config: NetworkingConfig,
+            #[serde(rename = "CortenSecrets")]
+            secrets: Vec<ContainerSecret>,
+        }
+        let (config, Beside { host_config, networking_config, secrets }) = embedded(deserializer)?;
+        Ok(Self { config, host_config, networking_config, secrets })
+    }
 }
 
 /// Body of `POST /containers/{id}/update`.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[serde(rename_all = "PascalCase")]
 pub struct ContainerUpdateRequest {
     #[serde(flatten)]
     pub resources: Resources,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub restart_policy: Option<RestartPolicy>,
+    /// Corten's own: what Docker cannot change.
+    #[serde(rename = "Corten", skip_serializing_if = "Option::is_none")]
+    pub changes: Option<ContainerChanges>,
+}
+
+/// Changes of an existing container beyond Docker's: ports, mounts and labels at once, the environment for programs
+/// that are started from now on.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct ContainerChanges {
+    pub publish: PublishChanges,
+    pub env: EnvChanges,
+    pub labels: LabelChanges,
+    pub mounts: MountChanges,
+}
+
+/// Published ports to add (as in `HostConfig.PortBindings`), and to remove: `80/tcp`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct PublishChanges {
+    pub add: PortMap,
+    pub remove: Vec<String>,
+}
+
+/// Variables to set (`NAME=value`), and names to remove.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct EnvChanges {
+    pub add: Vec<String>,
+    pub remove: Vec<String>,
+}
+
+/// Labels to set, and names to remove.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct LabelChanges {
+    pub add: BTreeMap<String, String>,
+    pub remove: Vec<String>,
+}
+
+/// Mounts to add, and targets of those to remove.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct MountChanges {
+    pub add: Vec<Mount>,
+    pub remove: Vec<String>,
+}
+
+impl<'de> Deserialize<'de> for ContainerUpdateRequest {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Default, Deserialize)]
+        #[serde(default, rename_all = "PascalCase")]
+        struct Beside {
+            restart_policy: Option<RestartPolicy>,
+            #[serde(rename = "Corten")]
+            changes: Option<ContainerChanges>,
+        }
+        let (resources, Beside { restart_policy, changes }) = embedded(deserializer)?;
+        Ok(Self { resources, restart_policy, changes })
+    }
 }
 
 /// What `HEAD /containers/{id}/archive` says of a path, base64 JSON in `X-Docker-Container-Path-Stat`.
