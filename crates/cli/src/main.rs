@@ -8,6 +8,7 @@
 //! | [`app`], [`config`], [`autostart`] | what all commands share |
 //! | [`attach`], [`terminal`], [`signals`] | being the terminal of a container |
 //! | [`template`], [`json`], [`table`], [`list`], [`units`] | `--format`, and what is shown without it |
+//! | [`copy`], [`path`] | `cp`: what goes where, tar in and out |
 //! | [`progress`] | pulls, pushes, loads and builds while they happen |
 //!
 //! A command is found in a static table and only its own flags are built: that, and a runtime of one thread, is
@@ -18,11 +19,13 @@ mod attach;
 mod autostart;
 mod commands;
 mod config;
+mod copy;
 mod error;
 mod flags;
 mod help;
 mod json;
 mod list;
+mod path;
 mod print;
 mod progress;
 mod signals;

@@ -89,6 +89,9 @@ pub struct Create {
     pub attach: Vec<Attach>,
     /// Start right after create, in one message (the usual case).
     pub start: bool,
+    /// Init reaps and forwards signals, and the program is its child (`--init`).
+    #[serde(default)]
+    pub reaper: bool,
     /// Where to write the exit record of init, atomically, once the log is complete.
     pub exit_file: PathBuf,
 }

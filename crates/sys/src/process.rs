@@ -18,6 +18,7 @@ use crate::{Error, Result};
 mod execute;
 mod inherit;
 mod limit;
+mod reaper;
 mod spawn;
 
 pub use execute::{
@@ -26,6 +27,7 @@ pub use execute::{
 };
 pub use inherit::inherited;
 pub use limit::{Limit, limit, raise_descriptor_limit, set_limit};
+pub use reaper::{become_reaper, hold_signals, lead_foreground};
 pub use spawn::spawn;
 
 /// A child as its parent sees it.

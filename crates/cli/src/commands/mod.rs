@@ -28,6 +28,7 @@ pub(crate) const COMMON: &[&str] =
 pub(crate) static ALL: &[Command] = &[
     verb::<container::attach::Attach>("container attach", &["attach"]),
     verb::<container::commit::Commit>("container commit", &["commit"]),
+    verb::<container::cp::Copy>("container cp", &["cp"]),
     verb::<container::create::Create>("container create", &["create"]),
     verb::<container::diff::Diff>("container diff", &["diff"]),
     verb::<container::exec::Exec>("container exec", &["exec"]),

@@ -38,7 +38,7 @@ pub(crate) fn parse(text: &str, current: &std::path::Path) -> Result<Mount, Stri
         }
     }
     if mount.r#type == "bind" && mount.source.starts_with('.') {
-        mount.source = super::volume::clean(&current.join(&mount.source).to_string_lossy());
+        mount.source = crate::path::clean(&current.join(&mount.source).to_string_lossy());
     }
     Ok(mount)
 }

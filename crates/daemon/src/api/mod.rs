@@ -29,6 +29,7 @@ use crate::error::{self, Error, Result, chain};
 use crate::query::Query;
 use crate::router::{self, Route, Version};
 use crate::server::{Handler, Peer, Reply};
+use crate::versions::Gate;
 use crate::wire::Wire;
 
 /// The Engine API on one engine. Cheap to clone.
@@ -52,6 +53,8 @@ pub(crate) struct Call {
     headers: HeaderMap,
     body: Incoming,
     peer: Peer,
+    /// Whether the connection is this request's alone.
+    own_connection: bool,
 }
 
 impl Api {
@@ -100,6 +103,7 @@ impl Api {
             services: Arc::clone(&self.0),
             version,
             query: Query::parse(parts.uri.query().unwrap_or_default()),
+            own_connection: parts.version < http::Version::HTTP_2,
             headers: parts.headers,
             body,
             peer,
@@ -109,6 +113,16 @@ impl Api {
 }
 
 impl Call {
+    /// For an answer that becomes a stream in both directions.
+    fn need_connection(&self) -> Result<()> {
+        if self.own_connection {
+            return Ok(());
+        }
+        Err(Error::invalid(
+            "a stream in both directions needs a connection of HTTP/1.1: HTTP/2 has no upgrade",
+        ))
+    }
+
     /// Frees what neither images, containers nor the build cache need. Returns bytes.
     async fn collect(&self) -> Result<u64> {
         let host = self.services.builder.clone();
@@ -177,6 +191,7 @@ async fn dispatch(route: Route, call: Call) -> Result<Reply> {
         Route::ContainerPause(id) => container::pause(&call, &id).await,
         Route::ContainerUnpause(id) => container::unpause(&call, &id).await,
         Route::ContainerAttach(id) => return container::attach(&call, &id).await,
+        Route::ContainerAttachSocket(id) => return container::attach_socket(&call, &id).await,
         Route::ContainerWait(id) => container::wait(call, &id),
         Route::ContainerRemove(id) => container::remove(&call, &id).await,
 
@@ -248,6 +263,16 @@ fn json(status: StatusCode, value: &(impl Serialize + ?Sized)) -> Response<Body>
 /// An answer of JSON with 200.
 fn ok(value: &(impl Serialize + ?Sized)) -> Result<Response<Body>> {
     Ok(json(StatusCode::OK, value))
+}
+
+/// An answer of JSON with 200, in the shape that the client's version has.
+fn shaped(call: &Call, value: &(impl Serialize + ?Sized), gate: Gate) -> Result<Response<Body>> {
+    if call.version == Version::newest() {
+        return ok(value);
+    }
+    let mut value = serde_json::to_value(value).expect("API objects have string keys");
+    gate(&mut value, call.version);
+    ok(&value)
 }
 
 /// An answer without a body.

@@ -39,9 +39,6 @@ pub(crate) fn request(config: &ContainerConfig, host: &HostConfig) -> Result<Vec
             host.oom_score_adj
         ));
     }
-    if host.resources.init == Some(true) {
-        return not_yet("--init is not supported yet");
-    }
     if !host.links.is_empty() {
         return not_yet("--link is not supported: put the containers on one network and use their names");
     }
@@ -469,7 +466,6 @@ mod tests {
         let refused = [
             (host(|h| h.resources.memory = 1), "Minimum memory limit allowed is 6MB"),
             (host(|h| h.userns_mode = "remap".into()), "user namespaces are not supported yet"),
-            (host(|h| h.resources.init = Some(true)), "--init is not supported yet"),
             (host(|h| h.cap_add = vec!["SYS_FOO".into()]), "invalid capability: \"SYS_FOO\""),
             (host(|h| h.security_opt = vec!["apparmor=x".into()]), "AppArmor profiles are not supported"),
             (host(|h| h.security_opt = vec!["foo".into()]), "invalid --security-opt 2: \"foo\""),

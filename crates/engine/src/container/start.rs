@@ -158,6 +158,7 @@ impl Engine {
             stdin_once: record.config.stdin_once,
             attach: early.iter().map(|e| e.attach).collect(),
             start: true,
+            reaper: record.host.resources.init == Some(true),
             exit_file: container.dir.join("exit.json"),
         };
         fds.extend(early.into_iter().map(|e| e.socket));
