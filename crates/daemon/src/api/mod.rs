@@ -2,6 +2,7 @@
 
 mod archive;
 mod build;
+mod commit;
 mod container;
 mod df;
 mod events;
@@ -9,6 +10,7 @@ mod exec;
 mod image;
 mod network;
 mod progress;
+mod stats;
 mod system;
 mod volume;
 
@@ -204,6 +206,9 @@ async fn dispatch(route: Route, call: Call) -> Result<Reply> {
         Route::ContainerWait(id) => container::wait(call, &id),
         Route::ContainerRemove(id) => container::remove(&call, &id).await,
 
+        Route::ContainerChanges(id) => commit::changes(&call, &id).await,
+        Route::ContainerExport(id) => commit::export(call, &id).await,
+        Route::ContainerStats(id) => stats::stats(call, &id).await,
         Route::ArchiveStat(id) => archive::stat(&call, &id).await,
         Route::ArchiveGet(id) => archive::get(call, &id).await,
         Route::ArchivePut(id) => archive::put(call, &id).await,
@@ -226,6 +231,7 @@ async fn dispatch(route: Route, call: Call) -> Result<Reply> {
         Route::ImageRemove(name) => image::remove(&call, &name).await,
         Route::DistributionInspect(name) => image::distribution(&call, &name).await,
 
+        Route::Commit => commit::commit(call).await,
         Route::Build => build::build(call).await,
         Route::BuildPrune => build::prune(&call).await,
         Route::BuildCancel => Err(Error::not_implemented("cancelling a build by its id")),
