@@ -3,9 +3,13 @@
 //!
 //! | room | what is in it |
 //! |---|---|
-//! | [`config`] | the command line, and what it means |
+//! | [`config`] | the command line and daemon.json, and what they mean |
+//! | [`reload`] | daemon.json read again at SIGHUP |
 //! | [`lock`] | one daemon per data root |
-//! | [`listen`] | sockets: made, owned, removed |
+//! | [`listen`], [`activation`], [`tls`] | sockets: made, owned, removed; inherited; with TLS |
+//! | `holder` | who has a socket that we want |
+//! | [`notify`] | what the service manager is told |
+//! | [`log`] | the daemon's log |
 //! | [`server`] | connections: HTTP, then perhaps raw bytes |
 //! | [`router`] | method and path → [`router::Route`] |
 //! | [`api`] | one file per noun, one function per route |
@@ -23,17 +27,23 @@
 //! <exec root>/corten.sock    the API
 //! ```
 
+pub mod activation;
 pub mod api;
 pub mod body;
 pub mod config;
 pub mod context;
 pub mod error;
 mod hello;
+mod holder;
 pub mod listen;
 pub mod lock;
+pub mod log;
+pub mod notify;
 pub mod query;
 pub mod registry;
+pub mod reload;
 pub mod router;
 pub mod server;
 pub mod stream;
+pub mod tls;
 pub mod wire;

@@ -21,9 +21,6 @@ use tokio::task::JoinSet;
 use crate::body::Body;
 use crate::listen::{Hangup, Listener, Stream};
 
-/// How long requests in flight may go on after the daemon was told to stop.
-const GRACE: Duration = Duration::from_secs(10);
-
 /// What a handler wants done with its connection.
 pub enum Reply {
     /// Answer, and read the next request.
@@ -49,22 +46,39 @@ pub trait Handler: Clone + Send + Sync + Unpin + 'static {
     fn handle(&self, request: Request<Incoming>, peer: Peer) -> impl Future<Output = Reply> + Send;
 }
 
-/// Accepts and serves until `stop` is true, then lets requests in flight finish. Containers are not concerned.
-pub async fn serve(listeners: Vec<Listener>, handler: impl Handler, stop: watch::Receiver<bool>) {
+/// Accepts and serves until `stop` is true, then lets requests in flight finish: those of each listener for as long as
+/// `patience` says, or for ever. Containers are not concerned.
+pub async fn serve(
+    listeners: Vec<Listener>,
+    handler: impl Handler,
+    stop: watch::Receiver<bool>,
+    patience: impl Fn() -> Option<Duration> + Clone + Send + 'static,
+) {
     let mut accepting = JoinSet::new();
     for listener in listeners {
-        accepting.spawn(accept(listener, handler.clone(), stop.clone()));
+        accepting.spawn(accept(listener, handler.clone(), stop.clone(), patience.clone()));
     }
     while accepting.join_next().await.is_some() {}
 }
 
-async fn accept(listener: Listener, handler: impl Handler, mut stop: watch::Receiver<bool>) {
+async fn accept(
+    listener: Listener,
+    handler: impl Handler,
+    mut stop: watch::Receiver<bool>,
+    patience: impl Fn() -> Option<Duration>,
+) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok(stream) => {
-                    connections.spawn(connection(stream, handler.clone(), stop.clone()));
+                Ok(accepted) => {
+                    let (handler, stop) = (handler.clone(), stop.clone());
+                    connections.spawn(async move {
+                        match accepted.establish().await {
+                            Ok(stream) => connection(stream, handler, stop).await,
+                            Err(error) => tracing::debug!(%error, "TLS handshake failed"),
+                        }
+                    });
                 }
                 Err(error) => {
                     // Out of descriptors or memory: others must end first.
@@ -78,7 +92,8 @@ async fn accept(listener: Listener, handler: impl Handler, mut stop: watch::Rece
     }
     drop(listener);
     let finished = async { while connections.join_next().await.is_some() {} };
-    if tokio::time::timeout(GRACE, finished).await.is_err() {
+    let patience = patience().unwrap_or(Duration::MAX);
+    if tokio::time::timeout(patience, finished).await.is_err() {
         tracing::warn!("requests in flight were cut off");
     }
 }

@@ -6,6 +6,7 @@
 //! |---|---|
 //! | [`caps`] | Capabilities of a process (capabilities(7)) |
 //! | [`cgroup`] | Control groups, v2 and v1/hybrid, through a directory fd (cgroups(7)) |
+//! | [`clock`] | Clocks (clock_gettime(2)) |
 //! | [`file`] | Files with their path in every error, and atomic writes |
 //! | [`inotify`] | Waiting for changes in a directory (inotify(7)) |
 //! | [`memfd`] | Sealed programs in memory (memfd_create(2)) |
@@ -30,6 +31,7 @@
 
 pub mod caps;
 pub mod cgroup;
+pub mod clock;
 pub mod file;
 pub mod inotify;
 pub mod memfd;

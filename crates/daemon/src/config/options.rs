@@ -447,7 +447,7 @@ mod tests {
 
     #[test]
     fn everything_that_works_is_read() {
-        let options = options(json!({
+        let text = r#"{
             "data-root": "/d", "exec-root": "/e", "pidfile": "/p", "shutdown-timeout": -1, "labels": ["a=b"],
             "metrics-addr": "localhost:9323", "features": { "buildkit": false }, "experimental": true,
             "live-restore": false, "hosts": ["fd://", "tcp://127.0.0.1"], "group": "g", "tlsverify": true,
@@ -467,9 +467,9 @@ mod tests {
             "registry-mirrors": ["https://m/"], "max-concurrent-downloads": 1, "max-concurrent-uploads": 2,
             "max-download-attempts": 3, "http-proxy": "http://p", "https-proxy": "http://q", "no-proxy": "x",
             "builder": { "gc": { "enabled": false } }, "storage-driver": "overlay2", "userland-proxy": false,
-            "iptables": false, "containerd": "/run/containerd/containerd.sock",
-        }))
-        .unwrap();
+            "iptables": false, "containerd": "/run/containerd/containerd.sock"
+        }"#;
+        let options = options(serde_json::from_str(text).unwrap()).unwrap();
         assert_eq!(options.warnings.len(), 3, "{:?}", options.warnings);
         assert_eq!(options.hosts.len(), 2);
         assert_eq!(options.hosts[1].to_string(), "tcp://127.0.0.1:2376");
