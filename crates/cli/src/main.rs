@@ -9,6 +9,7 @@
 //! | [`attach`], [`terminal`], [`signals`] | being the terminal of a container |
 //! | [`template`], [`json`], [`table`], [`list`], [`units`] | `--format`, and what is shown without it |
 //! | [`copy`], [`path`] | `cp`: what goes where, tar in and out |
+//! | [`together`] | several requests at once |
 //! | [`progress`] | pulls, pushes, loads and builds while they happen |
 //!
 //! A command is found in a static table and only its own flags are built: that, and a runtime of one thread, is
@@ -33,6 +34,7 @@ mod table;
 mod template;
 mod terminal;
 mod time;
+mod together;
 mod units;
 mod verb;
 

@@ -45,6 +45,7 @@ pub(crate) static ALL: &[Command] = &[
     verb::<container::remove::Remove>("container rm", &["container remove", "rm"]),
     verb::<container::run::Run>("container run", &["run"]),
     verb::<container::start::Start>("container start", &["start"]),
+    verb::<container::stats::Stats>("container stats", &["stats"]),
     verb::<container::stop::Stop>("container stop", &["stop"]),
     verb::<container::top::Top>("container top", &["top"]),
     verb::<container::pause::Unpause>("container unpause", &["unpause"]),
