@@ -54,8 +54,12 @@ pub enum Route {
     ContainerPause(String),
     ContainerUnpause(String),
     ContainerAttach(String),
+    ContainerAttachSocket(String),
     ContainerWait(String),
     ContainerRemove(String),
+    ArchiveStat(String),
+    ArchiveGet(String),
+    ArchivePut(String),
 
     ExecCreate(String),
     ExecStart(String),
@@ -158,8 +162,8 @@ fn get(segments: &[&str]) -> Option<Route> {
         ["containers", _, "changes"] => Route::Missing("diff"),
         ["containers", _, "export"] => Route::Missing("export"),
         ["containers", _, "stats"] => Route::Missing("stats"),
-        ["containers", _, "archive"] => Route::Missing("cp"),
-        ["containers", _, "attach", "ws"] => Route::Missing("attach over a web socket"),
+        ["containers", id, "archive"] => Route::ArchiveGet(owned(id)),
+        ["containers", id, "attach", "ws"] => Route::ContainerAttachSocket(owned(id)),
         ["containers", _, "checkpoints"] => Route::Missing("checkpoint"),
         ["exec", id, "json"] => Route::ExecInspect(owned(id)),
         ["images", "json"] => Route::ImageList,
@@ -184,7 +188,7 @@ fn get(segments: &[&str]) -> Option<Route> {
 fn head(segments: &[&str]) -> Option<Route> {
     Some(match segments {
         ["_ping"] => Route::Ping,
-        ["containers", _, "archive"] => Route::Missing("cp"),
+        ["containers", id, "archive"] => Route::ArchiveStat(owned(id)),
         _ => return None,
     })
 }
@@ -247,7 +251,7 @@ fn delete(segments: &[&str]) -> Option<Route> {
 
 fn put(segments: &[&str]) -> Option<Route> {
     Some(match segments {
-        ["containers", _, "archive"] => Route::Missing("cp"),
+        ["containers", id, "archive"] => Route::ArchivePut(owned(id)),
         ["volumes", _] => Route::Swarm,
         _ => return None,
     })

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use runtime::Failure;
 use serde::{Deserialize, Serialize};
-use spec::oci::runtime::{Process, Resources, Spec};
+use spec::oci::runtime::{Mount, Process, Resources, Spec};
 
 /// The protocol's version; a shim accepts older and newer daemons and answers with its own.
 pub const VERSION: u32 = 1;
@@ -57,6 +57,13 @@ pub enum Request {
     Resume,
     /// New limits.
     Update(Box<Resources>),
+    /// Mounts one more thing in the running container.
+    Mount(Box<Mount>),
+    /// Takes away what is mounted there.
+    Unmount {
+        /// In the container.
+        destination: String,
+    },
     /// Reply: [`Reply::Status`].
     Status,
     /// From now on this connection carries [`Event`]s.
@@ -82,6 +89,9 @@ pub struct Create {
     pub attach: Vec<Attach>,
     /// Start right after create, in one message (the usual case).
     pub start: bool,
+    /// Init reaps and forwards signals, and the program is its child (`--init`).
+    #[serde(default)]
+    pub reaper: bool,
     /// Where to write the exit record of init, atomically, once the log is complete.
     pub exit_file: PathBuf,
 }

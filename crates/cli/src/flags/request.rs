@@ -55,6 +55,7 @@ impl CreateFlags {
             config: self.config(image, command, streams)?,
             host_config: self.host_config()?,
             networking_config: NetworkingConfig::default(),
+            secrets: Vec::new(),
         };
         self.networks(&mut request)?;
         self.volumes(&mut request)?;

@@ -1,5 +1,6 @@
 //! The Engine API's handlers, one file per noun, one function per route.
 
+mod archive;
 mod build;
 mod container;
 mod df;
@@ -22,10 +23,12 @@ use hyper::body::Incoming;
 use serde::Serialize;
 
 use crate::body::Body;
-use crate::error::{self, Error, Result};
+use crate::error::{self, Error, Result, chain};
 use crate::query::Query;
 use crate::router::{self, Route, Version};
 use crate::server::{Handler, Peer, Reply};
+use crate::versions::Gate;
+use crate::wire::Wire;
 
 /// The Engine API on one engine. Cheap to clone.
 #[derive(Clone)]
@@ -36,6 +39,7 @@ struct Services {
     builder: builder::Host,
     scratch: PathBuf,
     server: HeaderValue,
+    wire: Option<Arc<Wire>>,
 }
 
 /// One request, taken apart.
@@ -47,6 +51,8 @@ pub(crate) struct Call {
     headers: HeaderMap,
     body: Incoming,
     peer: Peer,
+    /// Whether the connection is this request's alone.
+    own_connection: bool,
 }
 
 impl Api {
@@ -64,7 +70,11 @@ impl Api {
         };
         let server = format!("Corten/{} (linux)", env!("CARGO_PKG_VERSION"));
         let server = HeaderValue::try_from(server).expect("a version is printable");
-        Self(Arc::new(Services { engine, builder, scratch, server }))
+        let wire = Wire::from_environment().unwrap_or_else(|error| {
+            tracing::warn!(error = chain(&error), "answers are not written down");
+            None
+        });
+        Self(Arc::new(Services { engine, builder, scratch, server, wire }))
     }
 
     /// Ends and removes what builds of a daemon that died have left: before the first client.
@@ -91,6 +101,7 @@ impl Api {
             services: Arc::clone(&self.0),
             version,
             query: Query::parse(parts.uri.query().unwrap_or_default()),
+            own_connection: parts.version < http::Version::HTTP_2,
             headers: parts.headers,
             body,
             peer,
@@ -100,6 +111,16 @@ impl Api {
 }
 
 impl Call {
+    /// For an answer that becomes a stream in both directions.
+    fn need_connection(&self) -> Result<()> {
+        if self.own_connection {
+            return Ok(());
+        }
+        Err(Error::invalid(
+            "a stream in both directions needs a connection of HTTP/1.1: HTTP/2 has no upgrade",
+        ))
+    }
+
     /// Frees what neither images, containers nor the build cache need. Returns bytes.
     async fn collect(&self) -> Result<u64> {
         let host = self.services.builder.clone();
@@ -130,6 +151,8 @@ impl Handler for Api {
         };
         if method == Method::HEAD {
             *response.body_mut() = Body::empty();
+        } else if let Some(wire) = &self.0.wire {
+            response = wire.record(method.clone(), &uri, response);
         }
         tracing::debug!(%method, %uri, status = response.status().as_u16(), "answered");
         let headers = response.headers_mut();
@@ -166,8 +189,13 @@ async fn dispatch(route: Route, call: Call) -> Result<Reply> {
         Route::ContainerPause(id) => container::pause(&call, &id).await,
         Route::ContainerUnpause(id) => container::unpause(&call, &id).await,
         Route::ContainerAttach(id) => return container::attach(&call, &id).await,
+        Route::ContainerAttachSocket(id) => return container::attach_socket(&call, &id).await,
         Route::ContainerWait(id) => container::wait(call, &id),
         Route::ContainerRemove(id) => container::remove(&call, &id).await,
+
+        Route::ArchiveStat(id) => archive::stat(&call, &id).await,
+        Route::ArchiveGet(id) => archive::get(call, &id).await,
+        Route::ArchivePut(id) => archive::put(call, &id).await,
 
         Route::ExecCreate(id) => exec::create(call, &id).await,
         Route::ExecStart(id) => return exec::start(call, &id).await,
@@ -229,6 +257,16 @@ fn json(status: StatusCode, value: &(impl Serialize + ?Sized)) -> Response<Body>
 /// An answer of JSON with 200.
 fn ok(value: &(impl Serialize + ?Sized)) -> Result<Response<Body>> {
     Ok(json(StatusCode::OK, value))
+}
+
+/// An answer of JSON with 200, in the shape that the client's version has.
+fn shaped(call: &Call, value: &(impl Serialize + ?Sized), gate: Gate) -> Result<Response<Body>> {
+    if call.version == Version::newest() {
+        return ok(value);
+    }
+    let mut value = serde_json::to_value(value).expect("API objects have string keys");
+    gate(&mut value, call.version);
+    ok(&value)
 }
 
 /// An answer without a body.

@@ -4,9 +4,10 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, header};
 use spec::api::AuthConfig;
 
-use super::{Call, ok, set_type};
+use super::{Call, ok, set_type, shaped};
 use crate::body::{self, Body};
 use crate::error::Result;
+use crate::versions;
 
 pub(super) use super::df::disk_usage;
 
@@ -27,7 +28,7 @@ pub(super) fn version(call: &Call) -> Result<Response<Body>> {
 }
 
 pub(super) async fn info(call: &Call) -> Result<Response<Body>> {
-    ok(&call.engine.info().await?)
+    shaped(call, &call.engine.info().await?, versions::info)
 }
 
 pub(super) async fn auth(call: Call) -> Result<Response<Body>> {

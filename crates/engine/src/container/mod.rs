@@ -6,15 +6,20 @@
 //! | `record`, `persist` | what the user asked for; config.json and state.json |
 //! | `table` | names and ids |
 //! | `config`, `check`, `mounts`, `ports` | a create request becomes a record: merged, validated, parsed |
+//! | `change` | a record becomes another one: what Corten's update can that Docker's cannot |
+//! | `secrets` | files that only the container sees |
 //! | `oci`, `files` | a record becomes an OCI configuration and the files beside it |
 //! | `link` | the connection to a container's shim |
 //! | `create` `start` `ended` `stop` … | the verbs, and what happens when init ends |
+//! | [`health`] | what probes say, and the probes |
 //! | `recover` | what a new daemon finds |
 //!
 //! A lifecycle verb holds [`Container::verbs`] while it changes something; readers take the published [`View`] and no
 //! lock. Nobody holds the lock while waiting for a container to end.
 
+pub mod archive;
 pub mod attach;
+mod change;
 mod check;
 mod config;
 mod copyup;
@@ -23,6 +28,7 @@ mod devices;
 mod ended;
 pub(crate) mod exec;
 mod files;
+pub mod health;
 mod inspect;
 mod kill;
 mod leftovers;
@@ -40,6 +46,7 @@ mod recover;
 mod remove;
 mod rename;
 mod restart;
+mod secrets;
 mod start;
 pub mod state;
 mod status;
@@ -101,7 +108,7 @@ pub(crate) struct Container {
     /// `<data root>/containers/<id>`.
     pub(crate) dir: PathBuf,
     /// Serialises the verbs that change its life.
-    pub(crate) verbs: tokio::sync::Mutex<()>,
+    pub(crate) verbs: Arc<tokio::sync::Mutex<()>>,
     /// A restart by the user is under way: its end is no reason to remove or restart it.
     pub(crate) held: AtomicBool,
     /// Clients for the next start.
@@ -118,7 +125,7 @@ impl Container {
         Arc::new(Self {
             id,
             dir,
-            verbs: tokio::sync::Mutex::new(()),
+            verbs: Arc::default(),
             held: AtomicBool::new(false),
             early: Mutex::new(Vec::new()),
             link: Mutex::new(None),
@@ -145,7 +152,7 @@ impl Container {
     pub(crate) fn consider(&self, event: Event) -> Result<(State, Vec<Effect>), Illegal> {
         let view = self.view();
         let policy = if self.held.load(Ordering::Acquire) {
-            Policy { restart: Restart::No, auto_remove: false }
+            Policy { restart: Restart::No, auto_remove: false, ..view.record.policy() }
         } else {
             view.record.policy()
         };
@@ -179,10 +186,10 @@ impl Container {
     pub(crate) fn refuse(&self, why: Illegal) -> Error {
         let id = &self.id;
         match why {
-            Illegal::Running => Error::NotModified(format!("container {id} is already running")),
+            Illegal::Running => Error::NotModified("container is already running".into()),
             Illegal::NotRunning => self.not_running(),
             Illegal::Paused => Error::Conflict(format!("container {id} is already paused")),
-            Illegal::NotPaused => Error::Conflict(format!("container {id} is not paused")),
+            Illegal::NotPaused => Error::Internal(format!("Container {id} is not paused")),
             Illegal::Restarting => {
                 Error::Conflict(format!("container {id} is restarting, wait until the container is running"))
             }

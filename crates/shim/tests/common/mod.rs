@@ -112,6 +112,7 @@ impl Place {
             stdin_once: false,
             attach: Vec::new(),
             start: true,
+            reaper: false,
             exit_file: self.path("exit.json"),
         }
     }
