@@ -104,7 +104,7 @@ pub(crate) fn platform(flag: &str) -> String {
 /// The proxies of `config.json`, for containers that do not set their own.
 fn add_proxies(app: &App, request: &mut ContainerCreateRequest) -> Result<()> {
     let env = &mut request.config.env;
-    for (name, value) in app.config()?.proxies() {
+    for (name, value) in app.proxies()? {
         if !env.iter().any(|word| word.split('=').next() == Some(&name)) {
             env.push(format!("{name}={value}"));
         }

@@ -88,6 +88,7 @@ pub(crate) fn refused(error: &Error, called: &str) -> Error {
     } else {
         125
     };
-    let message = format!("corten: {line}\n\nRun '{called} --help' for more information");
+    let program = crate::app::program();
+    let message = format!("{program}: {line}\n\nRun '{called} --help' for more information");
     Error::Exit { code, message }
 }
