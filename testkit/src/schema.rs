@@ -17,6 +17,7 @@ const NEWEST: (u32, u32) = (1, 55);
 
 /// Properties the schema lacks: the definition (or place) with the property, the first version without it (`None`:
 /// it stays), and why.
+#[allow(clippy::type_complexity, reason = "a table of three columns")]
 const ALLOWED: &[(&str, Option<(u32, u32)>, &str)] = &[];
 
 /// One recorded piece of an answer.
