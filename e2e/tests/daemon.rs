@@ -6,7 +6,9 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+};
 use serde_json::{Value, json};
 use testkit::{Command, Host, program, until, write};
 
@@ -15,6 +17,7 @@ fn certificates(directory: &Path) {
     std::fs::create_dir_all(directory).unwrap();
     let mut ca = CertificateParams::new(Vec::new()).unwrap();
     ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    ca.distinguished_name.push(DnType::CommonName, "the CA of a test");
     let ca = CertifiedIssuer::self_signed(ca, KeyPair::generate().unwrap()).unwrap();
     write(&directory.join("ca.pem"), ca.pem().as_bytes());
     for (name, usage) in
@@ -40,6 +43,13 @@ fn signal(host: &Host, name: &str) {
 /// A line of the daemon's log.
 fn logged(host: &Host, text: &str) {
     until(text, || host.daemon_log().contains(text).then_some(()));
+}
+
+/// The last event that passes a filter. `--until` is in whole seconds: what happened just now comes a little later.
+fn event(host: &Host, filter: &str) -> Value {
+    let query = ["events", "--since", "0", "--until", "0s", "-f", filter, "--format", "{{json .}}"];
+    let line = until(filter, || host.docker(&query).ok().lines().last().map(str::to_owned));
+    serde_json::from_str(&line).unwrap()
 }
 
 #[test]
@@ -88,8 +98,10 @@ fn tls_lets_in_only_clients_of_its_ca() {
     }
     assert_ne!(host.command(&[&curl[..], &[url]].concat()).output().code, 0);
     // A client that never begins the handshake does not keep the others out.
-    let _silent = host.command(&["nc", "127.0.0.1", "2376"]).spawn();
+    let mut silent = host.command(&["socat", "TCP:127.0.0.1:2376", "-"]).spawn();
     assert_eq!(docker(&ours, &["version", "-f", "{{.Server.Os}}"]).ok(), "linux");
+    silent.kill().unwrap();
+    silent.wait().unwrap();
     host.finish();
 }
 
@@ -147,8 +159,19 @@ fn the_configuration_file_is_checked_and_honoured() {
 
     let script = "ulimit -Sn; ulimit -Hn; df -k /dev/shm | tail -1; cat /etc/resolv.conf /etc/hosts; ip link show eth0; \
                   ip -4 addr show eth0; grep NoNewPrivs /proc/self/status";
-    let run =
-        ["run", "--name", "c", "-p", "80", "--add-host", "gate:host-gateway", "busybox", "sh", "-c", script];
+    let run = [
+        "run",
+        "--name",
+        "box",
+        "-p",
+        "80",
+        "--add-host",
+        "gate:host-gateway",
+        "busybox",
+        "sh",
+        "-c",
+        script,
+    ];
     let output = host.docker(&run).ok();
     for part in [
         "321\n654\n",
@@ -161,7 +184,7 @@ fn the_configuration_file_is_checked_and_honoured() {
     ] {
         assert!(output.contains(part), "{part:?} is not in\n{output}");
     }
-    let inspected: Value = serde_json::from_str(&host.docker(&["inspect", "c"]).ok()).unwrap();
+    let inspected: Value = serde_json::from_str(&host.docker(&["inspect", "box"]).ok()).unwrap();
     assert_eq!(inspected[0]["HostConfig"]["LogConfig"]["Config"]["max-size"], "1m");
     let id = host.docker(&["run", "-d", "-p", "80", "busybox", "sh", "-c", "trap '' TERM; sleep 1000"]).ok();
     assert!(host.docker(&["port", &id, "80"]).ok().starts_with("127.0.0.1:"));
@@ -184,19 +207,8 @@ fn the_configuration_file_is_checked_and_honoured() {
     signal(&host, "-HUP");
     logged(&host, "configuration reloaded");
     assert_eq!(host.docker(&["info", "-f", "{{.Labels}} {{.Debug}}"]).ok(), "[tier=changed] true");
-    let events = host.docker(&[
-        "events",
-        "--since",
-        "0",
-        "--until",
-        "0s",
-        "-f",
-        "type=daemon",
-        "--format",
-        "{{json .}}",
-    ]);
-    let event: Value = serde_json::from_str(events.ok().lines().last().unwrap()).unwrap();
-    assert_eq!(event["Action"], "reload");
+    let event = event(&host, "event=reload");
+    assert_eq!((&event["Type"], &event["Action"]), (&json!("daemon"), &json!("reload")));
     let attributes = &event["Actor"]["Attributes"];
     for (name, value) in [
         ("debug", "true"),
@@ -267,7 +279,7 @@ fn sockets_of_the_service_manager_are_taken_over() {
     // What systemd does: the socket is descriptor 3 of the process that becomes the daemon.
     let activator = "import os, socket, sys\n\
         s = socket.socket(socket.AF_UNIX); s.bind(sys.argv[1]); s.listen()\n\
-        os.dup2(s.fileno(), 3)\n\
+        os.dup2(s.fileno(), 3); os.set_inheritable(3, True)\n\
         os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS='1', LISTEN_FDNAMES='api')\n\
         os.execv(sys.argv[2], sys.argv[2:])\n";
     let (environment, socket) = (format!("NOTIFY_SOCKET={}", notify.display()), shown(path.clone()));
@@ -335,15 +347,12 @@ fn the_end_is_bounded_and_containers_live_on() {
     assert_eq!(limits, format!("1024\n{}", own[4]), "{own:?}");
     assert_eq!(own[3], own[4]);
 
-    let stubborn = ["run", "-d", "--name", "c", "busybox", "sh", "-c", "trap '' TERM; echo up; sleep 1000"];
+    let stubborn = ["run", "-d", "--name", "box", "busybox", "sh", "-c", "trap '' TERM; echo up; sleep 1000"];
     host.docker(&stubborn).ok();
-    until("the container's trap", || (host.docker(&["logs", "c"]).ok() == "up").then_some(()));
+    until("the container's trap", || (host.docker(&["logs", "box"]).ok() == "up").then_some(()));
     // A request in flight that would take longer than the daemon waits.
-    let stopping = host.docker(&["stop", "-t", "1000", "c"]).spawn();
-    until("the stop", || {
-        let events = host.docker(&["events", "--since", "0", "--until", "0s", "-f", "event=kill"]).ok();
-        (!events.is_empty()).then_some(())
-    });
+    let stopping = host.docker(&["stop", "-t", "1000", "box"]).spawn();
+    event(&host, "event=kill");
     host.stop_daemon();
     assert!(host.daemon_log().contains("requests in flight were cut off"), "{}", host.daemon_log());
     drop(stopping.wait_with_output());
@@ -351,12 +360,9 @@ fn the_end_is_bounded_and_containers_live_on() {
 
     // Containers are there again. A second signal does not wait for ever.
     host.start_daemon_with(&[], &["--shutdown-timeout", "-1"]);
-    assert_eq!(host.docker(&["inspect", "-f", "{{.State.Running}}", "c"]).ok(), "true");
-    let stopping = host.docker(&["stop", "-t", "1000", "c"]).spawn();
-    until("the stop", || {
-        let events = host.docker(&["events", "--since", "0", "--until", "0s", "-f", "event=kill"]).ok();
-        (!events.is_empty()).then_some(())
-    });
+    assert_eq!(host.docker(&["inspect", "-f", "{{.State.Running}}", "box"]).ok(), "true");
+    let stopping = host.docker(&["stop", "-t", "1000", "box"]).spawn();
+    event(&host, "event=kill");
     signal(&host, "-TERM");
     until("the socket's end", || (!host.path("corten.sock").exists()).then_some(()));
     let pid = host.daemon_pid();
@@ -368,7 +374,7 @@ fn the_end_is_bounded_and_containers_live_on() {
 
     // An empty cgroup of ours is not left behind.
     host.start_daemon();
-    host.docker(&["rm", "-f", "c"]).ok();
+    host.docker(&["rm", "-f", "box"]).ok();
     host.stop_daemon();
     let cgroup = PathBuf::from("/sys/fs/cgroup");
     for root in [cgroup.join("memory"), cgroup.join("unified"), cgroup] {
