@@ -54,15 +54,17 @@ pub fn message(headers: &HeaderMap, version: Version, tty: bool, text: &str) -> 
 
 /// The head of an answer that turns into a stream.
 fn head(headers: &HeaderMap, version: Version, tty: bool) -> Bytes {
+    if !headers.contains_key(UPGRADE) {
+        // Clients that do not ask for an upgrade know one type only.
+        return "HTTP/1.1 200 OK\r\nContent-Type: application/vnd.docker.raw-stream\r\n\r\n".into();
+    }
     let content_type = content_type(tty, version);
-    let head = if headers.contains_key(UPGRADE) {
-        format!(
-            "HTTP/1.1 101 UPGRADED\r\nContent-Type: {content_type}\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n"
-        )
-    } else {
-        format!("HTTP/1.1 200 OK\r\nContent-Type: {content_type}\r\n\r\n")
-    };
-    head.into()
+    format!(
+        "HTTP/1.1 101 UPGRADED\r\nContent-Type: {content_type}\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\
+         Api-Version: {}\r\nDocker-Experimental: false\r\nOstype: linux\r\n\r\n",
+        spec::api::API_VERSION
+    )
+    .into()
 }
 
 /// Copies until the shim ends the stream, the user detaches, or the client hangs up.

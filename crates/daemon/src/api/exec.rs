@@ -24,7 +24,7 @@ pub(super) async fn create(call: Call, id: &str) -> Result<Response<Body>> {
 
 pub(super) async fn start(call: Call, id: &str) -> Result<Reply> {
     let connection = call.need_connection();
-    let mut start: ExecStart = body::json_or_none(&call.headers, call.body).await?.unwrap_or_default();
+    let mut start: ExecStart = body::json(&call.headers, call.body).await?;
     if call.version < Version(1, 42) {
         start.console_size = None;
     }
