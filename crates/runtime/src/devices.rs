@@ -30,7 +30,9 @@ const EEXIST: i32 = 17;
 pub(crate) fn open_all(devices: &[Device]) -> Result<Vec<(String, Mount)>, Failure> {
     let standard = STANDARD.map(|(name, major, minor)| (format!("/dev/{name}"), Some((major, minor))));
     let number = |n: i64| u32::try_from(n).unwrap_or(u32::MAX);
-    let more = devices.iter().filter(|device| !standard.iter().any(|(path, _)| *path == device.path));
+    let more = devices.iter().filter(|device| {
+        device.path != "/dev/ptmx" && !standard.iter().any(|(path, _)| *path == device.path)
+    });
     let more = more.map(|device| {
         let numbers = (device.r#type != "p").then(|| (number(device.major), number(device.minor)));
         (device.path.clone(), numbers)
@@ -69,7 +71,8 @@ pub(crate) fn make_all(root: &Root, devices: &[Device], opened: Vec<(String, Mou
             done => done.map_err(&failed)?,
         }
     }
-    for device in devices.iter().filter(|_| !bound) {
+    // /dev/ptmx is the container's own devpts's, whatever the host has.
+    for device in devices.iter().filter(|device| !bound && device.path != "/dev/ptmx") {
         let failed = at_path("device", &device.path);
         let kind = match device.r#type.as_str() {
             "c" | "u" => Kind::CharDevice,

@@ -146,13 +146,14 @@ pub fn create_dir_new(path: &Path, mode: u32) -> Result<()> {
     fs::DirBuilder::new().mode(mode).create(path).map_err(error("mkdir", path))
 }
 
-/// Waits for the lock of an open file or directory, and holds it until the file is closed (flock(2)).
+/// Waits for the lock of a file that is open for writing, and holds it until this process closes the file or ends.
+/// A copy of this process (fork(2)) does not have it (fcntl(2), F_SETLKW).
 ///
 /// # Errors
-/// flock(2)'s.
+/// fcntl(2)'s.
 pub fn lock(file: &File, path: &Path) -> Result<()> {
     loop {
-        match rustix::fs::flock(file, rustix::fs::FlockOperation::LockExclusive) {
+        match rustix::fs::fcntl_lock(file, rustix::fs::FlockOperation::LockExclusive) {
             Ok(()) => return Ok(()),
             Err(rustix::io::Errno::INTR) => {}
             Err(errno) => return Err(error("lock", path)(errno.into())),

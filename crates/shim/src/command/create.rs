@@ -53,9 +53,8 @@ pub(super) fn run(context: &Context, words: &[String]) -> Outcome {
         return Ok(0);
     }
     // Others may look at the container, and stop it, while it runs.
-    let Held { directory, record, spec, .. } = held;
-    drop(record);
-    drop(spec);
+    let Held { directory, record, spec, lock } = held;
+    drop((record, spec, lock));
     let code = process::wait(&mut child)?;
     if args.has("keep") {
         return Ok(code);

@@ -4,7 +4,8 @@
 //! `runtime` crate; what is kept of a container between two commands is in `record`.
 //!
 //! ```text
-//! <root>/<id>/state.json     the record (0600; the directory is 0700, its lock is the directory's)
+//! <root>/<id>/state.json     the record (0600; the directory is 0700)
+//!             lock           held by the command that works on the container
 //!             config.json    the bundle's, as it was when the container was made
 //!             gate           the socket on which init waits to be started
 //! ```

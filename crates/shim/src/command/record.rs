@@ -34,7 +34,8 @@ pub(super) struct Held {
     pub(super) directory: PathBuf,
     pub(super) record: Record,
     pub(super) spec: Spec,
-    _lock: File,
+    /// Init is a copy of this process, but for the lock.
+    pub(super) lock: File,
 }
 
 /// What the specification says a container can be, and paused.
@@ -80,7 +81,7 @@ pub(super) fn claim(context: &Context, record: Record, spec: Spec, config: &[u8]
         done => done.map_err(words)?,
     }
     let lock = lock(&directory)?;
-    let held = Held { directory, record, spec, _lock: lock };
+    let held = Held { directory, record, spec, lock };
     let kept = file::write_atomic(&held.directory.join("config.json"), config, 0o600, Durability::Process)
         .map_err(words)
         .and_then(|()| held.save());
@@ -107,12 +108,13 @@ pub(super) fn open(context: &Context, id: &str) -> Result<Held, String> {
     };
     let record = serde_json::from_slice(&record).map_err(|e| format!("{}: {e}", directory.display()))?;
     let spec = Spec::from_bundle(&config).map_err(|e| e.to_string())?;
-    Ok(Held { directory, record, spec, _lock: lock })
+    Ok(Held { directory, record, spec, lock })
 }
 
 fn lock(directory: &Path) -> Result<File, String> {
-    let file = file::open(directory).map_err(words)?;
-    file::lock(&file, directory).map_err(words)?;
+    let path = directory.join("lock");
+    let file = file::append(&path, 0o600).map_err(words)?;
+    file::lock(&file, &path).map_err(words)?;
     Ok(file)
 }
 
