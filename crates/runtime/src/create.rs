@@ -14,11 +14,23 @@ use crate::{
     Child, Container, Failure, Io, handshake, hooks, host, init, net_devices, seccomp, stage, sysctl,
 };
 
+/// What the container's first process is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum FirstProcess {
+    /// The program itself.
+    #[default]
+    Program,
+    /// One that forwards signals to the program, reaps orphans, and ends with the program's code (`--init`).
+    Reaper,
+}
+
 /// What is to be made, and how.
 #[derive(Debug)]
 pub struct Request<'a> {
     /// The configuration.
     pub spec: &'a Spec,
+    /// What the first process is.
+    pub first: FirstProcess,
     /// How init is wired to the caller.
     pub io: Io,
     /// The network namespace to join; overrides the path in the configuration.
@@ -41,7 +53,9 @@ impl<'a> Request<'a> {
     pub fn new(spec: &'a Spec, io: Io) -> Self {
         let annotations = spec.annotations.clone();
         let state = State { oci_version: spec.oci_version.clone(), annotations, ..State::default() };
-        Self { spec, io, netns: None, state, gate: None, preserved: 0, keep_keyring: false, no_pivot: false }
+        let first = FirstProcess::Program;
+        let (keep_keyring, no_pivot) = (false, false);
+        Self { spec, first, io, netns: None, state, gate: None, preserved: 0, keep_keyring, no_pivot }
     }
 }
 

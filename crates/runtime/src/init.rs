@@ -10,8 +10,8 @@ use crate::namespaces::Plan;
 use crate::process::{Prepared, Settings};
 use crate::sources::Sources;
 use crate::{
-    Failure, Request, devices, handshake, hooks, host, mounts, paths, process, root, seccomp, sysctl,
-    terminal, user,
+    Failure, FirstProcess, Request, devices, handshake, hooks, host, mounts, paths, process, reaper, root,
+    seccomp, sysctl, terminal, user,
 };
 
 /// What is to be made.
@@ -35,7 +35,10 @@ pub(crate) fn run(order: &Order<'_>, caller: handshake::Child, sources: Option<S
     // Otherwise the caller has ended, and nobody waits for this process any more.
     let Some(starter) = wait_to_start(order.request, caller) else { return 1 };
     let failure = match start_hooks(order.request) {
-        Ok(()) => prepared.execute(order.filter, &starter),
+        Ok(()) => match order.request.first {
+            FirstProcess::Program => prepared.execute(order.filter, &starter),
+            FirstProcess::Reaper => reaper::run(prepared, order.filter, &starter),
+        },
         Err(failure) => failure,
     };
     starter.failed(&failure);
@@ -104,6 +107,9 @@ fn set_up(
     let root =
         if late { root::attach(spec, &root_mount)? } else { root::enter(&root_mount, request.no_pivot)? };
     let proc = root::private_proc()?;
+    if request.first == FirstProcess::Reaper {
+        reaper::take_name(&proc, &order.process.args);
+    }
     if spec.linux.has(NamespaceKind::Uts) {
         set_names(spec)?;
     }

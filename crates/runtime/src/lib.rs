@@ -11,7 +11,7 @@
 //! |---|---|
 //! | [`create`] | the caller's half of making a container |
 //! | `init` | the child's half: the order of its steps until it is ready |
-//! | `start`, `exec`, `kill`, `pause`, `update`, `delete` | the other verbs |
+//! | `start`, `exec`, `kill`, `pause`, `update`, `remount`, `delete` | the other verbs |
 //! | `handshake` | what caller and child say to each other |
 //! | `stage` | a process between the two, where init could not open or join what is the host's |
 //! | `sources` | what comes from the host, opened before its tree is left |
@@ -19,6 +19,7 @@
 //! | `hooks` | programs of the host, run at six points of a container's life |
 //! | `namespaces` | which are made and which are joined |
 //! | `root`, `mounts`, `devices`, `terminal`, `paths`, `sysctl` | the sandbox, in the order of its making |
+//! | `reaper` | `--init`: the duties of a pid namespace's first process |
 //! | `process` | from the sandbox to the program: user, limits, capabilities, seccomp, execve |
 //! | `user`, `program`, `seccomp` | names become ids, a word becomes a file, a profile becomes a filter |
 //! | `cgroup` | limits become files of the cgroup |
@@ -49,6 +50,8 @@ mod paths;
 mod pause;
 mod process;
 mod program;
+mod reaper;
+mod remount;
 mod root;
 mod seccomp;
 mod sources;
@@ -62,7 +65,7 @@ mod user;
 
 use std::os::fd::OwnedFd;
 
-pub use create::{Request, create, create_with};
+pub use create::{FirstProcess, Request, create, create_with};
 pub use failure::Failure;
 pub use features::features;
 pub use open::{Existing, delete_remains};

@@ -9,7 +9,7 @@ mod options;
 use std::os::fd::AsFd;
 use std::path::Path;
 
-use spec::oci::runtime::{Linux, Spec};
+use spec::oci::runtime::{self, Linux, Spec};
 use sys::cgroup::{Cgroup, Version};
 use sys::mount::{Attributes, Depth, Mount, Propagation};
 use sys::namespace::Namespaces;
@@ -44,29 +44,35 @@ enum What {
 
 /// Opens everything that comes from the host. To be called while the host's tree is still the root.
 pub(crate) fn open_sources(spec: &Spec, cgroup: &Cgroup, plan: &Plan) -> Result<Vec<Planned>, Failure> {
-    spec.mounts
-        .iter()
-        .map(|mount| {
-            let destination = mount.destination.clone();
-            let options = Options::parse(&mount.options);
-            let what = if let Some(depth) = options.bind.or((mount.r#type == "bind").then_some(Depth::All)) {
-                let copy = Mount::copy(Path::new(&mount.source), depth);
-                let copy = copy.map_err(at_path("mount", &mount.source))?;
-                map_ids(&copy, mount, &options, &spec.linux)?;
-                What::Bind(copy)
-            } else if plan.user.is_some() && is_foreign(&mount.r#type, plan) {
-                What::Made(new(&mount.r#type, &mount.source, &mount.destination, &options)?)
-            } else if matches!(mount.r#type.as_str(), "cgroup" | "cgroup2") {
-                match cgroup.version() {
-                    Version::V2 => What::New { kind: "cgroup2".into(), source: "cgroup".into() },
-                    Version::V1 => What::Cgroups(open_cgroups(cgroup)?),
-                }
-            } else {
-                What::New { kind: mount.r#type.clone(), source: mount.source.clone() }
-            };
-            Ok(Planned { destination, options, what })
-        })
-        .collect()
+    spec.mounts.iter().map(|mount| open_source(mount, cgroup, &spec.linux, Some(plan))).collect()
+}
+
+/// Opens what one mount needs from the host. Without a plan, for a container that runs.
+pub(crate) fn open_source(
+    mount: &runtime::Mount,
+    cgroup: &Cgroup,
+    linux: &Linux,
+    plan: Option<&Plan>,
+) -> Result<Planned, Failure> {
+    let destination = mount.destination.clone();
+    let options = Options::parse(&mount.options);
+    let kind = mount.r#type.as_str();
+    let what = if let Some(depth) = options.bind.or((kind == "bind").then_some(Depth::All)) {
+        let copy = Mount::copy(Path::new(&mount.source), depth);
+        let copy = copy.map_err(at_path("mount", &mount.source))?;
+        map_ids(&copy, mount, &options, linux)?;
+        What::Bind(copy)
+    } else if plan.is_some_and(|plan| is_foreign(kind, plan)) {
+        What::Made(new(kind, &mount.source, &destination, &options)?)
+    } else if matches!(kind, "cgroup" | "cgroup2") {
+        match cgroup.version() {
+            Version::V2 => What::New { kind: "cgroup2".into(), source: "cgroup".into() },
+            Version::V1 => What::Cgroups(open_cgroups(cgroup)?),
+        }
+    } else {
+        What::New { kind: kind.to_owned(), source: mount.source.clone() }
+    };
+    Ok(Planned { destination, options, what })
 }
 
 fn open_cgroups(cgroup: &Cgroup) -> Result<Vec<(String, Vec<String>, Mount)>, Failure> {
@@ -82,18 +88,20 @@ fn open_cgroups(cgroup: &Cgroup) -> Result<Vec<(String, Vec<String>, Mount)>, Fa
 
 /// Mounts them.
 pub(crate) fn mount_all(root: &Root, planned: Vec<Planned>) -> Result<(), Failure> {
-    for Planned { destination, options, what } in planned {
-        match what {
-            What::Bind(mount) => bind(root, &destination, &options, &mount)?,
-            What::Cgroups(cgroups) => mount_cgroups(root, &destination, &options, cgroups)?,
-            What::New { kind, source } => {
-                let mount = new(&kind, &source, &destination, &options)?;
-                place(root, &destination, &options, &mount)?;
-            }
-            What::Made(mount) => place(root, &destination, &options, &mount)?,
+    planned.into_iter().try_for_each(|one| mount_one(root, one))
+}
+
+/// Mounts one.
+pub(crate) fn mount_one(root: &Root, planned: Planned) -> Result<(), Failure> {
+    let Planned { destination, options, what } = planned;
+    match what {
+        What::Bind(mount) => bind(root, &destination, &options, &mount),
+        What::Cgroups(cgroups) => mount_cgroups(root, &destination, &options, cgroups),
+        What::New { kind, source } => {
+            place(root, &destination, &options, &new(&kind, &source, &destination, &options)?)
         }
+        What::Made(mount) => place(root, &destination, &options, &mount),
     }
-    Ok(())
 }
 
 fn new(kind: &str, source: &str, destination: &str, options: &Options) -> Result<Mount, Failure> {
@@ -111,22 +119,18 @@ fn place(root: &Root, destination: &str, options: &Options, mount: &Mount) -> Re
     mount.attach(target.as_fd()).map_err(&failed)
 }
 
-/// A file system that shows a namespace which a new user namespace has no rights over.
+/// A file system that shows a namespace which the container's new user namespace has no rights over.
 fn is_foreign(kind: &str, plan: &Plan) -> bool {
-    match kind {
-        "sysfs" => !plan.made.contains(Namespaces::NETWORK),
-        "mqueue" => !plan.made.contains(Namespaces::IPC),
-        _ => false,
-    }
+    plan.user.is_some()
+        && match kind {
+            "sysfs" => !plan.made.contains(Namespaces::NETWORK),
+            "mqueue" => !plan.made.contains(Namespaces::IPC),
+            _ => false,
+        }
 }
 
 /// Files of the mount belong to whom its maps, or else the container's, say.
-fn map_ids(
-    copy: &Mount,
-    mount: &spec::oci::runtime::Mount,
-    options: &Options,
-    linux: &Linux,
-) -> Result<(), Failure> {
+fn map_ids(copy: &Mount, mount: &runtime::Mount, options: &Options, linux: &Linux) -> Result<(), Failure> {
     let asked = options.map_ids.or((!mount.uid_mappings.is_empty()).then_some(Depth::One));
     let Some(depth) = asked else { return Ok(()) };
     let maps = if mount.uid_mappings.is_empty() {

@@ -26,6 +26,8 @@ pub(crate) struct Prepared {
     /// Attributes of security modules that take effect with the execve: the open file and what to write.
     labels: Vec<(File, String)>,
     preserved: u32,
+    /// What the program will hold.
+    capabilities: Sets,
 }
 
 /// What is to be done differently.
@@ -68,12 +70,12 @@ pub(crate) fn prepare(
     if !settings.limited {
         set_limits(process)?;
     }
-    become_user(process, user, settings.filtered)?;
+    let capabilities = become_user(process, user, settings.filtered)?;
     sys::process::set_umask(process.user.umask.unwrap_or(0o022));
     // Now, so that a program that is not there is an error of the container's making.
     let file = program::find(word, &env)?;
     let env = env.iter().map(|entry| c_string(entry)).collect::<Result<_, _>>()?;
-    Ok(Prepared { file, argv, env, labels, preserved: settings.preserved })
+    Ok(Prepared { file, argv, env, labels, preserved: settings.preserved, capabilities })
 }
 
 /// Raising a hard limit takes a privilege that we may lack.
@@ -105,8 +107,9 @@ fn labels(proc: &Root, process: &Process) -> Result<Vec<(File, String)>, Failure
     Ok(labels)
 }
 
-/// User, groups, capabilities and working directory: what the program may do.
-fn become_user(process: &Process, user: &Identity, filtered: bool) -> Result<(), Failure> {
+/// User, groups, capabilities and working directory: what the program may do. The capabilities that it will hold:
+/// until then there may be one more.
+fn become_user(process: &Process, user: &Identity, filtered: bool) -> Result<Sets, Failure> {
     let held = caps::current().map_err(at("capabilities"))?.permitted;
     let wanted = process.capabilities.as_ref().map(|names| Wanted::of(names, held)).unwrap_or_default();
     caps::bound(wanted.bounding).map_err(at("capabilities"))?;
@@ -124,6 +127,7 @@ fn become_user(process: &Process, user: &Identity, filtered: bool) -> Result<(),
         sets.effective = wanted.ambient;
         sets.permitted = wanted.ambient;
     }
+    let lasting = sets;
     if filtered && !process.no_new_privileges && held.has(SYS_ADMIN) {
         // Loading the filter needs it. The execve takes it away: the new program's capabilities come from the
         // bounding, inheritable and ambient sets only.
@@ -136,7 +140,8 @@ fn become_user(process: &Process, user: &Identity, filtered: bool) -> Result<(),
         sys::process::change_directory(cwd).map_err(cannot_enter(cwd))?;
     }
     // A directory outside of the root would be a way out (CVE-2024-21626).
-    sys::process::check_current_directory().map_err(cannot_enter(cwd))
+    sys::process::check_current_directory().map_err(cannot_enter(cwd))?;
+    Ok(lasting)
 }
 
 fn cannot_enter(cwd: &str) -> impl Fn(sys::Error) -> Failure + '_ {
@@ -149,6 +154,11 @@ fn cannot_enter(cwd: &str) -> impl Fn(sys::Error) -> Failure + '_ {
 }
 
 impl Prepared {
+    /// What the program will hold.
+    pub(crate) fn capabilities(&self) -> Sets {
+        self.capabilities
+    }
+
     /// Executes the program. Comes back only with a failure.
     pub(crate) fn execute(self, filter: Option<&seccomp::Filter>, caller: &handshake::Child) -> Failure {
         match self.try_execute(filter, caller) {

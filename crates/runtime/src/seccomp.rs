@@ -8,6 +8,9 @@ use sys::seccomp::{self, Action, Comparison, Condition, Instruction, Profile, Ru
 use crate::failure::at;
 use crate::{Failure, handshake};
 
+/// SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV, which is for filters with a listener only.
+const WAIT_KILLABLE: u32 = 1 << 5;
+
 /// A compiled profile.
 #[derive(Debug)]
 pub(crate) struct Filter {
@@ -37,6 +40,11 @@ impl Filter {
             metadata: profile.listener_metadata.clone(),
         });
         Ok(Self { program, flags, listener })
+    }
+
+    /// From now on every system call of this process passes through it. What a listener would decide is ENOSYS.
+    pub(crate) fn load_alone(&self) -> Result<(), Failure> {
+        seccomp::load(&self.program, self.flags & !WAIT_KILLABLE).map_err(at("seccomp"))
     }
 
     /// From now on every system call of this process passes through it. The listener's descriptor is given to the
@@ -103,7 +111,7 @@ pub(crate) fn flag(name: &str) -> Result<u32, Failure> {
         "SECCOMP_FILTER_FLAG_TSYNC" => 1,
         "SECCOMP_FILTER_FLAG_LOG" => 1 << 1,
         "SECCOMP_FILTER_FLAG_SPEC_ALLOW" => 1 << 2,
-        "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV" => 1 << 5,
+        "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV" => WAIT_KILLABLE,
         other => return Err(unknown("flag", other)),
     })
 }

@@ -16,8 +16,10 @@ use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, WaitOptions};
 use crate::{Error, Result};
 
 mod execute;
+mod inherit;
 mod limit;
 mod pidfd;
+mod reaper;
 mod scheduling;
 mod spawn;
 
@@ -25,8 +27,10 @@ pub use execute::{
     change_directory, check_current_directory, execute, leave_session_keyring, may_execute, reset_signals,
     run_read_only, seal_descriptors, set_umask,
 };
-pub use limit::{Limit, limit, set_limit};
+pub use inherit::inherited;
+pub use limit::{Limit, limit, raise_descriptor_limit, set_limit};
 pub use pidfd::{pidfd_getfd, pidfd_pid, start_time};
+pub use reaper::{become_reaper, hold_signals, lead_foreground};
 pub use scheduling::{
     IoPriority, Scheduling, set_cpus, set_io_priority, set_memory_policy, set_personality, set_scheduling,
 };

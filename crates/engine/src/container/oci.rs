@@ -20,6 +20,8 @@ pub(crate) struct Host<'a> {
     pub(crate) rw: &'a RwMount,
     /// The container's directory: hostname, hosts, resolv.conf are in it (or in the one whose network it shares).
     pub(crate) files: &'a Path,
+    /// Binds of its secrets.
+    pub(crate) secrets: Vec<oci::Mount>,
     /// Parent of the containers' cgroups.
     pub(crate) cgroup_parent: &'a str,
     /// The name it sees as its own.
@@ -211,10 +213,12 @@ fn mounts(record: &Record, host: &Host<'_>, security: check::Security) -> Vec<oc
         }
     }
     mounts.extend(record.mounts.iter().map(user_mount));
+    mounts.extend(host.secrets.iter().cloned());
     mounts
 }
 
-fn user_mount(mount: &MountPoint) -> oci::Mount {
+/// A mount of the user's.
+pub(crate) fn user_mount(mount: &MountPoint) -> oci::Mount {
     match mount.kind {
         Kind::Tmpfs => oci::Mount {
             destination: mount.destination.clone(),
@@ -386,6 +390,7 @@ mod tests {
         let host = Host {
             rw: &rw,
             files: Path::new("/data/c"),
+            secrets: Vec::new(),
             cgroup_parent: "/corten",
             hostname: "h",
             pid_of: None,
