@@ -17,6 +17,7 @@ const NEWEST: (u32, u32) = (1, 55);
 
 /// Properties the schema lacks: whose, which, and the first version without them (`None`: they stay).
 #[rustfmt::skip]
+#[allow(clippy::type_complexity, reason = "a table of three columns")]
 const ALLOWED: &[(&str, &[&str], Option<(u32, u32)>)] = &[
     ("NetworkSettings", &[
         "Bridge", "EndpointID", "Gateway", "GlobalIPv6Address", "GlobalIPv6PrefixLen", "HairpinMode", "IPAddress",
