@@ -190,7 +190,7 @@ impl Build {
             cpu_quota: self.cpu_quota,
             cgroup_parent: self.cgroup_parent.clone(),
             ulimits: json(&ulimits, ulimits.is_empty()),
-            registry_config: app.config()?.all_registries()?,
+            registry_config: app.config()?.all_registries(),
             ..BuildOptions::default()
         })
     }
