@@ -4,7 +4,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 
-use crate::{Command, audit, image, need_root, program, until};
+use crate::{Command, audit, image, need_root, program, schema, until};
 
 /// The host's address on its way to the outside (TEST-NET-2 of RFC 5737).
 pub const HOST_ADDRESS: &str = "198.51.100.1";
@@ -66,6 +66,27 @@ impl Host {
             .env("DOCKER_CONFIG", &self.path("docker").display().to_string())
     }
 
+    /// The original `docker compose`, in a project's directory.
+    pub fn compose(&self, project: &Path, arguments: &[&str]) -> Command {
+        let plugins = self.path("docker/cli-plugins");
+        std::fs::create_dir_all(&plugins).expect("a directory for plugins");
+        let plugin = plugins.join("docker-compose");
+        if !plugin.exists() {
+            std::os::unix::fs::symlink(crate::client("docker-compose"), &plugin)
+                .expect("a link to the plugin");
+        }
+        self.docker(&[&["compose", "--ansi", "never"], arguments].concat()).directory(project)
+    }
+
+    /// Runs a Python program with docker-py and testcontainers against this host's `cortend`.
+    pub fn python(&self, program: &str) -> Command {
+        let python = crate::client("python/bin/python").display().to_string();
+        self.command(&[&python, "-"])
+            .env("DOCKER_HOST", &self.socket())
+            .env("DOCKER_CONFIG", &self.path("docker").display().to_string())
+            .stdin(program)
+    }
+
     /// Any program in this host's network.
     pub fn command(&self, words: &[&str]) -> Command {
         let namespace = format!("--net=/run/netns/{}", self.name);
@@ -91,6 +112,7 @@ impl Host {
             .arg("--exec-root")
             .arg(self.path("run"))
             .args(["--cgroup-parent", &format!("/{}", self.name), "--firewall-table", &self.name])
+            .env("CORTEND_WIRE_LOG", self.path("wire.log"))
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("log"))
             .stderr(log)
@@ -140,8 +162,9 @@ impl Host {
         for id in left.split_whitespace() {
             self.corten(&["rm", "-f", "-v", id]).ok();
         }
-        let found = audit::host(&self);
+        let mut found = audit::host(&self);
         self.stop_daemon();
+        found.extend(schema::check(&self.path("wire.log")));
         assert!(found.is_empty(), "left behind:\n  {}\n{}", found.join("\n  "), self.daemon_log());
     }
 

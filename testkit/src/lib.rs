@@ -6,6 +6,7 @@
 //! | [`host`] | a network namespace, a directory and a cgroup of the test's own, with a `cortend` in it |
 //! | [`command`] | run a program to its end; look at its code and output |
 //! | [`audit`] | processes, mounts, cgroups, links, rules and files that are left |
+//! | [`schema`] | every JSON answer of the daemon against the API's schema |
 //! | [`image`] | small images made from what Debian has |
 //! | [`until`] | wait for a level with a bound |
 
@@ -16,6 +17,7 @@ pub mod audit;
 pub mod command;
 pub mod host;
 pub mod image;
+pub mod schema;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -51,6 +53,15 @@ pub fn program(name: &str) -> PathBuf {
         program.display()
     );
     program
+}
+
+/// One of the original clients that `cargo xtask test` fetches: `docker-compose`, `docker-buildx`, `python/bin/python`.
+pub fn client(name: &str) -> PathBuf {
+    let test = std::env::current_exe().expect("the test's own path");
+    let target = test.ancestors().nth(3).expect("tests are built in target/<profile>/deps");
+    let client = target.join("clients").join(name);
+    assert!(client.exists(), "{} is missing: `cargo xtask clients` fetches it", client.display());
+    client
 }
 
 /// The tests that come here need root: they make namespaces, mounts and cgroups.

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `build` | the three binaries as they ship, in `target/dist/` |
 //! | `test` | installs what the tests need, then runs them all |
+//! | `clients` | fetches the original clients that the tests drive into `target/clients/` |
 //! | `check` | format, lints, layers, file sizes |
 //! | `layers` | only the layers of `layers.toml` |
 //! | `vm` | the end-to-end tests on a cgroup v2 machine, under qemu |
@@ -15,6 +16,7 @@
 mod bench;
 mod build;
 mod check;
+mod clients;
 mod layers;
 mod test;
 mod vm;
@@ -30,11 +32,14 @@ fn main() -> ExitCode {
     let outcome = match arguments.first().map(String::as_str) {
         Some("build") => build::build().map(|dist| println!("built {}", dist.display())),
         Some("test") => test::test(&arguments[1..]),
+        Some("clients") => clients::clients(),
         Some("check") => check::check(),
         Some("layers") => layers::layers(),
         Some("vm") => vm::vm(&arguments[1..]),
         Some("bench") => bench::bench(&arguments[1..]),
-        Some(_) | None => Err("usage: cargo xtask build | test | check | layers | vm | bench".into()),
+        Some(_) | None => {
+            Err("usage: cargo xtask build | test | clients | check | layers | vm | bench".into())
+        }
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

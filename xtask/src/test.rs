@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::{Outcome, cargo, run};
+use crate::{Outcome, cargo, clients, run};
 
 /// Debian's package, and a file that shows it is there.
 const NEEDS: [(&str, &str); 10] = [
@@ -22,6 +22,7 @@ const NEEDS: [(&str, &str); 10] = [
 /// Installs what is missing, builds the binaries, runs every test of the workspace.
 pub(crate) fn test(arguments: &[String]) -> Outcome {
     install(&NEEDS)?;
+    clients::clients()?;
     run(&mut cargo(&["build", "--workspace", "--bins", "--locked"]))?;
     let mut command = cargo(&["test", "--workspace", "--locked", "--no-fail-fast"]);
     command.args(arguments);

@@ -11,6 +11,8 @@
 //! | [`plugin`] | commands that other programs bring |
 //! | [`attach`], [`terminal`], [`signals`] | being the terminal of a container |
 //! | [`template`], [`json`], [`table`], [`list`], [`units`] | `--format`, and what is shown without it |
+//! | [`copy`], [`path`] | `cp`: what goes where, tar in and out |
+//! | [`together`] | several requests at once |
 //! | [`progress`] | pulls, pushes, loads and builds while they happen |
 //!
 //! A command is found in a static table and only its own flags are built: that, and a runtime of one thread, is
@@ -21,9 +23,13 @@ mod attach;
 mod autostart;
 mod commands;
 mod config;
+<<<<<<< HEAD
+mod copy;
+=======
 mod context;
 mod credentials;
 mod endpoint;
+>>>>>>> clisys
 mod error;
 mod file;
 mod flags;
@@ -31,7 +37,11 @@ mod globals;
 mod help;
 mod json;
 mod list;
+<<<<<<< HEAD
+mod path;
+=======
 mod plugin;
+>>>>>>> clisys
 mod print;
 mod progress;
 mod signals;
@@ -39,6 +49,7 @@ mod table;
 mod template;
 mod terminal;
 mod time;
+mod together;
 mod units;
 mod verb;
 

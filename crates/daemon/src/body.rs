@@ -14,6 +14,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::mpsc::Receiver;
 
 use crate::error::{Error, Result, chain};
+use crate::wire::Record;
 
 /// The largest JSON body that is read.
 const JSON_LIMIT: usize = 4 << 20;
@@ -28,6 +29,7 @@ pub struct Body {
     gone: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     /// Work that exists for this body only; dropping the body ends it.
     _task: Option<Task>,
+    record: Option<Record>,
 }
 
 enum Content {
@@ -65,7 +67,7 @@ pub enum Broken {
 
 impl Body {
     fn new(content: Content) -> Self {
-        Self { content, gone: None, _task: None }
+        Self { content, gone: None, _task: None, record: None }
     }
 
     /// Nothing.
@@ -102,6 +104,13 @@ impl Body {
         self
     }
 
+    /// The same, written down as it is sent.
+    #[must_use]
+    pub fn recorded(mut self, record: Record) -> Self {
+        self.record = Some(record);
+        self
+    }
+
     /// Whether more may come later.
     pub fn is_stream(&self) -> bool {
         !matches!(self.content, Content::Full(_))
@@ -122,12 +131,17 @@ impl HttpBody for Body {
             self.gone = None;
             return Poll::Ready(Some(Err(Broken::Gone)));
         }
-        Poll::Ready(match &mut self.content {
-            Content::Full(bytes) => bytes.take().map(|b| Ok(Frame::data(b))),
-            Content::Stream(chunks) => ready!(chunks.poll_recv(cx)).map(|b| Ok(Frame::data(b))),
-            Content::Fallible(chunks) => ready!(chunks.poll_recv(cx))
-                .map(|r| r.map(Frame::data).map_err(|e| Broken::Failed(chain(&e)))),
-        })
+        let next = match &mut self.content {
+            Content::Full(bytes) => bytes.take().map(Ok),
+            Content::Stream(chunks) => ready!(chunks.poll_recv(cx)).map(Ok),
+            Content::Fallible(chunks) => {
+                ready!(chunks.poll_recv(cx)).map(|r| r.map_err(|e| Broken::Failed(chain(&e))))
+            }
+        };
+        if let (Some(record), Some(Ok(piece))) = (&self.record, &next) {
+            record.note(piece);
+        }
+        Poll::Ready(next.map(|piece| piece.map(Frame::data)))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -4,7 +4,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use hyper::body::Incoming;
-use store::archive::{self, Unpack, Whiteouts};
+use store::archive::{self, Existing, Unpack, Whiteouts};
 use sys::root::Root;
 
 use crate::body;
@@ -46,7 +46,12 @@ fn unpack(tar: &mut dyn Read, target: &Path) -> Result<()> {
     let unreadable =
         |error: &dyn std::error::Error| Error::invalid(format!("build context: {}", chain(error)));
     let root = Root::open(target)?;
-    let how = Unpack { base: Path::new(""), whiteouts: Whiteouts::Literal, owner: None };
+    let how = Unpack {
+        base: Path::new(""),
+        whiteouts: Whiteouts::Literal,
+        owner: None,
+        existing: Existing::GivesWay,
+    };
     let (_, tar) = store::inflate(tar).map_err(|e| unreadable(&e))?;
     archive::unpack(tar, &root, &how).map_err(|e| unreadable(&e))?;
     Ok(())

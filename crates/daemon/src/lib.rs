@@ -3,16 +3,23 @@
 //!
 //! | room | what is in it |
 //! |---|---|
-//! | [`config`] | the command line, and what it means |
+//! | [`config`] | the command line and daemon.json, and what they mean |
+//! | [`reload`] | daemon.json read again at SIGHUP |
 //! | [`lock`] | one daemon per data root |
-//! | [`listen`] | sockets: made, owned, removed |
+//! | [`listen`], [`activation`], [`tls`] | sockets: made, owned, removed; inherited; with TLS |
+//! | `holder` | who has a socket that we want |
+//! | [`notify`] | what the service manager is told |
+//! | [`log`], [`metrics`] | the daemon's log; what Prometheus reads |
 //! | [`server`] | connections: HTTP, then perhaps raw bytes |
+//! | [`rewind`] | which HTTP a client speaks |
 //! | [`router`] | method and path → [`router::Route`] |
 //! | [`api`] | one file per noun, one function per route |
+//! | [`versions`] | answers as older clients know them |
 //! | [`query`], [`body`] | parameters and bodies, in and out |
-//! | [`stream`] | attach and exec: bytes in both directions |
+//! | [`stream`], [`ws`] | attach and exec: bytes in both directions, raw and over a WebSocket |
 //! | [`context`] | a build's context, unpacked |
 //! | [`error`] | the failure's kind → status |
+//! | [`wire`] | what clients were told, written down on request |
 //! | `hello` | the image that ships inside |
 //! | [`registry`] | `cortend registry serve` |
 //!
@@ -22,16 +29,27 @@
 //! <exec root>/corten.sock    the API
 //! ```
 
+pub mod activation;
 pub mod api;
 pub mod body;
 pub mod config;
 pub mod context;
 pub mod error;
 mod hello;
+mod holder;
 pub mod listen;
 pub mod lock;
+pub mod log;
+pub mod metrics;
+pub mod notify;
 pub mod query;
 pub mod registry;
+pub mod reload;
+pub mod rewind;
 pub mod router;
 pub mod server;
 pub mod stream;
+pub mod tls;
+pub mod versions;
+pub mod wire;
+pub mod ws;

@@ -2,23 +2,46 @@
 
 use std::fs::Permissions;
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
+use crate::activation::{self, Inherited, Socket};
 use crate::config::Host;
+use crate::config::host::is_loopback;
+use crate::holder;
+
+/// How long a client may take for its TLS handshake.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// The groups that may use a unix socket when the user names none: the first that there is.
+const GROUPS: [&str; 2] = ["corten", "docker"];
 
 /// Why a socket cannot be offered.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Someone listens there already.
-    #[error("{0} is in use: another daemon listens there; stop it or choose another with --host")]
-    InUse(Host),
+    #[error("{host} is in use by {}: stop it or choose another with --host", by.as_deref().unwrap_or("another program"))]
+    InUse {
+        /// Where.
+        host: Host,
+        /// Who, when that can be told.
+        by: Option<String>,
+    },
+    /// No such group.
+    #[error("group {0} not found: make it with groupadd, or choose another with --group")]
+    NoGroup(String),
+    /// Sockets that the service manager was to open.
+    #[error(transparent)]
+    Inherited(#[from] activation::Error),
     /// A step failed.
     #[error("{step} {host}")]
     Io {
@@ -34,83 +57,175 @@ pub enum Error {
     File(#[from] sys::Error),
 }
 
+/// What sockets are made with.
+#[derive(Default)]
+pub struct Setup {
+    /// The group of unix sockets, if the user has named one; empty is none.
+    pub group: Option<String>,
+    /// TLS on TCP.
+    pub tls: Option<TlsAcceptor>,
+    /// What the service manager opened.
+    pub inherited: Inherited,
+}
+
 /// A listening socket.
-#[derive(Debug)]
 pub enum Listener {
-    /// At a path, removed when dropped.
-    Unix(UnixListener, PathBuf),
-    /// On loopback.
-    Tcp(TcpListener),
+    /// A unix socket; at a path of ours, it is removed when dropped.
+    Unix(UnixListener, Option<PathBuf>),
+    /// An address.
+    Tcp(TcpListener, Option<TlsAcceptor>),
 }
 
 impl Listener {
-    /// Listens. A unix socket is root's and `group`'s (0660), or root's alone when there is no such group; a dead
-    /// one in its place is replaced, a live one refused.
+    /// Listens; on several sockets only for `fd://`. A unix socket is its group's (0660); a dead one in its place is
+    /// replaced, a live one refused.
     ///
     /// # Errors
     /// As the variants say.
-    pub async fn bind(host: &Host, group: &str) -> Result<Self, Error> {
+    pub async fn bind(host: &Host, setup: &Setup) -> Result<Vec<Self>, Error> {
         let io = |step| move |source| Error::Io { step, host: host.clone(), source };
         match host {
-            Host::Unix(path) => {
-                if UnixStream::connect(path).await.is_ok() {
-                    return Err(Error::InUse(host.clone()));
-                }
-                let parent = path.parent().unwrap_or(Path::new("/"));
-                sys::file::create_dir_all(parent, 0o711)?;
-                // Made in a private directory and moved into place when its owner and mode are right.
-                let private = parent.join(format!(".corten-{}", std::process::id()));
-                sys::file::remove_tree(&private)?;
-                sys::file::create_dir_all(&private, 0o700)?;
-                let made = private.join("socket");
-                let bound = (|| {
-                    let listener = UnixListener::bind(&made).map_err(io("listen on"))?;
-                    let mode = match group_id(group) {
-                        Some(gid) => {
-                            std::os::unix::fs::chown(&made, None, Some(gid)).map_err(io("chown"))?;
-                            0o660
-                        }
-                        None => 0o600,
-                    };
-                    std::fs::set_permissions(&made, Permissions::from_mode(mode)).map_err(io("chmod"))?;
-                    sys::file::rename(&made, path)?;
-                    Ok(Self::Unix(listener, path.clone()))
-                })();
-                sys::file::remove_tree(&private)?;
-                bound
+            Host::Unix(path) => Ok(vec![unix(host, path, setup).await?]),
+            Host::Tcp(address) => {
+                let listener = tcp(*address).await?;
+                warn(*address, setup.tls.is_some());
+                Ok(vec![Self::Tcp(listener, setup.tls.clone())])
             }
-            Host::Tcp(address) => match TcpListener::bind(address).await {
-                Ok(listener) => {
-                    tracing::warn!(%address, "the API is served without TLS: every local user can become root");
-                    Ok(Self::Tcp(listener))
-                }
-                Err(e) if e.kind() == io::ErrorKind::AddrInUse => Err(Error::InUse(host.clone())),
-                Err(e) => Err(io("listen on")(e)),
-            },
+            Host::Inherited(which) => setup
+                .inherited
+                .take(which)?
+                .into_iter()
+                .map(|socket| match socket {
+                    Socket::Unix(listener) => {
+                        Ok(Self::Unix(UnixListener::from_std(listener).map_err(io("use"))?, None))
+                    }
+                    Socket::Tcp(listener) => {
+                        let address = listener.local_addr().map_err(io("use"))?;
+                        warn(address, setup.tls.is_some());
+                        let listener = TcpListener::from_std(listener).map_err(io("use"))?;
+                        Ok(Self::Tcp(listener, setup.tls.clone()))
+                    }
+                })
+                .collect(),
         }
+    }
+
+    /// Listens on an address without TLS, for what is no API.
+    ///
+    /// # Errors
+    /// As the variants say.
+    pub async fn plain(address: SocketAddr) -> Result<Self, Error> {
+        Ok(Self::Tcp(tcp(address).await?, None))
     }
 
     /// The next connection.
     ///
     /// # Errors
     /// accept(2)'s; out of descriptors is worth another try after a while.
-    pub async fn accept(&self) -> io::Result<Stream> {
+    pub async fn accept(&self) -> io::Result<Accepted> {
         Ok(match self {
-            Self::Unix(listener, _) => Stream::Unix(listener.accept().await?.0),
-            Self::Tcp(listener) => {
+            Self::Unix(listener, _) => Accepted(Stream::Unix(listener.accept().await?.0), None),
+            Self::Tcp(listener, tls) => {
                 let stream = listener.accept().await?.0;
                 stream.set_nodelay(true)?;
-                Stream::Tcp(stream)
+                Accepted(Stream::Tcp(stream), tls.clone())
             }
         })
     }
 }
 
+/// A connection whose TLS handshake is still to come, if it has one.
+pub struct Accepted(Stream, Option<TlsAcceptor>);
+
+impl Accepted {
+    /// The connection, ready for requests.
+    ///
+    /// # Errors
+    /// The handshake failed: no certificate, or one of another CA, among other reasons.
+    pub async fn establish(self) -> io::Result<Stream> {
+        match self {
+            Self(Stream::Tcp(stream), Some(tls)) => {
+                let handshake = tokio::time::timeout(HANDSHAKE, tls.accept(stream));
+                Ok(Stream::Tls(Box::new(handshake.await.map_err(|_| io::ErrorKind::TimedOut)??)))
+            }
+            Self(stream, _) => Ok(stream),
+        }
+    }
+}
+
+fn warn(address: SocketAddr, tls: bool) {
+    match (tls, is_loopback(address.ip())) {
+        (true, _) => {}
+        (false, true) => {
+            tracing::warn!(%address, "the API is served without TLS: every local user can become root");
+        }
+        (false, false) => {
+            tracing::warn!(%address, "the API is served without TLS: whoever reaches this address can become root");
+        }
+    }
+}
+
+async fn tcp(address: SocketAddr) -> Result<TcpListener, Error> {
+    let host = Host::Tcp(address);
+    match TcpListener::bind(address).await {
+        Ok(listener) => Ok(listener),
+        Err(e) if e.kind() == io::ErrorKind::AddrInUse => {
+            Err(Error::InUse { host, by: holder::of_port(address) })
+        }
+        Err(source) => Err(Error::Io { step: "listen on", host, source }),
+    }
+}
+
+async fn unix(host: &Host, path: &Path, setup: &Setup) -> Result<Listener, Error> {
+    let io = |step| move |source| Error::Io { step, host: host.clone(), source };
+    if let Ok(live) = UnixStream::connect(path).await {
+        let pid = live.peer_cred().ok().and_then(|peer| peer.pid());
+        return Err(Error::InUse { host: host.clone(), by: pid.and_then(holder::process) });
+    }
+    let group = owner(setup.group.as_deref())?;
+    let parent = path.parent().unwrap_or(Path::new("/"));
+    sys::file::create_dir_all(parent, 0o711)?;
+    // Made in a private directory and moved into place when its owner and mode are right.
+    let private = parent.join(format!(".corten-{}", std::process::id()));
+    sys::file::remove_tree(&private)?;
+    sys::file::create_dir_all(&private, 0o700)?;
+    let made = private.join("socket");
+    let bound = (|| {
+        let listener = UnixListener::bind(&made).map_err(io("listen on"))?;
+        if let Some(gid) = group {
+            std::os::unix::fs::chown(&made, None, Some(gid)).map_err(io("chown"))?;
+        }
+        std::fs::set_permissions(&made, Permissions::from_mode(0o660)).map_err(io("chmod"))?;
+        sys::file::rename(&made, path)?;
+        Ok(Listener::Unix(listener, Some(path.to_owned())))
+    })();
+    sys::file::remove_tree(&private)?;
+    bound
+}
+
 impl Drop for Listener {
     fn drop(&mut self) {
-        if let Self::Unix(_, path) = self {
+        if let Self::Unix(_, Some(path)) = self {
             // A socket that stays is refused by nobody: the next start replaces it.
             let _ = sys::file::remove(path);
+        }
+    }
+}
+
+/// The group of a unix socket: the one the user has named, which must be there; else the first of ours that is.
+fn owner(named: Option<&str>) -> Result<Option<u32>, Error> {
+    match named {
+        Some("") => Ok(None),
+        Some(name) => match group_id(name).or_else(|| name.parse().ok()) {
+            Some(id) => Ok(Some(id)),
+            None => Err(Error::NoGroup(name.into())),
+        },
+        None => {
+            let found = GROUPS.iter().find_map(|name| group_id(name));
+            if found.is_none() {
+                tracing::info!("there is no group corten or docker: only root may use the socket");
+            }
+            Ok(found)
         }
     }
 }
@@ -125,13 +240,15 @@ fn group_id(name: &str) -> Option<u32> {
     })
 }
 
-/// A connection of either kind.
+/// A connection of any kind.
 #[derive(Debug)]
 pub enum Stream {
     /// On a unix socket.
     Unix(UnixStream),
-    /// On loopback TCP.
+    /// On TCP.
     Tcp(TcpStream),
+    /// On TCP with TLS.
+    Tls(Box<TlsStream<TcpStream>>),
 }
 
 impl AsyncRead for Stream {
@@ -143,6 +260,7 @@ impl AsyncRead for Stream {
         match self.get_mut() {
             Self::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
         }
     }
 }
@@ -152,6 +270,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
             Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
         }
     }
 
@@ -163,6 +282,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
             Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
         }
     }
 
@@ -170,16 +290,26 @@ impl AsyncWrite for Stream {
         true
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            // The kernel has it already.
+            Self::Unix(_) | Self::Tcp(_) => Poll::Ready(Ok(())),
+            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
+}
+
+/// The same connection once more.
+fn second(stream: &TcpStream) -> io::Result<TcpStream> {
+    TcpStream::from_std(stream.as_fd().try_clone_to_owned()?.into())
 }
 
 /// Waits for a client to hang up, without reading: a second descriptor of its connection.
@@ -200,10 +330,8 @@ impl Hangup {
                 let fd = stream.as_fd().try_clone_to_owned()?;
                 Stream::Unix(UnixStream::from_std(fd.into())?)
             }
-            Stream::Tcp(stream) => {
-                let fd = stream.as_fd().try_clone_to_owned()?;
-                Stream::Tcp(TcpStream::from_std(fd.into())?)
-            }
+            Stream::Tcp(stream) => Stream::Tcp(second(stream)?),
+            Stream::Tls(stream) => Stream::Tcp(second(stream.get_ref().0)?),
         }))
     }
 
@@ -215,6 +343,7 @@ impl Hangup {
             let ready = match &self.0 {
                 Stream::Unix(stream) => stream.ready(Interest::WRITABLE).await,
                 Stream::Tcp(stream) => stream.ready(Interest::READABLE).await,
+                Stream::Tls(_) => unreachable!("`of` takes what is below TLS"),
             };
             if ready.is_err() || ready.is_ok_and(|r| r.is_write_closed() || r.is_read_closed()) {
                 return;
@@ -223,6 +352,7 @@ impl Hangup {
             let _ = match &self.0 {
                 Stream::Unix(stream) => stream.try_io(Interest::WRITABLE, nothing),
                 Stream::Tcp(stream) => stream.try_io(Interest::READABLE, nothing),
+                Stream::Tls(_) => unreachable!("`of` takes what is below TLS"),
             };
         }
     }
@@ -253,19 +383,23 @@ mod tests {
     #[tokio::test]
     async fn a_dead_socket_is_replaced_and_a_live_one_refused() {
         let directory = tempfile::tempdir().unwrap();
+        let setup = Setup { group: Some("".into()), ..Setup::default() };
         let host = Host::Unix(directory.path().join("x.sock"));
-        let first = Listener::bind(&host, "no-such-group").await.unwrap();
-        assert!(matches!(Listener::bind(&host, "no-such-group").await, Err(Error::InUse(_))));
+        let first = Listener::bind(&host, &setup).await.unwrap();
+        let text = Listener::bind(&host, &setup).await.err().unwrap().to_string();
+        assert!(text.contains(&format!("(pid {})", std::process::id())), "{text}");
         let Host::Unix(path) = &host else { unreachable!() };
-        assert_eq!(std::fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(std::fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o660);
         // A daemon that was killed leaves its socket.
         std::mem::forget(first);
         let dead = std::os::unix::net::UnixListener::bind(directory.path().join("y.sock")).unwrap();
         drop(dead);
         let host = Host::Unix(directory.path().join("y.sock"));
-        drop(Listener::bind(&host, "no-such-group").await.unwrap());
+        drop(Listener::bind(&host, &setup).await.unwrap());
         let left: Vec<_> =
             std::fs::read_dir(directory.path()).unwrap().flatten().map(|e| e.file_name()).collect();
         assert_eq!(left, ["x.sock"]);
+        let missing = Setup { group: Some("no-such-group".into()), ..Setup::default() };
+        assert!(matches!(Listener::bind(&host, &missing).await, Err(Error::NoGroup(_))));
     }
 }

@@ -1,31 +1,54 @@
 //! `cortend`: the command line, signals, and the order of starting and stopping.
 
+use std::io::Write as _;
+use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
-use daemon::config::{Cli, Command, Options, RegistryCommand, RegistryOptions};
+use daemon::activation::Inherited;
+use daemon::config::{Cli, Command, Options, RegistryCommand, RegistryOptions, Source};
 use daemon::error::chain;
-use daemon::{api::Api, listen::Listener, lock::Lock, registry, server};
-use tokio::signal::unix::{SignalKind, signal};
+use daemon::listen::{Listener, Setup};
+use daemon::metrics::{Metrics, Times};
+use daemon::notify::Manager;
+use daemon::reload::Current;
+use daemon::{api::Api, lock::Lock, log, registry, server};
+use engine::Engine;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
-use tracing_subscriber::EnvFilter;
 
 type Outcome = Result<(), Box<dyn std::error::Error + Send + Sync>>;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let level = match &cli.command {
-        Some(Command::Registry { command: RegistryCommand::Serve(options) }) if options.debug => "debug",
-        Some(Command::Registry { .. }) => "info",
-        None if cli.daemon.debug => "debug",
-        None if cli.daemon.log_level == "fatal" => "error",
-        None => &cli.daemon.log_level,
-    };
-    tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::new(level))
-        .with_writer(std::io::stderr)
-        .with_target(false)
-        .init();
+    match cli.command {
+        Some(Command::Registry { command: RegistryCommand::Serve(options) }) => {
+            log::start(log::Options::new(options.debug, "", "").expect("both are words of ours"));
+            run(serve_registry(options))
+        }
+        None => {
+            let options = match cli.daemon.read() {
+                Ok(options) => options,
+                Err(error) => return say(&chain(&error), ExitCode::FAILURE),
+            };
+            if cli.daemon.validate {
+                return say("configuration OK", ExitCode::SUCCESS);
+            }
+            log::start(options.log);
+            run(serve_engine(cli.daemon, options))
+        }
+    }
+}
+
+/// Something that is no log line, on stderr.
+fn say(text: &str, code: ExitCode) -> ExitCode {
+    // Nobody may be there to read it.
+    let _ = writeln!(std::io::stderr(), "{text}");
+    code
+}
+
+fn run(work: impl Future<Output = Outcome>) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("cortend")
@@ -33,14 +56,7 @@ fn main() -> ExitCode {
         .enable_all()
         .build();
     let outcome = match runtime {
-        Ok(runtime) => runtime.block_on(async {
-            match cli.command {
-                Some(Command::Registry { command: RegistryCommand::Serve(options) }) => {
-                    serve_registry(options).await
-                }
-                None => serve_engine(cli.daemon).await,
-            }
-        }),
+        Ok(runtime) => runtime.block_on(work),
         Err(error) => Err(error.into()),
     };
     match outcome {
@@ -64,56 +80,133 @@ async fn serve_registry(options: RegistryOptions) -> Outcome {
 }
 
 /// Data root, lock, sockets, engine, then clients. Containers live on when it ends.
-async fn serve_engine(options: Options) -> Outcome {
+async fn serve_engine(source: Source, options: Options) -> Outcome {
     let stop = stop_signal()?;
-    sys::file::create_dir_all(&options.data_root, 0o700)?;
-    sys::file::create_dir_all(&options.exec_root, 0o711)?;
-    let lock = Lock::acquire(&options.data_root)?;
+    let (hangup, user) = (signal(SignalKind::hangup())?, signal(SignalKind::user_defined1())?);
+    let manager = Manager::from_env();
+    for warning in &options.warnings {
+        tracing::warn!("{warning}");
+    }
+    if let Err(error) = sys::process::raise_descriptor_limit() {
+        tracing::warn!(error = chain(&error), "the limit of descriptors stays as it is");
+    }
+    sys::file::create_dir_all(&options.engine.data_root, 0o700)?;
+    sys::file::create_dir_all(&options.engine.exec_root, 0o711)?;
+    let lock = Lock::acquire(&options.engine.data_root)?;
     // What a daemon that was killed left half-received.
     sys::file::remove_tree(&options.scratch())?;
     sys::file::create_dir_all(&options.scratch(), 0o700)?;
 
+    let setup = Setup {
+        group: options.group.clone(),
+        tls: options.tls.as_ref().map(daemon::tls::Files::load).transpose()?,
+        inherited: Inherited::from_env(),
+    };
     let mut listeners = Vec::new();
-    for host in options.listeners() {
-        listeners.push((Listener::bind(&host, &options.group).await?, host));
+    for host in &options.hosts {
+        listeners.extend(Listener::bind(host, &setup).await?);
     }
-    let engine = engine::Engine::open(options.engine()).await?;
+    let metrics = match options.metrics {
+        Some(address) => vec![Listener::plain(address).await?],
+        None => Vec::new(),
+    };
+    let engine = Engine::open(options.engine.clone()).await?;
     if let Some(path) = &options.pidfile {
         let pid = format!("{}\n", std::process::id());
         sys::file::write_atomic(path, pid.as_bytes(), 0o644, sys::file::Durability::Process)?;
     }
-    let api = Api::new(engine, options.scratch());
+    let times = Times::default();
+    let api = Api::new(engine.clone(), options.scratch(), options.oldest_api, times.clone());
     if let Err(error) = api.recover().await {
         tracing::warn!(error = error.message(), "what interrupted builds had left is still there");
     }
-    for (_, host) in &listeners {
+    for host in &options.hosts {
         tracing::info!(%host, version = env!("CARGO_PKG_VERSION"), "ready");
     }
-    let listeners = listeners.into_iter().map(|(listener, _)| listener).collect();
-    server::serve(listeners, api, stop).await;
-    if let Some(path) = &options.pidfile {
+    let (pidfile, cgroup_parent) = (options.pidfile.clone(), options.engine.cgroup_parent.clone());
+    let current = Current::new(source, options);
+    manager.ready("Serving");
+    let patience = current.clone();
+    let serving = server::serve(listeners, api, stop.clone(), move || patience.patience());
+    let counting =
+        server::serve(metrics, Metrics::new(engine.clone(), times), stop.clone(), || Some(Duration::ZERO));
+    let besides = async {
+        tokio::join!(
+            manager.watchdog(),
+            answer_signals(hangup, user, &current, &engine, &manager),
+            tell_stopping(&manager, stop)
+        )
+    };
+    tokio::select! {
+        ((), ()) = async { tokio::join!(serving, counting) } => {}
+        _ = besides => unreachable!("signals are answered for ever"),
+    }
+    if let Some(path) = &pidfile {
         sys::file::remove(path)?;
     }
+    leave_cgroup(&cgroup_parent);
     drop(lock);
     tracing::info!("stopped; containers go on");
     Ok(())
 }
 
-/// Becomes true at SIGTERM or SIGINT. SIGHUP is ignored.
+/// SIGHUP reads the configuration again, SIGUSR1 says what there is to do. For ever.
+async fn answer_signals(
+    mut hangup: Signal,
+    mut user: Signal,
+    current: &Current,
+    engine: &Engine,
+    manager: &Manager,
+) {
+    loop {
+        tokio::select! {
+            _ = hangup.recv() => {
+                manager.reloading();
+                match current.reload(engine) {
+                    Ok(()) => tracing::info!("configuration reloaded"),
+                    Err(error) => tracing::error!("the configuration is as it was: {}", chain(&error)),
+                }
+                manager.ready("Serving");
+            }
+            _ = user.recv() => {
+                let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
+                tracing::info!(tasks, "alive");
+            }
+        }
+    }
+}
+
+async fn tell_stopping(manager: &Manager, mut stop: watch::Receiver<bool>) {
+    // A sender that is gone means that the daemon is ending too.
+    let _ = stop.wait_for(|stop| *stop).await;
+    manager.stopping();
+}
+
+/// The containers' parent cgroup goes when it is empty: the kernel refuses as long as it is not.
+fn leave_cgroup(parent: &str) {
+    let Ok(cgroup) = sys::cgroup::Cgroup::open(parent) else { return };
+    for (_, directory, _) in cgroup.directories() {
+        let _ = std::fs::remove_dir(Path::new(directory));
+    }
+}
+
+/// Becomes true at SIGTERM or SIGINT. A second one ends the process at once.
 fn stop_signal() -> std::io::Result<watch::Receiver<bool>> {
     let (stop, stopped) = watch::channel(false);
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hangup = signal(SignalKind::hangup())?;
     tokio::spawn(async move {
-        loop {
+        for times in 1.. {
             tokio::select! {
-                _ = terminate.recv() => break,
-                _ = interrupt.recv() => break,
-                _ = hangup.recv() => tracing::info!("SIGHUP: nothing to reload"),
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
             }
+            if times > 1 {
+                tracing::warn!("told to stop again: requests in flight are cut off");
+                std::process::exit(1);
+            }
+            stop.send_replace(true);
         }
-        stop.send_replace(true);
     });
     Ok(stopped)
 }

@@ -151,6 +151,8 @@ async fn copy(mut from: impl AsyncRead + Unpin, to: &mut (impl AsyncWrite + Unpi
             return to.flush().await;
         }
         to.write_all(&chunk).await?;
+        // TLS holds back what the socket did not take at once.
+        to.flush().await?;
     }
 }
 

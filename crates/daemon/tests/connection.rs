@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use daemon::body::{Body, Task};
 use daemon::config::Host;
-use daemon::listen::Listener;
+use daemon::listen::{Listener, Setup};
 use daemon::server::{Handler, Peer, Reply, Takeover, serve};
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -70,10 +70,10 @@ struct Serving {
 async fn start() -> Serving {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("api.sock");
-    let listener = Listener::bind(&Host::Unix(path.clone()), "no-such-group").await.unwrap();
+    let listener = Listener::bind(&Host::Unix(path.clone()), &Setup::default()).await.unwrap();
     let (stop, stopped) = watch::channel(false);
     let ended = Arc::new(Semaphore::new(0));
-    let serving = tokio::spawn(serve(vec![listener], Fake { ended: Arc::clone(&ended) }, stopped));
+    let serving = tokio::spawn(serve(listener, Fake { ended: Arc::clone(&ended) }, stopped, || None));
     Serving { path, stop, serving, ended, _directory: directory }
 }
 

@@ -1,7 +1,8 @@
 //! The engine: holds the services and the containers. Its verbs are in `container/`, `image/`, `network`, `volume`.
 
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, OnceLock, RwLock};
 
 pub use crate::container::attach::{AttachOptions, Attached};
 pub use crate::container::{ListOptions, LogOptions, RemoveOptions, WaitCondition, Waiter};
@@ -11,6 +12,7 @@ use crate::blocking::lasting;
 use crate::container::exec::Execs;
 use crate::container::table::Table;
 use crate::events::Bus;
+use crate::settings::Settings;
 use crate::volume::Volumes;
 
 /// How the engine is set up.
@@ -26,8 +28,8 @@ pub struct Config {
     pub shim: PathBuf,
     /// Networks.
     pub network: network::Config,
-    /// Registries that may be spoken to without verified TLS.
-    pub insecure_registries: Vec<String>,
+    /// What the user sets for all containers.
+    pub settings: Settings,
     /// The tar (docker-archive) of the image that ships inside Corten, and its name.
     pub built_in: Option<(&'static str, &'static [u8])>,
 }
@@ -42,6 +44,7 @@ pub struct Engine {
 #[derive(Debug)]
 pub(crate) struct Inner {
     pub(crate) config: Config,
+    pub(crate) settings: RwLock<Arc<Settings>>,
     pub(crate) store: store::Store,
     pub(crate) networks: network::Networks,
     pub(crate) shim: Arc<shim::client::Program>,
@@ -53,6 +56,9 @@ pub(crate) struct Inner {
     /// One prune of each kind at a time: containers, images, volumes, networks.
     pub(crate) prunes: [tokio::sync::Mutex<()>; 4],
     pub(crate) roots: OnceLock<KeptRoots>,
+    /// Health probes so far, and those of them that failed.
+    pub(crate) probes: AtomicU64,
+    pub(crate) failed_probes: AtomicU64,
 }
 
 /// [`Roots`] with a face for `Debug`.
@@ -97,15 +103,16 @@ impl Engine {
                 store,
                 networks,
                 shim,
-                registry: registry::client::Client::new(registry::client::Config {
-                    insecure: config.insecure_registries.clone(),
-                }),
+                registry: registry::client::Client::new(config.settings.registry.clone()),
                 containers: Table::default(),
                 execs: Execs::default(),
                 volumes,
                 events: Bus::new(),
                 prunes: Default::default(),
                 roots: OnceLock::new(),
+                probes: AtomicU64::new(0),
+                failed_probes: AtomicU64::new(0),
+                settings: RwLock::new(Arc::new(config.settings.clone())),
                 config,
             };
             Ok((inner, found))
@@ -133,7 +140,7 @@ impl Engine {
     pub fn registry(&self) -> &registry::client::Client {
         &self.inner.registry
     }
-    /// As opened.
+    /// As opened; the [`settings`](Self::settings) may have changed since.
     pub fn config(&self) -> &Config {
         &self.inner.config
     }

@@ -71,6 +71,14 @@ pub enum Error {
         /// What inspect shows as its exit code.
         code: i32,
     },
+    /// A failure, under the words for the verb it failed in.
+    #[error("{verb}")]
+    Within {
+        /// `Cannot restart container c1`.
+        verb: String,
+        /// What failed.
+        source: Box<Error>,
+    },
     /// Several teardown steps failed, or an undo after the first error.
     #[error("{}", join(.0))]
     Several(Vec<Error>),
@@ -119,6 +127,7 @@ impl Error {
             Self::Deadline(_) => ErrorKind::Deadline,
             Self::Start { kind, .. } => *kind,
             Self::Exec { .. } => ErrorKind::InvalidParameter,
+            Self::Within { source, .. } => source.kind(),
             Self::Several(errors) => errors.first().map_or(ErrorKind::Internal, Self::kind),
             Self::Store(e) => e.kind(),
             Self::Network(e) => e.kind(),
@@ -130,6 +139,14 @@ impl Error {
     /// This failure and its causes, joined by ": ".
     pub fn message(&self) -> String {
         chain(self)
+    }
+
+    /// A failure under the words for its verb; what is no failure (304) stays as it is.
+    pub(crate) fn within(verb: String, error: Self) -> Self {
+        match error {
+            Self::NotModified(_) => error,
+            error => Self::Within { verb, source: Box::new(error) },
+        }
     }
 
     /// An error and what went wrong when it was undone.

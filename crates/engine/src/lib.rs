@@ -6,8 +6,9 @@
 //! | [`container`] | one file per verb: create start stop kill … |
 //! | `image/`, `network`, `volume` | the same for the other nouns |
 //! | `events`, `system` | what happens; what this host is |
+//! | [`settings`] | what the user sets for all containers; changed while it runs |
 //! | [`error`] | every text a user reads |
-//! | `blocking` | the one crossing to the blocking rooms below |
+//! | `blocking`, `chunks` | the one crossing to the blocking rooms below; bytes that come from there |
 //! | `time`, `names` | times as people read them; names for containers that have none |
 //!
 //! ```text
@@ -23,6 +24,7 @@
 //! the connection to its shim; *early* clients attached before the start.
 
 mod blocking;
+mod chunks;
 pub mod container;
 pub mod engine;
 pub mod error;
@@ -30,11 +32,14 @@ mod events;
 mod image;
 mod names;
 mod network;
-mod system;
+pub mod settings;
+pub mod system;
 mod time;
 mod volume;
 
+pub use container::archive::{Encoding, Extraction};
 pub use container::attach::{AttachOptions, Attached};
-pub use container::{ListOptions, LogOptions, RemoveOptions, WaitCondition, Waiter};
+pub use container::{CommitOptions, ListOptions, LogOptions, RemoveOptions, Stats, WaitCondition, Waiter};
 pub use engine::{Config, Engine, Roots};
 pub use error::Error;
+pub use settings::Settings;

@@ -266,6 +266,10 @@ impl Engine {
             options: request.options,
             ..NewNetwork::default()
         };
+        let driver = if new.driver.is_empty() { "bridge" } else { &new.driver };
+        for (key, value) in self.settings().network_options.get(driver).into_iter().flatten() {
+            new.options.entry(key.clone()).or_insert_with(|| value.clone());
+        }
         if let Some(ipam) = request.ipam {
             if !matches!(ipam.driver.as_str(), "" | "default") {
                 return Err(Error::NotImplemented(format!(

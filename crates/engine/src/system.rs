@@ -1,6 +1,7 @@
 //! What this host and this engine are: `info`, `version`, and the collector.
 
 use std::path::Path;
+use std::sync::atomic::Ordering;
 
 use spec::Digest;
 use spec::api::{
@@ -23,6 +24,11 @@ fn read(path: &str) -> String {
 /// The host's name.
 pub(crate) fn hostname() -> String {
     read("/proc/sys/kernel/hostname")
+}
+
+/// The identity of this daemon: the machine's (machine-id(5)).
+pub(crate) fn id() -> String {
+    read("/etc/machine-id")
 }
 
 /// How many processors are online.
@@ -85,7 +91,7 @@ struct Host {
 impl Host {
     fn read() -> Self {
         Self {
-            id: read("/etc/machine-id"),
+            id: id(),
             kernel: kernel(),
             operating_system: operating_system(),
             memory: mem_total(),
@@ -99,18 +105,49 @@ impl Host {
     }
 }
 
+/// What is counted, for metrics.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Containers that run, or wait for their policy to start them again.
+    pub running: i64,
+    /// Containers that are frozen.
+    pub paused: i64,
+    /// Containers that do neither.
+    pub stopped: i64,
+    /// Events so far.
+    pub events: u64,
+    /// Who listens to events now.
+    pub listeners: usize,
+    /// Health probes so far.
+    pub probes: u64,
+    /// Those of them that failed.
+    pub failed_probes: u64,
+}
+
 impl Engine {
+    /// What is counted.
+    pub fn counts(&self) -> Counts {
+        let mut counts = Counts {
+            events: self.inner.events.count(),
+            listeners: self.inner.events.listeners(),
+            probes: self.inner.probes.load(Ordering::Relaxed),
+            failed_probes: self.inner.failed_probes.load(Ordering::Relaxed),
+            ..Counts::default()
+        };
+        for container in self.inner.containers.all() {
+            match container.view().state.phase {
+                Phase::Running | Phase::Restarting => counts.running += 1,
+                Phase::Paused => counts.paused += 1,
+                Phase::Created | Phase::Exited | Phase::Removing | Phase::Dead => counts.stopped += 1,
+            }
+        }
+        counts
+    }
+
     /// `GET /info`.
     pub async fn info(&self) -> Result<SystemInfo, Error> {
         let host = blocking(Host::read).await;
-        let (mut running, mut paused, mut stopped) = (0, 0, 0);
-        for container in self.inner.containers.all() {
-            match container.view().state.phase {
-                Phase::Running | Phase::Restarting => running += 1,
-                Phase::Paused => paused += 1,
-                Phase::Created | Phase::Exited | Phase::Removing | Phase::Dead => stopped += 1,
-            }
-        }
+        let Counts { running, paused, stopped, .. } = self.counts();
         let mut targets: Vec<Digest> =
             self.inner.store.images().into_iter().map(|r| r.target.digest).collect();
         targets.sort_unstable();
@@ -125,6 +162,12 @@ impl Engine {
         let words = |list: &[&str]| list.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>();
         let pools = &self.inner.config.network.pools;
         let config = &self.inner.config;
+        let settings = self.settings();
+        let security = match settings.seccomp_unconfined {
+            true => words(&["name=seccomp,profile=unconfined", "name=cgroupns"]),
+            false => words(&["name=seccomp,profile=builtin", "name=cgroupns"]),
+        };
+        let proxy = registry::client::Proxies::shown;
         Ok(SystemInfo {
             id: host.id,
             containers: running + paused + stopped,
@@ -133,6 +176,9 @@ impl Engine {
             containers_stopped: stopped,
             images: i64::try_from(targets.len()).unwrap_or(i64::MAX),
             driver: "overlayfs".into(),
+            debug: settings.debug,
+            labels: settings.labels.clone(),
+            experimental_build: settings.experimental,
             driver_status: vec![words(&["driver-type", "corten.store.v1"])],
             docker_root_dir: config.data_root.display().to_string(),
             plugins: Some(PluginsInfo {
@@ -154,7 +200,7 @@ impl Engine {
             n_goroutines: i64::try_from(sys::file::list(Path::new("/proc/self/task")).map_or(0, |l| l.len()))
                 .unwrap_or(0),
             system_time: time::rfc3339(time::now()),
-            logging_driver: "json-file".into(),
+            logging_driver: settings.log.r#type.clone(),
             cgroup_driver: "cgroupfs".into(),
             cgroup_version: if host.unified { "2".into() } else { "1".into() },
             n_events_listener: i64::try_from(self.inner.events.listeners()).unwrap_or(i64::MAX),
@@ -166,17 +212,21 @@ impl Engine {
             mem_total: host.memory,
             index_server_address: "https://index.docker.io/v1/".into(),
             registry_config: Some(self.registries()),
-            http_proxy: String::new(),
-            https_proxy: String::new(),
-            no_proxy: String::new(),
+            http_proxy: proxy(&settings.registry.proxies.http),
+            https_proxy: proxy(&settings.registry.proxies.https),
+            no_proxy: settings.registry.proxies.none.clone(),
             name: host.name,
             server_version: VERSION.into(),
-            runtimes: [(
-                "corten".to_owned(),
-                Runtime { path: config.shim.display().to_string(), ..Runtime::default() },
-            )]
-            .into(),
-            default_runtime: "corten".into(),
+            runtimes: settings
+                .runtimes
+                .clone()
+                .into_iter()
+                .chain([(
+                    "corten".to_owned(),
+                    Runtime { path: config.shim.display().to_string(), ..Runtime::default() },
+                )])
+                .collect(),
+            default_runtime: settings.default_runtime.clone(),
             swarm: serde_json::json!({
                 "NodeID": "", "NodeAddr": "", "LocalNodeState": "inactive", "ControlAvailable": false,
                 "Error": "", "RemoteManagers": null
@@ -187,7 +237,7 @@ impl Engine {
             containerd_commit: Some(Commit::default()),
             runc_commit: Some(Commit::default()),
             init_commit: Some(Commit::default()),
-            security_options: words(&["name=seccomp,profile=builtin", "name=cgroupns"]),
+            security_options: security,
             default_address_pools: pools
                 .iter()
                 .map(|(base, prefix, size)| AddressPool {
@@ -202,17 +252,20 @@ impl Engine {
     }
 
     fn registries(&self) -> RegistryServiceConfig {
-        let hub = IndexInfo { name: "docker.io".into(), mirrors: Vec::new(), secure: true, official: true };
+        let settings = self.settings();
+        let mirrors = settings.registry.mirrors.clone();
+        let hub =
+            IndexInfo { name: "docker.io".into(), mirrors: mirrors.clone(), secure: true, official: true };
         let mut index_configs = std::collections::BTreeMap::from([("docker.io".to_owned(), hub)]);
         let (ranges, hosts): (Vec<_>, Vec<_>) =
-            self.inner.config.insecure_registries.iter().cloned().partition(|r| r.contains('/'));
+            settings.registry.insecure.iter().cloned().partition(|r| r.contains('/'));
         for host in hosts {
             let index = IndexInfo { name: host.clone(), mirrors: Vec::new(), secure: false, official: false };
             index_configs.insert(host, index);
         }
         let mut insecure_registry_cidrs = vec!["::1/128".to_owned(), "127.0.0.0/8".to_owned()];
         insecure_registry_cidrs.extend(ranges);
-        RegistryServiceConfig { insecure_registry_cidrs, index_configs, mirrors: Vec::new() }
+        RegistryServiceConfig { insecure_registry_cidrs, index_configs, mirrors }
     }
 
     /// `GET /version`.
@@ -223,7 +276,7 @@ impl Engine {
             "Os": "linux",
             "Arch": go_arch(),
             "KernelVersion": kernel(),
-            "Experimental": "false",
+            "Experimental": self.settings().experimental.to_string(),
             "GitCommit": "",
             "GoVersion": "",
             "BuildTime": "",
@@ -237,6 +290,7 @@ impl Engine {
             os: "linux".into(),
             arch: go_arch(),
             kernel_version: kernel(),
+            experimental: self.settings().experimental,
             ..SystemVersion::default()
         }
     }

@@ -66,6 +66,28 @@ pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
     Duration::try_from_secs_f64(total).ok()
 }
 
+/// A duration as Go prints it: `1.5s`, `1m30s`, `300ms`.
+pub(crate) fn go_duration(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    let small = |unit: f64| format!("{}", duration.as_nanos() as f64 / unit);
+    match () {
+        () if duration.is_zero() => "0s".into(),
+        () if duration < Duration::from_micros(1) => format!("{}ns", duration.as_nanos()),
+        () if duration < Duration::from_millis(1) => format!("{}µs", small(1e3)),
+        () if duration < Duration::from_secs(1) => format!("{}ms", small(1e6)),
+        () => {
+            let (hours, minutes) = (seconds / 3600, seconds / 60 % 60);
+            let rest = format!("{}.{:09}", seconds % 60, duration.subsec_nanos());
+            let rest = rest.trim_end_matches('0').trim_end_matches('.');
+            match (hours, minutes) {
+                (0, 0) => format!("{rest}s"),
+                (0, minutes) => format!("{minutes}m{rest}s"),
+                (hours, minutes) => format!("{hours}h{minutes}m{rest}s"),
+            }
+        }
+    }
+}
+
 /// A duration as Docker says it (`About a minute`, `3 weeks`).
 pub(crate) fn human(duration: Duration) -> String {
     let seconds = duration.as_secs();
@@ -126,5 +148,21 @@ mod tests {
         assert_eq!(parse_duration("1h30m"), Some(Duration::from_secs(5400)));
         assert_eq!(rfc3339(0), ZERO_TIME);
         assert_eq!(rfc3339(1_500_000_000), "1970-01-01T00:00:01.5Z");
+    }
+
+    #[test]
+    fn durations_print_as_gos() {
+        for (milliseconds, text) in [
+            (0, "0s"),
+            (1, "1ms"),
+            (1500, "1.5s"),
+            (30_000, "30s"),
+            (60_000, "1m0s"),
+            (90_250, "1m30.25s"),
+            (3_600_000, "1h0m0s"),
+        ] {
+            assert_eq!(go_duration(Duration::from_millis(milliseconds)), text);
+        }
+        assert_eq!(go_duration(Duration::from_micros(1500)), "1.5ms");
     }
 }

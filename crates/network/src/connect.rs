@@ -68,7 +68,9 @@ impl Networks {
             }
         };
         self.serve_names(container, &netns)?;
-        self.publish(container, ports)?;
+        if !ports.is_empty() && self.core.leads_outside(container) {
+            self.core.publish(container, ports)?;
+        }
         self.core.save(container)?;
         let state = self.core.state();
         let record = state
@@ -92,29 +94,6 @@ impl Networks {
         endpoint.names.clone_from(&request.names);
         self.core.state().enter(container, &request.container_name, vec![endpoint]);
         Some(netns)
-    }
-
-    /// Claims the ports, and redirects them to the container.
-    fn publish(&self, container: &Id, ports: &[PortRequest]) -> Result<(), Error> {
-        let core = &self.core;
-        let leads_outside = {
-            let state = core.state();
-            state.containers.get(container).is_some_and(|r| state.way_out(r).is_some())
-        };
-        if ports.is_empty() || !leads_outside {
-            return Ok(());
-        }
-        for request in ports {
-            let port = core.ports.claim(container, request, |id| core.name_of(id))?;
-            if let Some(record) = core.state().containers.get_mut(container) {
-                record.ports.push(port);
-            }
-        }
-        let redirections = {
-            let state = core.state();
-            state.containers.get(container).map(|r| state.redirections(r)).unwrap_or_default()
-        };
-        core.change_firewall(|firewall| firewall.publish(&redirections))
     }
 
     /// Opens the container's name server, if one of its networks has names and it is not open.

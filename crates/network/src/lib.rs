@@ -7,7 +7,7 @@
 //! | room | what is in it |
 //! |---|---|
 //! | `networks` | [`Networks`]: what it knows, and looking it up |
-//! | `open`, `create`, `remove`, `connect`, `disconnect`, `release`, `shutdown` | its verbs |
+//! | `open`, `create`, `remove`, `connect`, `publish`, `disconnect`, `release`, `shutdown` | its verbs |
 //! | `network`, `endpoint`, `port` | the things: as asked for, as made; who has which port |
 //! | `pool` | subnets and addresses: which are free |
 //! | `bridge`, `namespace`, `ready`, `leftover` | what is made in the kernel; made beforehand; removed afterwards |
@@ -45,6 +45,7 @@ mod networks;
 mod open;
 mod pool;
 mod port;
+mod publish;
 mod ready;
 mod record;
 mod release;
@@ -58,6 +59,6 @@ mod watch;
 pub use endpoint::{Endpoint, EndpointRequest, Sandbox};
 pub use error::Error;
 pub use network::{Driver, Network, NewNetwork};
-pub use networks::{Config, Networks};
+pub use networks::{Config, DefaultNetwork, Networks};
 pub use port::{PortRequest, PublishedPort};
 pub use resolv::ResolvConf;

@@ -27,12 +27,44 @@ pub struct Config {
     pub bridge: String,
     /// The default bridge's address and prefix; `None` takes the first free pool.
     pub bip: Option<(Ipv4Addr, u8)>,
+    /// The rest of the default network.
+    pub default_network: DefaultNetwork,
+    /// Turn forwarding on in the kernel, without which bridges lead nowhere.
+    pub forwarding: bool,
     /// Pools for new networks: base, its prefix, prefix of each network. Empty: Docker's.
     pub pools: Vec<(Ipv4Addr, u8, u8)>,
     /// Our nftables table (`corten`).
     pub table: String,
     /// How many network namespaces with a veth on the default bridge to keep ready.
     pub ready: usize,
+}
+
+/// What the default network is like. A change is for a network that nobody is on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DefaultNetwork {
+    /// Addresses of containers are drawn from here; `None` is the whole subnet.
+    pub range: Option<(Ipv4Addr, u8)>,
+    /// Largest packet, bytes.
+    pub mtu: u32,
+    /// Containers reach each other.
+    pub containers_talk: bool,
+    /// Containers go outside with the host's address.
+    pub masquerade: bool,
+    /// Where ports are published whose user names no address; only shown.
+    pub publish_on: Ipv4Addr,
+}
+
+impl Default for DefaultNetwork {
+    /// Docker's.
+    fn default() -> Self {
+        Self {
+            range: None,
+            mtu: 1500,
+            containers_talk: true,
+            masquerade: true,
+            publish_on: Ipv4Addr::UNSPECIFIED,
+        }
+    }
 }
 
 /// The networks of this host. Cheap to clone, safe to share.

@@ -45,7 +45,9 @@ impl Networks {
         state.settle_default_bridge(&config, &records, &mut socket)?;
         state.settle_simple("host", Driver::Host, &records)?;
         state.settle_simple("none", Driver::Null, &records)?;
-        turn_on_forwarding(&records)?;
+        if config.forwarding {
+            turn_on_forwarding(&records)?;
+        }
         for entry in state.networks.values_mut() {
             if entry.network.driver == Driver::Bridge {
                 entry.bridge = bridge::ensure(&mut socket, &entry.network)?;
@@ -106,6 +108,8 @@ impl State {
         let recorded = self.networks.values().find(|e| e.network.name == "bridge").map(|e| e.network.clone());
         if let Some(network) = &recorded {
             let as_wanted = network.bridge == config.bridge
+                && network.options == default_options(config)
+                && network.ip_range == config.default_network.range
                 && config.bip.is_none_or(|(ip, prefix)| {
                     network.gateway == Some(ip) && network.subnet.is_some_and(|(_, p)| p == prefix)
                 });
@@ -132,23 +136,21 @@ impl State {
                 (subnet, first_host(subnet))
             }
         };
-        let mut options: BTreeMap<_, _> = [
-            ("default_bridge", "true"),
-            ("enable_icc", "true"),
-            ("enable_ip_masquerade", "true"),
-            ("host_binding_ipv4", "0.0.0.0"),
-            ("name", &config.bridge),
-        ]
-        .into_iter()
-        .map(|(key, value)| (format!("com.docker.network.bridge.{key}"), value.to_owned()))
-        .collect();
-        options.insert("com.docker.network.driver.mtu".into(), "1500".into());
+        if let Some((ip, prefix)) = config.default_network.range
+            && !Subnet::new(ip, prefix)
+                .is_some_and(|range| range.prefix() >= subnet.prefix() && subnet.contains(range.first()))
+        {
+            return Err(Error::Invalid(format!(
+                "invalid range {ip}/{prefix}: it is not in the default network's subnet {subnet}"
+            )));
+        }
         let network = Network {
             id: recorded.map_or_else(|| Id::from_bytes(sys::random::bytes()), |network| network.id),
             subnet: Some((subnet.first(), subnet.prefix())),
             gateway: Some(gateway),
+            ip_range: config.default_network.range,
             bridge: config.bridge.clone(),
-            options,
+            options: default_options(config),
             ..simple("bridge", Driver::Bridge)
         };
         records.write_network(&network)?;
@@ -190,6 +192,23 @@ impl State {
             .map(|link| link.name)
             .collect())
     }
+}
+
+/// The default network's options, as Docker shows them.
+fn default_options(config: &Config) -> BTreeMap<String, String> {
+    let wanted = &config.default_network;
+    let mut options: BTreeMap<_, _> = [
+        ("default_bridge", "true".to_owned()),
+        ("enable_icc", wanted.containers_talk.to_string()),
+        ("enable_ip_masquerade", wanted.masquerade.to_string()),
+        ("host_binding_ipv4", wanted.publish_on.to_string()),
+        ("name", config.bridge.clone()),
+    ]
+    .into_iter()
+    .map(|(key, value)| (format!("com.docker.network.bridge.{key}"), value))
+    .collect();
+    options.insert("com.docker.network.driver.mtu".into(), wanted.mtu.to_string());
+    options
 }
 
 /// A network that is only a name.

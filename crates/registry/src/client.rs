@@ -3,6 +3,7 @@
 //! | room | what is in it |
 //! |---|---|
 //! | `host` | registry names → addresses, and how far each is trusted |
+//! | `proxy` | HTTP proxies on the way |
 //! | `transport` | connections: pooled, TLS or plain, redirects followed |
 //! | `message` | what is sent, and what comes back piece by piece |
 //! | `challenge` | what a registry asks for; tokens |
@@ -14,11 +15,14 @@ mod host;
 mod layer;
 mod login;
 mod message;
+mod proxy;
 mod pull;
 mod push;
 mod resolve;
 mod session;
 mod transport;
+
+pub use proxy::Proxies;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -38,11 +42,35 @@ pub struct Client {
     transport: Arc<Transport>,
 }
 
-/// Which registries may be spoken to without verified TLS, beside loopback ones.
-#[derive(Debug, Clone, Default)]
+/// How registries are spoken to.
+#[derive(Debug, Clone)]
 pub struct Config {
-    /// `host:port` or CIDR.
+    /// `host:port` or CIDR of registries that may be spoken to without verified TLS, beside loopback ones.
     pub insecure: Vec<String>,
+    /// `http[s]://host[:port]` of registries that are asked for Docker Hub's images first.
+    pub mirrors: Vec<String>,
+    /// Layers that come at once in one pull.
+    pub downloads: usize,
+    /// Layers that go at once in one push.
+    pub uploads: usize,
+    /// How often a request that can be repeated is tried, and how often a download may break off without progress.
+    pub attempts: u32,
+    /// The way to them.
+    pub proxies: Proxies,
+}
+
+impl Default for Config {
+    /// Docker's.
+    fn default() -> Self {
+        Self {
+            insecure: Vec::new(),
+            mirrors: Vec::new(),
+            downloads: 3,
+            uploads: 5,
+            attempts: 5,
+            proxies: Proxies::default(),
+        }
+    }
 }
 
 impl Client {
@@ -54,7 +82,12 @@ impl Client {
     /// A client that trusts the host's roots and what `directories/<host>` hold (Docker's certs.d: `*.crt` are roots,
     /// `*.cert` and `*.key` the client's own).
     pub fn with_certificates(config: Config, directories: Vec<PathBuf>) -> Self {
-        Self { transport: Arc::new(Transport::new(config.insecure, directories)) }
+        Self { transport: Arc::new(Transport::new(config, directories)) }
+    }
+
+    /// Changes how registries are spoken to, from the next request on.
+    pub fn configure(&self, config: Config) {
+        self.transport.configure(config);
     }
 
     /// Brings an image and its layers into the store (blobs, unpacked layers) and returns the target.

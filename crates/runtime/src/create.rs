@@ -2,13 +2,31 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 
-use spec::oci::runtime::{Process, Resources, Spec};
+use spec::oci::runtime::{Resources, Spec};
 use sys::cgroup::Cgroup;
 use sys::process::{self, Clone};
 
 use crate::failure::at;
 use crate::namespaces::{self, Plan};
 use crate::{Child, Container, Failure, Io, handshake, init, seccomp};
+
+/// What the container's first process is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum FirstProcess {
+    /// The program itself.
+    #[default]
+    Program,
+    /// One that forwards signals to the program, reaps orphans, and ends with the program's code (`--init`).
+    Reaper,
+}
+
+/// [`create_as`] with the program as the first process.
+///
+/// # Errors
+/// As [`create_as`].
+pub fn create(spec: &Spec, netns: Option<BorrowedFd<'_>>, io: Io) -> Result<(Container, Child), Failure> {
+    create_as(FirstProcess::Program, spec, netns, io)
+}
 
 /// Makes the sandbox of `spec` and leaves its init waiting for [`Container::start`].
 ///
@@ -17,7 +35,12 @@ use crate::{Child, Container, Failure, Io, handshake, init, seccomp};
 ///
 /// # Errors
 /// The first step that failed.
-pub fn create(spec: &Spec, netns: Option<BorrowedFd<'_>>, io: Io) -> Result<(Container, Child), Failure> {
+pub fn create_as(
+    first: FirstProcess,
+    spec: &Spec,
+    netns: Option<BorrowedFd<'_>>,
+    io: Io,
+) -> Result<(Container, Child), Failure> {
     let Some(process) = &spec.process else {
         return Err(Failure::new("spec", "process", "a container needs a process"));
     };
@@ -26,7 +49,10 @@ pub fn create(spec: &Spec, netns: Option<BorrowedFd<'_>>, io: Io) -> Result<(Con
     // A copy of this process must not be traceable by what runs in the container (CVE-2016-9962).
     process::set_dumpable(false).map_err(at("clone"))?;
     let cgroup = Cgroup::create(&spec.linux.cgroups_path).map_err(at("cgroup"))?;
-    match begin(spec, process, &plan, filter.as_ref(), &cgroup, &io) {
+    match begin(
+        &init::Order { first, spec, process, plan: &plan, filter: filter.as_ref(), cgroup: &cgroup },
+        &io,
+    ) {
         Ok((waiting, child)) => {
             let init = child
                 .pidfd
@@ -52,14 +78,8 @@ pub fn create(spec: &Spec, netns: Option<BorrowedFd<'_>>, io: Io) -> Result<(Con
     }
 }
 
-fn begin(
-    spec: &Spec,
-    process: &Process,
-    plan: &Plan,
-    filter: Option<&seccomp::Filter>,
-    cgroup: &Cgroup,
-    io: &Io,
-) -> Result<(handshake::Caller, Child), Failure> {
+fn begin(order: &init::Order<'_>, io: &Io) -> Result<(handshake::Caller, Child), Failure> {
+    let init::Order { spec, plan, cgroup, .. } = order;
     let none = Resources::default();
     let resources = spec.linux.resources.as_ref().unwrap_or(&none);
     crate::cgroup::limit(cgroup, resources)?;
@@ -72,7 +92,7 @@ fn begin(
             // The child's copies: its end of the socket only, so that it notices the caller's death.
             drop(caller.take());
             let Some(child) = child.take() else { return 1 };
-            init::run(&init::Order { spec, process, plan, filter, cgroup }, &child, io)
+            init::run(order, &child, io)
         })
         .map_err(at("clone"))
     })?;

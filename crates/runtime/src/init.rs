@@ -8,10 +8,14 @@ use sys::cgroup::Cgroup;
 use crate::failure::at;
 use crate::namespaces::Plan;
 use crate::process::Prepared;
-use crate::{Failure, Io, devices, handshake, mounts, paths, process, root, seccomp, sysctl, terminal, user};
+use crate::{
+    Failure, FirstProcess, Io, devices, handshake, mounts, paths, process, reaper, root, seccomp, sysctl,
+    terminal, user,
+};
 
 /// What is to be made.
 pub(crate) struct Order<'a> {
+    pub(crate) first: FirstProcess,
     pub(crate) spec: &'a Spec,
     pub(crate) process: &'a Process,
     pub(crate) plan: &'a Plan,
@@ -22,7 +26,10 @@ pub(crate) struct Order<'a> {
 /// Becomes init. Comes back only when that fails, with the exit code.
 pub(crate) fn run(order: &Order<'_>, caller: &handshake::Child, io: &Io) -> i32 {
     let failure = match set_up(order, caller, io) {
-        Ok(prepared) if caller.wait_go() => prepared.execute(order.filter),
+        Ok(prepared) if caller.wait_go() => match order.first {
+            FirstProcess::Program => prepared.execute(order.filter),
+            FirstProcess::Reaper => reaper::run(prepared, order.filter, caller),
+        },
         // The caller has ended, and nobody waits for this process any more.
         Ok(_) => return 1,
         Err(failure) => failure,
@@ -41,6 +48,9 @@ fn set_up(order: &Order<'_>, caller: &handshake::Child, io: &Io) -> Result<Prepa
     let sources = mounts::open_sources(spec, order.cgroup)?;
     let root = root::enter(spec)?;
     let proc = root::private_proc()?;
+    if order.first == FirstProcess::Reaper {
+        reaper::take_name(&proc, &order.process.args);
+    }
     if spec.linux.namespaces.iter().any(|n| n.r#type == spec::oci::runtime::NamespaceKind::Uts) {
         set_names(spec)?;
     }

@@ -11,10 +11,11 @@
 //! |---|---|
 //! | [`create`] | the caller's half of making a container |
 //! | `init` | the child's half: the order of its steps until it is ready |
-//! | `start`, `exec`, `kill`, `pause`, `update`, `delete` | the other verbs |
+//! | `start`, `exec`, `kill`, `pause`, `update`, `remount`, `delete` | the other verbs |
 //! | `handshake` | what caller and child say to each other |
 //! | `namespaces` | which are made and which are joined |
 //! | `root`, `mounts`, `devices`, `terminal`, `paths`, `sysctl` | the sandbox, in the order of its making |
+//! | `reaper` | `--init`: the duties of a pid namespace's first process |
 //! | `process` | from the sandbox to the program: user, limits, capabilities, seccomp, execve |
 //! | `user`, `program`, `seccomp` | names become ids, a word becomes a file, a profile becomes a filter |
 //! | `cgroup` | limits become files of the cgroup |
@@ -39,6 +40,8 @@ mod paths;
 mod pause;
 mod process;
 mod program;
+mod reaper;
+mod remount;
 mod root;
 mod seccomp;
 mod start;
@@ -49,7 +52,7 @@ mod user;
 
 use std::os::fd::OwnedFd;
 
-pub use create::create;
+pub use create::{FirstProcess, create, create_as};
 pub use failure::Failure;
 
 /// The three standard streams a process gets. With a terminal, `stdin` is the pty's peer for all three.

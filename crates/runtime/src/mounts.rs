@@ -8,7 +8,7 @@ mod options;
 use std::os::fd::AsFd;
 use std::path::Path;
 
-use spec::oci::runtime::Spec;
+use spec::oci::runtime::{self, Spec};
 use sys::cgroup::{Cgroup, Version};
 use sys::mount::{Attributes, Depth, Mount, Propagation};
 use sys::root::{Kind, Metadata, Root};
@@ -37,25 +37,25 @@ enum What {
 
 /// Opens everything that comes from the host. To be called while the host's tree is still the root.
 pub(crate) fn open_sources(spec: &Spec, cgroup: &Cgroup) -> Result<Vec<Planned>, Failure> {
-    spec.mounts
-        .iter()
-        .map(|mount| {
-            let destination = mount.destination.clone();
-            let options = Options::parse(&mount.options);
-            let what = if let Some(depth) = options.bind.or((mount.r#type == "bind").then_some(Depth::All)) {
-                let path = Path::new(&mount.source);
-                What::Bind(Mount::copy(path, depth).map_err(at_path("mount", &mount.source))?)
-            } else if matches!(mount.r#type.as_str(), "cgroup" | "cgroup2") {
-                match cgroup.version() {
-                    Version::V2 => What::New { kind: "cgroup2".into(), source: "cgroup".into() },
-                    Version::V1 => What::Cgroups(open_cgroups(cgroup)?),
-                }
-            } else {
-                What::New { kind: mount.r#type.clone(), source: mount.source.clone() }
-            };
-            Ok(Planned { destination, options, what })
-        })
-        .collect()
+    spec.mounts.iter().map(|mount| open_source(mount, cgroup)).collect()
+}
+
+/// Opens what one mount needs from the host.
+pub(crate) fn open_source(mount: &runtime::Mount, cgroup: &Cgroup) -> Result<Planned, Failure> {
+    let destination = mount.destination.clone();
+    let options = Options::parse(&mount.options);
+    let what = if let Some(depth) = options.bind.or((mount.r#type == "bind").then_some(Depth::All)) {
+        let path = Path::new(&mount.source);
+        What::Bind(Mount::copy(path, depth).map_err(at_path("mount", &mount.source))?)
+    } else if matches!(mount.r#type.as_str(), "cgroup" | "cgroup2") {
+        match cgroup.version() {
+            Version::V2 => What::New { kind: "cgroup2".into(), source: "cgroup".into() },
+            Version::V1 => What::Cgroups(open_cgroups(cgroup)?),
+        }
+    } else {
+        What::New { kind: mount.r#type.clone(), source: mount.source.clone() }
+    };
+    Ok(Planned { destination, options, what })
 }
 
 fn open_cgroups(cgroup: &Cgroup) -> Result<Vec<(String, Vec<String>, Mount)>, Failure> {
@@ -71,21 +71,24 @@ fn open_cgroups(cgroup: &Cgroup) -> Result<Vec<(String, Vec<String>, Mount)>, Fa
 
 /// Mounts them.
 pub(crate) fn mount_all(root: &Root, planned: Vec<Planned>) -> Result<(), Failure> {
-    for Planned { destination, options, what } in planned {
-        match what {
-            What::Bind(mount) => bind(root, &destination, &options, &mount)?,
-            What::Cgroups(cgroups) => mount_cgroups(root, &destination, &options, cgroups)?,
-            What::New { kind, source } => {
-                let data: Vec<&str> = options.data.iter().map(String::as_str).collect();
-                let failed = at_path("mount", &destination);
-                let mount = Mount::new(&kind, &source, &data, options.add).map_err(&failed)?;
-                finish(&mount, &options).map_err(&failed)?;
-                let target = root.create_dirs(&destination, 0o755).map_err(&failed)?;
-                mount.attach(target.as_fd()).map_err(&failed)?;
-            }
+    planned.into_iter().try_for_each(|one| mount_one(root, one))
+}
+
+/// Mounts one.
+pub(crate) fn mount_one(root: &Root, planned: Planned) -> Result<(), Failure> {
+    let Planned { destination, options, what } = planned;
+    match what {
+        What::Bind(mount) => bind(root, &destination, &options, &mount),
+        What::Cgroups(cgroups) => mount_cgroups(root, &destination, &options, cgroups),
+        What::New { kind, source } => {
+            let data: Vec<&str> = options.data.iter().map(String::as_str).collect();
+            let failed = at_path("mount", &destination);
+            let mount = Mount::new(&kind, &source, &data, options.add).map_err(&failed)?;
+            finish(&mount, &options).map_err(&failed)?;
+            let target = root.create_dirs(&destination, 0o755).map_err(&failed)?;
+            mount.attach(target.as_fd()).map_err(&failed)
         }
     }
-    Ok(())
 }
 
 fn bind(root: &Root, destination: &str, options: &Options, mount: &Mount) -> Result<(), Failure> {

@@ -22,6 +22,8 @@ pub(crate) struct Prepared {
     word: String,
     argv: Vec<CString>,
     env: Vec<String>,
+    /// What the program will hold.
+    capabilities: Sets,
 }
 
 /// Makes the working directory when the image has none of that name. What stands in the way is chdir's to tell.
@@ -50,13 +52,14 @@ pub(crate) fn prepare(
     }
     sys::process::leave_session_keyring();
     process.rlimits.iter().try_for_each(set_limit)?;
-    become_user(process, user, filtered)?;
+    let capabilities = become_user(process, user, filtered)?;
     sys::process::set_umask(process.user.umask.unwrap_or(0o022));
-    Ok(Prepared { word: word.clone(), argv, env })
+    Ok(Prepared { word: word.clone(), argv, env, capabilities })
 }
 
-/// User, groups, capabilities and working directory: what the program may do.
-fn become_user(process: &Process, user: &Identity, filtered: bool) -> Result<(), Failure> {
+/// User, groups, capabilities and working directory: what the program may do. The capabilities that it will hold:
+/// until then there may be one more.
+fn become_user(process: &Process, user: &Identity, filtered: bool) -> Result<Sets, Failure> {
     let held = caps::current().map_err(at("capabilities"))?.permitted;
     let wanted = process.capabilities.as_ref().map(|names| Wanted::of(names, held)).unwrap_or_default();
     caps::bound(wanted.bounding).map_err(at("capabilities"))?;
@@ -74,6 +77,7 @@ fn become_user(process: &Process, user: &Identity, filtered: bool) -> Result<(),
         sets.effective = wanted.ambient;
         sets.permitted = wanted.ambient;
     }
+    let lasting = sets;
     if filtered && !process.no_new_privileges && held.has(SYS_ADMIN) {
         // Loading the filter needs it. The execve takes it away: the new program's capabilities come from the
         // bounding, inheritable and ambient sets only.
@@ -86,7 +90,8 @@ fn become_user(process: &Process, user: &Identity, filtered: bool) -> Result<(),
         sys::process::change_directory(cwd).map_err(cannot_enter(cwd))?;
     }
     // A directory outside of the root would be a way out (CVE-2024-21626).
-    sys::process::check_current_directory().map_err(cannot_enter(cwd))
+    sys::process::check_current_directory().map_err(cannot_enter(cwd))?;
+    Ok(lasting)
 }
 
 fn cannot_enter(cwd: &str) -> impl Fn(sys::Error) -> Failure + '_ {
@@ -99,6 +104,11 @@ fn cannot_enter(cwd: &str) -> impl Fn(sys::Error) -> Failure + '_ {
 }
 
 impl Prepared {
+    /// What the program will hold.
+    pub(crate) fn capabilities(&self) -> Sets {
+        self.capabilities
+    }
+
     /// Executes the program. Comes back only with a failure.
     pub(crate) fn execute(self, filter: Option<&seccomp::Filter>) -> Failure {
         match self.try_execute(filter) {

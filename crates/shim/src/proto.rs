@@ -5,11 +5,12 @@
 //! connection is [`Request::Hello`]. A connection on which [`Request::Watch`] was said carries nothing but the
 //! shim's [`Event`]s afterwards: wake-ups only, the truth is `exit.json` on disk.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use runtime::Failure;
 use serde::{Deserialize, Serialize};
-use spec::oci::runtime::{Process, Resources, Spec};
+use spec::oci::runtime::{Mount, Process, Resources, Spec};
 
 /// The protocol's version; a shim accepts older and newer daemons and answers with its own.
 pub const VERSION: u32 = 1;
@@ -57,6 +58,13 @@ pub enum Request {
     Resume,
     /// New limits.
     Update(Box<Resources>),
+    /// Mounts one more thing in the running container.
+    Mount(Box<Mount>),
+    /// Takes away what is mounted there.
+    Unmount {
+        /// In the container.
+        destination: String,
+    },
     /// Reply: [`Reply::Status`].
     Status,
     /// From now on this connection carries [`Event`]s.
@@ -82,6 +90,9 @@ pub struct Create {
     pub attach: Vec<Attach>,
     /// Start right after create, in one message (the usual case).
     pub start: bool,
+    /// Init reaps and forwards signals, and the program is its child (`--init`).
+    #[serde(default)]
+    pub reaper: bool,
     /// Where to write the exit record of init, atomically, once the log is complete.
     pub exit_file: PathBuf,
 }
@@ -95,6 +106,9 @@ pub struct Log {
     pub max_size: u64,
     /// How many files to keep, the current one included (`.1` is the newest rotated one).
     pub max_files: u32,
+    /// What every entry carries beside its text (labels, environment, tag).
+    #[serde(default)]
+    pub attrs: BTreeMap<String, String>,
 }
 
 /// What an attached client wants. Its socket carries output as Docker's 8-byte-header frames when `framed`

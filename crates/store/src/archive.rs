@@ -7,7 +7,7 @@
 //! | [`mod@unpack`] | entries → files |
 //! | [`mod@pack`] | files → entries |
 //!
-//! Layers and ordinary archives (a build context, `docker cp`) differ in one thing, [`Whiteouts`].
+//! Layers and ordinary archives (a build context, `docker cp`) differ in [`Whiteouts`], and `docker cp` in [`Existing`].
 
 pub mod pack;
 pub mod reader;
@@ -20,9 +20,9 @@ use std::path::PathBuf;
 
 use sys::root::Time;
 
-pub use pack::{Pack, Packed, pack};
+pub use pack::{Pack, Packed, Take, entry_of, pack, pack_one, pack_some};
 pub use reader::Reader;
-pub use unpack::{Unpack, Unpacked, unpack};
+pub use unpack::{Existing, Unpack, Unpacked, unpack};
 pub use writer::Writer;
 
 /// The longest path, and the longest extended header, that is read. The kernel's PATH_MAX; and room for the largest

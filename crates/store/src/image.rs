@@ -40,7 +40,7 @@ impl Document {
     pub(crate) fn parse(descriptor: &Descriptor, bytes: &[u8]) -> Result<Self> {
         let invalid = |why: &str| Error::Invalid(format!("content {}: {why}", descriptor.digest));
         let value: Value = spec::gojson::from_slice(bytes).map_err(|e| invalid(&e.to_string()))?;
-        let has = |member: &str| value.get(member).is_some();
+        let has = |member: &str| value.get(member).is_some_and(|v| !v.is_null());
         let stated = value.get("mediaType").and_then(Value::as_str).unwrap_or(&descriptor.media_type);
         let (is_index, is_manifest) = (has("manifests"), has("config") || has("layers"));
         if is_index == is_manifest {
@@ -50,9 +50,9 @@ impl Document {
             return Err(invalid("its content is not what its media type says"));
         }
         let document = if is_index {
-            serde_json::from_value(value).map(Self::Index)
+            spec::gojson::from_value(value).map(Self::Index)
         } else {
-            serde_json::from_value(value).map(|manifest| Self::Manifest(Box::new(manifest)))
+            spec::gojson::from_value(value).map(|manifest| Self::Manifest(Box::new(manifest)))
         };
         document.map_err(|e| invalid(&e.to_string()))
     }

@@ -11,7 +11,7 @@ use spec::Digest;
 use sys::file::{self, Durability};
 use sys::root::Root;
 
-use crate::archive::{Unpack, Whiteouts, unpack};
+use crate::archive::{Existing, Unpack, Whiteouts, unpack};
 use crate::compression::inflate;
 use crate::error::{Error, Result};
 use crate::hash::{HashReader, digest_of};
@@ -151,7 +151,12 @@ impl Store {
         file::create_dir_all(&diff, 0o755)?;
         let (_, inflated) = inflate(tar).map_err(|source| Error::Read { what: "layer", source })?;
         let mut hashed = BufReader::with_capacity(BUFFER, HashReader::new(inflated));
-        let how = Unpack { base: Path::new(""), whiteouts: Whiteouts::Overlay, owner: None };
+        let how = Unpack {
+            base: Path::new(""),
+            whiteouts: Whiteouts::Overlay,
+            owner: None,
+            existing: Existing::GivesWay,
+        };
         let unpacked = unpack(&mut hashed, &Root::open(&diff)?, &how)?;
         let diff_id = hashed.into_inner().hasher.finish();
         if let Some(expected) = expected.filter(|expected| *expected != diff_id) {

@@ -105,6 +105,18 @@ pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32, durability: Durability
     if durability == Durability::Machine { sync_directory(directory) } else { Ok(()) }
 }
 
+/// Gives a file to another user and group. Not through a symbolic link: that itself is given away.
+///
+/// # Errors
+/// fchownat(2)'s.
+pub fn chown(path: &Path, uid: u32, gid: u32) -> Result<()> {
+    use rustix::fs::{AtFlags, CWD, Gid, Uid};
+    // All ones mean "as it is" to the kernel, and are nobody's.
+    let (uid, gid) = (Uid::from_raw_unchecked(uid), Gid::from_raw_unchecked(gid));
+    rustix::fs::chownat(CWD, path, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
+        .map_err(|e| Error::new("chown", path.display().to_string(), e))
+}
+
 /// Makes a directory's entries durable.
 ///
 /// # Errors

@@ -6,6 +6,7 @@
 //! |---|---|
 //! | [`caps`] | Capabilities of a process (capabilities(7)) |
 //! | [`cgroup`] | Control groups, v2 and v1/hybrid, through a directory fd (cgroups(7)) |
+//! | [`clock`] | Clocks (clock_gettime(2)) |
 //! | [`file`] | Files with their path in every error, and atomic writes |
 //! | [`inotify`] | Waiting for changes in a directory (inotify(7)) |
 //! | [`memfd`] | Sealed programs in memory (memfd_create(2)) |
@@ -24,11 +25,13 @@
 //! | [`scratch`] | Files that never have a name (O_TMPFILE) |
 //! | [`seccomp`] | A seccomp profile becomes a BPF filter, and is loaded (seccomp(2)) |
 //! | [`sysctl`] | Kernel parameters under `/proc/sys` |
+//! | [`tree`] | A container's tree, running or not, as the host works in it (mount_namespaces(7)) |
 
 #![deny(missing_docs)]
 
 pub mod caps;
 pub mod cgroup;
+pub mod clock;
 pub mod file;
 pub mod inotify;
 pub mod memfd;
@@ -47,6 +50,7 @@ pub mod scm;
 pub mod scratch;
 pub mod seccomp;
 pub mod sysctl;
+pub mod tree;
 
 /// A system call that failed: what was tried, on what, and why.
 #[derive(Debug, thiserror::Error)]

@@ -221,6 +221,20 @@ impl Mount {
     }
 }
 
+/// Takes away the mount whose top `fd` is, at once for new users and in the end for those who have files of it open.
+///
+/// # Errors
+/// umount2(2)'s: EINVAL when it is no mount's top, EBUSY when there are mounts below it.
+pub fn detach(fd: BorrowedFd<'_>) -> Result<()> {
+    // umount2(2) takes a path only. This one leads through a procfs that is mounted nowhere, so nobody else's.
+    let attributes = Attributes::NO_SUID.with(Attributes::NO_DEV).with(Attributes::NO_EXEC);
+    let proc = Mount::new("proc", "proc", &[], attributes)?;
+    let failed = |step| move |errno| Error::new(step, "", errno);
+    rustix::process::fchdir(&proc).map_err(failed("fchdir"))?;
+    let path = format!("thread-self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&fd));
+    rustix::mount::unmount(path, UnmountFlags::DETACH).map_err(failed("umount"))
+}
+
 impl AsFd for Mount {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()

@@ -8,9 +8,13 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{Mode, OFlags, open};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe};
 
 use crate::{Error, Result};
+
+/// A thread that calls a handful of functions needs no more.
+const STACK: usize = 128 * 1024;
 
 /// Puts the calling thread, and it alone, into a new network namespace, and returns a hold on that.
 ///
@@ -31,6 +35,25 @@ pub fn enter_new() -> Result<OwnedFd> {
 pub fn enter(netns: impl AsFd) -> Result<()> {
     move_into_link_name_space(netns.as_fd(), Some(LinkNameSpaceType::Network))
         .map_err(|e| Error::new("setns", "network namespace", e))
+}
+
+/// A TCP socket that is not connected yet, in the namespace behind `netns`; it does not block. A thread of its own makes
+/// it, so that the caller stays where it is.
+///
+/// # Errors
+/// setns(2)'s and socket(2)'s; the thread cannot be started.
+pub fn tcp_socket(netns: impl AsFd + Sync, v6: bool) -> Result<OwnedFd> {
+    let make = || {
+        enter(&netns)?;
+        let family = if v6 { AddressFamily::INET6 } else { AddressFamily::INET };
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        socket_with(family, SocketType::STREAM, flags, None).map_err(|e| Error::new("socket", "tcp", e))
+    };
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("netns".into()).stack_size(STACK);
+        let thread = thread.spawn_scoped(scope, make).map_err(|e| Error::new("start thread", "netns", e))?;
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
 }
 
 /// A hold on the calling thread's namespace.

@@ -16,14 +16,18 @@ use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, WaitOptions};
 use crate::{Error, Result};
 
 mod execute;
+mod inherit;
 mod limit;
+mod reaper;
 mod spawn;
 
 pub use execute::{
     change_directory, check_current_directory, execute, leave_session_keyring, may_execute, reset_signals,
     seal_descriptors, set_umask,
 };
-pub use limit::{Limit, limit, set_limit};
+pub use inherit::inherited;
+pub use limit::{Limit, limit, raise_descriptor_limit, set_limit};
+pub use reaper::{become_reaper, hold_signals, lead_foreground};
 pub use spawn::spawn;
 
 /// A child as its parent sees it.

@@ -32,7 +32,7 @@ use rustix::io::Errno;
 
 pub use dir::{Dir, Entry, OpenFile};
 pub use metadata::{Kind, Metadata, Time};
-pub use walk::{TooDeep, Visit};
+pub use walk::{Descend, TooDeep, Visit};
 
 use crate::{Error, Result};
 
@@ -168,7 +168,7 @@ impl Root {
             Err(e) if e.errno() == libc::ENOENT => {}
             done => return done,
         }
-        let (mut dir, missing) = self.resolve_partly(path)?;
+        let Resolved { mut dir, missing, .. } = self.resolve_partly(path)?;
         for name in missing {
             dir = dir.create_dir_or_open(&name, mode)?;
         }
@@ -196,7 +196,7 @@ impl Root {
             Err(e) if e.errno() == libc::ENOENT => {}
             done => return done,
         }
-        let (mut dir, mut missing) = self.resolve_partly(path)?;
+        let Resolved { mut dir, mut missing, .. } = self.resolve_partly(path)?;
         let Some(name) = missing.pop() else {
             // It came into being since the first look: somebody else is at work in the tree.
             return self.find(path, Follow::Yes);
@@ -247,6 +247,17 @@ impl Root {
         Metadata::of(fd.as_fd()).map_err(|e| failed("stat", &self.label(path), e))
     }
 
+    /// Where `path` leads, all links followed inside the tree: an absolute path in it. What does not exist is taken by
+    /// the letter. For people and for looking up again: somebody may change the tree at once.
+    ///
+    /// # Errors
+    /// openat2(2)'s; ELOOP for links without an end.
+    pub fn canonical(&self, path: impl AsRef<Path>) -> Result<PathBuf> {
+        let Resolved { mut path, missing, .. } = self.resolve_partly(path.as_ref())?;
+        path.extend(missing);
+        Ok(Path::new("/").join(path))
+    }
+
     /// Removes what is at `path`, whole; a link at its end is removed, not followed. Not there: no error.
     ///
     /// # Errors
@@ -267,9 +278,9 @@ impl Root {
     }
 
     /// Goes as far as the path exists, following links, and returns the last directory and the names that are missing
-    /// below it. Each step is one openat2 of a path without links from the top, so a component that turns into a link
+    /// below it (or the one of what is no directory at the very end). Each step is one openat2 of a path without links from the top, so a component that turns into a link
     /// meanwhile is an error, not a way out.
-    fn resolve_partly(&self, path: &Path) -> Result<(Dir, Vec<OsString>)> {
+    fn resolve_partly(&self, path: &Path) -> Result<Resolved> {
         let mut pending: VecDeque<OsString> = components(path);
         let mut resolved = PathBuf::new();
         let mut dir = self.dir_no_links("")?;
@@ -287,7 +298,7 @@ impl Root {
                         return Err(e);
                     }
                     pending.push_front(name);
-                    return Ok((dir, pending.into()));
+                    return Ok(Resolved { dir, path: resolved, missing: pending.into() });
                 }
                 Err(e) => return Err(e),
             };
@@ -309,10 +320,10 @@ impl Root {
                 dir = self.dir_no_links(&resolved)?;
             } else {
                 // A file at the very end: the caller finds it there.
-                return Ok((dir, vec![name]));
+                return Ok(Resolved { dir, path: resolved, missing: vec![name] });
             }
         }
-        Ok((dir, Vec::new()))
+        Ok(Resolved { dir, path: resolved, missing: Vec::new() })
     }
 
     fn label(&self, path: &Path) -> PathBuf {
@@ -342,6 +353,16 @@ impl Root {
             }
         }
     }
+}
+
+/// How far a path could be followed.
+struct Resolved {
+    /// The last directory that is there.
+    dir: Dir,
+    /// Its path from the top, without links.
+    path: PathBuf,
+    /// The names below it that are missing.
+    missing: Vec<OsString>,
 }
 
 impl AsFd for Root {

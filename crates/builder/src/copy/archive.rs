@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::Seek;
 
-use store::archive::{Reader, Unpack, Whiteouts, unpack};
+use store::archive::{Existing, Reader, Unpack, Whiteouts, unpack};
 use store::inflate;
 use sys::root::Root;
 
@@ -22,7 +22,12 @@ impl Plan {
         let (_, inflated) =
             inflate(&mut file).map_err(|e| sys::Error::new("inflate", source.path.clone(), e))?;
         self.create_dirs(root, &self.destination)?;
-        let how = Unpack { base: &self.destination, whiteouts: Whiteouts::Literal, owner: self.owner };
+        let how = Unpack {
+            base: &self.destination,
+            whiteouts: Whiteouts::Literal,
+            owner: self.owner,
+            existing: Existing::GivesWay,
+        };
         unpack(inflated, root, &how).map_err(Error::from)?;
         Ok(true)
     }

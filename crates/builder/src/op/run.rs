@@ -180,7 +180,13 @@ fn tmpfs(mount: &run::Mount) -> Mount {
     if mount.size > 0 {
         options.push(format!("size={}", mount.size));
     }
-    Mount { destination: mount.target.clone(), r#type: "tmpfs".into(), source: "tmpfs".into(), options }
+    Mount {
+        destination: mount.target.clone(),
+        r#type: "tmpfs".into(),
+        source: "tmpfs".into(),
+        options,
+        ..Mount::default()
+    }
 }
 
 /// A directory below the cache, by id.

@@ -94,6 +94,7 @@ pub(crate) fn execute(host: &Host, job: &Job, output: &Output, cancel: &Cancel) 
         stdin_once: false,
         attach: vec![Attach { stdin: false, stdout: true, stderr: true, framed: true }],
         start: true,
+        reaper: false,
         exit_file: scratch.path.join("exit.json"),
     };
     let exit = in_shim(host, job, &scratch.path, create, &sandbox, output, cancel)?;

@@ -48,6 +48,8 @@ impl Machine {
                 pools: Vec::new(),
                 table: "ct_builder".into(),
                 ready: 0,
+                default_network: Default::default(),
+                forwarding: true,
             },
             &[],
         );

@@ -43,6 +43,7 @@ pub(crate) const COMMON: &[&str] =
 pub(crate) static ALL: &[Command] = &[
     verb::<container::attach::Attach>("container attach", &["attach"]),
     verb::<container::commit::Commit>("container commit", &["commit"]),
+    verb::<container::cp::Copy>("container cp", &["cp"]),
     verb::<container::create::Create>("container create", &["create"]),
     verb::<container::diff::Diff>("container diff", &["diff"]),
     verb::<container::exec::Exec>("container exec", &["exec"]),
@@ -59,6 +60,7 @@ pub(crate) static ALL: &[Command] = &[
     verb::<container::remove::Remove>("container rm", &["container remove", "rm"]),
     verb::<container::run::Run>("container run", &["run"]),
     verb::<container::start::Start>("container start", &["start"]),
+    verb::<container::stats::Stats>("container stats", &["stats"]),
     verb::<container::stop::Stop>("container stop", &["stop"]),
     verb::<container::top::Top>("container top", &["top"]),
     verb::<container::pause::Unpause>("container unpause", &["unpause"]),

@@ -3,6 +3,7 @@
 
 use spec::api::{ContainerConfig, DeviceRequest, HostConfig, Resources};
 
+use super::health::{OnFailure, Test};
 use super::record::{NetworkMode, network_mode};
 use crate::Error;
 
@@ -38,9 +39,6 @@ pub(crate) fn request(config: &ContainerConfig, host: &HostConfig) -> Result<Vec
             host.oom_score_adj
         ));
     }
-    if host.resources.init == Some(true) {
-        return not_yet("--init is not supported yet");
-    }
     if !host.links.is_empty() {
         return not_yet("--link is not supported: put the containers on one network and use their names");
     }
@@ -55,8 +53,10 @@ pub(crate) fn request(config: &ContainerConfig, host: &HostConfig) -> Result<Vec
     if !matches!(host.isolation.as_str(), "" | "default") {
         return invalid(format!("invalid isolation {:?} on linux", host.isolation));
     }
-    if config.healthcheck.as_ref().is_some_and(|h| h.test.first().is_some_and(|t| t != "NONE")) {
-        warnings.push("Health checks are not run yet: the container will have no health status.".to_owned());
+    if let Some(health) = &config.healthcheck
+        && !Test::is_known(&health.test)
+    {
+        warnings.push(format!("Unknown healthcheck type '{}': no health check is run", health.test[0]));
     }
     if network_mode(&host.network_mode) == NetworkMode::Host && !host.port_bindings.is_empty() {
         warnings.push("Published ports are discarded when using host network mode".to_owned());
@@ -86,7 +86,9 @@ fn configuration(config: &ContainerConfig) -> Result<(), Error> {
     if config.domainname.contains(['/', '\n', ' ']) {
         return invalid(format!("invalid domain name: {:?}", config.domainname));
     }
+    OnFailure::read(&config.labels)?;
     if let Some(health) = &config.healthcheck {
+        Test::read(&health.test, &config.shell)?;
         for (name, value) in [
             ("Interval", health.interval),
             ("Timeout", health.timeout),
@@ -464,7 +466,6 @@ mod tests {
         let refused = [
             (host(|h| h.resources.memory = 1), "Minimum memory limit allowed is 6MB"),
             (host(|h| h.userns_mode = "remap".into()), "user namespaces are not supported yet"),
-            (host(|h| h.resources.init = Some(true)), "--init is not supported yet"),
             (host(|h| h.cap_add = vec!["SYS_FOO".into()]), "invalid capability: \"SYS_FOO\""),
             (host(|h| h.security_opt = vec!["apparmor=x".into()]), "AppArmor profiles are not supported"),
             (host(|h| h.security_opt = vec!["foo".into()]), "invalid --security-opt 2: \"foo\""),

@@ -13,6 +13,7 @@ use store::{Image, RwMount};
 
 use super::mounts::{Kind, MountPoint};
 use super::record::{Attachment, NetworkMode, Record, VERSION};
+use super::secrets::{self, Secret};
 use super::state::State;
 use super::table::Reservation;
 use super::{Container, check, config, copyup, files, mounts, persist, ports, rename};
@@ -42,7 +43,7 @@ impl Engine {
         platform: Option<&str>,
         request: ContainerCreateRequest,
     ) -> Result<ContainerCreateResponse, Error> {
-        let ContainerCreateRequest { mut config, mut host_config, networking_config } = request;
+        let ContainerCreateRequest { mut config, mut host_config, networking_config, secrets } = request;
         if config.image.is_empty() {
             return Err(Error::Invalid("no image was specified".into()));
         }
@@ -53,14 +54,17 @@ impl Engine {
         let platform = read_platform(platform)?;
         let (image, mut warnings) = self.image_for(&config.image, platform).await?;
         config::merge(&mut config, &image.config.config)?;
+        let settings = self.settings();
+        settings.fill(&mut host_config);
         warnings.extend(check::request(&config, &host_config)?);
-        ports::requests(&config, &host_config)?;
+        ports::requests(&config, &host_config, settings.publish_on(&host_config))?;
         for extra in &host_config.extra_hosts {
             files::extra_host(extra, Some(std::net::Ipv4Addr::LOCALHOST.into()))?;
         }
         for rule in &host_config.resources.device_cgroup_rules {
             super::oci::device_cgroup_rule(rule)?;
         }
+        let secrets = secrets::read(secrets)?;
         let networks = self.wanted_networks(&mut host_config.network_mode, networking_config)?;
         if let Some(other) = host_config.pid_mode.strip_prefix("container:") {
             let target = self.inner.containers.find(other)?;
@@ -104,15 +108,21 @@ impl Engine {
             host: host_config,
             mounts,
             networks,
+            secrets: secrets.iter().map(|(secret, _)| secret.clone()).collect(),
         };
-        let container = self.make_container(record, image).await?;
+        let container = self.make_container(record, image, secrets).await?;
         reservation.keep(container.clone());
         self.publish(container.event("create", &[]));
         Ok(ContainerCreateResponse { id: id.to_string(), warnings })
     }
 
     /// Directory, writable layer, volumes, record: all of them or nothing.
-    async fn make_container(&self, mut record: Record, image: Image) -> Result<Arc<Container>, Error> {
+    async fn make_container(
+        &self,
+        mut record: Record,
+        image: Image,
+        secrets: Vec<(Secret, Vec<u8>)>,
+    ) -> Result<Arc<Container>, Error> {
         let dir = self.inner.config.data_root.join("containers").join(record.id.as_str());
         let mut made_volumes = Vec::new();
         let result = async {
@@ -120,6 +130,7 @@ impl Engine {
             let (engine, dir) = (self.clone(), dir.clone());
             lasting(move || {
                 sys::file::create_dir_all(&dir, 0o700)?;
+                secrets::write(&dir, &secrets)?;
                 engine.fill_container(&record, &image)?;
                 // The record goes last: a container is what has a config.json.
                 persist::save_record(&dir, &record)?;
@@ -149,16 +160,26 @@ impl Engine {
     /// Names the anonymous volumes, makes those that are missing, and notes where each is.
     async fn make_volumes(&self, record: &mut Record, made: &mut Vec<String>) -> Result<(), Error> {
         for mount in record.mounts.iter_mut().filter(|m| m.kind == Kind::Volume) {
-            let mut labels = std::mem::take(&mut mount.labels);
-            if mount.name.is_empty() {
-                mount.name = spec::digest::hex(&sys::random::bytes::<32>());
-                labels.insert(ANONYMOUS.into(), String::new());
-                made.push(mount.name.clone());
-            }
-            let options = std::mem::take(&mut mount.driver_options);
-            let meta = self.make_volume(&mount.name, labels, options).await?;
-            mount.source = self.inner.volumes.source(&mount.name, &meta).display().to_string();
+            self.make_volume_of(mount, made).await?;
         }
+        Ok(())
+    }
+
+    /// Makes a mount's volume if it is not there, and notes where it is. An anonymous one goes to `made`.
+    pub(crate) async fn make_volume_of(
+        &self,
+        mount: &mut MountPoint,
+        made: &mut Vec<String>,
+    ) -> Result<(), Error> {
+        let mut labels = std::mem::take(&mut mount.labels);
+        if mount.name.is_empty() {
+            mount.name = spec::digest::hex(&sys::random::bytes::<32>());
+            labels.insert(ANONYMOUS.into(), String::new());
+            made.push(mount.name.clone());
+        }
+        let options = std::mem::take(&mut mount.driver_options);
+        let meta = self.make_volume(&mount.name, labels, options).await?;
+        mount.source = self.inner.volumes.source(&mount.name, &meta).display().to_string();
         Ok(())
     }
 

@@ -84,11 +84,11 @@ fn device(path: &str, metadata: &Metadata) -> Device {
 /// `--device-read-bps` and its kin, with the devices' numbers.
 pub(crate) fn throttles(limits: &Resources) -> Result<BlockIo, Error> {
     Ok(BlockIo {
-        weight: None,
         throttle_read_bps_device: rates(&limits.blkio_device_read_bps)?,
         throttle_write_bps_device: rates(&limits.blkio_device_write_bps)?,
         throttle_read_iops_device: rates(&limits.blkio_device_read_iops)?,
         throttle_write_iops_device: rates(&limits.blkio_device_write_iops)?,
+        ..BlockIo::default()
     })
 }
 

@@ -73,7 +73,7 @@ impl Engine {
         self.perform(container, &effects).await;
     }
 
-    /// Effects of an end. Only for the holder of `verbs`.
+    /// Carries effects out. Only for the holder of `verbs`.
     pub(crate) async fn perform(&self, container: &Arc<Container>, effects: &[Effect]) {
         for effect in effects {
             match effect {
@@ -83,6 +83,12 @@ impl Engine {
                         tracing::warn!(container = %container.id, "auto-remove: {}", error.message());
                     }
                 }
+                Effect::HealthChanged => {
+                    let view = container.view();
+                    let word = super::health::word(view.state.health.as_ref());
+                    self.publish(container.event(&format!("health_status: {word}"), &[]));
+                }
+                Effect::EndUnhealthy(how) => self.end_unhealthy(container, *how),
                 Effect::Launch => {
                     // A failed launch is recorded in the container's state, which is all there is to tell.
                     let _ = self.launch(container).await;

@@ -9,6 +9,7 @@ use shim::proto::{Attach, Exec as Start, Exit, Reply, Request};
 use spec::Id;
 use spec::api::{ExecConfig, ExecInspect, ExecStart, ProcessConfig};
 use spec::oci::runtime as oci;
+use tokio::net::UnixStream;
 use tokio::sync::watch;
 
 use super::attach::{Attached, DetachKeys, pair};
@@ -40,7 +41,7 @@ enum Life {
 }
 
 #[derive(Debug)]
-struct Exec {
+pub(super) struct Exec {
     id: String,
     container: Arc<Container>,
     config: ExecConfig,
@@ -73,7 +74,11 @@ impl Execs {
             Life::Starting | Life::Running(_) => true,
             Life::Ended { at, .. } => !old(at),
         });
-        if all.values().filter(|e| e.container.id == exec.container.id).count() >= AT_ONCE {
+        // Those that have ended are kept for a look, not counted: a busy health check must not shut users out.
+        let live = |e: &&Arc<Exec>| {
+            e.container.id == exec.container.id && !matches!(*e.life.borrow(), Life::Ended { .. })
+        };
+        if all.values().filter(live).count() >= AT_ONCE {
             return Err(Error::Conflict(format!("container {} has {AT_ONCE} execs", exec.container.id)));
         }
         all.insert(exec.id.clone(), exec);
@@ -109,6 +114,24 @@ impl Exec {
             }
             Life::New | Life::Ended { .. } => false,
         });
+    }
+
+    /// Waits for its end; the exit code.
+    pub(super) async fn ended(&self) -> i32 {
+        let mut life = self.life.subscribe();
+        let ended = life.wait_for(|life| matches!(life, Life::Ended { .. })).await;
+        match ended.as_deref() {
+            Ok(Life::Ended { code, .. }) => *code,
+            // Its sender is `self`'s own, which is here.
+            Ok(Life::New | Life::Starting | Life::Running(_)) | Err(_) => 128 + spec::signal::KILL,
+        }
+    }
+
+    /// SIGKILL. One that has ended, or whose shim has, needs none.
+    pub(super) async fn kill(&self) {
+        let Some(link) = self.container.link() else { return };
+        let kill = Request::Kill { signal: spec::signal::KILL, exec: Some(self.id.clone()), all: false };
+        let _ = link.call(kill, Vec::new()).await;
     }
 
     fn words(&self) -> String {
@@ -149,16 +172,26 @@ impl Engine {
             return Err(Error::Invalid(format!("Cwd must be an absolute path: {:?}", config.working_dir)));
         }
         DetachKeys::parse(&config.detach_keys)?;
+        let exec = self.exec_new(&container, config, Life::New)?;
+        Ok(exec.id.clone())
+    }
+
+    fn exec_new(
+        &self,
+        container: &Arc<Container>,
+        config: ExecConfig,
+        life: Life,
+    ) -> Result<Arc<Exec>, Error> {
         let exec = Arc::new(Exec {
             id: spec::digest::hex(&sys::random::bytes::<32>()),
-            container,
+            container: container.clone(),
             config,
             created_at: time::now(),
-            life: watch::Sender::new(Life::New),
+            life: watch::Sender::new(life),
         });
         self.inner.execs.add(exec.clone())?;
         exec.tell(self, &format!("exec_create: {}", exec.words()), &[]);
-        Ok(exec.id.clone())
+        Ok(exec)
     }
 
     /// `POST /exec/{id}/start`: `None` when detached.
@@ -181,7 +214,7 @@ impl Engine {
             }
         });
         if let Some(why) = refused {
-            return Err(Error::Conflict(format!("Error: Exec command {} {why}", exec.id)));
+            return Err(Error::Conflict(format!("exec command {} {why}", exec.id)));
         }
         let engine = self.clone();
         to_the_end(async move { engine.exec_run(&exec, &start).await }).await
@@ -190,30 +223,45 @@ impl Engine {
     async fn exec_run(&self, exec: &Arc<Exec>, start: &ExecStart) -> Result<Option<Attached>, Error> {
         let config = &exec.config;
         let tty = config.tty || start.tty;
+        let attach = (!start.detach).then_some(Attach {
+            stdin: config.attach_stdin,
+            stdout: config.attach_stdout,
+            stderr: config.attach_stderr,
+            framed: !tty,
+        });
+        let detach_keys =
+            if tty && config.attach_stdin { DetachKeys::parse(&config.detach_keys)? } else { Vec::new() };
+        let socket = self.exec_launch(exec, tty, start.console_size, attach).await?;
+        let stdin = config.attach_stdin;
+        Ok(socket.map(|socket| Attached { socket: Some(socket), replay: None, tty, detach_keys, stdin }))
+    }
+
+    /// Runs the program of an exec in the phase `Starting`; the client's end of its streams, if `attach` asks for one.
+    async fn exec_launch(
+        &self,
+        exec: &Arc<Exec>,
+        tty: bool,
+        size: Option<[u16; 2]>,
+        attach: Option<Attach>,
+    ) -> Result<Option<UnixStream>, Error> {
+        // Before the start, as in Docker: the end of a short program is told after it.
+        exec.tell(self, &format!("exec_start: {}", exec.words()), &[]);
         let result = async {
-            let process = process(&exec.container, config, tty, start.console_size)?;
-            let attach = (!start.detach).then_some(Attach {
-                stdin: config.attach_stdin,
-                stdout: config.attach_stdout,
-                stderr: config.attach_stderr,
-                framed: !tty,
-            });
+            let process = process(&exec.container, &exec.config, tty, size)?;
             let (ours, theirs) = match attach {
                 Some(_) => pair().map(|(ours, theirs)| (Some(ours), vec![theirs]))?,
                 None => (None, Vec::new()),
             };
-            let detach_keys =
-                if tty && config.attach_stdin { DetachKeys::parse(&config.detach_keys)? } else { Vec::new() };
             let request = Request::Exec(Box::new(Start { id: exec.id.clone(), process, attach }));
             let link = exec.container.running_link()?;
             match link.call(request, theirs).await {
-                Ok(Reply::Pid(pid)) => Ok((pid, ours, detach_keys)),
+                Ok(Reply::Pid(pid)) => Ok((pid, ours)),
                 Ok(other) => Err(Error::Internal(format!("the shim answered Exec with {other:?}"))),
                 Err(error) => Err(exec_failed(&error)),
             }
         }
         .await;
-        let (pid, ours, detach_keys) = match result {
+        let (pid, ours) = match result {
             Ok(started) => started,
             Err(error) => {
                 // Docker records 126 for a start that failed without a better code.
@@ -230,9 +278,36 @@ impl Engine {
             }
             starting
         });
-        exec.tell(self, &format!("exec_start: {}", exec.words()), &[]);
-        let stdin = config.attach_stdin;
-        Ok(ours.map(|socket| Attached { socket: Some(socket), replay: None, tty, detach_keys, stdin }))
+        Ok(ours)
+    }
+
+    /// Runs a health probe's program: the exec, and its output (both streams, unframed). The caller forgets it.
+    pub(super) async fn exec_probe(
+        &self,
+        container: &Arc<Container>,
+        command: &[String],
+    ) -> Result<(Arc<Exec>, UnixStream), Error> {
+        ready(container)?;
+        let config = ExecConfig {
+            cmd: command.to_vec(),
+            attach_stdout: true,
+            attach_stderr: true,
+            ..ExecConfig::default()
+        };
+        let exec = self.exec_new(container, config, Life::Starting)?;
+        let wanted = Attach { stdin: false, stdout: true, stderr: true, framed: false };
+        match self.exec_launch(&exec, false, None, Some(wanted)).await {
+            Ok(socket) => Ok((exec, socket.expect("a client was asked for"))),
+            Err(error) => {
+                self.exec_forget(&exec);
+                Err(error)
+            }
+        }
+    }
+
+    /// Nobody will ask for this exec again.
+    pub(super) fn exec_forget(&self, exec: &Exec) {
+        self.inner.execs.lock().remove(&exec.id);
     }
 
     /// The shim says that an exec has ended.
@@ -335,9 +410,8 @@ fn process(
         env,
         cwd: cwd.map_or("/", String::as_str).to_owned(),
         capabilities: Some(spec::defaults::oci::capability_sets(&capabilities)),
-        rlimits: Vec::new(),
         no_new_privileges: security.no_new_privileges,
-        oom_score_adj: None,
+        ..oci::Process::default()
     })
 }
 

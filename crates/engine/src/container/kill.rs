@@ -20,34 +20,39 @@ impl Engine {
             Some(name) => signal(name)?,
             None => spec::signal::KILL,
         };
-        let engine = self.clone();
-        to_the_end(async move { engine.kill_now(&container, number).await }).await
+        let (engine, id) = (self.clone(), id.to_owned());
+        to_the_end(async move { engine.kill_now(&container, number).await }).await.map_err(
+            |error| match error {
+                Error::Conflict(text) => Error::Conflict(format!("cannot kill container: {id}: {text}")),
+                error => error,
+            },
+        )
     }
 
+    /// Only a signal that means "end" does something to a container that waits for its policy: it ends that.
     pub(crate) async fn kill_now(&self, container: &Arc<Container>, number: i32) -> Result<(), Error> {
         let ends = {
             let _verbs = container.verbs.lock().await;
             let view = container.view();
-            if !view.state.is_alive() {
-                return Err(Error::Conflict(format!(
-                    "cannot kill container: {}: container {} is not running",
-                    container.id, container.id
-                )));
+            if !view.state.is_alive() && view.state.phase != Phase::Restarting {
+                return Err(container.not_running());
             }
             // A signal that means "end" is the user's stop: no policy starts it again.
             if number == spec::signal::KILL || number == view.record.stop_signal() {
-                let (state, _) = container.consider(Event::Stop).map_err(|why| container.refuse(why))?;
+                let (state, effects) =
+                    container.consider(Event::Stop).map_err(|why| container.refuse(why))?;
                 container.commit(state).await?;
+                self.perform(container, &effects).await;
+            }
+            if !view.state.is_alive() {
+                return Ok(());
             }
             view.state.ends
         };
         self.signal(container, number).await?;
         if number == spec::signal::KILL && !container.wait_for_end(ends, Some(super::stop::AFTER_KILL)).await
         {
-            return Err(Error::Deadline(format!(
-                "tried to kill container {}, but did not receive an exit event",
-                container.id
-            )));
+            return Err(super::stop::no_end());
         }
         Ok(())
     }

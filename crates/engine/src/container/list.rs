@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use spec::Filters;
-use spec::api::{ContainerSummary, SummaryHostConfig, SummaryNetworkSettings};
+use spec::api::{ContainerSummary, SummaryHealth, SummaryHostConfig, SummaryNetworkSettings};
 
-use super::{Container, View, inspect, ports, status};
+use super::{Container, View, health, inspect, ports, status};
 use crate::{Engine, Error, time};
 
 /// `GET /containers/json`.
@@ -101,6 +101,13 @@ fn passes(view: &View, filters: &Filters, images: &[spec::Digest]) -> Result<boo
     if let Some(bad) = filters.get("status").iter().find(|s| !STATES.contains(&s.as_str())) {
         return Err(Error::Invalid(format!("invalid filter 'status={bad}'")));
     }
+    const HEALTH: [&str; 4] = ["none", "starting", "healthy", "unhealthy"];
+    if let Some(bad) = filters.get("health").iter().find(|h| !HEALTH.contains(&h.as_str())) {
+        return Err(Error::Invalid(format!(
+            "invalid filter 'health={bad}': invalid value for health ({bad}): must be one of {}",
+            HEALTH.join(", ")
+        )));
+    }
     let settings = inspect::endpoint_settings(view);
     let published = || view.network.ports.iter().map(|p| (p.container_port, p.protocol.clone()));
     let exposed =
@@ -137,7 +144,7 @@ fn passes(view: &View, filters: &Filters, images: &[spec::Digest]) -> Result<boo
         && filters.any("volume", |wanted| {
             record.mounts.iter().any(|m| m.name == wanted || m.source == wanted || m.destination == wanted)
         })
-        && filters.any("health", |wanted| wanted == "none")
+        && filters.any("health", |wanted| wanted == health::word(view.state.health.as_ref()))
         && filters.any("is-task", |wanted| !crate::volume::is_true(wanted))
         && filters.any("isolation", |wanted| matches!(wanted, "" | "default"))
         && filters.any("ancestor", |wanted| {
@@ -202,6 +209,10 @@ fn summary(view: &View, now: u64) -> ContainerSummary {
         },
         network_settings: SummaryNetworkSettings { networks },
         mounts: record.mounts.iter().map(super::mounts::MountPoint::api).collect(),
+        health: Some(SummaryHealth {
+            status: health::word(view.state.health.as_ref()).into(),
+            failing_streak: view.state.health.as_ref().map_or(0, |h| h.failing_streak).into(),
+        }),
         ..ContainerSummary::default()
     }
 }

@@ -6,23 +6,32 @@
 //! | `record`, `persist` | what the user asked for; config.json and state.json |
 //! | `table` | names and ids |
 //! | `config`, `check`, `mounts`, `ports` | a create request becomes a record: merged, validated, parsed |
+//! | `change` | a record becomes another one: what Corten's update can that Docker's cannot |
+//! | `secrets` | files that only the container sees |
 //! | `oci`, `files` | a record becomes an OCI configuration and the files beside it |
 //! | `link` | the connection to a container's shim |
 //! | `create` `start` `ended` `stop` … | the verbs, and what happens when init ends |
+//! | [`health`] | what probes say, and the probes |
 //! | `recover` | what a new daemon finds |
 //!
 //! A lifecycle verb holds [`Container::verbs`] while it changes something; readers take the published [`View`] and no
 //! lock. Nobody holds the lock while waiting for a container to end.
 
+pub mod archive;
 pub mod attach;
+mod change;
 mod check;
+mod commit;
 mod config;
 mod copyup;
 mod create;
 mod devices;
+mod diff;
 mod ended;
 pub(crate) mod exec;
+mod export;
 mod files;
+pub mod health;
 mod inspect;
 mod kill;
 mod leftovers;
@@ -40,8 +49,10 @@ mod recover;
 mod remove;
 mod rename;
 mod restart;
+mod secrets;
 mod start;
 pub mod state;
+mod stats;
 mod status;
 mod stop;
 pub(crate) mod table;
@@ -56,14 +67,16 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
+pub use commit::CommitOptions;
 pub use list::ListOptions;
 pub use logs::LogOptions;
-pub(crate) use mounts::check_volume_name;
+pub(crate) use mounts::{check_volume_name, clean};
 pub(crate) use prune::until;
 pub(crate) use recover::find_all;
 pub use remove::RemoveOptions;
 use spec::Id;
 use spec::api::EventMessage;
+pub use stats::Stats;
 use tokio::sync::watch;
 pub use wait::{WaitCondition, Waiter};
 
@@ -101,11 +114,13 @@ pub(crate) struct Container {
     /// `<data root>/containers/<id>`.
     pub(crate) dir: PathBuf,
     /// Serialises the verbs that change its life.
-    pub(crate) verbs: tokio::sync::Mutex<()>,
+    pub(crate) verbs: Arc<tokio::sync::Mutex<()>>,
     /// A restart by the user is under way: its end is no reason to remove or restart it.
     pub(crate) held: AtomicBool,
     /// Clients for the next start.
     pub(crate) early: Mutex<Vec<EarlyClient>>,
+    /// Who looks at what it uses.
+    pub(crate) stats: stats::Shared,
     link: Mutex<Option<Arc<Link>>>,
     view: watch::Sender<Arc<View>>,
 }
@@ -118,9 +133,10 @@ impl Container {
         Arc::new(Self {
             id,
             dir,
-            verbs: tokio::sync::Mutex::new(()),
+            verbs: Arc::default(),
             held: AtomicBool::new(false),
             early: Mutex::new(Vec::new()),
+            stats: stats::Shared::default(),
             link: Mutex::new(None),
             view: watch::Sender::new(Arc::new(view)),
         })
@@ -145,7 +161,7 @@ impl Container {
     pub(crate) fn consider(&self, event: Event) -> Result<(State, Vec<Effect>), Illegal> {
         let view = self.view();
         let policy = if self.held.load(Ordering::Acquire) {
-            Policy { restart: Restart::No, auto_remove: false }
+            Policy { restart: Restart::No, auto_remove: false, ..view.record.policy() }
         } else {
             view.record.policy()
         };
@@ -179,10 +195,10 @@ impl Container {
     pub(crate) fn refuse(&self, why: Illegal) -> Error {
         let id = &self.id;
         match why {
-            Illegal::Running => Error::NotModified(format!("container {id} is already running")),
+            Illegal::Running => Error::NotModified("container is already running".into()),
             Illegal::NotRunning => self.not_running(),
             Illegal::Paused => Error::Conflict(format!("container {id} is already paused")),
-            Illegal::NotPaused => Error::Conflict(format!("container {id} is not paused")),
+            Illegal::NotPaused => Error::Internal(format!("Container {id} is not paused")),
             Illegal::Restarting => {
                 Error::Conflict(format!("container {id} is restarting, wait until the container is running"))
             }

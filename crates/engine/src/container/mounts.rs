@@ -226,7 +226,7 @@ fn tmpfs_options<'a>(options: impl Iterator<Item = &'a str>) -> Result<Vec<Strin
 }
 
 /// `--mount type=…`.
-fn from_mount(mount: &api::Mount) -> Result<MountPoint, Error> {
+pub(crate) fn from_mount(mount: &api::Mount) -> Result<MountPoint, Error> {
     let invalid =
         |why: &str| Error::Invalid(format!("invalid mount config for type {:?}: {why}", mount.r#type));
     if mount.target.is_empty() {
@@ -321,6 +321,15 @@ fn from_mount(mount: &api::Mount) -> Result<MountPoint, Error> {
         }
     }
     Ok(point)
+}
+
+/// Takes the wish for a mount at `destination` out of a request.
+pub(crate) fn forget(host: &mut HostConfig, config: &mut ContainerConfig, destination: &str) {
+    let is_at = |mount: Result<MountPoint, Error>| mount.is_ok_and(|m| m.destination == destination);
+    host.binds.retain(|bind| !is_at(from_bind(bind)));
+    host.mounts.retain(|mount| !is_at(from_mount(mount)));
+    host.tmpfs.retain(|path, _| clean(path) != destination);
+    config.volumes.retain(|path, _| clean(path) != destination);
 }
 
 fn no_driver(name: &str) -> Error {

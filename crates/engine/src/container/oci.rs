@@ -20,6 +20,8 @@ pub(crate) struct Host<'a> {
     pub(crate) rw: &'a RwMount,
     /// The container's directory: hostname, hosts, resolv.conf are in it (or in the one whose network it shares).
     pub(crate) files: &'a Path,
+    /// Binds of its secrets.
+    pub(crate) secrets: Vec<oci::Mount>,
     /// Parent of the containers' cgroups.
     pub(crate) cgroup_parent: &'a str,
     /// The name it sees as its own.
@@ -84,7 +86,9 @@ pub(crate) fn spec(record: &Record, host: &Host<'_>) -> Result<oci::Spec, Error>
             rootfs_propagation: rootfs_propagation(&record.mounts),
             masked_paths,
             readonly_paths: paths(&wanted.readonly_paths, &defaults::READONLY_PATHS),
+            ..oci::Linux::default()
         },
+        ..oci::Spec::default()
     })
 }
 
@@ -122,6 +126,7 @@ fn process(
         rlimits: rlimits(&record.host.resources.ulimits)?,
         no_new_privileges: security.no_new_privileges,
         oom_score_adj: Some(i32::try_from(record.host.oom_score_adj).unwrap_or(0)),
+        ..oci::Process::default()
     })
 }
 
@@ -208,16 +213,19 @@ fn mounts(record: &Record, host: &Host<'_>, security: check::Security) -> Vec<oc
         }
     }
     mounts.extend(record.mounts.iter().map(user_mount));
+    mounts.extend(host.secrets.iter().cloned());
     mounts
 }
 
-fn user_mount(mount: &MountPoint) -> oci::Mount {
+/// A mount of the user's.
+pub(crate) fn user_mount(mount: &MountPoint) -> oci::Mount {
     match mount.kind {
         Kind::Tmpfs => oci::Mount {
             destination: mount.destination.clone(),
             r#type: "tmpfs".into(),
             source: "tmpfs".into(),
             options: mount.options.clone(),
+            ..oci::Mount::default()
         },
         Kind::Bind | Kind::Volume => {
             // Read-only reaches the mounts below the source too, as in Docker since 25.
@@ -343,6 +351,7 @@ pub(crate) fn resources(r: &api::Resources, throttles: oci::BlockIo, swap_limit:
         swap,
         swappiness: positive(r.memory_swappiness),
         disable_oom_killer: r.oom_kill_disable.then_some(true),
+        ..oci::Memory::default()
     };
     let (quota, period) = match r.nano_cpus {
         0 => (set(r.cpu_quota), positive(r.cpu_period)),
@@ -356,16 +365,16 @@ pub(crate) fn resources(r: &api::Resources, throttles: oci::BlockIo, swap_limit:
         realtime_period: positive(r.cpu_realtime_period),
         cpus: r.cpuset_cpus.clone(),
         mems: r.cpuset_mems.clone(),
+        ..oci::Cpu::default()
     };
     let weight = u16::try_from(r.blkio_weight).ok().filter(|w| *w > 0);
     let block_io = oci::BlockIo { weight, ..throttles };
     oci::Resources {
-        devices: Vec::new(),
         memory: (memory != oci::Memory::default()).then_some(memory),
         cpu: (cpu != oci::Cpu::default()).then_some(cpu),
         pids: r.pids_limit.filter(|n| *n > 0).map(|limit| oci::Pids { limit }),
         block_io: (block_io != oci::BlockIo::default()).then_some(block_io),
-        unified: Default::default(),
+        ..oci::Resources::default()
     }
 }
 
@@ -381,6 +390,7 @@ mod tests {
         let host = Host {
             rw: &rw,
             files: Path::new("/data/c"),
+            secrets: Vec::new(),
             cgroup_parent: "/corten",
             hostname: "h",
             pid_of: None,

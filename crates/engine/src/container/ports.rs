@@ -8,7 +8,7 @@ use spec::api::{ContainerConfig, HostConfig, PortBinding, PortMap, PortSummary};
 use crate::Error;
 
 /// Reads `80`, `80/tcp` or `80/udp`.
-fn container_port(text: &str) -> Result<(u16, String), Error> {
+pub(crate) fn container_port(text: &str) -> Result<(u16, String), Error> {
     let (port, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
     let number = port.parse::<u16>().ok().filter(|p| *p != 0);
     let number = number.ok_or_else(|| Error::Invalid(format!("invalid port specification: {text:?}")))?;
@@ -28,9 +28,9 @@ fn host_ports(text: &str) -> Option<(u16, u16)> {
     (first <= last).then_some((first, last))
 }
 
-fn host_ip(text: &str) -> Result<Ipv4Addr, Error> {
+fn host_ip(text: &str, publish_on: Ipv4Addr) -> Result<Ipv4Addr, Error> {
     if text.is_empty() {
-        return Ok(Ipv4Addr::UNSPECIFIED);
+        return Ok(publish_on);
     }
     match text.trim_matches(['[', ']']).parse::<IpAddr>() {
         Ok(IpAddr::V4(ip)) => Ok(ip),
@@ -41,8 +41,13 @@ fn host_ip(text: &str) -> Result<Ipv4Addr, Error> {
     }
 }
 
-/// What is to be published: `-p`, and with `-P` every exposed port that `-p` does not name.
-pub(crate) fn requests(config: &ContainerConfig, host: &HostConfig) -> Result<Vec<PortRequest>, Error> {
+/// What is to be published: `-p`, and with `-P` every exposed port that `-p` does not name;
+/// on `publish_on` where the user names no address.
+pub(crate) fn requests(
+    config: &ContainerConfig,
+    host: &HostConfig,
+    publish_on: Ipv4Addr,
+) -> Result<Vec<PortRequest>, Error> {
     let mut requests = Vec::new();
     for (text, bindings) in &host.port_bindings {
         let (container_port, protocol) = container_port(text)?;
@@ -56,7 +61,7 @@ pub(crate) fn requests(config: &ContainerConfig, host: &HostConfig) -> Result<Ve
             let request = PortRequest {
                 container_port,
                 protocol: protocol.clone(),
-                host_ip: host_ip(&binding.host_ip)?,
+                host_ip: host_ip(&binding.host_ip, publish_on)?,
                 host_ports,
             };
             if !requests.contains(&request) {
@@ -71,7 +76,7 @@ pub(crate) fn requests(config: &ContainerConfig, host: &HostConfig) -> Result<Ve
         }
         for (container_port, protocol) in exposed {
             if !requests.iter().any(|r| r.container_port == container_port && r.protocol == protocol) {
-                let host_ip = Ipv4Addr::UNSPECIFIED;
+                let host_ip = publish_on;
                 requests.push(PortRequest { container_port, protocol, host_ip, host_ports: (0, 0) });
             }
         }
@@ -133,6 +138,8 @@ pub(crate) fn filter_matches(
 mod tests {
     use super::*;
 
+    const ANY: Ipv4Addr = Ipv4Addr::UNSPECIFIED;
+
     fn host(key: &str, ip: &str, port: &str) -> HostConfig {
         let binding = PortBinding { host_ip: ip.into(), host_port: port.into() };
         HostConfig { port_bindings: [(key.to_owned(), Some(vec![binding]))].into(), ..HostConfig::default() }
@@ -141,9 +148,9 @@ mod tests {
     #[test]
     fn bindings_are_read_and_refused() {
         let config = ContainerConfig::default();
-        let one = requests(&config, &host("80/tcp", "", "8000-8010")).unwrap();
+        let one = requests(&config, &host("80/tcp", "", "8000-8010"), ANY).unwrap();
         assert_eq!((one[0].host_ports, one[0].host_ip), ((8000, 8010), Ipv4Addr::UNSPECIFIED));
-        assert_eq!(requests(&config, &host("53/udp", "127.0.0.1", "")).unwrap()[0].host_ports, (0, 0));
+        assert_eq!(requests(&config, &host("53/udp", "127.0.0.1", ""), ANY).unwrap()[0].host_ports, (0, 0));
         for (key, ip, port) in [
             ("0/tcp", "", "1"),
             ("80/x", "", "1"),
@@ -152,7 +159,7 @@ mod tests {
             ("80", "::", "1"),
             ("80", "", "70000"),
         ] {
-            assert!(requests(&config, &host(key, ip, port)).is_err(), "{key} {ip} {port}");
+            assert!(requests(&config, &host(key, ip, port), ANY).is_err(), "{key} {ip} {port}");
         }
     }
 
@@ -161,9 +168,10 @@ mod tests {
         let exposed_ports = ["80/tcp", "81-82/tcp"].map(|p| (p.to_owned(), Default::default())).into();
         let config = ContainerConfig { exposed_ports, ..ContainerConfig::default() };
         let all = HostConfig { publish_all_ports: true, ..host("80/tcp", "", "8080") };
-        let requests = requests(&config, &all).unwrap();
+        let requests = requests(&config, &all, Ipv4Addr::LOCALHOST).unwrap();
         let ports: Vec<u16> = requests.iter().map(|r| r.container_port).collect();
         assert_eq!(ports, [80, 81, 82]);
+        assert!(requests.iter().all(|r| r.host_ip == Ipv4Addr::LOCALHOST));
     }
 
     #[test]

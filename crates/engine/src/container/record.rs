@@ -8,6 +8,7 @@ use spec::api::{ContainerConfig, Descriptor, EndpointSettings, HostConfig};
 use spec::{Digest, Id};
 
 use super::mounts::MountPoint;
+use super::secrets::Secret;
 use super::state::{Policy, Restart};
 
 /// What the user asked for, merged with the image's configuration: `config.json`.
@@ -30,6 +31,9 @@ pub(crate) struct Record {
     pub(crate) mounts: Vec<MountPoint>,
     /// The networks it wants to be on, by name.
     pub(crate) networks: BTreeMap<String, EndpointSettings>,
+    /// Their contents are files beside this record.
+    #[serde(default)]
+    pub(crate) secrets: Vec<Secret>,
 }
 
 /// The version this engine writes.
@@ -69,7 +73,7 @@ impl Record {
                 _ => Restart::No,
             },
         };
-        Policy { restart, auto_remove: self.host.auto_remove }
+        Policy { restart, auto_remove: self.host.auto_remove, health: super::health::rules(&self.config) }
     }
 
     /// How it is connected.
@@ -85,11 +89,6 @@ impl Record {
     /// The signal `stop` sends.
     pub(crate) fn stop_signal(&self) -> i32 {
         self.config.stop_signal.as_deref().and_then(spec::signal::parse).unwrap_or(spec::signal::TERM)
-    }
-
-    /// Seconds `stop` waits before it kills; negative is for ever.
-    pub(crate) fn stop_timeout(&self) -> i64 {
-        self.config.stop_timeout.unwrap_or(spec::defaults::STOP_TIMEOUT)
     }
 }
 

@@ -199,7 +199,10 @@ impl Engine {
         let run = view.state.starts;
         match (status.exit, Events::new(watch)) {
             (Some(exit), _) => self.ended(container, run, Some(exit)).await,
-            (None, Ok(events)) => self.supervise(container.clone(), run, events),
+            (None, Ok(events)) => {
+                self.supervise(container.clone(), run, events);
+                self.monitor(container);
+            }
             (None, Err(error)) => {
                 tracing::error!(container = %container.id, "cannot watch its shim: {error}");
             }

@@ -21,38 +21,41 @@ impl Engine {
     /// `DELETE /containers/{id}`: 409 while it runs, unless forced.
     pub async fn remove(&self, id: &str, options: RemoveOptions) -> Result<(), Error> {
         let container = self.inner.containers.find(id)?;
-        let engine = self.clone();
-        to_the_end(async move { engine.remove_by_user(&container, options).await }).await
+        let (engine, id) = (self.clone(), id.to_owned());
+        let removed = to_the_end(async move { engine.remove_by_user(&container, options).await }).await;
+        removed.map_err(|error| match error {
+            Error::Conflict(text) => Error::Conflict(format!("cannot remove container {id:?}: {text}")),
+            error => error,
+        })
     }
 
     async fn remove_by_user(&self, container: &Arc<Container>, options: RemoveOptions) -> Result<(), Error> {
-        if options.force {
-            let state = container.view().state.clone();
-            if state.is_alive() {
+        loop {
+            let phase = container.view().state.phase;
+            if options.force && matches!(phase, Phase::Running | Phase::Paused | Phase::Restarting) {
                 match self.kill_now(container, spec::signal::KILL).await {
                     // It ended by itself meanwhile.
                     Ok(()) | Err(Error::Conflict(_)) => {}
                     Err(error) => return Err(error),
                 }
-            } else if state.phase == Phase::Restarting {
-                self.stop_and_wait(container, None, Some(0)).await?;
+            }
+            // `--rm` may have been faster: waiting for the lock is waiting for its removal.
+            let _verbs = container.verbs.lock().await;
+            if container.view().gone {
+                return Ok(());
+            }
+            match self.remove_now(container, options.volumes).await {
+                // Somebody started it between the kill and the lock; force means that this does not help them.
+                Err(Error::Conflict(_)) if options.force && container.view().state.is_alive() => {}
+                removed => return removed,
             }
         }
-        // `--rm` may have been faster: waiting for the lock is waiting for its removal.
-        let _verbs = container.verbs.lock().await;
-        if container.view().gone {
-            return Ok(());
-        }
-        self.remove_now(container, options.volumes).await
     }
 
     /// Only for the holder of `verbs`.
     pub(crate) async fn remove_now(&self, container: &Arc<Container>, volumes: bool) -> Result<(), Error> {
         let (state, _) = container.consider(Event::Remove).map_err(|why| {
-            let name = &container.view().record.name;
-            let refused = |what: &str| {
-                Error::Conflict(format!("cannot remove container {name:?}: container is {what}"))
-            };
+            let refused = |what: &str| Error::Conflict(format!("container is {what}"));
             match why {
                 Illegal::Running => refused("running: stop the container before removing or force remove"),
                 Illegal::Paused => refused("paused and must be unpaused first"),
@@ -86,7 +89,6 @@ impl Engine {
         self.inner.containers.remove(&container.id);
         self.inner.execs.forget(&container.id);
         let view = container.view();
-        self.publish(container.event("destroy", &[]));
         if volumes {
             for mount in view.record.mounts.iter().filter(|m| m.kind == Kind::Volume && m.anonymous) {
                 match self.volume_remove(&mount.name, true).await {
@@ -97,6 +99,7 @@ impl Engine {
             }
         }
         container.publish(|view| view.gone = true);
+        self.publish(container.event("destroy", &[]));
         Ok(())
     }
 }

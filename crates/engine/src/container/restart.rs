@@ -10,8 +10,8 @@ impl Engine {
     pub async fn restart(&self, id: &str, signal: Option<&str>, timeout: Option<i64>) -> Result<(), Error> {
         let container = self.inner.containers.find(id)?;
         let signal = signal.filter(|s| !s.is_empty()).map(super::kill::signal).transpose()?;
-        let engine = self.clone();
-        to_the_end(async move {
+        let (engine, name) = (self.clone(), id.to_owned());
+        let restarted = to_the_end(async move {
             if container.held.swap(true, Ordering::AcqRel) {
                 return Err(Error::Conflict(format!("container {} is being restarted", container.id)));
             }
@@ -26,6 +26,7 @@ impl Engine {
             engine.publish(container.event("restart", &[]));
             Ok(())
         })
-        .await
+        .await;
+        restarted.map_err(|error| Error::within(format!("Cannot restart container {name}"), error))
     }
 }

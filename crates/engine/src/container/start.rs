@@ -158,6 +158,7 @@ impl Engine {
             stdin_once: record.config.stdin_once,
             attach: early.iter().map(|e| e.attach).collect(),
             start: true,
+            reaper: record.host.resources.init == Some(true),
             exit_file: container.dir.join("exit.json"),
         };
         fds.extend(early.into_iter().map(|e| e.socket));
@@ -175,6 +176,7 @@ impl Engine {
             view.network = network;
         });
         self.tell_started(container);
+        self.monitor(container);
         Ok(events)
     }
 
@@ -206,7 +208,8 @@ impl Engine {
             NetworkMode::None => Ok(Plan { connect: Some((Vec::new(), Vec::new())), shares: None }),
             NetworkMode::Networks => {
                 let endpoints = self.endpoint_requests(record)?;
-                let ports = ports::requests(&record.config, &record.host)?;
+                let ports =
+                    ports::requests(&record.config, &record.host, self.settings().publish_on(&record.host))?;
                 Ok(Plan { connect: Some((endpoints, ports)), shares: None })
             }
             NetworkMode::Container(other) => {
@@ -238,7 +241,7 @@ impl Engine {
     ) -> Result<Option<Sandbox>, Error> {
         let Some((endpoints, ports)) = wanted else { return Ok(None) };
         let (inner, id) = (self.inner.clone(), container.id.clone());
-        let servers = container.view().record.host.dns.clone();
+        let servers = self.settings().resolver(&container.view().record.host)[0].to_vec();
         let connect = move || {
             let sandbox = inner.networks.connect(&id, &endpoints, &ports)?;
             if !servers.is_empty() {
@@ -303,6 +306,7 @@ impl Engine {
         let host = oci::Host {
             rw,
             files: &files,
+            secrets: super::secrets::binds(&container.dir, &record.secrets),
             cgroup_parent: &self.inner.config.cgroup_parent,
             hostname,
             pid_of,
@@ -321,7 +325,9 @@ impl Engine {
         hostname: &str,
         endpoints: &[Endpoint],
     ) -> Result<(), Error> {
-        let gateway = self.inner.networks.find("bridge").ok().and_then(|n| n.gateway).map(IpAddr::V4);
+        let settings = self.settings();
+        let bridge = || self.inner.networks.find("bridge").ok().and_then(|n| n.gateway).map(IpAddr::V4);
+        let gateway = settings.host_gateway.first().copied().or_else(bridge);
         if record.network_mode() == NetworkMode::Host {
             let read = |path: &str| -> Result<String, Error> {
                 let bytes = sys::file::read_if_exists(Path::new(path))?.unwrap_or_default();
@@ -338,9 +344,8 @@ impl Engine {
             NetworkMode::Networks => self.endpoint_requests(record)?,
             NetworkMode::Host | NetworkMode::None | NetworkMode::Container(_) => Vec::new(),
         };
-        let host = &record.host;
-        let resolv =
-            self.inner.networks.resolv_conf(&requests, &host.dns, &host.dns_search, &host.dns_options);
+        let [servers, search, options] = settings.resolver(&record.host);
+        let resolv = self.inner.networks.resolv_conf(&requests, servers, search, options);
         let hosts = files::hosts(record, hostname, endpoints, gateway)?;
         files::write(&container.dir, hostname, &hosts, &resolv.text)
     }
@@ -375,5 +380,5 @@ fn log(container: &Container, record: &Record) -> Result<Option<Log>, Error> {
         return Ok(None);
     }
     let (max_size, max_files) = check::log_limits(&record.host)?;
-    Ok(Some(Log { path: container.log_path(), max_size, max_files }))
+    Ok(Some(Log { path: container.log_path(), max_size, max_files, attrs: Default::default() }))
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use spec::api::ContainerState;
 
+use super::health::{Health, OnFailure, Probe, Rules};
 use crate::time;
 
 /// Where a container is in its life.
@@ -59,6 +60,9 @@ pub struct State {
     pub backoff: u64,
     /// The user stopped it: the policy is silent until the user (or the daemon's start) starts it.
     pub stopped_by_user: bool,
+    /// Of the current or last run; `None` before the first one of a container with a check.
+    #[serde(default)]
+    pub health: Option<Health>,
 }
 
 /// When the engine starts a container by itself.
@@ -84,6 +88,8 @@ pub struct Policy {
     pub restart: Restart,
     /// Removed.
     pub auto_remove: bool,
+    /// What its health is judged by; `None` without a check.
+    pub health: Option<Rules>,
 }
 
 /// What happened, or is asked for.
@@ -116,6 +122,8 @@ pub enum Event {
     },
     /// The user asks for an end: `stop`, or `kill` with SIGKILL or the stop signal.
     Stop,
+    /// A probe of its health has ended.
+    Probed(Probe),
     /// The user asks for a freeze.
     Pause,
     /// The user asks for a thaw.
@@ -140,6 +148,10 @@ pub enum Effect {
     RestartAfter(Duration),
     /// Remove it with its anonymous volumes.
     AutoRemove,
+    /// Its health has another status now.
+    HealthChanged,
+    /// It is unhealthy: end it, as the user asked.
+    EndUnhealthy(OnFailure),
 }
 
 /// Why something cannot be done in a state.
@@ -184,6 +196,7 @@ impl Default for State {
             restarts: 0,
             backoff: 0,
             stopped_by_user: false,
+            health: None,
         }
     }
 }
@@ -221,8 +234,13 @@ impl State {
             error: self.error.clone(),
             started_at: time::rfc3339(self.started_at),
             finished_at: time::rfc3339(self.finished_at),
-            health: None,
+            health: self.health.as_ref().map(Health::api),
         }
+    }
+
+    /// As it is while nobody probes: frozen, or ended.
+    fn unwatched(&self) -> Self {
+        Self { health: self.health.as_ref().map(Health::unwatched), ..self.clone() }
     }
 }
 
@@ -234,12 +252,13 @@ pub fn step(state: &State, event: Event, policy: Policy, now: u64) -> Result<(St
     match event {
         Event::Start => start(state),
         Event::RestartDue => restart_due(state),
-        Event::Started { pid } => started(state, pid, now),
+        Event::Started { pid } => started(state, pid, policy, now),
         Event::StartFailed { code, error } => start_failed(state, code, error, policy),
         Event::Ended { code, oom_killed, at } => ended(state, code, oom_killed, at, policy),
         Event::Stop => stop(state, policy, now),
+        Event::Probed(probe) => probed(state, probe, policy),
         Event::Pause => match state.phase {
-            Phase::Running => Ok((State { phase: Phase::Paused, ..state.clone() }, Vec::new())),
+            Phase::Running => Ok((State { phase: Phase::Paused, ..state.unwatched() }, Vec::new())),
             Phase::Paused => Err(Illegal::Paused),
             Phase::Restarting => Err(Illegal::Restarting),
             Phase::Created | Phase::Exited | Phase::Removing | Phase::Dead => Err(Illegal::NotRunning),
@@ -299,7 +318,7 @@ fn restart_due(state: &State) -> Result<(State, Vec<Effect>), Illegal> {
     }
 }
 
-fn started(state: &State, pid: i32, now: u64) -> Result<(State, Vec<Effect>), Illegal> {
+fn started(state: &State, pid: i32, policy: Policy, now: u64) -> Result<(State, Vec<Effect>), Illegal> {
     match state.phase {
         Phase::Created | Phase::Exited | Phase::Restarting => {
             let next = State {
@@ -310,12 +329,30 @@ fn started(state: &State, pid: i32, now: u64) -> Result<(State, Vec<Effect>), Il
                 oom_killed: false,
                 started_at: now,
                 starts: state.starts + 1,
+                health: policy.health.map(|_| Health::begin(state.health.as_ref())),
                 ..state.clone()
             };
             Ok((next, Vec::new()))
         }
         Phase::Running | Phase::Paused | Phase::Removing | Phase::Dead => Err(Illegal::Stale),
     }
+}
+
+fn probed(state: &State, probe: Probe, policy: Policy) -> Result<(State, Vec<Effect>), Illegal> {
+    match state.phase {
+        Phase::Running => {}
+        Phase::Created
+        | Phase::Paused
+        | Phase::Restarting
+        | Phase::Exited
+        | Phase::Removing
+        | Phase::Dead => return Err(Illegal::Stale),
+    }
+    let (Some(health), Some(rules)) = (&state.health, policy.health) else { return Err(Illegal::Stale) };
+    let (next, act) = health.probed(probe, rules, state.started_at);
+    let changed = (next.status != health.status).then_some(Effect::HealthChanged);
+    let end = (act != OnFailure::None).then_some(Effect::EndUnhealthy(act));
+    Ok((State { health: Some(next), ..state.clone() }, changed.into_iter().chain(end).collect()))
 }
 
 fn start_failed(
@@ -362,20 +399,39 @@ fn ended(
         finished_at: at,
         ends: state.ends + 1,
         ended_with: code,
-        ..state.clone()
+        ..state.unwatched()
     };
-    if !wanted_again(&next, policy.restart) {
+    let unhealthy = wanted_for_health(&next, policy);
+    if !(unhealthy || wanted_again(&next, policy.restart)) {
         return Ok((next, if policy.auto_remove { vec![Effect::AutoRemove] } else { Vec::new() }));
     }
     let lasted = at.saturating_sub(state.started_at);
     next.backoff = match state.backoff {
         0 => FIRST_BACKOFF,
-        _ if lasted >= GOOD_RUN => FIRST_BACKOFF,
+        _ if lasted >= GOOD_RUN && !(unhealthy && never_passed(state)) => FIRST_BACKOFF,
         last => last.saturating_mul(2).min(LONGEST_BACKOFF),
     };
     next.phase = Phase::Restarting;
     let delay = Duration::from_millis(next.backoff);
     Ok((next, vec![Effect::RestartAfter(delay)]))
+}
+
+/// Whether it was ended for being unhealthy, to be started again.
+fn wanted_for_health(state: &State, policy: Policy) -> bool {
+    let acted = state.health.as_ref().is_some_and(|h| h.acted);
+    let restart = policy.health.is_some_and(|rules| rules.on_failure == OnFailure::Restart);
+    acted
+        && restart
+        && !state.stopped_by_user
+        && match policy.restart {
+            Restart::No | Restart::Always | Restart::UnlessStopped => true,
+            Restart::OnFailure { max } => max == 0 || state.restarts < max,
+        }
+}
+
+/// A run that was never healthy was no good run, however long it took to find out.
+fn never_passed(state: &State) -> bool {
+    state.health.as_ref().is_some_and(|h| !h.passed)
 }
 
 /// Whether the policy starts it again after a run that ended.
@@ -406,22 +462,28 @@ fn stop(state: &State, policy: Policy, now: u64) -> Result<(State, Vec<Effect>),
     }
 }
 
-/// What the policy wants of a container that does not run when the daemon comes up. One that was never started stays.
+/// What the policy wants of a container that does not run when the daemon comes up. One that was never started is not
+/// started now; with `--rm` it goes: the client that would have started it is gone too.
 fn daemon_started(state: &State, policy: Policy) -> Result<(State, Vec<Effect>), Illegal> {
     match state.phase {
         Phase::Exited | Phase::Restarting => {}
-        Phase::Created => return Ok((state.clone(), Vec::new())),
+        Phase::Created => {
+            let remove = policy.auto_remove.then_some(Effect::AutoRemove);
+            return Ok((state.clone(), remove.into_iter().collect()));
+        }
         Phase::Running | Phase::Paused | Phase::Removing | Phase::Dead => return Err(Illegal::Stale),
     }
-    let wanted = match policy.restart {
-        Restart::No => false,
-        Restart::Always => true,
-        Restart::UnlessStopped => !state.stopped_by_user,
-        Restart::OnFailure { max } => state.exit_code != 0 && (max == 0 || state.restarts < max),
-    };
+    let due = state.phase == Phase::Restarting && wanted_for_health(state, policy);
+    let wanted = due
+        || match policy.restart {
+            Restart::No => false,
+            Restart::Always => true,
+            Restart::UnlessStopped => !state.stopped_by_user,
+            Restart::OnFailure { max } => state.exit_code != 0 && (max == 0 || state.restarts < max),
+        };
     let exited = State { phase: Phase::Exited, ..state.clone() };
     if wanted {
-        let next = State { backoff: 0, stopped_by_user: false, ..exited };
+        let next = State { restarts: 0, backoff: 0, stopped_by_user: false, ..exited };
         Ok((next, vec![Effect::Launch]))
     } else if policy.auto_remove {
         Ok((exited, vec![Effect::AutoRemove]))
@@ -434,7 +496,11 @@ fn daemon_started(state: &State, policy: Policy) -> Result<(State, Vec<Effect>),
 mod tests {
     use super::*;
 
-    const NO: Policy = Policy { restart: Restart::No, auto_remove: false };
+    const NO: Policy = Policy { restart: Restart::No, auto_remove: false, health: None };
+    const CHECKED: Policy = Policy {
+        health: Some(Rules { retries: 1, start_period: Duration::ZERO, on_failure: OnFailure::None }),
+        ..NO
+    };
     const PHASES: [Phase; 7] = [
         Phase::Created,
         Phase::Running,
@@ -450,7 +516,7 @@ mod tests {
     }
 
     fn policy(restart: Restart) -> Policy {
-        Policy { restart, auto_remove: false }
+        Policy { restart, ..NO }
     }
 
     /// The whole table: for each event, what each phase (in the order of `PHASES`) becomes.
@@ -458,7 +524,20 @@ mod tests {
     fn every_pair_of_phase_and_event() {
         use Illegal as I;
         use Phase as P;
-        let table: [(Event, [Result<P, I>; 7]); 11] = [
+        let probe = Probe { start: 1, end: 1, exit_code: 1, output: String::new() };
+        let table: [(Event, [Result<P, I>; 7]); 12] = [
+            (
+                Event::Probed(probe),
+                [
+                    Err(I::Stale),
+                    Ok(P::Running),
+                    Err(I::Stale),
+                    Err(I::Stale),
+                    Err(I::Stale),
+                    Err(I::Stale),
+                    Err(I::Stale),
+                ],
+            ),
             (
                 Event::Start,
                 [
@@ -594,7 +673,8 @@ mod tests {
         ];
         for (event, row) in table {
             for (phase, expected) in PHASES.into_iter().zip(row) {
-                let got = step(&at(phase), event.clone(), NO, 9).map(|(s, _)| s.phase);
+                let state = State { health: Some(Health::begin(None)), ..at(phase) };
+                let got = step(&state, event.clone(), CHECKED, 9).map(|(s, _)| s.phase);
                 assert_eq!(got, expected, "{event:?} in {phase:?}");
             }
         }
@@ -653,7 +733,7 @@ mod tests {
 
     #[test]
     fn auto_remove_follows_every_end_and_every_failed_start() {
-        let rm = Policy { restart: Restart::No, auto_remove: true };
+        let rm = Policy { auto_remove: true, ..NO };
         let end = Event::Ended { code: 0, oom_killed: false, at: 1 };
         let failed = Event::StartFailed { code: 127, error: String::new() };
         assert_eq!(step(&at(Phase::Running), end, rm, 1).unwrap().1, [Effect::AutoRemove]);
@@ -681,5 +761,49 @@ mod tests {
         let (next, effects) = step(&stopped, Event::Start, NO, 1).unwrap();
         assert_eq!((next.stopped_by_user, next.restarts, next.backoff), (false, 0, 0));
         assert_eq!(effects, [Effect::Launch]);
+    }
+
+    #[test]
+    fn health_begins_with_a_run_and_rests_with_it() {
+        let probe = |exit_code| Event::Probed(Probe { start: 2, end: 2, exit_code, output: String::new() });
+        let status = |state: &State| state.health.as_ref().map(|h| h.status.word());
+        let (running, _) = step(&at(Phase::Created), Event::Started { pid: 7 }, CHECKED, 1).unwrap();
+        assert_eq!(status(&running), Some("starting"));
+        let (healthy, effects) = step(&running, probe(0), CHECKED, 2).unwrap();
+        assert_eq!((status(&healthy), effects), (Some("healthy"), vec![Effect::HealthChanged]));
+        assert!(step(&healthy, probe(0), CHECKED, 2).unwrap().1.is_empty());
+        let (paused, _) = step(&healthy, Event::Pause, CHECKED, 2).unwrap();
+        assert_eq!(status(&paused), Some("unhealthy"));
+        let end = Event::Ended { code: 0, oom_killed: false, at: 3 };
+        let (ended, _) = step(&healthy, end, CHECKED, 3).unwrap();
+        assert_eq!(status(&ended), Some("unhealthy"));
+        let (again, _) = step(&ended, Event::Started { pid: 8 }, CHECKED, 4).unwrap();
+        assert_eq!(status(&again), Some("starting"));
+        let (unchecked, _) = step(&at(Phase::Created), Event::Started { pid: 7 }, NO, 1).unwrap();
+        assert_eq!(status(&unchecked), None);
+    }
+
+    #[test]
+    fn an_unhealthy_container_is_started_again_if_its_user_wants_that() {
+        let rules = |on_failure| Rules { retries: 1, start_period: Duration::ZERO, on_failure };
+        let with = |on_failure| Policy { health: Some(rules(on_failure)), ..NO };
+        let restart = with(OnFailure::Restart);
+        let (running, _) = step(&at(Phase::Created), Event::Started { pid: 7 }, restart, 1).unwrap();
+        let failed = Event::Probed(Probe { start: 2, end: 2, exit_code: 1, output: String::new() });
+        let (unhealthy, effects) = step(&running, failed, restart, 2).unwrap();
+        assert_eq!(effects, [Effect::HealthChanged, Effect::EndUnhealthy(OnFailure::Restart)]);
+        let end = |at| Event::Ended { code: 143, oom_killed: false, at };
+        let (ended, effects) = step(&unhealthy, end(3), restart, 3).unwrap();
+        assert_eq!(ended.phase, Phase::Restarting);
+        assert_eq!(effects, [Effect::RestartAfter(Duration::from_millis(100))]);
+        assert_eq!(step(&ended, Event::DaemonStarted, restart, 4).unwrap().1, [Effect::Launch]);
+        // It was never healthy: the next back-off is longer, however long it ran.
+        let second = State { backoff: 100, ..unhealthy.clone() };
+        let (_, effects) = step(&second, end(1 + GOOD_RUN), restart, 3).unwrap();
+        assert_eq!(effects, [Effect::RestartAfter(Duration::from_millis(200))]);
+        // The user's stop is stronger, and without the wish nothing happens.
+        let (stopped, _) = step(&unhealthy, Event::Stop, restart, 3).unwrap();
+        assert_eq!(step(&stopped, end(4), restart, 4).unwrap().0.phase, Phase::Exited);
+        assert_eq!(step(&unhealthy, end(4), with(OnFailure::Kill), 4).unwrap().0.phase, Phase::Exited);
     }
 }

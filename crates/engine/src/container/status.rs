@@ -8,7 +8,10 @@ pub(crate) fn text(state: &State, now: u64) -> String {
     let ago = |then| time::human(time::since(then, now));
     match state.phase {
         Phase::Created => "Created".into(),
-        Phase::Running => format!("Up {}", ago(state.started_at)),
+        Phase::Running => match &state.health {
+            Some(health) => format!("Up {} ({})", ago(state.started_at), health.shown()),
+            None => format!("Up {}", ago(state.started_at)),
+        },
         Phase::Paused => format!("Up {} (Paused)", ago(state.started_at)),
         Phase::Restarting => format!("Restarting ({}) {} ago", state.exit_code, ago(state.finished_at)),
         Phase::Exited if state.finished_at == 0 => "Created".into(),

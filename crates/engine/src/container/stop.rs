@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Container;
+use super::record::Record;
 use super::state::{Event, Illegal};
 use crate::blocking::to_the_end;
 use crate::{Engine, Error};
@@ -21,7 +22,7 @@ impl Engine {
             if engine.stop_and_wait(&container, signal, timeout).await? {
                 Ok(())
             } else {
-                Err(Error::NotModified(format!("container {} is already stopped", container.id)))
+                Err(Error::NotModified("container is already stopped".into()))
             }
         })
         .await
@@ -54,22 +55,42 @@ impl Engine {
             }
             ends
         };
-        let signal = signal.unwrap_or_else(|| record.stop_signal());
-        self.signal(container, signal).await?;
-        let seconds = timeout.unwrap_or_else(|| record.stop_timeout());
-        let patience = u64::try_from(seconds).ok().map(Duration::from_secs);
-        if !container.wait_for_end(ends, patience).await {
-            self.signal(container, spec::signal::KILL).await?;
-            if !container.wait_for_end(ends, Some(AFTER_KILL)).await {
-                return Err(Error::Deadline(format!(
-                    "tried to kill container {}, but did not receive an exit event",
-                    container.id
-                )));
-            }
-        }
+        let patience = self.patience(&record, timeout);
+        self.end_with(container, ends, signal.unwrap_or_else(|| record.stop_signal()), patience).await?;
         self.publish(container.event("stop", &[]));
         Ok(true)
     }
+
+    /// How long its signal has time to end it: `timeout`, else the container's own seconds, else the daemon's. Negative
+    /// is for ever, which is `None`.
+    pub(crate) fn patience(&self, record: &Record, timeout: Option<i64>) -> Option<Duration> {
+        let seconds = timeout.or(record.config.stop_timeout).or(self.settings().stop_timeout);
+        u64::try_from(seconds.unwrap_or(spec::defaults::STOP_TIMEOUT)).ok().map(Duration::from_secs)
+    }
+
+    /// Ends the run after which there will be more than `ends`: the signal, the patience (`None`: endless), SIGKILL.
+    pub(crate) async fn end_with(
+        &self,
+        container: &Arc<Container>,
+        ends: u64,
+        signal: i32,
+        patience: Option<Duration>,
+    ) -> Result<(), Error> {
+        self.signal(container, signal).await?;
+        if container.wait_for_end(ends, patience).await {
+            return Ok(());
+        }
+        self.signal(container, spec::signal::KILL).await?;
+        if container.wait_for_end(ends, Some(AFTER_KILL)).await {
+            return Ok(());
+        }
+        Err(no_end())
+    }
+}
+
+/// SIGKILL had no effect: a process that hangs in the kernel.
+pub(super) fn no_end() -> Error {
+    Error::Deadline("tried to kill container, but did not receive an exit event".into())
 }
 
 impl Container {

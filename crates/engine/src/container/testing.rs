@@ -27,6 +27,7 @@ pub(crate) fn record() -> Record {
         host: HostConfig { network_mode: "bridge".into(), ..HostConfig::default() },
         mounts: Vec::new(),
         networks: [("bridge".to_owned(), Default::default())].into(),
+        secrets: Vec::new(),
     }
 }
 

@@ -1,9 +1,11 @@
-//! Update: limits and the restart policy, live.
+//! Update: limits and the restart policy, live; beyond Docker what [`change`] can.
+
+use std::sync::Arc;
 
 use shim::proto::Request;
 use spec::api::{ContainerUpdateRequest, ContainerUpdateResponse, HostConfig, Resources};
 
-use super::{check, devices, oci};
+use super::{Container, change, check, devices, oci};
 use crate::blocking::{blocking, to_the_end};
 use crate::{Engine, Error};
 
@@ -12,36 +14,54 @@ impl Engine {
     pub async fn update(
         &self,
         id: &str,
-        request: ContainerUpdateRequest,
+        mut request: ContainerUpdateRequest,
     ) -> Result<ContainerUpdateResponse, Error> {
         let container = self.inner.containers.find(id)?;
-        let engine = self.clone();
-        to_the_end(async move {
+        let (engine, id) = (self.clone(), container.id.clone());
+        let updated = to_the_end(async move {
             let _verbs = container.verbs.lock().await;
             if container.is_removing() {
-                return Err(Error::Conflict(format!(
-                    "Container is marked for removal and cannot be \"update\": {}",
-                    container.id
-                )));
+                return Err(Error::Conflict(
+                    "container is marked for removal and cannot be \"update\"".into(),
+                ));
             }
             let mut record = (*container.view().record).clone();
+            let changes = request.changes.take().unwrap_or_default();
             merge(&mut record.host, request)?;
             check::resources(&record.host.resources)?;
             check::restart(&record.host)?;
-            if container.view().state.is_alive() {
-                let limits = record.host.resources.clone();
-                let resources = blocking(move || -> Result<_, Error> {
-                    let throttles = devices::throttles(&limits)?;
-                    Ok(oci::resources(&limits, throttles, crate::system::swap_limit()))
-                })
-                .await?;
-                container.running_link()?.call(Request::Update(Box::new(resources)), Vec::new()).await?;
-            }
+            let publish_on = engine.settings().publish_on(&record.host);
+            let mut live = change::apply(&mut record, changes, publish_on)?;
+            engine.make_sources(&mut record, &mut live).await?;
+            let before = (*container.view().record).clone();
+            // The record first: what it says is what a running container is made to be.
             container.commit_record(record).await?;
+            if let Err(error) = engine.update_live(&container, live).await {
+                return Err(Error::first(error, container.commit_record(before).await.err()));
+            }
             engine.publish(container.event("update", &[]));
             Ok(ContainerUpdateResponse::default())
         })
-        .await
+        .await;
+        updated.map_err(|error| match error {
+            error @ Error::Invalid(_) => error,
+            error => Error::within(format!("Cannot update container {id}"), error),
+        })
+    }
+
+    /// Makes a running container what its record says.
+    async fn update_live(&self, container: &Arc<Container>, live: change::Live) -> Result<(), Error> {
+        if !container.view().state.is_alive() {
+            return Ok(());
+        }
+        let limits = container.view().record.host.resources.clone();
+        let resources = blocking(move || -> Result<_, Error> {
+            let throttles = devices::throttles(&limits)?;
+            Ok(oci::resources(&limits, throttles, crate::system::swap_limit()))
+        })
+        .await?;
+        container.running_link()?.call(Request::Update(Box::new(resources)), Vec::new()).await?;
+        self.change_live(container, live).await
     }
 }
 

@@ -47,7 +47,8 @@ impl Waiter {
         // The container's last owner went: what was published last is all there will be.
         let met = met.await.map(|view| view.clone());
         let view = met.unwrap_or_else(|_| self.view.borrow().clone());
-        let failed = view.state.phase == Phase::Dead && !view.state.error.is_empty();
+        // Of a start or a removal that failed.
+        let failed = !view.state.is_alive() && !view.state.error.is_empty();
         ContainerWaitResponse {
             status_code: view.state.ended_with.into(),
             error: failed.then(|| ContainerWaitExitError { message: view.state.error.clone() }),

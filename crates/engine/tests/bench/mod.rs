@@ -58,8 +58,10 @@ impl Bench {
                 pools: Vec::new(),
                 table: "ct_engine".into(),
                 ready: 0,
+                default_network: Default::default(),
+                forwarding: true,
             },
-            insecure_registries: Vec::new(),
+            settings: engine::Settings::default(),
             built_in: None,
         }
     }
@@ -206,6 +208,7 @@ pub(crate) fn script(text: &str) -> ContainerCreateRequest {
         },
         host_config: HostConfig::default(),
         networking_config: Default::default(),
+        secrets: Vec::new(),
     }
 }
 

@@ -47,6 +47,8 @@ impl Host {
             pools: Vec::new(),
             table: "ct_test".into(),
             ready,
+            default_network: Default::default(),
+            forwarding: true,
         }
     }
 

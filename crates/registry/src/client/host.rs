@@ -46,7 +46,7 @@ pub(crate) fn is_insecure(authority: &str, insecure: &[String]) -> bool {
 }
 
 /// Whether an address is in `network/prefix`; `None` when that is not what the text says.
-fn in_network(address: IpAddr, network: &str) -> Option<bool> {
+pub(crate) fn in_network(address: IpAddr, network: &str) -> Option<bool> {
     let (network, prefix) = network.split_once('/')?;
     let (network, prefix): (IpAddr, u32) = (network.parse().ok()?, prefix.parse().ok()?);
     let masked = |bits: u128, width: u32| bits.checked_shr(width.checked_sub(prefix)?).or(Some(0));

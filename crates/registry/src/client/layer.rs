@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 
 use super::message::Answer;
 use super::pull::{blocking, say};
-use super::session::{ATTEMPTS, Session};
+use super::session::Session;
 use crate::Error;
 
 /// How often a client is told how far a download is.
@@ -170,7 +170,7 @@ async fn download(
         };
         let Some(detail) = failure else { break };
         fruitless = if got > before { 0 } else { fruitless + 1 };
-        if fruitless >= ATTEMPTS {
+        if fruitless >= session.attempts() {
             return Err(Error::Unreachable {
                 host: session.host().to_owned(),
                 detail: format!(

@@ -11,13 +11,10 @@ use tokio::sync::mpsc::Sender;
 use tokio::sync::{Mutex, Semaphore};
 use tokio::task::JoinSet;
 
-use super::resolve::{Fetched, choose, key, manifest, small_blob};
-use super::session::{Intent, Session};
+use super::resolve::{Fetched, choose, find, key, manifest, small_blob};
+use super::session::Session;
 use super::{Client, layer};
 use crate::Error;
-
-/// Layers that come at once, as in Docker.
-const AT_ONCE: usize = 3;
 
 /// Runs blocking work of the store.
 pub(crate) async fn blocking<T: Send + 'static>(
@@ -39,10 +36,9 @@ pub(crate) async fn pull(
     auth: Option<&AuthConfig>,
     progress: Sender<Progress>,
 ) -> Result<Descriptor, Error> {
-    let session = Arc::new(Session::open(client, reference, auth, Intent::Pull).await?);
-    let key = key(reference);
-    let target = manifest(&session, reference, &key).await?;
-    say(&progress, Progress::of(&key, format!("Pulling from {}", reference.path))).await;
+    let (session, target) = find(client, reference, auth).await?;
+    let session = Arc::new(session);
+    say(&progress, Progress::of(&key(reference), format!("Pulling from {}", reference.path))).await;
 
     let lease = {
         let (store, what) = (store.clone(), format!("pull of {reference}"));
@@ -53,7 +49,8 @@ pub(crate) async fn pull(
     let manifest: Manifest = serde_json::from_slice(&chosen.bytes)
         .map_err(|e| session.protocol(format!("manifest of {}: {e}", reference.familiar())))?;
     let diff_ids = configuration(&session, store, reference, &manifest).await?;
-    layers(&session, store, &manifest.layers, &diff_ids, &progress).await?;
+    let at_once = client.transport.config().downloads;
+    layers(&session, store, &manifest.layers, &diff_ids, at_once, &progress).await?;
     drop(lease);
     Ok(target.descriptor)
 }
@@ -122,12 +119,13 @@ async fn layers(
     store: &Store,
     layers: &[Descriptor],
     diff_ids: &[Digest],
+    at_once: usize,
     progress: &Sender<Progress>,
 ) -> Result<(), Error> {
     for layer in layers {
         say(progress, Progress::of(layer.digest.short(), "Pulling fs layer")).await;
     }
-    let slots = Arc::new(Semaphore::new(AT_ONCE));
+    let slots = Arc::new(Semaphore::new(at_once));
     // A blob that occurs twice comes once: the second waits for the first.
     let mut blobs: HashMap<Digest, Arc<Mutex<()>>> = HashMap::new();
     let mut tasks = JoinSet::new();

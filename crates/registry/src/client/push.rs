@@ -25,8 +25,6 @@ use super::session::{Intent, Session};
 use super::transport::Url;
 use crate::Error;
 
-/// Blobs that go at once, as in Docker.
-const AT_ONCE: usize = 5;
 /// How often a blob is tried.
 const ATTEMPTS: u32 = 3;
 /// How often a client is told how far an upload is.
@@ -58,7 +56,8 @@ pub(crate) async fn push(
         let (store, target) = (store.clone(), target.clone());
         blocking(move || collect(&store, &target)).await?
     };
-    blobs(&session, store, &content, &progress).await?;
+    let at_once = client.transport.config().uploads;
+    blobs(&session, store, &content, at_once, &progress).await?;
     for descriptor in &content.manifests {
         manifest(&session, store, descriptor, &descriptor.digest.to_string()).await?;
     }
@@ -130,12 +129,13 @@ async fn blobs(
     session: &Arc<Session>,
     store: &Store,
     content: &Content,
+    at_once: usize,
     progress: &Sender<Progress>,
 ) -> Result<(), Error> {
     for blob in content.blobs.values() {
         say(progress, Progress::of(blob.digest.short(), "Preparing")).await;
     }
-    let slots = Arc::new(Semaphore::new(AT_ONCE));
+    let slots = Arc::new(Semaphore::new(at_once));
     let mut tasks = JoinSet::new();
     for blob in content.blobs.values() {
         let (session, store, blob) = (Arc::clone(session), store.clone(), blob.clone());

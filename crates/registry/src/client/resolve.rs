@@ -104,13 +104,37 @@ pub(crate) fn choose<'a>(index: &'a Index, platform: &Platform) -> Option<&'a De
     index.manifests.iter().filter(fits).find(exact).or_else(|| index.manifests.iter().find(fits))
 }
 
+/// What is behind a reference, and the registry that has it: a mirror of Docker Hub, else its own.
+pub(crate) async fn find(
+    client: &Client,
+    reference: &Reference,
+    auth: Option<&AuthConfig>,
+) -> Result<(Session, Fetched), Error> {
+    let key = key(reference);
+    if reference.domain == "docker.io" {
+        for mirror in &client.transport.config().mirrors {
+            let asked = async {
+                let session = Session::with_mirror(client, mirror, reference).await?;
+                let fetched = manifest(&session, reference, &key).await?;
+                Ok::<_, Error>((session, fetched))
+            };
+            match asked.await {
+                Ok(found) => return Ok(found),
+                Err(error) => tracing::debug!(mirror, %error, "the mirror does not have it"),
+            }
+        }
+    }
+    let session = Session::open(client, reference, auth, Intent::Pull).await?;
+    let fetched = manifest(&session, reference, &key).await?;
+    Ok((session, fetched))
+}
+
 pub(crate) async fn resolve(
     client: &Client,
     reference: &Reference,
     auth: Option<&AuthConfig>,
 ) -> Result<Descriptor, Error> {
-    let session = Session::open(client, reference, auth, Intent::Pull).await?;
-    Ok(manifest(&session, reference, &key(reference)).await?.descriptor)
+    Ok(find(client, reference, auth).await?.1.descriptor)
 }
 
 pub(crate) async fn inspect(
@@ -118,8 +142,7 @@ pub(crate) async fn inspect(
     reference: &Reference,
     auth: Option<&AuthConfig>,
 ) -> Result<(Descriptor, Vec<Platform>), Error> {
-    let session = Session::open(client, reference, auth, Intent::Pull).await?;
-    let fetched = manifest(&session, reference, &key(reference)).await?;
+    let (session, fetched) = find(client, reference, auth).await?;
     let invalid = |e: serde_json::Error| session.protocol(format!("{}: {e}", reference.familiar()));
     if media::is_index(&fetched.descriptor.media_type) {
         let index: Index = serde_json::from_slice(&fetched.bytes).map_err(invalid)?;

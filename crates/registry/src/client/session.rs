@@ -15,8 +15,6 @@ use super::transport::{Security, Transport, Url};
 use super::{Client, host};
 use crate::Error;
 
-/// How often a request that can be repeated is tried.
-pub(crate) const ATTEMPTS: u32 = 5;
 /// The largest answer that is not content.
 const SMALL: usize = 1 << 20;
 
@@ -63,7 +61,33 @@ impl Session {
         intent: Intent,
     ) -> Result<Self, Error> {
         let base = client.transport.base(host::of_domain(&reference.domain)).await?;
-        Ok(Self {
+        Ok(Self::at(client, base, reference, auth, intent))
+    }
+
+    /// A session with the mirror of a registry. Credentials are for the registry itself.
+    pub(crate) async fn with_mirror(
+        client: &Client,
+        mirror: &str,
+        reference: &Reference,
+    ) -> Result<Self, Error> {
+        let base = match mirror.strip_prefix("http://") {
+            Some(authority) => {
+                let authority = authority.trim_end_matches('/').to_owned();
+                Url { security: Security::Plain, authority, path: "/".into() }
+            }
+            None => client.transport.base(host::of_server_address(mirror)).await?,
+        };
+        Ok(Self::at(client, base, reference, None, Intent::Pull))
+    }
+
+    fn at(
+        client: &Client,
+        base: Url,
+        reference: &Reference,
+        auth: Option<&AuthConfig>,
+        intent: Intent,
+    ) -> Self {
+        Self {
             transport: Arc::clone(&client.transport),
             base,
             repository: reference.path.clone(),
@@ -71,7 +95,7 @@ impl Session {
             auth: auth.cloned().unwrap_or_default(),
             intent,
             authorization: Mutex::default(),
-        })
+        }
     }
 
     /// A session with a whole registry, for logging in.
@@ -85,6 +109,11 @@ impl Session {
             intent: Intent::Pull,
             authorization: Mutex::default(),
         })
+    }
+
+    /// How often what can be repeated is tried.
+    pub(crate) fn attempts(&self) -> u32 {
+        self.transport.config().attempts
     }
 
     /// The registry's host and port.
@@ -138,7 +167,7 @@ impl Session {
     /// GET or HEAD, tried again while the registry is in trouble.
     pub(crate) async fn get(&self, method: Method, url: &Url, headers: HeaderMap) -> Result<Answer, Error> {
         let mut pause = Duration::from_millis(200);
-        for _ in 1..ATTEMPTS {
+        for _ in 1..self.attempts() {
             let answer = self.send(method.clone(), url, headers.clone(), Body::empty()).await?;
             if !(answer.status.is_server_error() || answer.status == StatusCode::TOO_MANY_REQUESTS) {
                 return Ok(answer);

@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use http::header::{AUTHORIZATION, HOST, LOCATION, USER_AGENT};
+use http::header::{AUTHORIZATION, HOST, LOCATION, PROXY_AUTHORIZATION, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
@@ -13,8 +13,8 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use super::host;
 use super::message::{Answer, Body, text_of};
+use super::{Config, host};
 use crate::{Error, tls};
 
 /// How long a connection may take to stand, TLS included.
@@ -58,7 +58,7 @@ impl Url {
 
 /// Connections and what is known about hosts.
 pub(crate) struct Transport {
-    insecure: Vec<String>,
+    config: RwLock<Arc<Config>>,
     certificates: Vec<PathBuf>,
     /// How each host turned out to speak.
     known: Mutex<HashMap<String, Security>>,
@@ -73,7 +73,7 @@ struct Idle {
 
 impl std::fmt::Debug for Transport {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Transport").field("insecure", &self.insecure).finish_non_exhaustive()
+        f.debug_struct("Transport").field("config", &self.config).finish_non_exhaustive()
     }
 }
 
@@ -82,14 +82,26 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Transport {
-    pub(crate) fn new(insecure: Vec<String>, certificates: Vec<PathBuf>) -> Self {
+    pub(crate) fn new(config: Config, certificates: Vec<PathBuf>) -> Self {
         Self {
-            insecure,
+            config: RwLock::new(Arc::new(config)),
             certificates,
             known: Mutex::default(),
             tls: Mutex::default(),
             idle: Mutex::default(),
         }
+    }
+
+    /// How registries are spoken to, as it is now.
+    pub(crate) fn config(&self) -> Arc<Config> {
+        Arc::clone(&self.config.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Changes that. What was found out about hosts may no longer hold.
+    pub(crate) fn configure(&self, config: Config) {
+        *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
+        lock(&self.known).clear();
+        lock(&self.idle).clear();
     }
 
     /// Finds out how a host speaks: TLS; for insecure and loopback ones, TLS with any certificate, then none.
@@ -101,7 +113,7 @@ impl Transport {
         }
         // A user who has put roots down for a host wants it verified.
         let verified = self.certificates.iter().any(|d| d.join(authority).is_dir());
-        let ways: &[Security] = if !verified && host::is_insecure(authority, &self.insecure) {
+        let ways: &[Security] = if !verified && host::is_insecure(authority, &self.config().insecure) {
             &[Security::Unverified, Security::Plain]
         } else {
             &[Security::Verified]
@@ -135,7 +147,7 @@ impl Transport {
             return Err(protocol(format!("it names an address without a host: {location}")));
         };
         let authority = authority.as_str().rsplit('@').next().unwrap_or_default().to_owned();
-        let trusting = host::is_insecure(&authority, &self.insecure);
+        let trusting = host::is_insecure(&authority, &self.config().insecure);
         let security = match scheme {
             "https" if trusting => Security::Unverified,
             "https" => Security::Verified,
@@ -214,8 +226,22 @@ impl Transport {
         let patience = if matches!(body, Body::Full(_)) { SILENCE } else { UPLOAD };
         let mut request = Request::new(body);
         *request.method_mut() = method.clone();
-        *request.uri_mut() = url.path.parse().map_err(|e| format!("{}: {e}", url.path))?;
         *request.headers_mut() = headers.clone();
+        // A proxy without a tunnel is told the whole address.
+        let proxy = match url.security {
+            Security::Plain => self.config().proxies.on_the_way(&url.authority, false)?,
+            Security::Verified | Security::Unverified => None,
+        };
+        let target = match proxy {
+            None => url.path.clone(),
+            Some(proxy) => {
+                if let Some(value) = proxy.authorization.and_then(|a| HeaderValue::try_from(a).ok()) {
+                    request.headers_mut().insert(PROXY_AUTHORIZATION, value);
+                }
+                format!("http://{}{}", url.authority, url.path)
+            }
+        };
+        *request.uri_mut() = target.parse().map_err(|e| format!("{target}: {e}"))?;
         let authority = HeaderValue::from_str(&url.authority).map_err(|e| e.to_string())?;
         request.headers_mut().insert(HOST, authority);
         request
@@ -244,12 +270,16 @@ impl Transport {
     }
 
     async fn open(&self, url: &Url) -> Result<SendRequest<Body>, String> {
-        let default_port = if url.security == Security::Plain { 80 } else { 443 };
-        let (name, port) = host::split(&url.authority, default_port);
-        let tcp = TcpStream::connect((name, port)).await.map_err(|e| e.to_string())?;
+        let plain = url.security == Security::Plain;
+        let (name, port) = host::split(&url.authority, if plain { 80 } else { 443 });
+        let tcp = match self.config().proxies.on_the_way(&url.authority, !plain)? {
+            None => TcpStream::connect((name, port)).await.map_err(|e| e.to_string())?,
+            Some(proxy) if plain => proxy.connect().await?,
+            Some(proxy) => proxy.tunnel(name, port).await?,
+        };
         // Without it small requests wait; the connection works all the same.
         let _ = tcp.set_nodelay(true);
-        if url.security == Security::Plain {
+        if plain {
             return handshake(tcp).await;
         }
         let config = self.trust(&url.authority, url.security == Security::Verified)?;
@@ -308,7 +338,7 @@ mod tests {
 
     #[test]
     fn addresses_are_followed_but_not_out_of_tls() {
-        let transport = Transport::new(Vec::new(), Vec::new());
+        let transport = Transport::new(Config::default(), Vec::new());
         let safe = Url { security: Security::Verified, authority: "r.example".into(), path: "/".into() };
         assert_eq!(transport.resolve(&safe, "/v2/x?a=b").unwrap().path, "/v2/x?a=b");
         let cdn = transport.resolve(&safe, "https://u:p@cdn.example/y?z").unwrap();

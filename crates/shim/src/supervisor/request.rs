@@ -62,6 +62,10 @@ impl Supervisor {
             Request::Pause => self.pause(),
             Request::Resume => self.resume(),
             Request::Update(resources) => self.running("update").and_then(|c| c.kernel.update(&resources)),
+            Request::Mount(mount) => self.running("mount").and_then(|c| c.kernel.mount(&mount)),
+            Request::Unmount { destination } => {
+                self.running("unmount").and_then(|c| c.kernel.unmount(&destination))
+            }
             Request::Delete => self.delete(),
             // The connection answers these itself; a second `Hello` changes nothing.
             Request::Hello { .. } | Request::Watch => Ok(()),

@@ -2,9 +2,39 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::*;
+use crate::gojson;
+
+/// A struct that embeds another, as Go has it: `serde(flatten)` writes it, [`gojson::embedded`] reads it. The struct
+/// says `remote = "Self"`, and `skip_deserializing` of the embedded member.
+macro_rules! embeds {
+    ($outer:ident, $member:ident) => {
+        impl Serialize for $outer {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                Self::serialize(self, serializer)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $outer {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                struct Own($outer);
+                impl<'de> Deserialize<'de> for Own {
+                    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                        $outer::deserialize(deserializer).map(Self)
+                    }
+                }
+                let (Own(own), $member) = gojson::embedded(deserializer)?;
+                Ok(Self { $member, ..own })
+            }
+        }
+    };
+}
+
+embeds!(HostConfig, resources);
+embeds!(ContainerCreateRequest, config);
+embeds!(ContainerUpdateRequest, resources);
 
 /// `ContainerConfig` of the Engine API.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -45,6 +75,9 @@ pub struct ContainerConfig {
     pub stop_timeout: Option<i64>,
     #[serde(deserialize_with = "words", skip_serializing_if = "Vec::is_empty")]
     pub shell: Vec<String>,
+    /// Until 1.51, in requests: the address on the container's first network.
+    #[serde(skip_serializing)]
+    pub mac_address: String,
 }
 
 /// `HealthConfig` of the Engine API.
@@ -156,10 +189,10 @@ pub struct LogConfig {
 
 /// `HostConfig` of the Engine API.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[serde(default, rename_all = "PascalCase", remote = "Self")]
 pub struct HostConfig {
     /// Limits, shared with `ContainerUpdate`.
-    #[serde(flatten)]
+    #[serde(flatten, skip_deserializing)]
     pub resources: Resources,
     #[serde(serialize_with = "null_if_empty")]
     pub binds: Vec<String>,
@@ -557,22 +590,96 @@ pub struct NetworkSettings {
 
 /// Body of `POST /containers/create`: the configuration with its host half beside it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[serde(default, rename_all = "PascalCase", remote = "Self")]
 pub struct ContainerCreateRequest {
-    #[serde(flatten)]
+    #[serde(flatten, skip_deserializing)]
     pub config: ContainerConfig,
     pub host_config: HostConfig,
     pub networking_config: NetworkingConfig,
+    /// Corten's own: files that only this container sees, and nobody by inspecting it.
+    #[serde(rename = "CortenSecrets", skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<ContainerSecret>,
+}
+
+/// A secret of one container.
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct ContainerSecret {
+    /// The file's name, if the target does not say otherwise.
+    pub name: String,
+    /// The content, base64.
+    pub data: String,
+    /// Path in the container; empty is `/run/secrets/<name>`.
+    pub target: String,
+    /// Permission bits; 0 is 0444.
+    pub mode: u32,
+    #[serde(rename = "UID")]
+    pub uid: u32,
+    #[serde(rename = "GID")]
+    pub gid: u32,
+}
+
+impl std::fmt::Debug for ContainerSecret {
+    /// Without the content.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ContainerSecret").field("name", &self.name).field("target", &self.target).finish()
+    }
 }
 
 /// Body of `POST /containers/{id}/update`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[serde(default, rename_all = "PascalCase", remote = "Self")]
 pub struct ContainerUpdateRequest {
-    #[serde(flatten)]
+    #[serde(flatten, skip_deserializing)]
     pub resources: Resources,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub restart_policy: Option<RestartPolicy>,
+    /// Corten's own: what Docker cannot change.
+    #[serde(rename = "Corten", skip_serializing_if = "Option::is_none")]
+    pub changes: Option<ContainerChanges>,
+}
+
+/// Changes of an existing container beyond Docker's: ports, mounts and labels at once, the environment for programs
+/// that are started from now on.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct ContainerChanges {
+    pub publish: PublishChanges,
+    pub env: EnvChanges,
+    pub labels: LabelChanges,
+    pub mounts: MountChanges,
+}
+
+/// Published ports to add (as in `HostConfig.PortBindings`), and to remove: `80/tcp`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct PublishChanges {
+    pub add: PortMap,
+    pub remove: Vec<String>,
+}
+
+/// Variables to set (`NAME=value`), and names to remove.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct EnvChanges {
+    pub add: Vec<String>,
+    pub remove: Vec<String>,
+}
+
+/// Labels to set, and names to remove.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct LabelChanges {
+    pub add: BTreeMap<String, String>,
+    pub remove: Vec<String>,
+}
+
+/// Mounts to add, and targets of those to remove.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct MountChanges {
+    pub add: Vec<Mount>,
+    pub remove: Vec<String>,
 }
 
 /// What `HEAD /containers/{id}/archive` says of a path, base64 JSON in `X-Docker-Container-Path-Stat`.

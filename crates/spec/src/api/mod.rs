@@ -2,12 +2,13 @@
 //!
 //! The field names are the API's own (`snake_case` here, Go's spelling on the wire), so the API's reference
 //! is their documentation. What Go reads is read: a missing key and `null` mean the zero value
-//! (decode bodies with [`crate::gojson::from_slice`], which drops the nulls first).
+//! (decode bodies with [`crate::gojson::from_slice`], which knows Go's rules).
 
 #![allow(missing_docs, reason = "the fields are the Engine API's, documented by its reference")]
 
 use std::collections::BTreeMap;
 
+use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 mod container;
@@ -47,18 +48,27 @@ pub const ZERO_TIME: &str = "0001-01-01T00:00:00Z";
 
 /// Go's `strslice`: one string stands for a list of one.
 fn words<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<String>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Words {
-        One(String),
-        Many(Vec<String>),
-        None(()),
+    struct Words;
+    impl<'de> Visitor<'de> for Words {
+        type Value = Vec<String>;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("a string or an array of strings")
+        }
+
+        fn visit_str<E: serde::de::Error>(self, word: &str) -> Result<Self::Value, E> {
+            Ok(vec![word.to_owned()])
+        }
+
+        fn visit_unit<E: serde::de::Error>(self) -> Result<Self::Value, E> {
+            Ok(Vec::new())
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut words: A) -> Result<Self::Value, A::Error> {
+            std::iter::from_fn(|| words.next_element().transpose()).collect()
+        }
     }
-    Ok(match Words::deserialize(d)? {
-        Words::One(s) => vec![s],
-        Words::Many(v) => v,
-        Words::None(()) => Vec::new(),
-    })
+    d.deserialize_any(Words)
 }
 
 /// Go writes a nil slice as `null`.

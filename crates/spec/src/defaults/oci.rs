@@ -32,6 +32,7 @@ fn mount(destination: &str, kind: &str, source: &str, options: &[&str]) -> Mount
         r#type: kind.into(),
         source: source.into(),
         options: options.iter().map(|o| (*o).into()).collect(),
+        ..Mount::default()
     }
 }
 

@@ -53,8 +53,8 @@ pub fn default_profile(capabilities: &[String]) -> Seccomp {
         default_action: "SCMP_ACT_ERRNO".into(),
         default_errno_ret: Some(EPERM),
         architectures: architectures.iter().map(|a| (*a).to_owned()).collect(),
-        flags: Vec::new(),
         syscalls,
+        ..Seccomp::default()
     }
 }
 

@@ -1,10 +1,37 @@
-//! OCI runtime-spec 1.3, the Linux half: a container's config.json and state.
+//! OCI runtime-spec 1.3, the Linux half: a container's config.json, its state, and what a runtime can do.
+//!
+//! | room | what is in it |
+//! |---|---|
+//! | this file | process, root, mounts, hooks, state |
+//! | [`linux`] | namespaces, mappings, devices, seccomp and what else only Linux has |
+//! | [`resources`] | limits |
+//! | [`features`] | the answer of a runtime's `features` |
+//! | `bundle` | the bytes of a config.json that somebody else wrote |
+//! | `validate` | what must hold of a configuration before anything is made of it |
 
 #![allow(missing_docs, reason = "the fields are the OCI runtime specification's, documented there")]
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+
+mod bundle;
+pub mod features;
+pub mod linux;
+pub mod resources;
+mod validate;
+
+pub use bundle::decode;
+pub use linux::{
+    Device, IdMapping, IntelRdt, Linux, MemoryPolicy, MemoryPolicyFlag, MemoryPolicyMode, Namespace,
+    NamespaceKind, NetDevice, Personality, PersonalityDomain, Seccomp, SeccompArg, SeccompRule, TimeOffset,
+    TimeOffsets,
+};
+pub use resources::{
+    BlockIo, Cpu, DeviceRule, HugepageLimit, InterfacePriority, Memory, Network, Pids, Rdma, Resources,
+    Throttle, Weight,
+};
+pub use validate::{Invalid, seccomp};
 
 /// The version of the specification written into bundles.
 pub const OCI_VERSION: &str = "1.3.0";
@@ -25,6 +52,8 @@ pub struct Spec {
     pub mounts: Vec<Mount>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "Hooks::is_empty")]
+    pub hooks: Hooks,
     pub linux: Linux,
 }
 
@@ -45,6 +74,16 @@ pub struct Process {
     pub no_new_privileges: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub oom_score_adj: Option<i32>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub apparmor_profile: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub selinux_label: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub io_priority: Option<IoPriority>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scheduler: Option<Scheduler>,
+    #[serde(rename = "execCPUAffinity", skip_serializing_if = "Option::is_none")]
+    pub exec_cpu_affinity: Option<CpuAffinity>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -121,201 +160,146 @@ pub struct Mount {
     pub source: String,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub options: Vec<String>,
+    #[serde(rename = "uidMappings", skip_serializing_if = "Vec::is_empty")]
+    pub uid_mappings: Vec<IdMapping>,
+    #[serde(rename = "gidMappings", skip_serializing_if = "Vec::is_empty")]
+    pub gid_mappings: Vec<IdMapping>,
 }
 
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+/// Input and output priority (ioprio_set(2)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IoPriority {
+    pub class: IoClass,
+    /// 0 (highest) to 7.
+    #[serde(default)]
+    pub priority: i32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum IoClass {
+    #[serde(rename = "IOPRIO_CLASS_RT")]
+    RealTime,
+    #[serde(rename = "IOPRIO_CLASS_BE")]
+    BestEffort,
+    #[serde(rename = "IOPRIO_CLASS_IDLE")]
+    Idle,
+}
+
+/// What sched_setattr(2) takes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scheduler {
+    pub policy: SchedulerPolicy,
+    #[serde(default)]
+    pub nice: i32,
+    #[serde(default)]
+    pub priority: i32,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub flags: Vec<SchedulerFlag>,
+    /// Nanoseconds, as the two that follow.
+    #[serde(default)]
+    pub runtime: u64,
+    #[serde(default)]
+    pub deadline: u64,
+    #[serde(default)]
+    pub period: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SchedulerPolicy {
+    #[serde(rename = "SCHED_OTHER")]
+    Other,
+    #[serde(rename = "SCHED_FIFO")]
+    Fifo,
+    #[serde(rename = "SCHED_RR")]
+    RoundRobin,
+    #[serde(rename = "SCHED_BATCH")]
+    Batch,
+    #[serde(rename = "SCHED_ISO")]
+    Iso,
+    #[serde(rename = "SCHED_IDLE")]
+    Idle,
+    #[serde(rename = "SCHED_DEADLINE")]
+    Deadline,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SchedulerFlag {
+    #[serde(rename = "SCHED_FLAG_RESET_ON_FORK")]
+    ResetOnFork,
+    #[serde(rename = "SCHED_FLAG_RECLAIM")]
+    Reclaim,
+    #[serde(rename = "SCHED_FLAG_DL_OVERRUN")]
+    DeadlineOverrun,
+    #[serde(rename = "SCHED_FLAG_KEEP_POLICY")]
+    KeepPolicy,
+    #[serde(rename = "SCHED_FLAG_KEEP_PARAMS")]
+    KeepParameters,
+    #[serde(rename = "SCHED_FLAG_UTIL_CLAMP_MIN")]
+    UtilClampMin,
+    #[serde(rename = "SCHED_FLAG_UTIL_CLAMP_MAX")]
+    UtilClampMax,
+}
+
+/// Lists of processors (`0-3,7`) for an exec before and after it has entered the container's cgroup.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CpuAffinity {
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub initial: String,
+    #[serde(rename = "final", skip_serializing_if = "String::is_empty")]
+    pub last: String,
+}
+
+/// Programs of the host that are run at six points of a container's life.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-pub struct Linux {
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub sysctl: BTreeMap<String, String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub resources: Option<Resources>,
-    /// Path under the cgroup root, such as `/corten/<id>`.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub cgroups_path: String,
-    pub namespaces: Vec<Namespace>,
+pub struct Hooks {
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub devices: Vec<Device>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub seccomp: Option<Seccomp>,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub rootfs_propagation: String,
+    pub prestart: Vec<Hook>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub masked_paths: Vec<String>,
+    pub create_runtime: Vec<Hook>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub readonly_paths: Vec<String>,
+    pub create_container: Vec<Hook>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub start_container: Vec<Hook>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub poststart: Vec<Hook>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub poststop: Vec<Hook>,
+}
+
+impl Hooks {
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.all().all(|(_, hooks)| hooks.is_empty())
+    }
+
+    /// The six kinds with their names, in the order of a container's life.
+    pub fn all(&self) -> impl Iterator<Item = (&'static str, &[Hook])> {
+        [
+            ("prestart", &self.prestart),
+            ("createRuntime", &self.create_runtime),
+            ("createContainer", &self.create_container),
+            ("startContainer", &self.start_container),
+            ("poststart", &self.poststart),
+            ("poststop", &self.poststop),
+        ]
+        .into_iter()
+        .map(|(name, hooks)| (name, hooks.as_slice()))
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Namespace {
-    pub r#type: NamespaceKind,
-    /// Join this one instead of making a new one.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+pub struct Hook {
     pub path: String,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum NamespaceKind {
-    Pid,
-    Network,
-    Mount,
-    Ipc,
-    Uts,
-    User,
-    Cgroup,
-    Time,
-}
-
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-pub struct Device {
-    pub path: String,
-    /// `c`, `b`, `u` or `p`.
-    pub r#type: String,
-    pub major: i64,
-    pub minor: i64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub file_mode: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub uid: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub gid: Option<u32>,
-}
-
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-pub struct Resources {
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub devices: Vec<DeviceRule>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub memory: Option<Memory>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cpu: Option<Cpu>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub pids: Option<Pids>,
-    #[serde(rename = "blockIO", skip_serializing_if = "Option::is_none")]
-    pub block_io: Option<BlockIo>,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub unified: BTreeMap<String, String>,
-}
-
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct DeviceRule {
-    pub allow: bool,
-    /// `a` (all), `c` or `b`.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub r#type: String,
-    /// `None` is any.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub major: Option<i64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub minor: Option<i64>,
-    /// Some of `rwm`.
-    pub access: String,
-}
-
-/// Bytes; -1 is unlimited.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-pub struct Memory {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub limit: Option<i64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub reservation: Option<i64>,
-    /// Memory and swap together, as in cgroup v1.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub swap: Option<i64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub swappiness: Option<u64>,
-    #[serde(rename = "disableOOMKiller", skip_serializing_if = "Option::is_none")]
-    pub disable_oom_killer: Option<bool>,
-}
-
-/// Microseconds for quota and period.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-pub struct Cpu {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub shares: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub quota: Option<i64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub period: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub realtime_runtime: Option<i64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub realtime_period: Option<u64>,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub cpus: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub mems: String,
-}
-
-/// At most this many processes; 0 or less is unlimited.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Pids {
-    pub limit: i64,
-}
-
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-pub struct BlockIo {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub weight: Option<u16>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub throttle_read_bps_device: Vec<Throttle>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub throttle_write_bps_device: Vec<Throttle>,
-    #[serde(rename = "throttleReadIOPSDevice", skip_serializing_if = "Vec::is_empty")]
-    pub throttle_read_iops_device: Vec<Throttle>,
-    #[serde(rename = "throttleWriteIOPSDevice", skip_serializing_if = "Vec::is_empty")]
-    pub throttle_write_iops_device: Vec<Throttle>,
-}
-
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Throttle {
-    pub major: i64,
-    pub minor: i64,
-    pub rate: u64,
-}
-
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-pub struct Seccomp {
-    /// `SCMP_ACT_ERRNO` and so on.
-    pub default_action: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub default_errno_ret: Option<u32>,
-    pub architectures: Vec<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub flags: Vec<String>,
-    pub syscalls: Vec<SeccompRule>,
-}
-
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-pub struct SeccompRule {
-    pub names: Vec<String>,
-    pub action: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub errno_ret: Option<u32>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub args: Vec<SeccompArg>,
-}
-
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-pub struct SeccompArg {
-    pub index: u32,
-    pub value: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub value_two: Option<u64>,
-    /// `SCMP_CMP_EQ` and so on.
-    pub op: String,
+    /// The first is the program's own name; none: the path.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub args: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub env: Vec<String>,
+    /// Seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<i64>,
 }
 
 /// The answer of a runtime's `state`.

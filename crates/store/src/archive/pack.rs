@@ -1,11 +1,12 @@
 //! Files → entries, in one order: a directory before what is in it, names in byte order.
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use sys::root::{Access, Dir, Kind, Metadata, Root, Time, TooDeep, Visit};
+use sys::root::{Descend, Dir, Kind, Metadata, Root, Time, TooDeep, Visit};
 
 use super::{Entry, EntryKind, OPAQUE_MARKER, OPAQUE_XATTR, WHITEOUT_PREFIX, Whiteouts, Writer, keeps_xattr};
 use crate::error::{Error, Result};
@@ -33,18 +34,62 @@ pub struct Packed {
     pub size: u64,
 }
 
-/// Appends the content of a directory to an archive. Hard links within it stay links; sockets are left out. The same
-/// files give the same bytes.
+/// How much of an entry goes in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Take {
+    /// It, and what is below it.
+    All,
+    /// It alone.
+    Itself,
+    /// Nothing of it.
+    Nothing,
+}
+
+/// Appends the content of a directory to an archive. Hard links within it stay links; sockets are left out, and what
+/// vanishes while the archive is made. The same files give the same bytes.
 ///
 /// # Errors
 /// A file error, the receiver's, or a layer made with overlayfs features that an archive cannot say.
 pub fn pack<W: Write>(root: &Root, how: &Pack<'_>, out: &mut Writer<W>) -> Result<Packed> {
+    pack_some(root, how, out, |_| Ok(Take::All))
+}
+
+/// As [`pack`], but `take` says what goes in.
+///
+/// # Errors
+/// As [`pack`]'s, and `take`'s.
+pub fn pack_some<W: Write>(
+    root: &Root,
+    how: &Pack<'_>,
+    out: &mut Writer<W>,
+    mut take: impl FnMut(&Visit<'_>) -> Result<Take>,
+) -> Result<Packed> {
     let lower = how
         .lower
         .map(|paths| paths.iter().map(|path| Root::open(path)).collect::<std::result::Result<_, _>>())
         .transpose()?;
     let mut packing = Packing { how, lower, out, links: HashMap::new(), packed: Packed::default() };
-    root.walk(how.base, TooDeep::Fail, |visit| packing.visit(&visit))?;
+    root.walk_some(how.base, TooDeep::Fail, |visit| -> Result<Descend> {
+        let take = take(&visit)?;
+        if take != Take::Nothing {
+            packing.visit(&visit)?;
+        }
+        Ok(if take == Take::All { Descend::Into } else { Descend::Past })
+    })?;
+    Ok(packing.packed)
+}
+
+/// Appends one name of a directory as `path`: without what is below it, if it is a directory.
+///
+/// # Errors
+/// As [`pack`]'s.
+pub fn pack_one<W: Write>(dir: &Dir, name: &OsStr, path: &Path, out: &mut Writer<W>) -> Result<Packed> {
+    let how = Pack { base: Path::new(""), prefix: Path::new(""), whiteouts: Whiteouts::Literal, lower: None };
+    let mut packing =
+        Packing { how: &how, lower: None, out, links: HashMap::new(), packed: Packed::default() };
+    if let Some(metadata) = unless_vanished(dir.metadata(name))? {
+        packing.visit(&Visit { path, dir, name, metadata: &metadata })?;
+    }
     Ok(packing.packed)
 }
 
@@ -69,7 +114,8 @@ impl<W: Write> Packing<'_, W> {
         }
         let mut opaque = false;
         let mut xattrs = Vec::new();
-        for (key, value) in dir.xattrs(name)? {
+        let Some(found) = unless_vanished(dir.xattrs(name))? else { return Ok(()) };
+        for (key, value) in found {
             if keeps_xattr(&key) {
                 xattrs.push((key, value));
             } else if overlay && key == OPAQUE_XATTR {
@@ -83,14 +129,15 @@ impl<W: Write> Packing<'_, W> {
         }
         let Some(mut entry) = entry_of(self.how.prefix.join(path), metadata) else { return Ok(()) };
         entry.xattrs = xattrs;
-        self.packed.size += metadata.disk;
         match metadata.kind {
             Kind::File => self.file(dir, name, entry, metadata),
             Kind::Symlink => {
-                entry.link = dir.read_link(name)?;
+                let Some(target) = unless_vanished(dir.read_link(name))? else { return Ok(()) };
+                entry.link = target;
                 self.append(&entry, &mut io::empty())
             }
             Kind::Directory => {
+                self.packed.size += metadata.disk;
                 self.append(&entry, &mut io::empty())?;
                 if opaque && self.hides(path) {
                     let marker = Entry::new(entry.path.join(OPAQUE_MARKER), EntryKind::File, 0o600);
@@ -104,29 +151,20 @@ impl<W: Write> Packing<'_, W> {
         }
     }
 
-    fn file(
-        &mut self,
-        dir: &Dir,
-        name: &std::ffi::OsStr,
-        mut entry: Entry,
-        metadata: &Metadata,
-    ) -> Result<()> {
-        if metadata.links > 1 {
-            match self.links.entry((metadata.device, metadata.inode)) {
-                std::collections::hash_map::Entry::Occupied(first) => {
-                    entry.kind = EntryKind::HardLink;
-                    entry.link = first.get().as_os_str().to_owned();
-                    entry.size = 0;
-                    entry.xattrs.clear();
-                    self.packed.size -= metadata.disk;
-                    return self.append(&entry, &mut io::empty());
-                }
-                std::collections::hash_map::Entry::Vacant(vacant) => {
-                    vacant.insert(entry.path.clone());
-                }
-            }
+    fn file(&mut self, dir: &Dir, name: &OsStr, mut entry: Entry, metadata: &Metadata) -> Result<()> {
+        let identity = (metadata.device, metadata.inode);
+        if let Some(first) = self.links.get(&identity) {
+            entry.kind = EntryKind::HardLink;
+            entry.link = first.as_os_str().to_owned();
+            entry.size = 0;
+            entry.xattrs.clear();
+            return self.append(&entry, &mut io::empty());
         }
-        let mut file = dir.open_file(name, Access::Read, 0)?;
+        let Some(mut file) = unless_vanished(dir.open_regular(name))? else { return Ok(()) };
+        if metadata.links > 1 {
+            self.links.insert(identity, entry.path.clone());
+        }
+        self.packed.size += metadata.disk;
         self.append(&entry, &mut file)
     }
 
@@ -141,6 +179,15 @@ impl<W: Write> Packing<'_, W> {
             return true;
         };
         lower.iter().any(|root| root.dir_no_links(parent).and_then(|dir| dir.metadata(name)).is_ok())
+    }
+}
+
+/// `None` for what was removed, or became something else, since it was listed: a running container goes on.
+fn unless_vanished<T>(done: sys::Result<T>) -> Result<Option<T>> {
+    // ENOENT, ENOTDIR, EINVAL, ELOOP and ESTALE of errno(3).
+    match done {
+        Err(e) if [2, 20, 22, 40, 116].contains(&e.errno()) => Ok(None),
+        done => Ok(Some(done?)),
     }
 }
 

@@ -28,6 +28,19 @@ pub struct Unpack<'p> {
     pub whiteouts: Whiteouts,
     /// Everything belongs to this user and group, instead of whom the archive says.
     pub owner: Option<(u32, u32)>,
+    /// What becomes of what is there already.
+    pub existing: Existing,
+}
+
+/// What becomes of what is at an entry's path before it is unpacked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Existing {
+    /// It gives way, but a directory to a directory; the top takes the attributes that the archive has for it.
+    GivesWay,
+    /// The same, but the top is left as it is.
+    GivesWayBelow,
+    /// The same, but a directory gives way to nothing else, and nothing else to a directory.
+    KeepsKind,
 }
 
 /// What came out.
@@ -86,7 +99,7 @@ impl Unpacking<'_> {
         let path = clean(&entry.path);
         let (Some(name), Some(parent)) = (path.file_name(), path.parent()) else {
             // The top itself: only its attributes count.
-            if entry.kind == EntryKind::Directory {
+            if entry.kind == EntryKind::Directory && self.how.existing == Existing::GivesWay {
                 let top = self.root.dir(self.how.base)?;
                 self.finish(&top, &path, entry)?;
                 self.directories.push((path, entry.modified));
@@ -98,6 +111,9 @@ impl Unpacking<'_> {
             return self.whiteout(parent, name, bad);
         }
         self.enter(parent)?;
+        if self.how.existing == Existing::KeepsKind {
+            self.check_kind(&path, name, entry.kind)?;
+        }
         match entry.kind {
             EntryKind::Directory => self.directory(&path, name, entry),
             EntryKind::File => self.file(&path, name, entry, content),
@@ -113,6 +129,24 @@ impl Unpacking<'_> {
             EntryKind::CharDevice => self.node(&path, name, entry, Kind::CharDevice),
             EntryKind::BlockDevice => self.node(&path, name, entry, Kind::BlockDevice),
         }
+    }
+
+    /// Refuses to put a directory for something else, or the other way round.
+    fn check_kind(&self, path: &Path, name: &OsStr, kind: EntryKind) -> Result<()> {
+        let Ok(there) = self.dir().metadata(name) else { return Ok(()) };
+        let (old, new) = (there.kind == Kind::Directory, kind == EntryKind::Directory);
+        if old == new {
+            return Ok(());
+        }
+        let word = |is_dir| if is_dir { "directory" } else { "non-directory" };
+        let (path, base) = (self.how.base.join(path), self.how.base);
+        Err(Error::Invalid(format!(
+            "cannot overwrite {} {:?} with {} {:?}",
+            word(old),
+            path.display().to_string(),
+            word(new),
+            base.display().to_string(),
+        )))
     }
 
     /// Makes `parent` the open directory, with what is missing on the way.

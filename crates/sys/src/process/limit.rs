@@ -1,5 +1,7 @@
 //! Resource limits of this process (getrlimit(2)).
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use rustix::process::{Resource, Rlimit};
 
 use crate::{Error, Result};
@@ -54,4 +56,32 @@ pub fn set_limit(limit: Limit, soft: u64, hard: u64) -> Result<()> {
     let bound = |value| (value != u64::MAX).then_some(value);
     rustix::process::setrlimit(limit.resource, Rlimit { current: bound(soft), maximum: bound(hard) })
         .map_err(|errno| Error::new("setrlimit", limit.name, errno))
+}
+
+/// The soft limit of descriptors before [`raise_descriptor_limit`]; 0 while it is as it was.
+static SOFT_DESCRIPTORS: AtomicU64 = AtomicU64::new(0);
+
+/// Lets this process have as many descriptors as it may. Programs that [`spawn`](super::spawn) starts, and with them
+/// all containers, get the soft limit that was there before: some programs are slow with a large one (they close every
+/// number up to it), others (select(2)) break.
+///
+/// # Errors
+/// setrlimit(2)'s.
+pub fn raise_descriptor_limit() -> Result<()> {
+    let now = rustix::process::getrlimit(Resource::Nofile);
+    if now.current == now.maximum {
+        return Ok(());
+    }
+    rustix::process::setrlimit(Resource::Nofile, Rlimit { current: now.maximum, maximum: now.maximum })
+        .map_err(|errno| Error::new("setrlimit", "RLIMIT_NOFILE", errno))?;
+    SOFT_DESCRIPTORS.store(now.current.unwrap_or(0), Ordering::Relaxed);
+    Ok(())
+}
+
+/// Soft and hard limit of descriptors for a new program, when they are not this process's own.
+pub(super) fn descriptors_of_children() -> Option<(u64, u64)> {
+    match SOFT_DESCRIPTORS.load(Ordering::Relaxed) {
+        0 => None,
+        soft => Some((soft, rustix::process::getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX))),
+    }
 }

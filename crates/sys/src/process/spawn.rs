@@ -5,13 +5,15 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use rustix::io::Errno;
 
+use super::limit::descriptors_of_children;
 use super::{Spawned, check, reap};
 use crate::{Error, Result};
 
 /// Starts `program` (an open file, such as a sealed memfd) as a new session's leader.
 ///
 /// The child has fds 0, 1 and 2 of this process, and `fds` at the numbers that stand beside them; nothing else.
-/// Signal mask and dispositions are the defaults. Returns when the program has been executed.
+/// Signal mask and dispositions are the defaults, the limit of descriptors is what it was before
+/// [`raise_descriptor_limit`](super::raise_descriptor_limit). Returns when the program has been executed.
 ///
 /// # Errors
 /// clone(2)'s or execveat(2)'s; EINVAL for a string with a zero byte. No child is left then.
@@ -39,6 +41,8 @@ pub fn spawn(
         env: env_pointers.as_ptr(),
         moves: &mut moves,
         above,
+        descriptors: descriptors_of_children()
+            .map(|(soft, hard)| libc::rlimit64 { rlim_cur: soft, rlim_max: hard }),
         errno: 0,
     };
     let stack = Stack::new()?;
@@ -83,6 +87,8 @@ struct Order<'a> {
     moves: &'a mut [Move],
     /// The first descriptor number that is above all targets.
     above: c_int,
+    /// Its limit of descriptors, if not this process's.
+    descriptors: Option<libc::rlimit64>,
     /// The child's answer, in the shared memory; 0 when it has executed.
     errno: c_int,
 }
@@ -129,6 +135,11 @@ fn carry_out(order: &mut Order<'_>) -> c_int {
             if libc::dup2(entry.from, entry.to) < 0 {
                 return errno();
             }
+        }
+        if let Some(limit) = &order.descriptors
+            && libc::setrlimit64(libc::RLIMIT_NOFILE, limit) < 0
+        {
+            return errno();
         }
         let mut none: libc::sigset_t = std::mem::zeroed();
         libc::sigemptyset(&raw mut none);
@@ -244,6 +255,24 @@ mod tests {
         // 3 is the directory that ls reads.
         assert_eq!(lines[1..6], ["0", "1", "2", "3", "6"], "{text}");
         assert!(lines[6].ends_with(&child.pid.to_string()), "session leader: {text}");
+    }
+
+    #[test]
+    fn the_child_has_the_limit_from_before() {
+        let before = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+        super::super::raise_descriptor_limit().unwrap();
+        let raised = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+        assert_eq!(raised.current, before.maximum);
+        let (mut read, write) = pipe();
+        let child =
+            spawn(busybox().as_fd(), &["sh", "-c", "ulimit -Sn; ulimit -Hn"], &[], &[(write.as_fd(), 1)])
+                .unwrap();
+        drop(write);
+        let mut text = String::new();
+        read.read_to_string(&mut text).unwrap();
+        assert_eq!(reap(child.pidfd.as_fd()).unwrap(), ExitStatus::Code(0));
+        let shown = |limit: Option<u64>| limit.map_or("unlimited".to_owned(), |n| n.to_string());
+        assert_eq!(text, format!("{}\n{}\n", shown(before.current), shown(before.maximum)));
     }
 
     #[test]

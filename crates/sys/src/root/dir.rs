@@ -7,7 +7,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, Gid, Mode, OFlags, RawDir, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags};
+use rustix::fs::{
+    AtFlags, Gid, Mode, OFlags, RawDir, StatVfsMountFlags, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags,
+};
 use rustix::io::Errno;
 
 use super::{Access, Kind, Metadata, Time, failed};
@@ -17,6 +19,26 @@ use crate::Result;
 const REMOVE_DEPTH: usize = 64;
 /// The kernel's limits of one xattr's value and of a file's list of names (xattr(7)).
 const XATTR_MAX: usize = 65536;
+
+/// File systems that show the kernel (linux/magic.h): proc, sysfs, cgroup, cgroup2, devpts, mqueue, debugfs, tracefs,
+/// securityfs, bpf, configfs, pstore, efivarfs, binfmt_misc, selinuxfs.
+const KERNEL_INTERFACES: [u64; 15] = [
+    0x9fa0,
+    0x6265_6572,
+    0x0027_e0eb,
+    0x6367_7270,
+    0x1cd1,
+    0x1980_0202,
+    0x6462_6720,
+    0x7472_6163,
+    0x7363_6673,
+    0xcafe_4a11,
+    0x6265_6570,
+    0x6165_676c,
+    0xde5e_81e4,
+    0x4249_4e4d,
+    0xf97c_ff8c,
+];
 
 /// An open directory of an untrusted tree.
 #[derive(Debug)]
@@ -124,6 +146,50 @@ impl Dir {
     pub fn open_file(&self, name: impl AsRef<OsStr>, access: Access, mode: u32) -> Result<File> {
         let flags = access.flags() | OFlags::NONBLOCK | OFlags::NOCTTY;
         self.openat("open", name.as_ref(), flags, mode).map(File::from)
+    }
+
+    /// Opens a regular file for reading; anything else is EINVAL, a link ELOOP. Nothing but a regular file is ever opened,
+    /// so a device that was put in its place since it was looked at does nothing.
+    ///
+    /// # Errors
+    /// openat(2)'s.
+    pub fn open_regular(&self, name: impl AsRef<OsStr>) -> Result<File> {
+        let name = name.as_ref();
+        let found = self.find(name)?;
+        let metadata = Metadata::of(found.as_fd()).map_err(|e| self.failed("stat", name, e))?;
+        match metadata.kind {
+            Kind::File => {}
+            Kind::Symlink => return Err(self.failed("open", name, Errno::LOOP)),
+            Kind::Directory | Kind::Fifo | Kind::Socket | Kind::CharDevice | Kind::BlockDevice => {
+                return Err(self.failed("open", name, Errno::INVAL));
+            }
+        }
+        // Through /proc: the one way from an O_PATH descriptor to one that can be read, and it is the same file.
+        let path = format!("/proc/self/fd/{}", found.as_raw_fd());
+        rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+            .map(File::from)
+            .map_err(|e| self.failed("open", name, e))
+    }
+
+    /// Whether what it is on is mounted without writing.
+    ///
+    /// # Errors
+    /// fstatvfs(3)'s.
+    pub fn is_read_only(&self) -> Result<bool> {
+        rustix::fs::fstatvfs(&self.fd)
+            .map(|system| system.f_flag.contains(StatVfsMountFlags::RDONLY))
+            .map_err(|e| failed("statvfs", &self.label, e))
+    }
+
+    /// Whether it is on a file system that shows the kernel instead of keeping files (`/proc`, `/sys`, cgroups …):
+    /// endless, and nothing that could be copied.
+    ///
+    /// # Errors
+    /// fstatfs(2)'s.
+    pub fn is_kernel_interface(&self) -> Result<bool> {
+        rustix::fs::fstatfs(&self.fd)
+            .map(|system| KERNEL_INTERFACES.contains(&(system.f_type as u64 & 0xffff_ffff)))
+            .map_err(|e| failed("statfs", &self.label, e))
     }
 
     /// Makes a directory and opens it. It has exactly this mode, whatever the umask.

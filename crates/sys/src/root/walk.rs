@@ -31,6 +31,15 @@ pub struct Visit<'w> {
     pub metadata: &'w Metadata,
 }
 
+/// Whether a walk goes on below what it has just visited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Descend {
+    /// Into the directory, if it is one.
+    Into,
+    /// On to the next name.
+    Past,
+}
+
 struct Level {
     path: PathBuf,
     dir: Option<Dir>,
@@ -48,6 +57,19 @@ impl Root {
         start: impl AsRef<Path>,
         too_deep: TooDeep,
         mut visit: impl FnMut(Visit<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.walk_some(start, too_deep, |seen| visit(seen).map(|()| Descend::Into))
+    }
+
+    /// As [`Root::walk`], but `visit` says of each directory whether to go into it.
+    ///
+    /// # Errors
+    /// As [`Root::walk`]'s.
+    pub fn walk_some<E: From<Error>>(
+        &self,
+        start: impl AsRef<Path>,
+        too_deep: TooDeep,
+        mut visit: impl FnMut(Visit<'_>) -> Result<Descend, E>,
     ) -> Result<(), E> {
         let start = start.as_ref();
         let mut levels = vec![level(self.dir_no_links(start)?, PathBuf::new())?];
@@ -73,8 +95,8 @@ impl Root {
                 Err(e) => return Err(e.into()),
             };
             let path = path.join(&name);
-            visit(Visit { path: &path, dir, name: &name, metadata: &metadata })?;
-            if metadata.kind != Kind::Directory {
+            let descend = visit(Visit { path: &path, dir, name: &name, metadata: &metadata })?;
+            if metadata.kind != Kind::Directory || descend == Descend::Past {
                 continue;
             }
             match dir.dir(&name).and_then(|below| level(below, path)) {

@@ -84,6 +84,7 @@ impl Verb for Update {
                 Some(policy) => Some(limits::restart(policy).map_err(Error::Invalid)?),
                 None => None,
             },
+            changes: None,
         };
         if request == ContainerUpdateRequest::default() {
             return Err(Error::invalid("you must provide one or more flags when using this command"));

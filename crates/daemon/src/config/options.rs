@@ -1,0 +1,553 @@
+//! Directives, taken one by one, become what the rooms are told.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use spec::api::{LogConfig, Runtime, Ulimit};
+
+use super::host::{self, Host};
+use super::keys::{self, Fate};
+use super::read;
+use crate::hello;
+use crate::log;
+use crate::router::Version;
+use crate::tls;
+
+/// The daemon's options: all there is to know before it starts.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Where the API is offered.
+    pub hosts: Vec<Host>,
+    /// TLS on TCP, if any.
+    pub tls: Option<tls::Files>,
+    /// The group of unix sockets, if the user has named one.
+    pub group: Option<String>,
+    /// File for this process's pid.
+    pub pidfile: Option<PathBuf>,
+    /// How long requests in flight may go on after the daemon was told to stop; `None` is for ever.
+    pub patience: Option<Duration>,
+    /// Where metrics are served.
+    pub metrics: Option<SocketAddr>,
+    /// The oldest API version that is spoken.
+    pub oldest_api: Version,
+    /// What is logged, and how.
+    pub log: log::Options,
+    /// Shown in `daemon reload`.
+    pub features: BTreeMap<String, bool>,
+    /// The engine's half.
+    pub engine: engine::Config,
+    /// What was said in vain.
+    pub warnings: Vec<String>,
+}
+
+/// Environment variables that stand in for directives.
+const MIN_API_VERSION: &str = "DOCKER_MIN_API_VERSION";
+
+/// Runtimes that are ours, by all their names.
+const OURS: [&str; 3] = ["corten", "runc", "io.containerd.runc.v2"];
+
+impl Options {
+    /// Reads the directives and the environment.
+    ///
+    /// # Errors
+    /// What is wrong with which directive, in Docker's words where it has some.
+    pub fn new(directives: Map<String, Value>, env: impl Fn(&str) -> Option<String>) -> Result<Self, String> {
+        let mut left = Left(directives);
+        let warnings = left.settle()?;
+        let data_root = PathBuf::from(left.text("data-root").unwrap_or_else(|| "/var/lib/corten".into()));
+        let exec_root = PathBuf::from(left.text("exec-root").unwrap_or_else(|| "/run/corten".into()));
+        for (name, path) in [("data-root", &data_root), ("exec-root", &exec_root)] {
+            if !path.is_absolute() {
+                return Err(format!("{name}: {} is not an absolute path", path.display()));
+            }
+        }
+        let settings = settings(&mut left, &env)?;
+        let tls_wanted = left.flag("tls");
+        let tls = tls::Files::new(
+            left.flag("tlsverify"),
+            tls_wanted,
+            [left.text("tlscacert"), left.text("tlscert"), left.text("tlskey")],
+            &env,
+        );
+        let mut hosts = Vec::new();
+        for text in left.list("hosts") {
+            let host = Host::parse(&text, tls.is_some())?;
+            host::check(&host, tls.as_ref(), tls_wanted)?;
+            hosts.push(host);
+        }
+        if hosts.is_empty() {
+            hosts.push(Host::Unix(exec_root.join("corten.sock")));
+        }
+        let log = log::Options::new(
+            settings.debug,
+            left.text("log-level").as_deref().unwrap_or_default(),
+            left.text("log-format").as_deref().unwrap_or_default(),
+        )?;
+        let oldest_api = match left.text("min-api-version").or_else(|| env(MIN_API_VERSION)) {
+            None => Version::oldest(),
+            Some(text) => read::version(&text).map_err(|e| format!("invalid {MIN_API_VERSION}: {e}"))?,
+        };
+        let options = Self {
+            hosts,
+            tls,
+            group: left.text("group"),
+            pidfile: left.text("pidfile").map(PathBuf::from),
+            patience: match left.number("shutdown-timeout").unwrap_or(15) {
+                -1 => None,
+                seconds => Some(Duration::from_secs(
+                    u64::try_from(seconds).map_err(|_| format!("invalid shutdown-timeout: {seconds}"))?,
+                )),
+            },
+            metrics: match left.text("metrics-addr").filter(|a| !a.is_empty()) {
+                None => None,
+                Some(text) => Some(
+                    text.replace("localhost", "127.0.0.1")
+                        .parse()
+                        .map_err(|_| format!("metrics-addr: {text} is not of the form 127.0.0.1:9323"))?,
+                ),
+            },
+            oldest_api,
+            log,
+            features: left.read("features")?.unwrap_or_default(),
+            engine: engine::Config {
+                cgroup_parent: cgroup_parent(&mut left)?,
+                shim: left.text("shim").map_or_else(default_shim, PathBuf::from),
+                network: network(&mut left, &data_root, settings.publish_ip)?,
+                data_root,
+                exec_root,
+                settings,
+                built_in: Some((hello::NAME, hello::ARCHIVE)),
+            },
+            warnings,
+        };
+        if options.features.get("containerd-snapshotter") == Some(&false) {
+            return Err("features.containerd-snapshotter: false is not supported: there is one store".into());
+        }
+        builder(&mut left)?;
+        debug_assert!(left.0.is_empty(), "in the table, but not read: {:?}", left.0);
+        Ok(options)
+    }
+
+    /// Where scratch files go: bodies and build contexts in flight.
+    pub fn scratch(&self) -> PathBuf {
+        self.engine.data_root.join("tmp")
+    }
+}
+
+fn settings(left: &mut Left, env: &impl Fn(&str) -> Option<String>) -> Result<engine::Settings, String> {
+    let mode = |name: &str, text: Option<String>, allowed: [&str; 2], error: &str| match text {
+        Some(text) if allowed.contains(&text.as_str()) => Ok(text),
+        Some(text) if !text.is_empty() => {
+            Err(format!("{name}: {error} ({text}) is invalid, use {:?} or {:?}", allowed[0], allowed[1]))
+        }
+        Some(_) | None => Ok(String::new()),
+    };
+    let log_driver = left.text("log-driver").filter(|d| !d.is_empty()).unwrap_or_else(|| "json-file".into());
+    let seccomp = left.text("seccomp-profile").unwrap_or_default();
+    if !matches!(seccomp.as_str(), "" | "builtin" | "unconfined") {
+        return Err(format!(
+            "seccomp-profile: {seccomp}: profiles from files are not supported yet: use builtin or unconfined"
+        ));
+    }
+    let labels = left.list("labels");
+    read::labels(&labels)?;
+    let dns = left.list("dns");
+    for server in &dns {
+        read::ip(server).map_err(|e| format!("dns: {e}"))?;
+    }
+    let host_gateway = left.list("host-gateway-ips");
+    let host_gateway = host_gateway
+        .iter()
+        .map(|t| read::ip(t))
+        .collect::<Result<Vec<IpAddr>, _>>()
+        .map_err(|e| format!("host-gateway-ips: {e}"))?;
+    let publish_ip = match left.text("ip").filter(|ip| !ip.is_empty()) {
+        None => None,
+        Some(text) => Some(text.parse().map_err(|_| format!("ip: {text} is not an IPv4 address"))?),
+    };
+    read::exec_options(&left.list("exec-opts"))?;
+    let (runtimes, default_runtime) = runtimes(left)?;
+    Ok(engine::Settings {
+        labels,
+        debug: left.flag("debug").unwrap_or(false),
+        experimental: left.flag("experimental").unwrap_or(false),
+        log: LogConfig { r#type: log_driver, config: left.read("log-opts")?.unwrap_or_default() },
+        ulimits: ulimits(left)?,
+        shm_size: match left.text("default-shm-size") {
+            None => 0,
+            Some(text) => {
+                read::size(&text).ok_or_else(|| format!("default-shm-size: invalid size: '{text}'"))?
+            }
+        },
+        stop_timeout: left.number("default-stop-timeout"),
+        init: left.flag("init").unwrap_or(false),
+        no_new_privileges: left.flag("no-new-privileges").unwrap_or(false),
+        seccomp_unconfined: seccomp == "unconfined",
+        cgroupns_mode: mode(
+            "default-cgroupns-mode",
+            left.text("default-cgroupns-mode"),
+            ["host", "private"],
+            "default cgroup namespace mode",
+        )?,
+        ipc_mode: mode(
+            "default-ipc-mode",
+            left.text("default-ipc-mode"),
+            ["private", "shareable"],
+            "default IPC mode",
+        )?,
+        dns,
+        dns_search: left.list("dns-search"),
+        dns_options: left.list("dns-opts"),
+        host_gateway,
+        publish_ip,
+        network_options: left.read("default-network-opts")?.unwrap_or_default(),
+        runtimes,
+        default_runtime,
+        registry: registries(left, env)?,
+    })
+}
+
+fn runtimes(left: &mut Left) -> Result<(BTreeMap<String, Runtime>, String), String> {
+    let runtimes: BTreeMap<String, Runtime> = left.read("runtimes")?.unwrap_or_default();
+    if let Some(name) = runtimes.keys().find(|name| OURS.contains(&name.as_str())) {
+        return Err(format!("runtime name '{name}' is reserved"));
+    }
+    let default = left.text("default-runtime").filter(|name| !name.is_empty());
+    let default = default.unwrap_or_else(|| OURS[0].into());
+    if runtimes.contains_key(&default) {
+        return Err(format!(
+            "default-runtime: {default}: runtimes other than Corten's are not supported yet"
+        ));
+    }
+    if !OURS.contains(&default.as_str()) {
+        return Err(format!("specified default runtime '{default}' does not exist"));
+    }
+    Ok((runtimes, default))
+}
+
+fn ulimits(left: &mut Left) -> Result<Vec<Ulimit>, String> {
+    let ulimits: BTreeMap<String, Ulimit> = left.read("default-ulimits")?.unwrap_or_default();
+    ulimits
+        .into_iter()
+        .map(|(name, mut ulimit)| {
+            if ulimit.name.is_empty() {
+                ulimit.name.clone_from(&name);
+            }
+            if ulimit.hard >= 0 && ulimit.soft > ulimit.hard {
+                return Err(format!(
+                    "default-ulimits.{name}: ulimit soft limit must be less than or equal to hard limit: {} > {}",
+                    ulimit.soft, ulimit.hard
+                ));
+            }
+            Ok(ulimit)
+        })
+        .collect()
+}
+
+fn registries(
+    left: &mut Left,
+    env: &impl Fn(&str) -> Option<String>,
+) -> Result<::registry::client::Config, String> {
+    let default = ::registry::client::Config::default();
+    // 0 is Docker's word for its default.
+    let mut count = |name: &str, text: &str, default: i64| match left.number(name).unwrap_or(0) {
+        0 => Ok(default),
+        n if (1..=1 << 16).contains(&n) => Ok(n),
+        n => Err(format!("invalid {text}: {n}")),
+    };
+    let downloads = count("max-concurrent-downloads", "max concurrent downloads", 3)?;
+    let uploads = count("max-concurrent-uploads", "max concurrent uploads", 5)?;
+    let attempts = count("max-download-attempts", "max download attempts", 5)?;
+    let mut proxy = |name: &str, upper: &str| {
+        left.text(name)
+            .or_else(|| env(upper))
+            .or_else(|| env(&upper.to_ascii_lowercase()))
+            .unwrap_or_default()
+    };
+    let proxies = ::registry::client::Proxies {
+        http: proxy("http-proxy", "HTTP_PROXY"),
+        https: proxy("https-proxy", "HTTPS_PROXY"),
+        none: proxy("no-proxy", "NO_PROXY"),
+    };
+    let mirrors = left.list("registry-mirrors");
+    Ok(::registry::client::Config {
+        insecure: left.list("insecure-registries"),
+        mirrors: mirrors.iter().map(|m| read::mirror(m)).collect::<Result<_, _>>()?,
+        downloads: usize::try_from(downloads).unwrap_or(default.downloads),
+        uploads: usize::try_from(uploads).unwrap_or(default.uploads),
+        attempts: u32::try_from(attempts).unwrap_or(default.attempts),
+        proxies,
+    })
+}
+
+fn network(
+    left: &mut Left,
+    data_root: &Path,
+    publish_ip: Option<Ipv4Addr>,
+) -> Result<network::Config, String> {
+    let bridge = left.text("bridge").filter(|b| !b.is_empty()).unwrap_or_else(|| "corten0".into());
+    if bridge == "none" {
+        return Err("bridge: none: doing without the default network is not supported yet".into());
+    }
+    let mut cidr = |name: &str| match left.text(name).filter(|t| !t.is_empty()) {
+        None => Ok(None),
+        Some(text) => read::cidr(&text).map(Some).map_err(|e| format!("{name}: {e}")),
+    };
+    let (bip, range) = (cidr("bip")?, cidr("fixed-cidr")?);
+    let mtu = match left.number("mtu").unwrap_or(0) {
+        0 => 1500,
+        mtu => u32::try_from(mtu).map_err(|_| format!("invalid default MTU: {mtu}"))?,
+    };
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Pool {
+        base: String,
+        size: u8,
+    }
+    let pools: Vec<Pool> = left.read("default-address-pools")?.unwrap_or_default();
+    Ok(network::Config {
+        state: data_root.join("network"),
+        bridge,
+        bip,
+        default_network: network::DefaultNetwork {
+            range,
+            mtu,
+            containers_talk: left.flag("icc").unwrap_or(true),
+            masquerade: left.flag("ip-masq").unwrap_or(true),
+            publish_on: publish_ip.unwrap_or(Ipv4Addr::UNSPECIFIED),
+        },
+        forwarding: left.flag("ip-forward").unwrap_or(true),
+        pools: pools
+            .iter()
+            .map(|pool| read::pool(&pool.base, pool.size).map_err(|e| format!("default-address-pools: {e}")))
+            .collect::<Result<_, _>>()?,
+        table: left.text("firewall-table").unwrap_or_else(|| "corten".into()),
+        ready: match left.number("network-ready").unwrap_or(4) {
+            n if (0..=64).contains(&n) => usize::try_from(n).expect("just compared"),
+            n => return Err(format!("network-ready: {n} is not between 0 and 64")),
+        },
+    })
+}
+
+fn cgroup_parent(left: &mut Left) -> Result<String, String> {
+    let parent = left.text("cgroup-parent").filter(|p| !p.is_empty()).unwrap_or_else(|| "/corten".into());
+    if parent.split('/').any(|part| part == "..") {
+        return Err(format!("cgroup-parent: {parent} must not contain \"..\""));
+    }
+    if parent.ends_with(".slice") {
+        return Err(format!("cgroup-parent: {parent}: systemd's slices are not supported yet: use a path"));
+    }
+    Ok(parent)
+}
+
+/// `builder`: nothing of the build cache is collected by itself, so `gc` may be off.
+fn builder(left: &mut Left) -> Result<(), String> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Collection {
+        #[serde(default)]
+        enabled: bool,
+    }
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields, rename_all = "lowercase")]
+    struct Builder {
+        gc: Option<Collection>,
+        entitlements: Option<Value>,
+        history: Option<Value>,
+    }
+    let Some(builder) = left.read::<Builder>("builder")? else { return Ok(()) };
+    if builder.gc.is_some_and(|gc| gc.enabled) {
+        return Err("builder.gc: collecting the build cache by itself is not supported yet: use \
+                    \"enabled\": false, and corten builder prune"
+            .into());
+    }
+    if builder.entitlements.is_some() || builder.history.is_some() {
+        return Err("builder: entitlements and history are not supported yet".into());
+    }
+    Ok(())
+}
+
+/// The shim beside this program, else the installed one.
+fn default_shim() -> PathBuf {
+    let beside = std::env::current_exe().ok().map(|exe| exe.with_file_name("corten-shim"));
+    beside.filter(|path| path.exists()).unwrap_or_else(|| "/usr/libexec/corten/corten-shim".into())
+}
+
+/// Directives that are not read yet. Their types were checked against the table.
+struct Left(Map<String, Value>);
+
+impl Left {
+    /// Takes out what cannot be set. Returns warnings.
+    fn settle(&mut self) -> Result<Vec<String>, String> {
+        let mut warnings = Vec::new();
+        for key in keys::all() {
+            let why = match key.fate {
+                Fate::Works => continue,
+                Fate::Moot => {
+                    self.0.remove(key.name);
+                    continue;
+                }
+                Fate::Warned(_, why) | Fate::Refused(_, why) => why,
+            };
+            let Some(value) = self.0.remove(key.name) else { continue };
+            if key.is_ours(&value) {
+                continue;
+            }
+            let value = super::value::shown(&value);
+            match key.fate {
+                Fate::Refused(..) => {
+                    return Err(format!("{}: {value} is not supported: {why}", key.name));
+                }
+                Fate::Works | Fate::Moot | Fate::Warned(..) => {
+                    warnings.push(format!("{}: {value} has no effect: {why}", key.name));
+                }
+            }
+        }
+        Ok(warnings)
+    }
+
+    fn flag(&mut self, name: &str) -> Option<bool> {
+        self.0.remove(name)?.as_bool()
+    }
+
+    fn number(&mut self, name: &str) -> Option<i64> {
+        self.0.remove(name)?.as_i64()
+    }
+
+    fn text(&mut self, name: &str) -> Option<String> {
+        self.0.remove(name)?.as_str().map(str::to_owned)
+    }
+
+    fn list(&mut self, name: &str) -> Vec<String> {
+        let value = self.0.remove(name);
+        let items = value.as_ref().and_then(Value::as_array).into_iter().flatten();
+        items.filter_map(Value::as_str).map(str::to_owned).collect()
+    }
+
+    /// One with a structure of its own.
+    fn read<T: serde::de::DeserializeOwned>(&mut self, name: &str) -> Result<Option<T>, String> {
+        let Some(value) = self.0.remove(name) else { return Ok(None) };
+        serde_json::from_value(value).map(Some).map_err(|e| format!("{name}: {e}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn options(directives: Value) -> Result<Options, String> {
+        Options::new(directives.as_object().unwrap().clone(), |_| None)
+    }
+
+    #[test]
+    fn everything_that_works_is_read() {
+        let text = r#"{
+            "data-root": "/d", "exec-root": "/e", "pidfile": "/p", "shutdown-timeout": -1, "labels": ["a=b"],
+            "metrics-addr": "localhost:9323", "features": { "buildkit": false }, "experimental": true,
+            "live-restore": false, "hosts": ["fd://", "tcp://127.0.0.1"], "group": "g", "tlsverify": true,
+            "tls": true, "tlscacert": "/ca", "tlscert": "/cert", "tlskey": "/key", "min-api-version": "1.44",
+            "debug": true, "log-level": "warn", "log-format": "json", "log-driver": "json-file",
+            "log-opts": { "max-size": "1m" }, "default-ulimits": { "nofile": { "Name": "nofile", "Hard": 2, "Soft": 1 } },
+            "default-shm-size": "1m", "default-stop-timeout": 3, "default-runtime": "runc",
+            "runtimes": { "crun": { "path": "/usr/bin/crun" } }, "default-ipc-mode": "shareable",
+            "default-cgroupns-mode": "host", "init": true, "no-new-privileges": true,
+            "seccomp-profile": "unconfined", "cgroup-parent": "/x", "exec-opts": ["native.cgroupdriver=cgroupfs"],
+            "shim": "/shim", "bridge": "br", "bip": "10.1.0.1/16", "fixed-cidr": "10.1.1.0/24", "mtu": 1400,
+            "icc": false, "ip-masq": false, "ip": "127.0.0.1", "ip-forward": false,
+            "default-address-pools": [{ "base": "10.0.0.0/8", "size": 24 }],
+            "default-network-opts": { "bridge": { "com.docker.network.driver.mtu": "1300" } },
+            "dns": ["1.1.1.1"], "dns-opts": ["ndots:2"], "dns-search": ["x"], "host-gateway-ips": ["10.0.0.1"],
+            "firewall-table": "t", "network-ready": 1, "insecure-registries": ["r:5000"],
+            "registry-mirrors": ["https://m/"], "max-concurrent-downloads": 1, "max-concurrent-uploads": 2,
+            "max-download-attempts": 3, "http-proxy": "http://p", "https-proxy": "http://q", "no-proxy": "x",
+            "builder": { "gc": { "enabled": false } }, "storage-driver": "overlay2", "userland-proxy": false,
+            "iptables": false, "containerd": "/run/containerd/containerd.sock"
+        }"#;
+        let options = options(serde_json::from_str(text).unwrap()).unwrap();
+        assert_eq!(options.warnings.len(), 3, "{:?}", options.warnings);
+        assert_eq!(options.hosts.len(), 2);
+        assert_eq!(options.hosts[1].to_string(), "tcp://127.0.0.1:2376");
+        assert!(options.tls.as_ref().unwrap().verify);
+        assert_eq!((options.patience, options.oldest_api), (None, Version(1, 44)));
+        let (engine, settings) = (&options.engine, &options.engine.settings);
+        assert_eq!(engine.network.bip, Some((Ipv4Addr::new(10, 1, 0, 1), 16)));
+        assert_eq!(engine.network.default_network.mtu, 1400);
+        assert!(!engine.network.default_network.containers_talk && !engine.network.forwarding);
+        assert_eq!(engine.network.pools, [(Ipv4Addr::new(10, 0, 0, 0), 8, 24)]);
+        assert_eq!((settings.shm_size, settings.stop_timeout), (1 << 20, Some(3)));
+        assert_eq!(settings.registry.mirrors, ["https://m"]);
+        assert_eq!(settings.registry.attempts, 3);
+        assert_eq!(settings.publish_ip, Some(Ipv4Addr::LOCALHOST));
+    }
+
+    #[test]
+    fn nothing_said_is_dockers_default() {
+        let options = options(json!({})).unwrap();
+        assert_eq!(options.hosts, [Host::Unix("/run/corten/corten.sock".into())]);
+        assert_eq!(options.patience, Some(Duration::from_secs(15)));
+        assert_eq!(options.engine.settings.registry.downloads, 3);
+        assert_eq!(options.engine.network.default_network, network::DefaultNetwork::default());
+        assert!(options.tls.is_none() && options.warnings.is_empty());
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused() {
+        for (directives, text) in [
+            (json!({ "userns-remap": "default" }), "userns-remap: default is not supported: remapped user"),
+            (
+                json!({ "storage-driver": "zfs" }),
+                "storage-driver: zfs is not supported: layers are on overlayfs",
+            ),
+            (json!({ "firewall-backend": "iptables" }), "rules are made with nftables only"),
+            (json!({ "exec-opts": ["native.cgroupdriver=systemd"] }), "native.cgroupdriver=systemd"),
+            (json!({ "hosts": ["tcp://0.0.0.0:2375"] }), "--tlsverify"),
+            (json!({ "hosts": ["tcp://0.0.0.0:2376"], "tls": true }), "--tlsverify"),
+            (json!({ "log-level": "loud" }), "invalid logging level: loud"),
+            (json!({ "log-format": "xml" }), "invalid log format: xml"),
+            (json!({ "max-concurrent-downloads": -1 }), "invalid max concurrent downloads: -1"),
+            (json!({ "mtu": -1 }), "invalid default MTU: -1"),
+            (json!({ "labels": ["a"] }), "bad attribute format: a"),
+            (json!({ "labels": ["a=b", "a=c"] }), "conflict labels for a=c and a=b"),
+            (json!({ "default-runtime": "x" }), "specified default runtime 'x' does not exist"),
+            (json!({ "dns": ["x"] }), "dns: IP address is not correctly formatted: x"),
+            (json!({ "default-cgroupns-mode": "x" }), "default cgroup namespace mode (x) is invalid"),
+            (json!({ "min-api-version": "v1.44" }), "without \"v\" prefix"),
+            (json!({ "builder": { "gc": { "enabled": true } } }), "builder.gc"),
+            (json!({ "registry-mirrors": ["ftp://x"] }), "invalid mirror"),
+            (json!({ "data-root": "x" }), "data-root: x is not an absolute path"),
+            (
+                json!({ "default-address-pools": [{ "base": "10.0.0.0/24", "size": 8 }] }),
+                "default-address-pools",
+            ),
+        ] {
+            let error = options(directives).unwrap_err();
+            assert!(error.contains(text), "{error}");
+        }
+        assert!(options(json!({ "hosts": ["tcp://0.0.0.0:2375"], "tls": false })).is_ok());
+        assert!(options(json!({ "hosts": ["tcp://0.0.0.0"], "tlsverify": true })).is_ok());
+        assert!(
+            options(json!({ "userns-remap": "", "ipv6": false, "firewall-backend": "nftables" })).is_ok()
+        );
+    }
+
+    #[test]
+    fn the_environment_stands_in() {
+        let env = |name: &str| match name {
+            "https_proxy" => Some("http://lower".to_owned()),
+            "NO_PROXY" => Some("x".to_owned()),
+            "DOCKER_MIN_API_VERSION" => Some("1.40".to_owned()),
+            _ => None,
+        };
+        let directives = json!({ "no-proxy": "mine" }).as_object().unwrap().clone();
+        let options = Options::new(directives, env).unwrap();
+        let proxies = &options.engine.settings.registry.proxies;
+        assert_eq!((proxies.https.as_str(), proxies.none.as_str()), ("http://lower", "mine"));
+        assert_eq!(options.oldest_api, Version(1, 40));
+    }
+}

@@ -1,0 +1,111 @@
+//! A container's files, opened for one operation.
+
+use std::sync::Arc;
+
+use sys::root::Root;
+use sys::tree::{Bind, Layers, Tree};
+use tokio::sync::OwnedMutexGuard;
+
+use crate::blocking::lasting;
+use crate::container::Container;
+use crate::container::mounts::Kind;
+use crate::engine::Inner;
+use crate::{Engine, Error};
+
+/// The tree of a container: of a running one as its processes see it, of another one mounted for the operation, with its
+/// volumes and binds.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) container: Arc<Container>,
+    /// As the client named it, for messages.
+    pub(crate) named: String,
+    tree: Tree,
+    /// Two mounts of one writable layer would not see each other's changes: a container that does not run stays so until
+    /// the operation is over.
+    still: Option<OwnedMutexGuard<()>>,
+}
+
+impl Opened {
+    pub(crate) fn root(&self) -> &Root {
+        self.tree.root()
+    }
+
+    /// Whether the container does not run, and will not before this is dropped.
+    pub(crate) fn is_still(&self) -> bool {
+        self.still.is_some()
+    }
+}
+
+impl Engine {
+    pub(crate) async fn open_tree(&self, named: &str) -> Result<Opened, Error> {
+        let container = self.inner.containers.find(named)?;
+        let opened =
+            |tree, still| Opened { container: container.clone(), named: named.to_owned(), tree, still };
+        if container.view().state.is_alive() {
+            let (inner, running) = (self.inner.clone(), container.clone());
+            if let Some(tree) = lasting(move || inner.running_tree(&running)).await? {
+                return Ok(opened(tree, None));
+            }
+        }
+        let still = container.verbs.clone().lock_owned().await;
+        let (inner, found) = (self.inner.clone(), container.clone());
+        // It may have been started while this waited.
+        let (tree, runs) = lasting(move || -> Result<_, Error> {
+            if found.view().state.is_alive()
+                && let Some(tree) = inner.running_tree(&found)?
+            {
+                return Ok((tree, true));
+            }
+            Ok((inner.mounted_tree(&found)?, false))
+        })
+        .await?;
+        Ok(opened(tree, if runs { None } else { Some(still) }))
+    }
+}
+
+impl Inner {
+    /// `None` when init has just ended.
+    fn running_tree(&self, container: &Container) -> Result<Option<Tree>, Error> {
+        let view = container.view();
+        let cgroup = crate::container::oci::cgroup(&view.record, &self.config.cgroup_parent);
+        let pid = view.state.pid;
+        match Tree::of_process(pid, || crate::container::leftovers::pids(&cgroup).contains(&pid)) {
+            Ok(tree) => Ok(Some(tree)),
+            Err(e) if e.source.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(e) if e.errno() == ESRCH => Ok(None),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    fn mounted_tree(&self, container: &Container) -> Result<Tree, Error> {
+        let view = container.view();
+        if view.gone {
+            return Err(Error::NoSuchContainer(container.id.to_string()));
+        }
+        let rw = self.store.rw_mount(container.id.as_str())?;
+        let mut binds = Vec::new();
+        for file in ["hostname", "hosts", "resolv.conf"] {
+            let (source, target) = (container.dir.join(file), format!("/etc/{file}"));
+            let taken = view.record.mounts.iter().any(|m| m.destination == target);
+            // They are made at the first start.
+            if !taken && source.exists() {
+                let read_only = view.record.host.readonly_rootfs;
+                binds.push(Bind { source, target: target.into(), read_only, recursive: false });
+            }
+        }
+        // What is in a tmpfs is gone when the container ends.
+        for mount in view.record.mounts.iter().filter(|m| m.kind != Kind::Tmpfs) {
+            binds.push(Bind {
+                source: mount.source.clone().into(),
+                target: mount.destination.clone().into(),
+                read_only: !mount.writable,
+                recursive: !mount.non_recursive,
+            });
+        }
+        let layers = Layers { lower: &rw.lower, upper: &rw.upper, work: &rw.work };
+        Ok(Tree::mount(layers, &binds)?)
+    }
+}
+
+/// No such process (errno(3)).
+const ESRCH: i32 = 3;

@@ -1,0 +1,352 @@
+//! Changes of an existing container beyond Docker's update: published ports, environment, labels, mounts.
+//!
+//! [`apply`] is pure: a record and the wish become a new record, and what has to be done to a running container. The
+//! rest does that.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use shim::proto::Request;
+use spec::api::{ContainerChanges, EnvChanges, LabelChanges, MountChanges, PublishChanges};
+
+use network::{PortRequest, PublishedPort};
+
+use super::mounts::{self, Kind, MountPoint};
+use super::record::{Attachment, NetworkMode, Record};
+use super::{Container, create, oci, ports};
+use crate::blocking::blocking;
+use crate::{Engine, Error};
+
+/// What a running container needs so that it becomes what its record says.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Live {
+    /// Ports to publish.
+    pub(crate) publish: Vec<PortRequest>,
+    /// Ports no longer to be published: number and protocol in the container.
+    pub(crate) unpublish: Vec<(u16, String)>,
+    /// Mounts to add, parents before children. A volume among them has no source yet.
+    pub(crate) mount: Vec<MountPoint>,
+    /// Mounts to take away.
+    pub(crate) unmount: Vec<MountPoint>,
+}
+
+/// Changes the record; ports without an address are published on `publish_on`. Nothing is changed when one of the wishes
+/// cannot be met.
+pub(crate) fn apply(
+    record: &mut Record,
+    changes: ContainerChanges,
+    publish_on: Ipv4Addr,
+) -> Result<Live, Error> {
+    let mut changed = record.clone();
+    let mut live = Live::default();
+    publish(&mut changed, changes.publish, publish_on, &mut live)?;
+    environment(&mut changed.config.env, changes.env)?;
+    labels(&mut changed, changes.labels)?;
+    mount(&mut changed, changes.mounts, &mut live)?;
+    *record = changed;
+    Ok(live)
+}
+
+fn publish(
+    record: &mut Record,
+    changes: PublishChanges,
+    publish_on: Ipv4Addr,
+    live: &mut Live,
+) -> Result<(), Error> {
+    if changes.add.is_empty() && changes.remove.is_empty() {
+        return Ok(());
+    }
+    if record.network_mode() != NetworkMode::Networks {
+        return Err(Error::Conflict(format!(
+            "conflicting options: port publishing and the container type network mode ({})",
+            record.host.network_mode
+        )));
+    }
+    for text in &changes.remove {
+        let port = ports::container_port(text)?;
+        let before = record.host.port_bindings.len();
+        record.host.port_bindings.retain(|key, _| ports::container_port(key).ok().as_ref() != Some(&port));
+        if record.host.port_bindings.len() == before {
+            return Err(Error::Invalid(format!("port {text} of the container is not published by -p")));
+        }
+        live.unpublish.push(port);
+    }
+    // Read by themselves first, so that what is refused is what was asked for.
+    let wish = spec::api::HostConfig { port_bindings: changes.add.clone(), ..Default::default() };
+    let known = ports::requests(&record.config, &record.host, publish_on)?;
+    live.publish = ports::requests(&Default::default(), &wish, publish_on)?;
+    live.publish.retain(|request| !known.contains(request));
+    for (key, bindings) in changes.add {
+        let held = record.host.port_bindings.entry(key).or_default().get_or_insert_default();
+        for binding in bindings.unwrap_or_default() {
+            if !held.contains(&binding) {
+                held.push(binding);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn environment(env: &mut Vec<String>, changes: EnvChanges) -> Result<(), Error> {
+    fn name(entry: &str) -> &str {
+        entry.split_once('=').map_or(entry, |(name, _)| name)
+    }
+    for gone in &changes.remove {
+        let before = env.len();
+        env.retain(|entry| name(entry) != gone);
+        if env.len() == before {
+            return Err(Error::Invalid(format!("the container has no environment variable {gone:?}")));
+        }
+    }
+    for new in changes.add {
+        if !new.contains('=') || name(&new).is_empty() {
+            return Err(Error::Invalid(format!("invalid environment variable {new:?}: expected NAME=value")));
+        }
+        match env.iter_mut().find(|entry| name(entry) == name(&new)) {
+            Some(entry) => *entry = new,
+            None => env.push(new),
+        }
+    }
+    Ok(())
+}
+
+fn labels(record: &mut Record, changes: LabelChanges) -> Result<(), Error> {
+    let labels = &mut record.config.labels;
+    for gone in &changes.remove {
+        if labels.remove(gone).is_none() {
+            return Err(Error::Invalid(format!("the container has no label {gone:?}")));
+        }
+    }
+    if changes.add.contains_key("") {
+        return Err(Error::Invalid("invalid label: its name is empty".into()));
+    }
+    labels.extend(changes.add);
+    Ok(())
+}
+
+fn mount(record: &mut Record, changes: MountChanges, live: &mut Live) -> Result<(), Error> {
+    for text in &changes.remove {
+        let target = mounts::clean(text);
+        let Some(at) = record.mounts.iter().position(|m| m.destination == target) else {
+            return Err(Error::Invalid(format!("nothing of the container's own is mounted at {target}")));
+        };
+        if record.mounts.iter().any(|m| m.destination.starts_with(&format!("{target}/"))) {
+            return Err(Error::Conflict(format!("there are mounts below {target}: remove them first")));
+        }
+        live.unmount.push(record.mounts.remove(at));
+        mounts::forget(&mut record.host, &mut record.config, &target);
+    }
+    for wish in changes.add {
+        let mount = mounts::from_mount(&wish)?;
+        if record.mounts.iter().any(|m| m.destination == mount.destination) {
+            return Err(Error::Invalid(format!("Duplicate mount point: {}", mount.destination)));
+        }
+        record.host.mounts.push(wish);
+        record.mounts.push(mount.clone());
+        live.mount.push(mount);
+    }
+    let depth = |mount: &MountPoint| mount.destination.matches('/').count();
+    record.mounts.sort_by_key(depth);
+    live.mount.sort_by_key(depth);
+    Ok(())
+}
+
+impl Engine {
+    /// Makes the volumes that new mounts name, and makes sure of the sources of binds.
+    pub(crate) async fn make_sources(&self, record: &mut Record, live: &mut Live) -> Result<(), Error> {
+        for wish in &mut live.mount {
+            match wish.kind {
+                Kind::Tmpfs => continue,
+                Kind::Bind => create::bind_source(wish)?,
+                Kind::Volume => {
+                    if !wish.subpath.is_empty() {
+                        let text = format!("volume-subpath {:?} is not supported here", wish.subpath);
+                        return Err(Error::NotImplemented(text));
+                    }
+                    self.make_volume_of(wish, &mut Vec::new()).await?;
+                }
+            }
+            let recorded = record.mounts.iter_mut().find(|m| m.destination == wish.destination);
+            wish.clone_into(recorded.expect("the wish is in the record"));
+        }
+        Ok(())
+    }
+
+    /// Does to a running container what its record says from now on: all of it, or nothing.
+    pub(crate) async fn change_live(&self, container: &Arc<Container>, live: Live) -> Result<(), Error> {
+        let ports = self.change_ports(container, &live).await?;
+        let mounted = change_mounts(container, &live).await;
+        if let Err(error) = mounted {
+            let undone = self.restore_ports(container, &ports).await.err();
+            return Err(Error::first(error, undone));
+        }
+        Ok(())
+    }
+
+    /// Ports first go, then come: a port can move to another one of the host. Returns what was there before.
+    async fn change_ports(&self, container: &Arc<Container>, live: &Live) -> Result<Arc<Attachment>, Error> {
+        let before = container.view().network.clone();
+        if live.publish.is_empty() && live.unpublish.is_empty() {
+            return Ok(before);
+        }
+        let leaves = |p: &PublishedPort| {
+            live.unpublish.iter().any(|(port, protocol)| *port == p.container_port && *protocol == p.protocol)
+        };
+        let (gone, mut ports): (Vec<_>, Vec<_>) = before.ports.iter().cloned().partition(leaves);
+        let (inner, id, wanted) = (self.inner.clone(), container.id.clone(), live.publish.clone());
+        let published = blocking(move || -> Result<_, Error> {
+            inner.networks.unpublish_live(&id, &gone)?;
+            inner.networks.publish_live(&id, &wanted).map_err(|error| {
+                let undone = inner.networks.publish_live(&id, &as_requests(&gone)).err();
+                Error::first(error.into(), undone.map(Error::from))
+            })
+        })
+        .await?;
+        ports.extend(published);
+        save_ports(container, ports).await?;
+        Ok(before)
+    }
+
+    async fn restore_ports(&self, container: &Arc<Container>, before: &Attachment) -> Result<(), Error> {
+        let now = container.view().network.ports.clone();
+        if now == before.ports {
+            return Ok(());
+        }
+        let (inner, id, wanted) = (self.inner.clone(), container.id.clone(), before.ports.clone());
+        blocking(move || -> Result<(), Error> {
+            inner.networks.unpublish_live(&id, &now)?;
+            inner.networks.publish_live(&id, &as_requests(&wanted))?;
+            Ok(())
+        })
+        .await?;
+        save_ports(container, before.ports.clone()).await
+    }
+}
+
+/// Exactly these ports.
+fn as_requests(ports: &[PublishedPort]) -> Vec<PortRequest> {
+    let request = |port: &PublishedPort| PortRequest {
+        container_port: port.container_port,
+        protocol: port.protocol.clone(),
+        host_ip: port.host_ip,
+        host_ports: (port.host_port, port.host_port),
+    };
+    ports.iter().map(request).collect()
+}
+
+async fn save_ports(container: &Arc<Container>, ports: Vec<PublishedPort>) -> Result<(), Error> {
+    let view = container.view();
+    let network = Arc::new(Attachment { ports, ..(*view.network).clone() });
+    container.save_state(view.state.clone(), network.clone()).await?;
+    container.publish(|view| view.network = network);
+    Ok(())
+}
+
+/// Unmounts what leaves, then mounts what comes; when one of them fails, everything is as it was.
+async fn change_mounts(container: &Arc<Container>, live: &Live) -> Result<(), Error> {
+    if live.mount.is_empty() && live.unmount.is_empty() {
+        return Ok(());
+    }
+    let link = container.running_link()?;
+    let unmount = |mount: &MountPoint| Request::Unmount { destination: mount.destination.clone() };
+    let mount = |mount: &MountPoint| Request::Mount(Box::new(oci::user_mount(mount)));
+    let leave = live.unmount.iter().map(|m| (unmount(m), mount(m)));
+    let come = live.mount.iter().map(|m| (mount(m), unmount(m)));
+    let mut undo = Vec::new();
+    for (step, back) in leave.chain(come) {
+        if let Err(error) = link.call(step, Vec::new()).await {
+            let mut left = Vec::new();
+            for back in undo.into_iter().rev() {
+                left.extend(link.call(back, Vec::new()).await.err());
+            }
+            return Err(Error::first(error.into(), left.into_iter().map(Error::from)));
+        }
+        undo.push(back);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use spec::api::{Mount, PortBinding, PortMap};
+
+    use super::*;
+    use crate::container::testing;
+
+    fn port(key: &str, host_port: &str) -> PortMap {
+        let binding = PortBinding { host_ip: String::new(), host_port: host_port.into() };
+        [(key.to_owned(), Some(vec![binding]))].into()
+    }
+
+    fn refused(change: impl FnOnce(&mut ContainerChanges)) -> String {
+        let mut changes = ContainerChanges::default();
+        changes.env.add = vec!["NEW=1".into()];
+        change(&mut changes);
+        let mut record = testing::record();
+        let before = record.clone();
+        let error = apply(&mut record, changes, Ipv4Addr::UNSPECIFIED).unwrap_err().to_string();
+        assert_eq!(record, before, "a refused change changes nothing");
+        error
+    }
+
+    #[test]
+    fn ports_come_and_go() {
+        let mut record = testing::record();
+        let mut changes = ContainerChanges::default();
+        changes.publish.add = port("80/tcp", "8080");
+        let live = apply(&mut record, changes.clone(), Ipv4Addr::UNSPECIFIED).unwrap();
+        assert_eq!((live.publish[0].container_port, live.publish[0].host_ports), (80, (8080, 8080)));
+        assert_eq!(
+            apply(&mut record, changes, Ipv4Addr::UNSPECIFIED).unwrap(),
+            Live::default(),
+            "it is published already"
+        );
+        let mut changes = ContainerChanges::default();
+        changes.publish.remove = vec!["80".into()];
+        changes.publish.add = port("80/tcp", "9090");
+        let live = apply(&mut record, changes, Ipv4Addr::UNSPECIFIED).unwrap();
+        assert_eq!(live.unpublish, [(80, "tcp".to_owned())]);
+        assert_eq!(live.publish[0].host_ports, (9090, 9090));
+        assert_eq!(record.host.port_bindings["80/tcp"].as_ref().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn environment_and_labels() {
+        let mut record = testing::record();
+        record.config.env = vec!["A=1".into(), "B=2".into()];
+        record.config.labels = [("x".to_owned(), "1".to_owned())].into();
+        let mut changes = ContainerChanges::default();
+        changes.env.add = vec!["B=3".into(), "C=4".into()];
+        changes.env.remove = vec!["A".into()];
+        changes.labels.add = [("y".to_owned(), "2".to_owned())].into();
+        changes.labels.remove = vec!["x".into()];
+        assert_eq!(apply(&mut record, changes, Ipv4Addr::UNSPECIFIED).unwrap(), Live::default());
+        assert_eq!(record.config.env, ["B=3", "C=4"]);
+        assert_eq!(record.config.labels, [("y".to_owned(), "2".to_owned())].into());
+    }
+
+    #[test]
+    fn mounts_come_and_go_with_what_asked_for_them() {
+        let mut record = testing::record();
+        record.host.binds = vec!["/src:/a".into()];
+        record.mounts = mounts::wanted(&record.config, &record.host, Vec::new()).unwrap();
+        let mut changes = ContainerChanges::default();
+        changes.mounts.add = vec![Mount { r#type: "tmpfs".into(), target: "/t".into(), ..Mount::default() }];
+        changes.mounts.remove = vec!["/a/".into()];
+        let live = apply(&mut record, changes, Ipv4Addr::UNSPECIFIED).unwrap();
+        assert_eq!((live.unmount[0].source.as_str(), live.mount[0].destination.as_str()), ("/src", "/t"));
+        assert!(record.host.binds.is_empty());
+        assert_eq!(mounts::wanted(&record.config, &record.host, Vec::new()).unwrap(), record.mounts);
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused() {
+        assert!(refused(|c| c.publish.remove = vec!["80".into()]).contains("not published"));
+        assert!(refused(|c| c.publish.add = port("80/x", "1")).contains("proto"));
+        assert!(refused(|c| c.env.remove = vec!["NO".into()]).contains("NO"));
+        assert!(refused(|c| c.env.add.push("=x".into())).contains("NAME=value"));
+        assert!(refused(|c| c.labels.remove = vec!["no".into()]).contains("no label"));
+        assert!(refused(|c| c.mounts.remove = vec!["/no".into()]).contains("/no"));
+        assert!(refused(|c| c.mounts.add.push(Mount::default())).contains("Target"));
+    }
+}
