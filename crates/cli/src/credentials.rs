@@ -43,7 +43,11 @@ impl Config {
     /// `X-Registry-Auth` for an image: base64 of the credentials of its registry. Without an answer from the helper
     /// none are sent: most images are for everybody.
     pub(crate) fn registry_auth(&self, image: &Reference) -> String {
-        let server = if image.domain == spec::reference::DEFAULT_DOMAIN { HUB } else { &image.domain };
+        self.encoded(if image.domain == spec::reference::DEFAULT_DOMAIN { HUB } else { &image.domain })
+    }
+
+    /// The same for a registry.
+    pub(crate) fn encoded(&self, server: &str) -> String {
         encode(&self.credentials(server).unwrap_or_else(warn))
     }
 

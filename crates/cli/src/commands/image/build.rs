@@ -34,7 +34,7 @@ pub(crate) struct Build {
     #[arg(long, default_value = "")]
     cgroup_parent: String,
     /// Compress the build context
-    #[arg(long, hide = true)]
+    #[arg(long)]
     compress: bool,
     /// Length of a CPU scheduling period in microseconds
     #[arg(long, default_value = "0", value_name = "int")]
