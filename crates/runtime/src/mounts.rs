@@ -4,6 +4,7 @@
 //! targets are made and opened inside the new root; a mount is moved from descriptor to descriptor.
 
 mod options;
+mod source;
 
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -45,8 +46,7 @@ pub(crate) fn open_source(mount: &runtime::Mount, cgroup: &Cgroup) -> Result<Pla
     let destination = mount.destination.clone();
     let options = Options::parse(&mount.options);
     let what = if let Some(depth) = options.bind.or((mount.r#type == "bind").then_some(Depth::All)) {
-        let path = Path::new(&mount.source);
-        What::Bind(Mount::copy(path, depth).map_err(at_path("mount", &mount.source))?)
+        What::Bind(source::open(&mount.source, options.subpath.as_deref(), depth)?)
     } else if matches!(mount.r#type.as_str(), "cgroup" | "cgroup2") {
         match cgroup.version() {
             Version::V2 => What::New { kind: "cgroup2".into(), source: "cgroup".into() },

@@ -33,6 +33,7 @@ mod inspect;
 mod kill;
 mod leftovers;
 mod link;
+pub(crate) mod linked;
 pub(crate) mod list;
 mod logs;
 mod mounts;

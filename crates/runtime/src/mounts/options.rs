@@ -14,6 +14,8 @@ pub(super) struct Options {
     pub(super) add_below: Attributes,
     pub(super) remove_below: Attributes,
     pub(super) propagation: Option<(Propagation, Depth)>,
+    /// Of a bind mount (`subpath=…`): what is there below the source.
+    pub(super) subpath: Option<String>,
     /// The file system's own, `key` or `key=value`.
     pub(super) data: Vec<String>,
 }
@@ -52,6 +54,8 @@ impl Options {
                     } else {
                         self.remove_below = self.remove_below.with(attribute);
                     }
+                } else if let Some(path) = word.strip_prefix("subpath=").filter(|_| self.bind.is_some()) {
+                    self.subpath = Some(path.to_owned());
                 } else {
                     self.data.push(word.to_owned());
                 }
