@@ -18,6 +18,11 @@ pub(crate) fn stdout_is_terminal() -> bool {
     rustix::termios::isatty(rustix::stdio::stdout())
 }
 
+/// Whether stderr is a terminal.
+pub(crate) fn stderr_is_terminal() -> bool {
+    rustix::termios::isatty(rustix::stdio::stderr())
+}
+
 /// Height and width of the terminal; `None` when there is none.
 pub(crate) fn size() -> Option<[u16; 2]> {
     let of = |fd: BorrowedFd<'_>| rustix::termios::tcgetwinsize(fd).ok();

@@ -1,16 +1,20 @@
 //! `/containers`: one method per endpoint.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use http::Response;
+use hyper::body::Incoming;
 use spec::Filters;
 use spec::api::{
-    ContainerCreateRequest, ContainerCreateResponse, ContainerInspectResponse, ContainerSummary,
-    ContainerTopResponse, ContainerUpdateRequest, ContainerUpdateResponse, ContainerWaitResponse,
-    ContainersPruneResponse, FilesystemChange,
+    ContainerCreateRequest, ContainerCreateResponse, ContainerInspectResponse, ContainerStatsResponse,
+    ContainerSummary, ContainerTopResponse, ContainerUpdateRequest, ContainerUpdateResponse,
+    ContainerWaitResponse, ContainersPruneResponse, FilesystemChange, PathStat,
 };
 
 use crate::connection::Call;
 use crate::query::{Query, segment};
-use crate::{Body, Client, Error, Hijacked, Result};
+use crate::{Body, Client, Error, Hijacked, JsonLines, Result, Upload};
 
 /// Which streams an attach carries.
 #[derive(Debug, Clone, Default)]
@@ -260,6 +264,47 @@ impl Client {
         Ok(Body(self.send(Call::get(path(id, "export"))).await?.into_body()))
     }
 
+    /// `HEAD /containers/{id}/archive`: what is at a path. A link is not followed.
+    ///
+    /// # Errors
+    /// As every call; 404 when nothing is there.
+    pub async fn container_archive_stat(&self, id: &str, at: &str) -> Result<PathStat> {
+        // A refusal of the version has no words here to learn the right one from.
+        self.negotiate().await?;
+        let call = Call::head(path(id, "archive")).query(Query::new().with("path", at));
+        path_stat(&self.send(call).await?)
+    }
+
+    /// `GET /containers/{id}/archive`: what is at a path, and a tar of it.
+    ///
+    /// # Errors
+    /// As every call; 404 when nothing is there.
+    pub async fn container_archive_get(&self, id: &str, at: &str) -> Result<(PathStat, Body)> {
+        let call = Call::get(path(id, "archive")).query(Query::new().with("path", at));
+        let response = self.send(call).await?;
+        Ok((path_stat(&response)?, Body(response.into_body())))
+    }
+
+    /// `PUT /containers/{id}/archive`: unpacks a tar in a directory. Files and directories do not replace each
+    /// other. `owners` keeps the tar's.
+    ///
+    /// # Errors
+    /// As every call; 400 when it is no directory, 403 when it is read-only, 404 when it is not there.
+    pub async fn container_archive_put(&self, id: &str, at: &str, owners: bool, tar: Upload) -> Result<()> {
+        let query = Query::new().with("path", at).with("noOverwriteDirNonDir", "true");
+        let query = query.with("copyUIDGID", if owners { "true" } else { "" });
+        self.done(Call::put(path(id, "archive")).query(query).upload(tar, "application/x-tar")).await
+    }
+
+    /// `GET /containers/{id}/stats`. One sample, or one each second until the container is removed.
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn container_stats(&self, id: &str, stream: bool) -> Result<JsonLines<ContainerStatsResponse>> {
+        let query = Query::new().with("stream", if stream { "1" } else { "0" });
+        self.lines(Call::get(path(id, "stats")).query(query)).await
+    }
+
     /// `POST /containers/{id}/rename`.
     ///
     /// # Errors
@@ -288,6 +333,14 @@ impl Client {
         let query = Query::new().with("filters", &filters.to_param());
         self.read(Call::post("/containers/prune").query(query)).await
     }
+}
+
+/// The engine's description of a path, in a header.
+fn path_stat(response: &Response<Incoming>) -> Result<PathStat> {
+    let request = || "/containers/archive".to_owned();
+    let header = response.headers().get("x-docker-container-path-stat");
+    let json = header.and_then(|value| STANDARD.decode(value.as_bytes()).ok()).unwrap_or_default();
+    spec::gojson::from_slice(&json).map_err(|source| Error::Decode { request: request(), source })
 }
 
 fn path(id: &str, verb: &str) -> String {

@@ -9,12 +9,14 @@
 //! | [`listen`], [`activation`], [`tls`] | sockets: made, owned, removed; inherited; with TLS |
 //! | `holder` | who has a socket that we want |
 //! | [`notify`] | what the service manager is told |
-//! | [`log`] | the daemon's log |
+//! | [`log`], [`metrics`] | the daemon's log; what Prometheus reads |
 //! | [`server`] | connections: HTTP, then perhaps raw bytes |
+//! | [`rewind`] | which HTTP a client speaks |
 //! | [`router`] | method and path → [`router::Route`] |
 //! | [`api`] | one file per noun, one function per route |
+//! | [`versions`] | answers as older clients know them |
 //! | [`query`], [`body`] | parameters and bodies, in and out |
-//! | [`stream`] | attach and exec: bytes in both directions |
+//! | [`stream`], [`ws`] | attach and exec: bytes in both directions, raw and over a WebSocket |
 //! | [`context`] | a build's context, unpacked |
 //! | [`error`] | the failure's kind → status |
 //! | [`wire`] | what clients were told, written down on request |
@@ -38,12 +40,16 @@ mod holder;
 pub mod listen;
 pub mod lock;
 pub mod log;
+pub mod metrics;
 pub mod notify;
 pub mod query;
 pub mod registry;
 pub mod reload;
+pub mod rewind;
 pub mod router;
 pub mod server;
 pub mod stream;
 pub mod tls;
+pub mod versions;
 pub mod wire;
+pub mod ws;

@@ -1,25 +1,35 @@
-//! Connections: HTTP/1.1 by hyper until a handler takes the connection over for raw bytes.
+//! Connections: HTTP by hyper, version 1.1 until a handler takes the connection over for raw bytes, or version 2.
+//!
+//! A client that speaks HTTP/2 begins with its preface at once, on unix sockets and in cleartext too. `Upgrade: h2c` in
+//! front of an ordinary request is not answered, as RFC 9113 allows: the client goes on with 1.1.
 //!
 //! Attach and exec hand the socket to the client's terminal, with `101` when the client asked for an upgrade, with a
 //! bare `200` when it did not (old clients). Both are done here in the same way: the handler never answers, hyper is
 //! taken off the socket, and what it had read already goes with it.
 
+use std::convert::Infallible;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::AsyncWriteExt;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::body::Body;
 use crate::listen::{Hangup, Listener, Stream};
+use crate::rewind::{Protocol, Rewound};
+
+/// How many requests one HTTP/2 connection may have in flight.
+const STREAMS: u32 = 256;
+/// What is spoken, for the handshake of TLS (RFC 7301).
+pub const ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
 /// What a handler wants done with its connection.
 pub enum Reply {
@@ -112,13 +122,26 @@ async fn connection(stream: Stream, handler: impl Handler, mut stop: watch::Rece
             return;
         }
     };
-    let (takeovers, mut taken) = mpsc::channel::<Takeover>(1);
     let peer = Peer { hangup, stop: stop.clone() };
+    let sniffed = tokio::select! {
+        sniffed = Rewound::sniff(stream) => sniffed,
+        () = stopped(&mut stop) => return,
+    };
+    match sniffed {
+        Ok((stream, Protocol::Http1)) => http1(stream, handler, peer, stop).await,
+        Ok((stream, Protocol::Http2)) => http2(stream, handler, peer, stop).await,
+        Err(error) => tracing::debug!(%error, "connection ended"),
+    }
+}
+
+/// One request after the other, until one of them takes the connection over.
+async fn http1(stream: Rewound<Stream>, handler: impl Handler, peer: Peer, mut stop: watch::Receiver<bool>) {
+    let (takeovers, mut taken) = mpsc::channel::<Takeover>(1);
     let service = service_fn(move |request| {
         let (handler, takeovers, peer) = (handler.clone(), takeovers.clone(), peer.clone());
         Box::pin(async move {
             match handler.handle(request, peer).await {
-                Reply::Response(response) => Ok::<_, std::convert::Infallible>(response),
+                Reply::Response(response) => Ok::<_, Infallible>(response),
                 Reply::Takeover(takeover) => {
                     // The connection's task receives it and drops this future.
                     let _ = takeovers.send(takeover).await;
@@ -150,7 +173,9 @@ async fn connection(stream: Stream, handler: impl Handler, mut stop: watch::Rece
     let Some(takeover) = takeover else { return };
     let parts = http.into_parts();
     drop(parts.service);
-    let (mut stream, early) = (parts.io.into_inner(), parts.read_buf);
+    // All that was sniffed has been read again: it held the request.
+    let (mut stream, _) = parts.io.into_inner().into_parts();
+    let early = parts.read_buf;
     let raw = async {
         if stream.write_all(&takeover.head).await.is_ok() {
             (takeover.then)(stream, early).await;
@@ -159,6 +184,42 @@ async fn connection(stream: Stream, handler: impl Handler, mut stop: watch::Rece
     tokio::select! {
         () = raw => {}
         () = stopped(&mut stop) => {}
+    }
+}
+
+/// Many requests at once. None of them can have the connection: [`Handler::handle`] sees the request's version.
+async fn http2(stream: Rewound<Stream>, handler: impl Handler, peer: Peer, mut stop: watch::Receiver<bool>) {
+    let service = service_fn(move |request| {
+        let (handler, peer) = (handler.clone(), peer.clone());
+        Box::pin(async move {
+            match handler.handle(request, peer).await {
+                Reply::Response(response) => Ok::<_, Infallible>(response),
+                Reply::Takeover(_) => {
+                    let mut refused = Response::new(Body::empty());
+                    *refused.status_mut() = StatusCode::HTTP_VERSION_NOT_SUPPORTED;
+                    Ok(refused)
+                }
+            }
+        })
+    });
+    let http = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+        .max_concurrent_streams(STREAMS)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut http = std::pin::pin!(http);
+    let mut stopping = false;
+    loop {
+        tokio::select! {
+            ended = http.as_mut() => {
+                if let Err(error) = ended {
+                    tracing::debug!(%error, "connection ended");
+                }
+                return;
+            }
+            () = stopped(&mut stop), if !stopping => {
+                stopping = true;
+                http.as_mut().graceful_shutdown();
+            }
+        }
     }
 }
 

@@ -88,7 +88,7 @@ impl Files {
         let mut config = builder
             .with_single_cert(chain, key)
             .map_err(|e| error("the certificate", &self.cert)(e.to_string()))?;
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        config.alpn_protocols = crate::server::ALPN.map(<[u8]>::to_vec).into();
         Ok(TlsAcceptor::from(Arc::new(config)))
     }
 }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::path;
+
 /// What one `--volume` asks for.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Volume {
@@ -25,7 +27,7 @@ pub(crate) fn parse(text: &str, current: &std::path::Path, home: &str) -> Result
         [_, _] | [_, _, _] => {
             let (source, rest) = text.split_once(':').expect("there are two parts or more");
             let source = if source.starts_with('.') {
-                clean(&current.join(source).to_string_lossy())
+                path::clean(&current.join(source).to_string_lossy())
             } else if let Some(rest) = source.strip_prefix("~/") {
                 format!("{home}/{rest}")
             } else {
@@ -35,21 +37,6 @@ pub(crate) fn parse(text: &str, current: &std::path::Path, home: &str) -> Result
         }
         _ => Err(format!("invalid spec: {text}: too many colons")),
     }
-}
-
-/// A path without `.`, `..` and doubled slashes, as Go's `filepath.Clean`. Symbolic links are not looked at.
-pub(crate) fn clean(path: &str) -> String {
-    let mut parts: Vec<&str> = Vec::new();
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => {
-                parts.pop();
-            }
-            part => parts.push(part),
-        }
-    }
-    format!("/{}", parts.join("/"))
 }
 
 /// `target[:options]`.

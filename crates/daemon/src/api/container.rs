@@ -6,10 +6,12 @@ use http::{Response, StatusCode};
 use spec::Filters;
 use spec::api::ContainerCreateRequest;
 
-use super::{Call, empty, json, ok, stream};
+use super::{Call, empty, json, ok, shaped, stream};
 use crate::body::{self, Body, Task};
 use crate::error::{Error, Result};
+use crate::router::Version;
 use crate::server::Reply;
+use crate::{versions, ws};
 
 /// Filters of the list.
 const LIST_FILTERS: &[&str] = &[
@@ -39,18 +41,20 @@ pub(super) async fn list(call: &Call) -> Result<Response<Body>> {
         size: call.query.bool("size"),
         filters: Filters::parse(call.query.get("filters"), LIST_FILTERS)?,
     };
-    ok(&call.engine.containers(options).await?)
+    shaped(call, &call.engine.containers(options).await?, versions::container_list)
 }
 
 pub(super) async fn create(call: Call) -> Result<Response<Body>> {
-    let request: ContainerCreateRequest = body::json(&call.headers, call.body).await?;
-    let (name, platform) = (call.query.optional("name"), call.query.optional("platform"));
-    let created = call.engine.create(name, platform, request).await?;
+    let mut request: ContainerCreateRequest = body::json(&call.headers, call.body).await?;
+    let warning = versions::container_create(&mut request, call.version)?;
+    let platform = call.query.optional("platform").filter(|_| call.version >= Version(1, 41));
+    let mut created = call.engine.create(call.query.optional("name"), platform, request).await?;
+    created.warnings.extend(warning);
     Ok(json(StatusCode::CREATED, &created))
 }
 
 pub(super) async fn inspect(call: &Call, id: &str) -> Result<Response<Body>> {
-    ok(&call.engine.inspect(id, call.query.bool("size")).await?)
+    shaped(call, &call.engine.inspect(id, call.query.bool("size")).await?, versions::container_inspect)
 }
 
 pub(super) async fn top(call: &Call, id: &str) -> Result<Response<Body>> {
@@ -63,13 +67,18 @@ pub(super) async fn start(call: &Call, id: &str) -> Result<Response<Body>> {
 }
 
 pub(super) async fn stop(call: &Call, id: &str) -> Result<Response<Body>> {
-    call.engine.stop(id, call.query.optional("signal"), call.query.number("t")?).await?;
+    call.engine.stop(id, stop_signal(call), call.query.number("t")?).await?;
     empty(StatusCode::NO_CONTENT)
 }
 
 pub(super) async fn restart(call: &Call, id: &str) -> Result<Response<Body>> {
-    call.engine.restart(id, call.query.optional("signal"), call.query.number("t")?).await?;
+    call.engine.restart(id, stop_signal(call), call.query.number("t")?).await?;
     empty(StatusCode::NO_CONTENT)
+}
+
+/// The signal to stop with, which clients before 1.42 could not choose.
+fn stop_signal(call: &Call) -> Option<&str> {
+    call.query.optional("signal").filter(|_| call.version >= Version(1, 42))
 }
 
 pub(super) async fn kill(call: &Call, id: &str) -> Result<Response<Body>> {
@@ -128,6 +137,7 @@ pub(super) async fn prune(call: &Call) -> Result<Response<Body>> {
 /// The headers go out at once: the CLI sends this before it starts the container, and waits for them.
 pub(super) fn wait(call: Call, id: &str) -> Result<Response<Body>> {
     let condition = match call.query.get("condition") {
+        _ if call.version < Version(1, 30) => WaitCondition::NotRunning,
         "" | "not-running" => WaitCondition::NotRunning,
         "next-exit" => WaitCondition::NextExit,
         "removed" => WaitCondition::Removed,
@@ -165,15 +175,30 @@ pub(super) async fn logs(call: Call, id: &str) -> Result<Response<Body>> {
 }
 
 pub(super) async fn attach(call: &Call, id: &str) -> Result<Reply> {
+    call.need_connection()?;
+    let attached = call.engine.attach(id, attach_options(call)).await?;
+    Ok(crate::stream::takeover(&call.headers, call.version, attached))
+}
+
+pub(super) async fn attach_socket(call: &Call, id: &str) -> Result<Reply> {
+    call.need_connection()?;
+    let key = ws::key(&call.headers)?;
+    let mut options = attach_options(call);
+    if call.version < Version(1, 42) {
+        (options.stdin, options.stdout, options.stderr) = (true, true, true);
+    }
+    let attached = call.engine.attach(id, options).await?;
+    Ok(ws::takeover(&key, &call.headers, attached))
+}
+
+fn attach_options(call: &Call) -> AttachOptions {
     let query = &call.query;
-    let options = AttachOptions {
+    AttachOptions {
         logs: query.bool("logs"),
         stream: query.bool("stream"),
         stdin: query.bool("stdin"),
         stdout: query.bool("stdout"),
         stderr: query.bool("stderr"),
         detach_keys: query.get("detachKeys").to_owned(),
-    };
-    let attached = call.engine.attach(id, options).await?;
-    Ok(crate::stream::takeover(&call.headers, call.version, attached))
+    }
 }

@@ -13,6 +13,7 @@ use super::{Call, blocking, ok};
 use crate::body::Body;
 use crate::error::{Error, Result};
 use crate::router::Version;
+use crate::versions;
 
 /// One kind of object, added up.
 struct Sum {
@@ -48,7 +49,9 @@ pub(super) async fn disk_usage(call: &Call) -> Result<Response<Body>> {
         shape.add("Volume", "Volumes", volumes_sum(&volumes));
     }
     if wants("build-cache") {
-        shape.old.insert("BuilderSize".into(), 0.into());
+        if call.version < Version(1, 42) {
+            shape.old.insert("BuilderSize".into(), 0.into());
+        }
         shape.add(
             "BuildCache",
             "BuildCache",
@@ -71,6 +74,9 @@ pub(super) async fn disk_usage(call: &Call) -> Result<Response<Body>> {
         }
     }
     if !(new && verbose) {
+        if let Some(containers) = shape.old.get_mut("Containers") {
+            versions::container_list(containers, call.version);
+        }
         answer.extend(shape.old);
     }
     ok(&answer)

@@ -10,6 +10,7 @@ use super::{Call, stream};
 use crate::body::{Body, Task};
 use crate::error::Result;
 use crate::router::Version;
+use crate::versions;
 
 const FILTERS: &[&str] = &[
     "config",
@@ -55,30 +56,16 @@ impl Form {
         Self::Lines("application/json")
     }
 
-    fn write(self, event: &EventMessage, legacy: bool) -> Bytes {
+    fn write(self, event: &EventMessage, version: Version) -> Bytes {
         let mut bytes = Vec::new();
         if self == Self::Sequence {
             bytes.push(0x1e);
         }
         let mut value = serde_json::to_value(event).expect("an event is an object");
-        if legacy {
-            add_legacy(&mut value, event);
-        }
+        versions::event(&mut value, version);
         serde_json::to_writer(&mut bytes, &value).expect("memory takes it");
         bytes.push(b'\n');
         bytes.into()
-    }
-}
-
-/// `status`, `id` and `from`, which events had before 1.52.
-fn add_legacy(value: &mut serde_json::Value, event: &EventMessage) {
-    if !matches!(event.r#type.as_str(), "container" | "image") {
-        return;
-    }
-    value["status"] = event.action.as_str().into();
-    value["id"] = event.actor.id.as_str().into();
-    if let Some(image) = event.actor.attributes.get("image") {
-        value["from"] = image.as_str().into();
     }
 }
 
@@ -87,11 +74,15 @@ pub(super) fn events(call: Call) -> Result<Response<Body>> {
     let mut events = call.engine.events(call.query.time("since")?, call.query.time("until")?, filters);
     let accept = call.headers.get(ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or_default();
     let form = Form::of(accept, call.version);
-    let legacy = call.version < Version(1, 52);
+    let version = call.version;
+    // Images' `create` is unknown to clients before 1.46.
+    let unknown = move |event: &EventMessage| {
+        version < Version(1, 46) && event.r#type == "image" && event.action == "create"
+    };
     let (sender, receiver) = tokio::sync::mpsc::channel(64);
     let task = Task::spawn(async move {
         while let Some(event) = events.recv().await {
-            if sender.send(form.write(&event, legacy)).await.is_err() {
+            if !unknown(&event) && sender.send(form.write(&event, version)).await.is_err() {
                 return;
             }
         }
@@ -121,13 +112,13 @@ mod tests {
             EventMessage { r#type: "container".into(), action: "start".into(), ..Default::default() };
         event.actor.id = "c1".into();
         event.actor.attributes.insert("image".into(), "busybox".into());
-        let line = Form::Lines("x").write(&event, true);
+        let line = Form::Lines("x").write(&event, Version(1, 51));
         let value: serde_json::Value = serde_json::from_slice(&line).unwrap();
         assert_eq!(
             (&value["status"], &value["id"], &value["from"]),
             (&"start".into(), &"c1".into(), &"busybox".into())
         );
-        let line = Form::Sequence.write(&event, false);
+        let line = Form::Sequence.write(&event, Version(1, 52));
         assert_eq!(line[0], 0x1e);
         assert!(!String::from_utf8_lossy(&line).contains("\"status\""));
     }

@@ -7,20 +7,31 @@ use spec::api::{ExecConfig, ExecStart, IDResponse};
 use super::{Call, empty, json, ok};
 use crate::body::{self, Body};
 use crate::error::{Error, Result};
+use crate::router::Version;
 use crate::server::Reply;
 
 pub(super) async fn create(call: Call, id: &str) -> Result<Response<Body>> {
-    let config: ExecConfig = body::json(&call.headers, call.body).await?;
+    let mut config: ExecConfig = body::json(&call.headers, call.body).await?;
     if config.cmd.is_empty() {
         return Err(Error::invalid("no exec command specified"));
+    }
+    if call.version < Version(1, 42) {
+        config.console_size = None;
     }
     let id = call.engine.exec_create(id, config).await?;
     Ok(json(StatusCode::CREATED, &IDResponse { id }))
 }
 
 pub(super) async fn start(call: Call, id: &str) -> Result<Reply> {
-    let start: ExecStart = body::json_or_none(&call.headers, call.body).await?.unwrap_or_default();
+    let connection = call.need_connection();
+    let mut start: ExecStart = body::json_or_none(&call.headers, call.body).await?.unwrap_or_default();
+    if call.version < Version(1, 42) {
+        start.console_size = None;
+    }
     let (detach, tty) = (start.detach, start.tty);
+    if !detach {
+        connection?;
+    }
     match call.engine.exec_start(id, start).await.map_err(Error::from) {
         Ok(Some(attached)) => Ok(crate::stream::takeover(&call.headers, call.version, attached)),
         Ok(None) => empty(StatusCode::OK).map(Reply::Response),

@@ -6,20 +6,21 @@ use spec::{Filters, Reference};
 
 use super::progress::progress;
 use super::system::registry_auth;
-use super::{Call, empty, ok, stream};
+use super::{Call, empty, ok, shaped, stream};
 use crate::body::{self, Body};
 use crate::error::{Error, Result};
+use crate::versions;
 
 const LIST_FILTERS: &[&str] = &["before", "dangling", "label", "label!", "reference", "since", "until"];
 const PRUNE_FILTERS: &[&str] = &["dangling", "label", "label!", "until"];
 
 pub(super) async fn list(call: &Call) -> Result<Response<Body>> {
     let filters = Filters::parse(call.query.get("filters"), LIST_FILTERS)?;
-    ok(&call.engine.images(call.query.bool("all"), &filters).await?)
+    shaped(call, &call.engine.images(call.query.bool("all"), &filters).await?, versions::image_list)
 }
 
 pub(super) async fn inspect(call: &Call, name: &str) -> Result<Response<Body>> {
-    ok(&call.engine.image_inspect(name).await?)
+    shaped(call, &call.engine.image_inspect(name).await?, versions::image_inspect)
 }
 
 pub(super) async fn history(call: &Call, name: &str) -> Result<Response<Body>> {

@@ -2,6 +2,7 @@
 
 mod archive;
 mod build;
+mod commit;
 mod container;
 mod df;
 mod events;
@@ -9,11 +10,13 @@ mod exec;
 mod image;
 mod network;
 mod progress;
+mod stats;
 mod system;
 mod volume;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use engine::Engine;
@@ -24,9 +27,11 @@ use serde::Serialize;
 
 use crate::body::Body;
 use crate::error::{self, Error, Result, chain};
+use crate::metrics::{self, Times};
 use crate::query::Query;
 use crate::router::{self, Route, Version};
 use crate::server::{Handler, Peer, Reply};
+use crate::versions::Gate;
 use crate::wire::Wire;
 
 /// The Engine API on one engine. Cheap to clone.
@@ -39,6 +44,8 @@ struct Services {
     scratch: PathBuf,
     server: HeaderValue,
     wire: Option<Arc<Wire>>,
+    oldest: Version,
+    times: Times,
 }
 
 /// One request, taken apart.
@@ -50,11 +57,14 @@ pub(crate) struct Call {
     headers: HeaderMap,
     body: Incoming,
     peer: Peer,
+    /// Whether the connection is this request's alone.
+    own_connection: bool,
 }
 
 impl Api {
-    /// The API of an engine; bodies and build contexts in flight are kept under `scratch`.
-    pub fn new(engine: Engine, scratch: PathBuf) -> Self {
+    /// The API of an engine, from version `oldest` on; bodies and build contexts in flight are kept under `scratch`, and
+    /// `times` learns how long actions took.
+    pub fn new(engine: Engine, scratch: PathBuf, oldest: Version, times: Times) -> Self {
         let config = engine.config();
         let builder = builder::Host {
             store: engine.store().clone(),
@@ -71,7 +81,7 @@ impl Api {
             tracing::warn!(error = chain(&error), "answers are not written down");
             None
         });
-        Self(Arc::new(Services { engine, builder, scratch, server, wire }))
+        Self(Arc::new(Services { engine, builder, scratch, server, wire, oldest, times }))
     }
 
     /// Ends and removes what builds of a daemon that died have left: before the first client.
@@ -89,7 +99,7 @@ impl Api {
 
     async fn answer(&self, request: Request<Incoming>, peer: Peer) -> Result<Reply> {
         let (parts, body) = request.into_parts();
-        let (version, path) = router::version(parts.uri.path())?;
+        let (version, path) = router::version(parts.uri.path(), self.0.oldest)?;
         let Some(route) = router::route(&parts.method, path) else {
             return Ok(Reply::Response(error::message(StatusCode::NOT_FOUND, "page not found".into())));
         };
@@ -98,15 +108,31 @@ impl Api {
             services: Arc::clone(&self.0),
             version,
             query: Query::parse(parts.uri.query().unwrap_or_default()),
+            own_connection: parts.version < http::Version::HTTP_2,
             headers: parts.headers,
             body,
             peer,
         };
-        dispatch(route, call).await
+        let (action, began) = (metrics::action(&route), Instant::now());
+        let reply = dispatch(route, call).await?;
+        if let Some(action) = action {
+            self.0.times.add(action, began.elapsed());
+        }
+        Ok(reply)
     }
 }
 
 impl Call {
+    /// For an answer that becomes a stream in both directions.
+    fn need_connection(&self) -> Result<()> {
+        if self.own_connection {
+            return Ok(());
+        }
+        Err(Error::invalid(
+            "a stream in both directions needs a connection of HTTP/1.1: HTTP/2 has no upgrade",
+        ))
+    }
+
     /// Frees what neither images, containers nor the build cache need. Returns bytes.
     async fn collect(&self) -> Result<u64> {
         let host = self.services.builder.clone();
@@ -123,7 +149,7 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + '
 
 impl Handler for Api {
     async fn handle(&self, request: Request<Incoming>, peer: Peer) -> Reply {
-        let (method, uri) = (request.method().clone(), request.uri().clone());
+        let (method, uri, began) = (request.method().clone(), request.uri().clone(), Instant::now());
         let mut response = match self.answer(request, peer).await {
             Ok(Reply::Response(response)) => response,
             Ok(takeover) => {
@@ -140,7 +166,8 @@ impl Handler for Api {
         } else if let Some(wire) = &self.0.wire {
             response = wire.record(method.clone(), &uri, response);
         }
-        tracing::debug!(%method, %uri, status = response.status().as_u16(), "answered");
+        let (status, duration) = (response.status().as_u16(), began.elapsed());
+        tracing::debug!(%method, %uri, status, ?duration, "answered");
         let headers = response.headers_mut();
         headers.insert(header::SERVER, self.0.server.clone());
         headers.insert("api-version", HeaderValue::from_static(spec::api::API_VERSION));
@@ -175,9 +202,13 @@ async fn dispatch(route: Route, call: Call) -> Result<Reply> {
         Route::ContainerPause(id) => container::pause(&call, &id).await,
         Route::ContainerUnpause(id) => container::unpause(&call, &id).await,
         Route::ContainerAttach(id) => return container::attach(&call, &id).await,
+        Route::ContainerAttachSocket(id) => return container::attach_socket(&call, &id).await,
         Route::ContainerWait(id) => container::wait(call, &id),
         Route::ContainerRemove(id) => container::remove(&call, &id).await,
 
+        Route::ContainerChanges(id) => commit::changes(&call, &id).await,
+        Route::ContainerExport(id) => commit::export(call, &id).await,
+        Route::ContainerStats(id) => stats::stats(call, &id).await,
         Route::ArchiveStat(id) => archive::stat(&call, &id).await,
         Route::ArchiveGet(id) => archive::get(call, &id).await,
         Route::ArchivePut(id) => archive::put(call, &id).await,
@@ -200,6 +231,7 @@ async fn dispatch(route: Route, call: Call) -> Result<Reply> {
         Route::ImageRemove(name) => image::remove(&call, &name).await,
         Route::DistributionInspect(name) => image::distribution(&call, &name).await,
 
+        Route::Commit => commit::commit(call).await,
         Route::Build => build::build(call).await,
         Route::BuildPrune => build::prune(&call).await,
         Route::BuildCancel => Err(Error::not_implemented("cancelling a build by its id")),
@@ -242,6 +274,16 @@ fn json(status: StatusCode, value: &(impl Serialize + ?Sized)) -> Response<Body>
 /// An answer of JSON with 200.
 fn ok(value: &(impl Serialize + ?Sized)) -> Result<Response<Body>> {
     Ok(json(StatusCode::OK, value))
+}
+
+/// An answer of JSON with 200, in the shape that the client's version has.
+fn shaped(call: &Call, value: &(impl Serialize + ?Sized), gate: Gate) -> Result<Response<Body>> {
+    if call.version == Version::newest() {
+        return ok(value);
+    }
+    let mut value = serde_json::to_value(value).expect("API objects have string keys");
+    gate(&mut value, call.version);
+    ok(&value)
 }
 
 /// An answer without a body.

@@ -2,10 +2,13 @@
 
 use http::{Response, StatusCode};
 use spec::Filters;
+use spec::api::NetworkCreateRequest;
 
-use super::{Call, empty, json, ok};
+use super::{Call, empty, json, ok, shaped};
 use crate::body::{self, Body};
 use crate::error::Result;
+use crate::router::Version;
+use crate::versions;
 
 pub(super) async fn list(call: &Call) -> Result<Response<Body>> {
     let known = ["dangling", "driver", "id", "label", "name", "scope", "type"];
@@ -14,12 +17,15 @@ pub(super) async fn list(call: &Call) -> Result<Response<Body>> {
 }
 
 pub(super) async fn create(call: Call) -> Result<Response<Body>> {
-    let request = body::json(&call.headers, call.body).await?;
+    let mut request: NetworkCreateRequest = body::json(&call.headers, call.body).await?;
+    if call.version < Version(1, 48) {
+        request.enable_ipv4 = None;
+    }
     Ok(json(StatusCode::CREATED, &call.engine.network_create(request).await?))
 }
 
 pub(super) async fn inspect(call: &Call, id: &str) -> Result<Response<Body>> {
-    ok(&call.engine.network_inspect(id).await?)
+    shaped(call, &call.engine.network_inspect(id).await?, versions::network_inspect)
 }
 
 pub(super) async fn remove(call: &Call, id: &str) -> Result<Response<Body>> {

@@ -4,9 +4,10 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, header};
 use spec::api::AuthConfig;
 
-use super::{Call, ok, set_type};
+use super::{Call, ok, set_type, shaped};
 use crate::body::{self, Body};
 use crate::error::Result;
+use crate::versions;
 
 pub(super) use super::df::disk_usage;
 
@@ -23,11 +24,13 @@ pub(super) fn ping() -> Result<Response<Body>> {
 }
 
 pub(super) fn version(call: &Call) -> Result<Response<Body>> {
-    ok(&call.engine.version())
+    let mut version = call.engine.version();
+    version.min_api_version = call.services.oldest.to_string();
+    ok(&version)
 }
 
 pub(super) async fn info(call: &Call) -> Result<Response<Body>> {
-    ok(&call.engine.info().await?)
+    shaped(call, &call.engine.info().await?, versions::info)
 }
 
 pub(super) async fn auth(call: Call) -> Result<Response<Body>> {

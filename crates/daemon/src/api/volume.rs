@@ -6,6 +6,7 @@ use spec::Filters;
 use super::{Call, empty, json, ok};
 use crate::body::{self, Body};
 use crate::error::Result;
+use crate::router::Version;
 
 pub(super) async fn list(call: &Call) -> Result<Response<Body>> {
     let filters = Filters::parse(call.query.get("filters"), &["dangling", "driver", "label", "name"])?;
@@ -27,6 +28,10 @@ pub(super) async fn remove(call: &Call, name: &str) -> Result<Response<Body>> {
 }
 
 pub(super) async fn prune(call: &Call) -> Result<Response<Body>> {
-    let filters = Filters::parse(call.query.get("filters"), &["all", "label", "label!"])?;
+    let mut filters = Filters::parse(call.query.get("filters"), &["all", "label", "label!"])?;
+    // Volumes with a name were pruned as well until 1.41.
+    if call.version < Version(1, 42) {
+        filters.add("all", "true");
+    }
     ok(&call.engine.prune_volumes(&filters).await?)
 }

@@ -21,12 +21,15 @@ pub mod archive;
 pub mod attach;
 mod change;
 mod check;
+mod commit;
 mod config;
 mod copyup;
 mod create;
 mod devices;
+mod diff;
 mod ended;
 pub(crate) mod exec;
+mod export;
 mod files;
 pub mod health;
 mod inspect;
@@ -50,6 +53,7 @@ mod restart;
 mod secrets;
 mod start;
 pub mod state;
+mod stats;
 mod status;
 mod stop;
 pub(crate) mod table;
@@ -64,14 +68,16 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
+pub use commit::CommitOptions;
 pub use list::ListOptions;
 pub use logs::LogOptions;
-pub(crate) use mounts::check_volume_name;
+pub(crate) use mounts::{check_volume_name, clean};
 pub(crate) use prune::until;
 pub(crate) use recover::find_all;
 pub use remove::RemoveOptions;
 use spec::Id;
 use spec::api::EventMessage;
+pub use stats::Stats;
 use tokio::sync::watch;
 pub use wait::{WaitCondition, Waiter};
 
@@ -114,6 +120,8 @@ pub(crate) struct Container {
     pub(crate) held: AtomicBool,
     /// Clients for the next start.
     pub(crate) early: Mutex<Vec<EarlyClient>>,
+    /// Who looks at what it uses.
+    pub(crate) stats: stats::Shared,
     link: Mutex<Option<Arc<Link>>>,
     view: watch::Sender<Arc<View>>,
 }
@@ -129,6 +137,7 @@ impl Container {
             verbs: Arc::default(),
             held: AtomicBool::new(false),
             early: Mutex::new(Vec::new()),
+            stats: stats::Shared::default(),
             link: Mutex::new(None),
             view: watch::Sender::new(Arc::new(view)),
         })

@@ -406,5 +406,5 @@ fn log(container: &Container, record: &Record) -> Result<Option<Log>, Error> {
         return Ok(None);
     }
     let (max_size, max_files) = check::log_limits(&record.host)?;
-    Ok(Some(Log { path: container.log_path(), max_size, max_files }))
+    Ok(Some(Log { path: container.log_path(), max_size, max_files, attrs: Default::default() }))
 }

@@ -139,6 +139,7 @@ fn mounts() -> Vec<Mount> {
         r#type: kind.into(),
         source: source.into(),
         options: strings(options),
+        ..Mount::default()
     };
     vec![
         mount("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"]),

@@ -186,6 +186,7 @@ fn links_of_the_image_lead_nowhere_outside() {
             r#type: "bind".into(),
             source: rootfs.path("etc/group"),
             options: strings(&["rbind", "ro"]),
+            ..Mount::default()
         });
     }
     let group = fs::read_to_string(rootfs.path("etc/group")).unwrap();

@@ -5,7 +5,36 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::*;
-use crate::gojson::embedded;
+use crate::gojson;
+
+/// A struct that embeds another, as Go has it: `serde(flatten)` writes it, [`gojson::embedded`] reads it. The struct
+/// says `remote = "Self"`, and `skip_deserializing` of the embedded member.
+macro_rules! embeds {
+    ($outer:ident, $member:ident) => {
+        impl Serialize for $outer {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                Self::serialize(self, serializer)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $outer {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                struct Own($outer);
+                impl<'de> Deserialize<'de> for Own {
+                    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                        $outer::deserialize(deserializer).map(Self)
+                    }
+                }
+                let (Own(own), $member) = gojson::embedded(deserializer)?;
+                Ok(Self { $member, ..own })
+            }
+        }
+    };
+}
+
+embeds!(HostConfig, resources);
+embeds!(ContainerCreateRequest, config);
+embeds!(ContainerUpdateRequest, resources);
 
 /// `ContainerConfig` of the Engine API.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -46,6 +75,9 @@ pub struct ContainerConfig {
     pub stop_timeout: Option<i64>,
     #[serde(deserialize_with = "words", skip_serializing_if = "Vec::is_empty")]
     pub shell: Vec<String>,
+    /// Until 1.51, in requests: the address on the container's first network.
+    #[serde(skip_serializing)]
+    pub mac_address: String,
 }
 
 /// `HealthConfig` of the Engine API.
@@ -219,26 +251,6 @@ pub struct HostConfig {
     pub masked_paths: Option<Vec<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub readonly_paths: Option<Vec<String>>,
-}
-
-impl Serialize for HostConfig {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        Self::serialize(self, serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for HostConfig {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        /// All but the limits.
-        struct Own(HostConfig);
-        impl<'de> Deserialize<'de> for Own {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                HostConfig::deserialize(deserializer).map(Self)
-            }
-        }
-        let (Own(host), resources) = embedded(deserializer)?;
-        Ok(Self { resources, ..host })
-    }
 }
 
 /// `BindOptions` of the Engine API.
@@ -577,10 +589,10 @@ pub struct NetworkSettings {
 }
 
 /// Body of `POST /containers/create`: the configuration with its host half beside it.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
-#[serde(rename_all = "PascalCase")]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase", remote = "Self")]
 pub struct ContainerCreateRequest {
-    #[serde(flatten)]
+    #[serde(flatten, skip_deserializing)]
     pub config: ContainerConfig,
     pub host_config: HostConfig,
     pub networking_config: NetworkingConfig,
@@ -614,26 +626,11 @@ impl std::fmt::Debug for ContainerSecret {
     }
 }
 
-impl<'de> Deserialize<'de> for ContainerCreateRequest {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Default, Deserialize)]
-        #[serde(default, rename_all = "PascalCase")]
-        struct Beside {
-            host_config: HostConfig,
-            networking_config: NetworkingConfig,
-            #[serde(rename = "CortenSecrets")]
-            secrets: Vec<ContainerSecret>,
-        }
-        let (config, Beside { host_config, networking_config, secrets }) = embedded(deserializer)?;
-        Ok(Self { config, host_config, networking_config, secrets })
-    }
-}
-
 /// Body of `POST /containers/{id}/update`.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
-#[serde(rename_all = "PascalCase")]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase", remote = "Self")]
 pub struct ContainerUpdateRequest {
-    #[serde(flatten)]
+    #[serde(flatten, skip_deserializing)]
     pub resources: Resources,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub restart_policy: Option<RestartPolicy>,
@@ -683,20 +680,6 @@ pub struct LabelChanges {
 pub struct MountChanges {
     pub add: Vec<Mount>,
     pub remove: Vec<String>,
-}
-
-impl<'de> Deserialize<'de> for ContainerUpdateRequest {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Default, Deserialize)]
-        #[serde(default, rename_all = "PascalCase")]
-        struct Beside {
-            restart_policy: Option<RestartPolicy>,
-            #[serde(rename = "Corten")]
-            changes: Option<ContainerChanges>,
-        }
-        let (resources, Beside { restart_policy, changes }) = embedded(deserializer)?;
-        Ok(Self { resources, restart_policy, changes })
-    }
 }
 
 /// What `HEAD /containers/{id}/archive` says of a path, base64 JSON in `X-Docker-Container-Path-Stat`.

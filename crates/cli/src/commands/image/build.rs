@@ -151,7 +151,7 @@ impl Build {
             })?;
         }
         let mut arguments: BTreeMap<String, Option<String>> = BTreeMap::new();
-        for (name, value) in app.config()?.proxies() {
+        for (name, value) in app.proxies()? {
             arguments.insert(name, Some(value));
         }
         for word in &self.build_arg {
@@ -190,7 +190,7 @@ impl Build {
             cpu_quota: self.cpu_quota,
             cgroup_parent: self.cgroup_parent.clone(),
             ulimits: json(&ulimits, ulimits.is_empty()),
-            registry_config: app.config()?.all_registries(),
+            registry_config: app.config()?.all_registries()?,
             ..BuildOptions::default()
         })
     }

@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use spec::api::AuthConfig;
 
 use crate::app::App;
-use crate::config::HUB;
+use crate::credentials::HUB;
 use crate::error::{Error, Result};
 use crate::verb::Verb;
 use crate::{print, terminal};
@@ -32,7 +32,7 @@ impl Verb for Login {
 
     async fn run(self, app: &App) -> Result<u8> {
         let server = server_key(self.server.first());
-        let stored = app.config()?.credentials(&server);
+        let stored = app.config()?.credentials(&server)?;
         let mut auth = self.ask(&stored)?;
         auth.serveraddress.clone_from(&server);
         let answer = app.client().await?.auth(&auth).await?;
