@@ -101,8 +101,13 @@ impl Engine {
         if let Some(link) = made.link {
             undone.extend(link.end().await.err());
         }
-        if made.network.is_some() {
+        if let Some(sandbox) = made.network {
             undone.extend(self.release(container).await.err());
+            for action in ["connect", "disconnect"] {
+                for endpoint in &sandbox.endpoints {
+                    self.publish(networks::member_event(action, endpoint, &container.id));
+                }
+            }
         }
         Error::first(error, undone)
     }
