@@ -120,8 +120,10 @@ impl Source {
         let named = self.config_file.is_some();
         let path = self.config_file.clone().unwrap_or_else(|| FILE.into());
         let directives = daemon_json::load(&path, named, &self.flags.0)?;
-        Options::new(directives, |name| std::env::var(name).ok().filter(|v| !v.is_empty()))
-            .map_err(Error::Value)
+        let options = Options::new(directives, |name| std::env::var(name).ok().filter(|v| !v.is_empty()))
+            .map_err(Error::Value)?;
+        options.engine.settings.check().map_err(|e| Error::Value(e.message()))?;
+        Ok(options)
     }
 }
 

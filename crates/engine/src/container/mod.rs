@@ -20,7 +20,7 @@
 pub mod archive;
 pub mod attach;
 mod change;
-mod check;
+pub(crate) mod check;
 mod commit;
 mod config;
 mod copyup;
