@@ -69,10 +69,8 @@ fn contexts_are_shared_with_docker() {
     docker(&host, &["context", "import", "copy-b", &archive("b.tar")]).ok();
     let names = corten(&host, &["context", "ls", "-q"]).ok();
     assert_eq!(names, "copy-a\ncopy-b\ndefault\nours\ntheirs");
-    assert_eq!(
-        docker(&host, &["context", "ls"]).ok(),
-        corten(&host, &["context", "ls"]).env("CORTEN_HOST", "unix:///var/run/docker.sock").ok()
-    );
+    let listed = ["-H", &host.socket(), "context", "ls"];
+    assert_eq!(corten(&host, &listed).ok(), docker(&host, &listed).ok());
     corten(&host, &["context", "rm", "-f", "copy-a", "copy-b", "ours", "theirs"]).ok();
     assert_eq!(docker(&host, &["context", "ls", "-q"]).ok(), "default");
     let config = std::fs::metadata(host.path("shared/config.json")).unwrap();
@@ -145,7 +143,8 @@ fn credentials_live_with_the_helper() {
     };
     let login =
         |password: &str| ours(&["login", "-u", "me", "--password-stdin", "127.0.0.1:5009"]).stdin(password);
-    assert!(login("wrong").fails(1).contains("401"), "a wrong password is refused");
+    let refused = login("wrong").fails(1).to_lowercase();
+    assert!(refused.contains("unauthorized"), "{refused}");
     let done = login("secret\n").output();
     assert_eq!((done.code, done.stdout.as_str(), done.stderr.as_str()), (0, "Login Succeeded\n", ""));
     let text = std::fs::read_to_string(&file).unwrap();
@@ -216,5 +215,48 @@ fn started_as_docker_it_is_docker() {
     same(&["help", "nonesuch"]);
     let version = host.command(&[&link, "--version"]).ok();
     assert!(version.starts_with("Docker version 29.") && version.contains(", build corten"), "{version}");
+    host.finish();
+}
+
+#[test]
+fn bash_completes_names() {
+    let host = Host::new();
+    host.corten(&["run", "-d", "--name", "running-1", "busybox", "sleep", "1000"]).ok();
+    host.corten(&["create", "--name", "made-1", "busybox", "true"]).ok();
+    host.corten(&["volume", "create", "vault"]).ok();
+    let bin = host.path("bin");
+    std::fs::create_dir_all(&bin).unwrap();
+    symlink(program("corten"), bin.join("corten")).unwrap();
+    // What bash would offer for a line, one candidate on a line.
+    let asks = "source <(corten completion bash)
+complete -p corten | grep -q _corten_complete || exit 9
+COMP_LINE=\"$LINE\"; COMP_POINT=${#LINE}; read -ra COMP_WORDS <<<\"$LINE\"
+[[ \"$LINE\" == *' ' ]] && COMP_WORDS+=('')
+COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
+_corten_complete
+printf '%s\\n' \"${COMPREPLY[@]}\"";
+    let offers = |line: &str| {
+        let bash = host.command(&["bash", "-c", asks]).env("PATH", &path(&host)).env("LINE", line);
+        let output = bash.env("DOCKER_HOST", &host.socket()).env("DOCKER_CONFIG", "/nonexistent").output();
+        assert_eq!((output.code, output.stderr.as_str()), (0, ""), "{line}");
+        output.stdout.trim().to_owned()
+    };
+    assert_eq!(offers("corten exec "), "running-1");
+    assert_eq!(offers("corten start "), "made-1");
+    assert_eq!(offers("corten rm "), "made-1\nrunning-1");
+    assert_eq!(offers("corten rm ru"), "running-1");
+    assert_eq!(offers("corten run --rm busy"), "busybox");
+    assert_eq!(offers("corten run --network br"), "bridge");
+    assert_eq!(offers("corten volume rm "), "vault");
+    assert_eq!(offers("corten volu"), "volume");
+    assert_eq!(offers("corten volume "), "create\ninspect\nls\nprune\nrm");
+    assert_eq!(offers("corten run --read-o"), "--read-only");
+    assert_eq!(offers("corten context use d"), "default");
+    // With nobody there: silence, and no daemon is started.
+    let program = program("corten").display().to_string();
+    let silent = host.command(&[&program, "__complete", "-H", "unix:///nowhere", "exec", ""]).output();
+    assert_eq!((silent.code, silent.stdout.as_str(), silent.stderr.as_str()), (0, "", ""));
+    host.corten(&["rm", "-f", "running-1", "made-1"]).ok();
+    host.corten(&["volume", "rm", "vault"]).ok();
     host.finish();
 }
