@@ -2,23 +2,15 @@
 
 use std::cell::OnceCell;
 use std::future::Future;
-use std::path::PathBuf;
+use std::sync::OnceLock;
 
-use client::{Client, Host};
+use client::{Client, Host, Options};
 
+use crate::autostart;
 use crate::config::Config;
+use crate::endpoint::{self, DOCKER_SOCKET, Endpoint};
 use crate::error::{Error, Result};
-
-/// Where Corten's daemon listens unless told otherwise.
-pub(crate) const DEFAULT_HOST: &str = "unix:///run/corten/corten.sock";
-
-/// The options in front of the command.
-#[derive(Debug, Default)]
-pub(crate) struct Globals {
-    pub(crate) host: Option<String>,
-    pub(crate) context: Option<String>,
-    pub(crate) config: Option<PathBuf>,
-}
+use crate::globals::Globals;
 
 /// One run of the program.
 #[derive(Debug)]
@@ -26,13 +18,14 @@ pub(crate) struct App {
     globals: Globals,
     /// How the user called the command: `corten run`, `corten container run`.
     pub(crate) called: String,
+    endpoint: OnceCell<Endpoint>,
     client: OnceCell<Client>,
     config: OnceCell<Config>,
 }
 
 impl App {
     pub(crate) fn new(globals: Globals, called: String) -> Self {
-        Self { globals, called, client: OnceCell::new(), config: OnceCell::new() }
+        Self { globals, called, endpoint: OnceCell::new(), client: OnceCell::new(), config: OnceCell::new() }
     }
 
     /// Runs a future on a runtime of this one thread.
@@ -52,27 +45,85 @@ impl App {
         if let Some(client) = self.client.get() {
             return Ok(client);
         }
-        let (host, is_default) = self.host()?;
-        let client = Client::new(host, env("DOCKER_API_VERSION"));
-        match client.connect().await {
-            Ok(()) => {}
-            Err(_) if is_default => crate::autostart::start(&client).await?,
-            Err(error) => return Err(error.into()),
-        }
+        let endpoint = self.endpoint()?;
+        let client = self.client_at(&endpoint.host)?;
+        let client = match client.connect().await {
+            Ok(()) => client,
+            Err(error) if endpoint.chosen => return Err(error.into()),
+            Err(error) => self.another(client, error).await?,
+        };
         Ok(self.client.get_or_init(|| client))
     }
 
-    /// The engine's address, and whether nobody chose it.
-    fn host(&self) -> Result<(Host, bool)> {
-        match &self.globals.context {
-            Some(context) if context != "default" => {
-                return Err(Error::invalid(format!("context {context:?}: contexts are not supported yet")));
-            }
-            Some(_) | None => {}
+    /// The client of an engine that answers now; nothing is started, nobody is told why there is none.
+    pub(crate) async fn client_if_running(&self) -> Option<Client> {
+        let endpoint = self.endpoint().ok()?;
+        // ssh may ask for a password.
+        if matches!(endpoint.host, Host::Ssh(_)) {
+            return None;
         }
-        let chosen = self.globals.host.clone().or_else(|| env("CORTEN_HOST")).or_else(|| env("DOCKER_HOST"));
-        let host = chosen.as_deref().unwrap_or(DEFAULT_HOST).parse()?;
-        Ok((host, chosen.is_none()))
+        let client = self.client_at(&endpoint.host).ok()?;
+        if client.connect().await.is_ok() {
+            return Some(client);
+        }
+        let docker = self.client_at(&DOCKER_SOCKET.parse().ok()?).ok()?;
+        (!endpoint.chosen && docker.connect().await.is_ok()).then_some(docker)
+    }
+
+    /// Nobody answers where Corten's daemon should be, and nobody chose another engine: starts the daemon, or takes
+    /// Docker's if it cannot be started here.
+    async fn another(&self, corten: Client, error: client::Error) -> Result<Client> {
+        if autostart::possible() {
+            autostart::start(&corten).await?;
+            return Ok(corten);
+        }
+        let docker = self.client_at(&DOCKER_SOCKET.parse()?)?;
+        if docker.connect().await.is_ok() {
+            return Ok(docker);
+        }
+        if let client::Error::Denied { .. } = error {
+            return Err(error.into());
+        }
+        let what_to_do = if rustix::process::geteuid().is_root() {
+            "cortend, which would be started, is neither beside corten nor in PATH."
+        } else {
+            "Start it as root: 'corten system install' sets up a service, any other command starts it once."
+        };
+        Err(Error::invalid(format!("{}\n{what_to_do}", Error::from(error).line())))
+    }
+
+    fn client_at(&self, host: &Host) -> Result<Client> {
+        let options = Options {
+            version: env("DOCKER_API_VERSION"),
+            tls: self.endpoint()?.tls.clone(),
+            headers: self.config()?.headers()?,
+        };
+        Ok(Client::new(host.clone(), options))
+    }
+
+    /// The engine that is meant.
+    pub(crate) fn endpoint(&self) -> Result<&Endpoint> {
+        if let Some(endpoint) = self.endpoint.get() {
+            return Ok(endpoint);
+        }
+        let endpoint = endpoint::resolve(&self.globals, self.config()?)?;
+        Ok(self.endpoint.get_or_init(|| endpoint))
+    }
+
+    /// The name of the context in force, there or not.
+    pub(crate) fn context(&self) -> Result<String> {
+        let configured = self.config()?.text("currentContext").map(str::to_owned);
+        endpoint::context_name(&self.globals, || configured)
+    }
+
+    /// The proxy variables for containers and builds.
+    pub(crate) fn proxies(&self) -> Result<Vec<(String, String)>> {
+        if self.config()?.object("proxies").is_none() {
+            return Ok(Vec::new());
+        }
+        let host = self.client.get().map(Client::host);
+        let host = host.map_or_else(|| self.endpoint().map(|e| e.host.to_string()), |h| Ok(h.to_string()))?;
+        Ok(self.config()?.proxies(&host))
     }
 
     /// The user's `config.json`, read when first needed.
@@ -83,9 +134,23 @@ impl App {
         let config = Config::load(self.globals.config.clone())?;
         Ok(self.config.get_or_init(|| config))
     }
+
+    pub(crate) fn globals(&self) -> &Globals {
+        &self.globals
+    }
 }
 
 /// A variable of the environment; empty counts as not set.
 pub(crate) fn env(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// What the user calls this program: `docker` if it was started under that name, or else `corten`.
+pub(crate) fn program() -> &'static str {
+    static NAME: OnceLock<&str> = OnceLock::new();
+    NAME.get_or_init(|| {
+        let word = std::env::args_os().next().unwrap_or_default();
+        let is_docker = std::path::Path::new(&word).file_name().is_some_and(|name| name == "docker");
+        if is_docker { "docker" } else { "corten" }
+    })
 }

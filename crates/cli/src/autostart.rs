@@ -22,13 +22,8 @@ pub(crate) const BECOME_DAEMON: &str = "__become-daemon";
 /// Starts the daemon and waits until it answers. Two of us may do this at once: the second daemon finds the first
 /// one's socket and goes away, and both of us wait for the same socket.
 pub(crate) async fn start(client: &Client) -> Result<()> {
-    let Some(daemon) = find_daemon() else {
-        return Err(Error::invalid(format!(
-            "Cannot connect to the Docker daemon at {}, and cortend, which would be started, is neither beside \
-             corten nor in PATH",
-            client.host()
-        )));
-    };
+    let daemon =
+        find_daemon().ok_or_else(|| Error::invalid("cortend is neither beside corten nor in PATH"))?;
     let log_start = std::fs::metadata(LOG).map_or(0, |meta| meta.len());
     let mut child = spawn(&daemon)?;
     let began = Instant::now();
@@ -52,6 +47,11 @@ pub(crate) async fn start(client: &Client) -> Result<()> {
 fn failed(daemon: &Path, reason: &str, log: &str) -> Error {
     let log = if log.is_empty() { String::new() } else { format!("\n{LOG} says:\n{log}") };
     Error::invalid(format!("cannot start {}: {reason}{log}", daemon.display()))
+}
+
+/// Whether the daemon is there to be started, and this user may.
+pub(crate) fn possible() -> bool {
+    rustix::process::geteuid().is_root() && find_daemon().is_some()
 }
 
 /// Beside this program, or in PATH.

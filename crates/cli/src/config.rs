@@ -1,42 +1,53 @@
 //! The user's `config.json`: credentials and habits, shared with Docker. Keys we do not know are kept.
 
-use std::collections::BTreeMap;
-use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE};
-use serde_json::{Map, Value, json};
-use spec::Reference;
-use spec::api::AuthConfig;
+use serde_json::{Map, Value};
 
 use crate::app::env;
 use crate::error::{Error, Result};
-
-/// The key of Docker Hub's credentials.
-pub(crate) const HUB: &str = "https://index.docker.io/v1/";
+use crate::{file, print};
 
 /// The file's content, and where it is.
 #[derive(Debug)]
 pub(crate) struct Config {
     path: PathBuf,
     members: Map<String, Value>,
+    /// The file is there and cannot be read as JSON: it is not to be replaced.
+    broken: bool,
 }
 
 impl Config {
-    /// Reads the file in `dir`, or in `$DOCKER_CONFIG`, or in `~/.docker`; an absent file is an empty one.
+    /// Reads the file in `dir`, or in `$DOCKER_CONFIG`, or in `~/.docker`. An absent file is an empty one, and one
+    /// that cannot be read too, after a warning; a place that is no directory is a mistake.
     pub(crate) fn load(dir: Option<PathBuf>) -> Result<Self> {
         let home = || PathBuf::from(env("HOME").unwrap_or_else(|| "/root".into())).join(".docker");
         let dir = dir.or_else(|| env("DOCKER_CONFIG").map(PathBuf::from)).unwrap_or_else(home);
         let path = dir.join("config.json");
-        let members = match std::fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice(&bytes)
-                .map_err(|error| Error::invalid(format!("{}: {error}", path.display())))?,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Map::new(),
-            Err(error) => return Err(Error::file("cannot read", &path)(error)),
+        let read = match std::fs::read(&path) {
+            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| error.to_string()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Map::new()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => {
+                return Err(Error::file("cannot read", path)(error));
+            }
+            Err(error) => Err(error.to_string()),
         };
-        Ok(Self { path, members })
+        let broken = read.is_err();
+        let members = read.unwrap_or_else(|error| {
+            print::err_line(format!("WARNING: Error loading config file: {}: {error}", path.display()));
+            Map::new()
+        });
+        Ok(Self { path, members, broken })
+    }
+
+    /// Where the file is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The directory of the file, of contexts, certificates and plugins.
+    pub(crate) fn directory(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new("/"))
     }
 
     /// A text the user has set, as `psFormat`.
@@ -44,9 +55,47 @@ impl Config {
         self.members.get(key).and_then(Value::as_str).filter(|text| !text.is_empty())
     }
 
-    /// The proxy variables for containers and builds.
-    pub(crate) fn proxies(&self) -> Vec<(String, String)> {
-        let Some(proxies) = self.members.get("proxies").and_then(|p| p.get("default")) else {
+    /// The texts of a list, as `cliPluginsExtraDirs`.
+    pub(crate) fn list(&self, key: &str) -> Vec<&str> {
+        let list = self.members.get(key).and_then(Value::as_array);
+        list.into_iter().flatten().filter_map(Value::as_str).collect()
+    }
+
+    /// A member of an object, as the `builder` of `aliases`.
+    pub(crate) fn entry(&self, object: &str, key: &str) -> Option<&Value> {
+        self.members.get(object).and_then(|object| object.get(key))
+    }
+
+    /// An object, as `auths`.
+    pub(crate) fn object(&self, key: &str) -> Option<&Map<String, Value>> {
+        self.members.get(key).and_then(Value::as_object)
+    }
+
+    /// The headers of every request; `DOCKER_CUSTOM_HEADERS` (`name=value,…`) goes before the file.
+    pub(crate) fn headers(&self) -> Result<Vec<(String, String)>> {
+        if let Some(text) = env("DOCKER_CUSTOM_HEADERS") {
+            let pairs = text.split(',').map(|field| {
+                let pair = field.trim().split_once('=').filter(|(name, _)| !name.is_empty());
+                let (name, value) = pair.ok_or_else(|| {
+                    Error::invalid(format!(
+                        "failed to parse custom headers from DOCKER_CUSTOM_HEADERS environment variable: value \
+                         must be formatted as comma-separated key=value pairs: {field:?}"
+                    ))
+                })?;
+                Ok((name.trim().to_owned(), value.to_owned()))
+            });
+            return pairs.collect();
+        }
+        let headers = self.object("HttpHeaders").into_iter().flatten();
+        Ok(headers
+            .filter(|(name, _)| !name.eq_ignore_ascii_case("user-agent"))
+            .filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())))
+            .collect())
+    }
+
+    /// The proxy variables for containers and builds of the engine at `host`.
+    pub(crate) fn proxies(&self, host: &str) -> Vec<(String, String)> {
+        let Some(proxies) = self.entry("proxies", host).or_else(|| self.entry("proxies", "default")) else {
             return Vec::new();
         };
         let mut variables = Vec::new();
@@ -65,110 +114,30 @@ impl Config {
         variables
     }
 
-    /// The credentials of one registry; empty when there are none.
-    pub(crate) fn credentials(&self, server: &str) -> AuthConfig {
-        let entry = |auths: &Value| {
-            let auths = auths.as_object()?;
-            let key = auths.keys().find(|key| *key == server || host_of(key) == host_of(server))?;
-            Some(read_entry(key, &auths[key]))
-        };
-        let from_env = env("DOCKER_AUTH_CONFIG").and_then(|text| serde_json::from_str::<Value>(&text).ok());
-        from_env
-            .as_ref()
-            .and_then(|value| entry(value.get("auths")?))
-            .or_else(|| entry(self.members.get("auths")?))
-            .unwrap_or_default()
-    }
-
-    /// `X-Registry-Auth` for an image: base64 of the credentials of its registry.
-    pub(crate) fn registry_auth(&self, image: &Reference) -> String {
-        let server = if image.domain == spec::reference::DEFAULT_DOMAIN { HUB } else { &image.domain };
-        encode(&self.credentials(server))
-    }
-
-    /// `X-Registry-Config`: the credentials of all registries.
-    pub(crate) fn all_registries(&self) -> String {
-        let Some(auths) = self.members.get("auths").and_then(Value::as_object) else { return String::new() };
-        let all: BTreeMap<_, _> = auths.iter().map(|(key, value)| (key, read_entry(key, value))).collect();
-        if all.is_empty() { String::new() } else { encode(&all) }
-    }
-
-    /// Remembers credentials and writes the file.
-    pub(crate) fn store(&self, server: &str, auth: &AuthConfig) -> Result<()> {
+    /// Writes the file with one member changed; nothing removes it.
+    pub(crate) fn set(&self, key: &str, value: Option<Value>) -> Result<()> {
         let mut members = self.members.clone();
-        let entry = if auth.identitytoken.is_empty() {
-            json!({ "auth": STANDARD.encode(format!("{}:{}", auth.username, auth.password)) })
-        } else {
-            json!({
-                "auth": STANDARD.encode(format!("{}:", auth.username)),
-                "identitytoken": auth.identitytoken,
-            })
+        match value {
+            Some(value) => members.insert(key.to_owned(), value),
+            None => members.remove(key),
         };
-        let auths = members.entry("auths").or_insert_with(|| json!({}));
-        if let Some(auths) = auths.as_object_mut() {
-            auths.insert(server.to_owned(), entry);
-        }
+        // Docker's client always writes this one.
+        members.entry("auths").or_insert_with(|| Map::new().into());
         self.write(&members)
-    }
-
-    /// Forgets credentials and writes the file; whether there were any.
-    pub(crate) fn erase(&self, server: &str) -> Result<bool> {
-        let mut members = self.members.clone();
-        let auths = members.get_mut("auths").and_then(Value::as_object_mut);
-        let found = auths.is_some_and(|auths| auths.remove(server).is_some());
-        if found {
-            self.write(&members)?;
-        }
-        Ok(found)
-    }
-
-    /// Where the file is.
-    pub(crate) fn path(&self) -> &std::path::Path {
-        &self.path
     }
 
     /// Replaces the file in one step; only its owner may read it.
     fn write(&self, members: &Map<String, Value>) -> Result<()> {
-        let path = std::fs::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone());
-        let dir = path.parent().unwrap_or(std::path::Path::new("/"));
-        std::fs::create_dir_all(dir).map_err(Error::file("cannot create", dir))?;
-        let temporary = dir.join(format!(".config.json.{}", std::process::id()));
-        let text = crate::json::Json::of(members).pretty("", "\t");
-        let written = std::fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&temporary)
-            .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()));
-        written.map_err(Error::file("cannot write", &temporary))?;
-        rustix::fs::rename(&temporary, &path)
-            .map_err(|error| Error::file("cannot replace", &path)(error.into()))
+        use std::os::unix::fs::DirBuilderExt as _;
+
+        if self.broken {
+            return Err(Error::invalid(format!(
+                "{} cannot be read and would lose what is in it: repair or remove it first",
+                self.path.display()
+            )));
+        }
+        let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(self.directory());
+        made.map_err(Error::file("cannot create", self.directory()))?;
+        file::replace(&self.path, crate::json::Json::of(members).pretty("", "\t").as_bytes(), 0o600)
     }
-}
-
-fn encode(value: &impl serde::Serialize) -> String {
-    URL_SAFE.encode(serde_json::to_vec(value).expect("text keys only"))
-}
-
-fn read_entry(server: &str, entry: &Value) -> AuthConfig {
-    let text = |key: &str| entry.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
-    let decoded = STANDARD.decode(text("auth")).ok().and_then(|bytes| String::from_utf8(bytes).ok());
-    let (username, password) = match decoded.as_deref().and_then(|pair| pair.split_once(':')) {
-        Some((user, password)) => (user.to_owned(), password.trim_end_matches('\0').to_owned()),
-        None => (text("username"), text("password")),
-    };
-    AuthConfig {
-        username,
-        password,
-        serveraddress: server.to_owned(),
-        identitytoken: text("identitytoken"),
-        registrytoken: text("registrytoken"),
-        auth: String::new(),
-    }
-}
-
-/// The host of a key that may be a URL.
-fn host_of(server: &str) -> &str {
-    let rest = server.split_once("://").map_or(server, |(_, rest)| rest);
-    rest.split('/').next().unwrap_or(rest)
 }

@@ -68,6 +68,12 @@ impl Error {
             // The sentence says it all.
             return self.to_string();
         }
+        if let Self::Client(client::Error::Denied { .. }) = self {
+            return format!(
+                "{self}\nOnly root and the members of the socket's group may: run this as root, or join the group \
+                 ('usermod -aG docker <you>', then log in again)."
+            );
+        }
         let mut line = self.to_string();
         let mut cause = std::error::Error::source(self);
         while let Some(error) = cause {

@@ -25,6 +25,18 @@ impl Kind {
         quiet: bool,
         rows: &[Json],
     ) -> Result<()> {
+        print::out(self.text(format, fallback, quiet, rows)?);
+        Ok(())
+    }
+
+    /// The rows as text; see [`Kind::show`].
+    pub(crate) fn text(
+        &self,
+        format: Option<&str>,
+        fallback: Option<&str>,
+        quiet: bool,
+        rows: &[Json],
+    ) -> Result<String> {
         let format = match format.filter(|f| !f.is_empty()).or(fallback.filter(|_| !quiet)) {
             None if quiet => self.quiet,
             None | Some("table") => self.table,
@@ -32,8 +44,7 @@ impl Kind {
             Some(_) if quiet && format.is_none_or(|f| f == "table") => self.quiet,
             Some(format) => format,
         };
-        print::out(self.render(format, rows)?);
-        Ok(())
+        self.render(format, rows)
     }
 
     fn render(&self, format: &str, rows: &[Json]) -> Result<String> {

@@ -5,10 +5,14 @@
 //! | [`commands`] | one file per command, and the table that names them |
 //! | [`verb`], [`help`] | what a command is, how its flags are read, its help |
 //! | [`flags`] | the grammars of flags: ports, mounts, networks, sizes … |
-//! | [`app`], [`config`], [`autostart`] | what all commands share |
+//! | [`app`], [`globals`], [`error`], [`print`] | what all commands share |
+//! | [`endpoint`], [`context`], [`autostart`] | which engine is meant, and that it runs |
+//! | [`config`], [`credentials`], [`file`] | the user's configuration and secrets |
+//! | [`plugin`] | commands that other programs bring |
 //! | [`attach`], [`terminal`], [`signals`] | being the terminal of a container |
 //! | [`template`], [`json`], [`table`], [`list`], [`units`] | `--format`, and what is shown without it |
 //! | [`copy`], [`path`] | `cp`: what goes where, tar in and out |
+//! | [`together`] | several requests at once |
 //! | [`progress`] | pulls, pushes, loads and builds while they happen |
 //!
 //! A command is found in a static table and only its own flags are built: that, and a runtime of one thread, is
@@ -19,13 +23,19 @@ mod attach;
 mod autostart;
 mod commands;
 mod config;
+mod context;
 mod copy;
+mod credentials;
+mod endpoint;
 mod error;
+mod file;
 mod flags;
+mod globals;
 mod help;
 mod json;
 mod list;
 mod path;
+mod plugin;
 mod print;
 mod progress;
 mod signals;
@@ -33,12 +43,14 @@ mod table;
 mod template;
 mod terminal;
 mod time;
+mod together;
 mod units;
 mod verb;
 
 use std::process::ExitCode;
 
-use app::{App, Globals};
+use app::{App, program};
+use globals::Globals;
 use verb::Command;
 
 fn main() -> ExitCode {
@@ -59,34 +71,42 @@ fn main() -> ExitCode {
 
 /// Reads the global options, finds the command and runs it.
 fn start(words: &[String]) -> u8 {
-    let (globals, words) = match global_options(words) {
-        Ok(Some(found)) => found,
-        Ok(None) => return 0,
-        Err(message) => {
-            print::err_line(format!(
-                "{message}\n\nUsage:  corten [OPTIONS] COMMAND [ARG...]\n\nRun 'corten --help' for more information"
-            ));
-            return 125;
+    let (globals, words) = match Globals::read(words) {
+        Ok(read) => read,
+        Err(misuse) => {
+            print::err_line(misuse.message);
+            return misuse.code;
         }
     };
-    let Some((command, depth)) = find(words) else { return no_command(words) };
-    let called = format!("corten {}", words[..depth].join(" "));
-    let app = App::new(globals, called.clone());
-    match command.run(&app, &called, &words[depth..]) {
-        Ok(Ok(code)) => code,
-        Ok(Err(error)) => {
-            terminal::restore();
-            let line = error.line();
-            if !line.is_empty() {
-                print::err_line(line);
-            }
-            error.code()
-        }
+    if globals.version {
+        print::line(help::version());
+        return 0;
+    }
+    let mut app = App::new(globals, program().to_owned());
+    if let Some(outcome) = by_plugin(&app, words) {
+        return finish(outcome);
+    }
+    let Some((command, depth)) = find(words) else { return no_command(&app, words) };
+    app.called = format!("{} {}", program(), words[..depth].join(" "));
+    match command.run(&app, &words[depth..]) {
+        Ok(outcome) => finish(outcome),
         Err(misuse) => {
             print::err_line(misuse.message);
             misuse.code
         }
     }
+}
+
+/// Tells a command's error, and gives the process's status.
+fn finish(outcome: error::Result<u8>) -> u8 {
+    outcome.unwrap_or_else(|error| {
+        terminal::restore();
+        let line = error.line();
+        if !line.is_empty() {
+            print::err_line(line);
+        }
+        error.code()
+    })
 }
 
 /// The command at the front of `words`, and how many words name it.
@@ -99,26 +119,60 @@ fn find(words: &[String]) -> Option<(&'static Command, usize)> {
     })
 }
 
+fn is_group(word: &str) -> bool {
+    commands::GROUPS.iter().any(|(name, _)| *name == word)
+}
+
+/// Becomes the plugin that the words name, if they name one.
+fn by_plugin(app: &App, words: &[String]) -> Option<error::Result<u8>> {
+    let first = words.first().filter(|word| !word.starts_with('-') && *word != "help")?;
+    let (name, words) = match first.as_str() {
+        "bake" => ("buildx", [&["buildx".to_owned()], words].concat()),
+        // Set by `buildx install`: that plugin builds from now on.
+        "build" | "builder" => {
+            let name = app.config().ok()?.entry("aliases", "builder")?.as_str()?;
+            let rest = if first == "builder" { &words[1..] } else { words };
+            (name, [&[name.to_owned()], rest].concat())
+        }
+        word if is_group(word) || find(words).is_some() => return None,
+        word => (word, words.to_vec()),
+    };
+    let plugin = match app.config() {
+        Ok(config) => plugin::find(config, name)?,
+        Err(error) => return Some(Err(error)),
+    };
+    Some(plugin::run(app, &plugin, &words))
+}
+
 /// A group, a help text or a mistake.
-fn no_command(words: &[String]) -> u8 {
+fn no_command(app: &App, words: &[String]) -> u8 {
     let is_help = |word: &String| word == "--help" || word == "-h" || word == "help";
+    let program = program();
     let Some(first) = words.first() else {
-        print::out(help::program());
+        print::out(help::program(app));
         return 0;
     };
     if first == "help" && words.len() > 1 {
-        let mut words = words[1..].to_vec();
-        words.push("--help".into());
-        return start(&words);
+        let topic = &words[1..];
+        if find(topic).is_none() && !is_group(&topic[0]) {
+            print::err_line(format!("unknown help topic: {}", topic.join(" ")));
+            return 1;
+        }
+        return start(&[topic, &["--help".to_owned()]].concat());
     }
     if is_help(first) {
-        print::out(help::program());
+        print::out(help::program(app));
         return 0;
     }
     let Some((name, about)) = commands::GROUPS.iter().find(|(name, _)| name == first) else {
-        print::err_line(format!(
-            "corten: unknown command: corten {first}\n\nRun 'corten --help' for more information"
-        ));
+        let why = match commands::ABSENT.iter().find(|(name, _)| name == first) {
+            Some((_, why)) => format!("{program}: '{program} {first}' is not there: {why}"),
+            None => {
+                let hint = help::did_you_mean(first, &[&help::top_level(), commands::GROUPS].concat());
+                format!("{program}: unknown command: {program} {first}{hint}")
+            }
+        };
+        print::err_line(format!("{why}\n\nRun '{program} --help' for more information"));
         return 1;
     };
     match words.get(1) {
@@ -131,56 +185,12 @@ fn no_command(words: &[String]) -> u8 {
             0
         }
         Some(word) => {
+            let hint = help::did_you_mean(word, &help::verbs(name));
             print::err_line(format!(
-                "corten: unknown command: corten {name} {word}\n\nUsage:  corten {name}\n\nRun 'corten {name} \
-                 --help' for more information"
+                "{program}: unknown command: {program} {name} {word}{hint}\n\nUsage:  {program} {name}\n\nRun \
+                 '{program} {name} --help' for more information"
             ));
             1
         }
     }
-}
-
-/// The options in front of the command, and the words after them; `None` when one of them was answered.
-fn global_options(mut words: &[String]) -> Result<Option<(Globals, &[String])>, String> {
-    let mut globals = Globals::default();
-    while let Some((first, rest)) = words.split_first() {
-        if !first.starts_with('-') || first == "--help" || first == "-h" {
-            break;
-        }
-        words = rest;
-        let (name, inline) = match first.split_once('=') {
-            Some((name, value)) => (name, Some(value.to_owned())),
-            None if !first.starts_with("--") && first.len() > 2 && first.is_char_boundary(2) => {
-                (&first[..2], Some(first[2..].to_owned()))
-            }
-            None => (first.as_str(), None),
-        };
-        let mut value = || -> Result<String, String> {
-            if let Some(value) = &inline {
-                return Ok(value.clone());
-            }
-            let (value, rest) = words.split_first().ok_or(format!("flag needs an argument: {first}"))?;
-            words = rest;
-            Ok(value.clone())
-        };
-        match name {
-            "-H" | "--host" => globals.host = Some(value()?),
-            "-c" | "--context" => globals.context = Some(value()?),
-            "--config" => globals.config = Some(value()?.into()),
-            "-l" | "--log-level" | "--tlscacert" | "--tlscert" | "--tlskey" => {
-                value()?;
-            }
-            "-D" | "--debug" => {}
-            "--tls" | "--tlsverify" => return Err(format!("{name}: TLS is not supported yet")),
-            "-v" | "--version" => {
-                print::line(format!("Corten version {}", env!("CARGO_PKG_VERSION")));
-                return Ok(None);
-            }
-            name if name.starts_with("--") => return Err(format!("unknown flag: {name}")),
-            name => {
-                return Err(format!("unknown shorthand flag: '{}' in {first}", name.trim_start_matches('-')));
-            }
-        }
-    }
-    Ok(Some((globals, words)))
 }

@@ -21,6 +21,8 @@ pub(crate) trait Verb: clap::Args {
     const ABOUT: &'static str;
     /// How many words that are not options it takes.
     const WORDS: RangeInclusive<usize>;
+    /// For programs, not for people: it is not shown in lists of commands.
+    const HIDDEN: bool = false;
     /// Whether options end at the first such word.
     const OPTIONS_FIRST: bool = false;
 
@@ -39,6 +41,8 @@ pub(crate) struct Command {
     pub(crate) aliases: &'static [&'static str],
     pub(crate) about: &'static str,
     pub(crate) usage: &'static str,
+    /// Not shown in lists of commands.
+    pub(crate) hidden: bool,
     words: (usize, usize),
     options_first: bool,
     build: fn() -> clap::Command,
@@ -52,6 +56,7 @@ pub(crate) const fn verb<V: Verb>(path: &'static str, aliases: &'static [&'stati
         aliases,
         about: V::ABOUT,
         usage: V::USAGE,
+        hidden: V::HIDDEN,
         words: (*V::WORDS.start(), *V::WORDS.end()),
         options_first: V::OPTIONS_FIRST,
         build: || V::augment_args(clap::Command::new("corten")),
@@ -64,6 +69,7 @@ pub(crate) const fn verb<V: Verb>(path: &'static str, aliases: &'static [&'stati
 }
 
 /// Why a command line cannot be read.
+#[derive(Debug)]
 pub(crate) struct Misuse {
     /// The process's exit status.
     pub(crate) code: u8,
@@ -76,13 +82,9 @@ impl Command {
         adapt((self.build)(), self.options_first)
     }
 
-    /// Reads the words after the command and runs it. `called` is how the user called it (`corten stop`).
-    pub(crate) fn run(
-        &self,
-        app: &App,
-        called: &str,
-        words: &[String],
-    ) -> std::result::Result<Result<u8>, Misuse> {
+    /// Reads the words after the command and runs it.
+    pub(crate) fn run(&self, app: &App, words: &[String]) -> std::result::Result<Result<u8>, Misuse> {
+        let called = app.called.as_str();
         let mut flags = self.flags();
         let parsed =
             flags.try_get_matches_from_mut(std::iter::once("corten").chain(words.iter().map(String::as_str)));
@@ -116,7 +118,8 @@ impl Command {
         Err(Misuse {
             code: 1,
             message: format!(
-                "corten: '{called}' {wanted}\n\nUsage:  {called} {}\n\n{hint} '{called} --help' for more information",
+                "{}: '{called}' {wanted}\n\nUsage:  {called} {}\n\n{hint} '{called} --help' for more information",
+                crate::app::program(),
                 self.usage
             ),
         })
@@ -204,7 +207,7 @@ pub(crate) fn adapt(flags: clap::Command, options_first: bool) -> clap::Command 
 }
 
 /// Go's `strconv.ParseBool`.
-fn parse_bool(text: &str) -> std::result::Result<bool, String> {
+pub(crate) fn parse_bool(text: &str) -> std::result::Result<bool, String> {
     match text {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
         "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),

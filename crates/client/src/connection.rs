@@ -12,20 +12,40 @@ use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use spec::api::ErrorResponse;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::body::RequestBody;
 use crate::query::Query;
-use crate::{Body, Error, Hijacked, Host, JsonLines, Result, Upload};
+use crate::ssh::Ssh;
+use crate::{Body, Error, Hijacked, Host, JsonLines, Result, Tls, Upload, tls};
 
 /// A client of one engine. Cheap to make: nothing is opened before the first call.
 #[derive(Debug)]
 pub struct Client {
     host: Host,
+    tls: Option<Tls>,
+    headers: Vec<(String, String)>,
     version: Mutex<Version>,
     idle: Mutex<Vec<SendRequest<RequestBody>>>,
     user_agent: String,
 }
+
+/// How to speak to an engine.
+#[derive(Debug, Default)]
+pub struct Options {
+    /// Fixes the API version (`DOCKER_API_VERSION`).
+    pub version: Option<String>,
+    /// Certificates; plain TCP without. Other hosts have no use for them.
+    pub tls: Option<Tls>,
+    /// Sent with every request.
+    pub headers: Vec<(String, String)>,
+}
+
+/// A connection before anything is said on it.
+pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
 #[derive(Debug, Clone)]
 struct Version {
@@ -103,14 +123,16 @@ impl Call {
 }
 
 impl Client {
-    /// A client of the engine at `host`. `version` fixes the API version (`DOCKER_API_VERSION`).
-    pub fn new(host: Host, version: Option<String>) -> Self {
-        let version = match version {
+    /// A client of the engine at `host`.
+    pub fn new(host: Host, options: Options) -> Self {
+        let version = match options.version {
             Some(text) => Version { text: text.trim_start_matches('v').to_owned(), settled: true },
             None => Version { text: spec::api::API_VERSION.to_owned(), settled: false },
         };
         Self {
             host,
+            tls: options.tls,
+            headers: options.headers,
             version: Mutex::new(version),
             idle: Mutex::default(),
             user_agent: format!("Corten-Client/{} (linux)", env!("CARGO_PKG_VERSION")),
@@ -211,12 +233,13 @@ impl Client {
             .uri(target)
             .header(HOST, "api.moby.localhost")
             .header(USER_AGENT, &self.user_agent);
+        for (name, value) in &self.headers {
+            request = request.header(name, value);
+        }
         for (name, value) in &call.headers {
             request = request.header(*name, value);
         }
-        let request = request
-            .body(body)
-            .map_err(|_| Error::UnsupportedHost { host: self.host.to_string(), reason: "invalid request" })?;
+        let request = request.body(body).map_err(Error::Request)?;
         let mut sender = match self.idle_connection() {
             Some(sender) => sender,
             None => self.open().await?,
@@ -241,17 +264,37 @@ impl Client {
     }
 
     async fn open(&self) -> Result<SendRequest<RequestBody>> {
-        let failed = |source| Error::Connect { host: self.host.to_string(), source };
+        let (sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(self.dial().await?)).await?;
+        // An error of the connection reaches the caller through the request it breaks.
+        tokio::spawn(connection.with_upgrades());
+        Ok(sender)
+    }
+
+    /// Opens a connection on which nothing has been said yet.
+    ///
+    /// # Errors
+    /// [`Error::Connect`], [`Error::Denied`], [`Error::Tls`].
+    pub async fn dial(&self) -> Result<Box<dyn Stream>> {
+        let host = || self.host.to_string();
+        let failed = |source: std::io::Error| match source.kind() {
+            std::io::ErrorKind::PermissionDenied => Error::Denied { host: host(), source },
+            _ => Error::Connect { host: host(), source },
+        };
         match &self.host {
-            Host::Unix(path) => {
-                let stream = UnixStream::connect(path).await.map_err(failed)?;
-                handshake(TokioIo::new(stream)).await
-            }
+            Host::Unix(path) => Ok(Box::new(UnixStream::connect(path).await.map_err(failed)?)),
             Host::Tcp(address) => {
                 let stream = TcpStream::connect(address).await.map_err(failed)?;
                 stream.set_nodelay(true).map_err(failed)?;
-                handshake(TokioIo::new(stream)).await
+                match &self.tls {
+                    None => Ok(Box::new(stream)),
+                    Some(tls) => tls::connect(tls, address, stream).await.map_or_else(
+                        |source| Err(Error::Tls { host: host(), source }),
+                        |stream| Ok(Box::new(stream) as Box<dyn Stream>),
+                    ),
+                }
             }
+            Host::Ssh(ssh) => Ok(Box::new(Ssh::connect(ssh).map_err(failed)?)),
         }
     }
 
@@ -323,16 +366,6 @@ impl Client {
     }
 }
 
-async fn handshake<S>(stream: TokioIo<S>) -> Result<SendRequest<RequestBody>>
-where
-    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
-{
-    let (sender, connection) = hyper::client::conn::http1::handshake(stream).await?;
-    // An error of the connection reaches the caller through the request it breaks.
-    tokio::spawn(connection.with_upgrades());
-    Ok(sender)
-}
-
 fn empty() -> RequestBody {
     full(Bytes::new())
 }
@@ -352,7 +385,7 @@ mod tests {
     use super::*;
 
     fn client() -> Client {
-        Client::new(Host::Unix("/nowhere".into()), None)
+        Client::new(Host::Unix("/nowhere".into()), Options::default())
     }
 
     #[test]

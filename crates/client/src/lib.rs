@@ -1,12 +1,13 @@
 //! Typed Engine API client.
 //!
-//! A [`Client`] speaks to one engine, Corten's or Docker's, over a unix socket or plain TCP. It asks nothing in
+//! A [`Client`] speaks to one engine, Corten's or Docker's, over a unix socket, TCP, TLS or ssh. It asks nothing in
 //! advance: the first request carries the newest version we know, and only an engine that finds it too new costs
 //! a second request (see [`version`](Client::api_version)).
 //!
 //! | room | what is in it |
 //! |---|---|
-//! | [`host`] | `unix://…`, `tcp://…`: where the engine is |
+//! | [`host`] | `unix://…`, `tcp://…`, `ssh://…`: where the engine is |
+//! | [`tls`], `ssh` | the ways there that need more than a socket |
 //! | [`error`] | what can go wrong, in the words the user sees |
 //! | `connection` | one HTTP exchange: version, status, error bodies, reuse of idle connections |
 //! | [`body`] | what is sent and received as a stream: uploads, chunks, lines of JSON |
@@ -27,15 +28,18 @@ pub mod host;
 mod image;
 mod network;
 mod query;
+mod ssh;
 mod system;
+pub mod tls;
 mod volume;
 
 pub use body::{Body, JsonLines, Upload, UploadWriter};
-pub use connection::Client;
+pub use connection::{Client, Options, Stream};
 pub use container::{AttachOptions, LogOptions, WaitCondition, Waiting};
 pub use error::{Error, Result};
 pub use frames::Frames;
 pub use hijack::Hijacked;
-pub use host::Host;
+pub use host::{Host, SshHost};
 pub use image::{BuildOptions, CommitOptions, ImportOptions};
 pub use system::EventOptions;
+pub use tls::Tls;

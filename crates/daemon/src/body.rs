@@ -185,7 +185,7 @@ pub async fn bytes(mut body: Incoming) -> Result<Bytes> {
 ///
 /// # Errors
 /// Another content type, malformed JSON, or too large.
-async fn json_or_none<T: DeserializeOwned>(headers: &HeaderMap, body: Incoming) -> Result<Option<T>> {
+pub async fn json_or_none<T: DeserializeOwned>(headers: &HeaderMap, body: Incoming) -> Result<Option<T>> {
     let bytes = bytes(body).await?;
     let content_type = headers.get(header::CONTENT_TYPE).map_or(Ok(""), |v| v.to_str());
     let content_type = content_type.map_err(|_| Error::invalid("malformed Content-Type header"))?;

@@ -1,6 +1,7 @@
 //! The commands: one file each, under the noun they act on, and one table of them all.
 
 pub(crate) mod container;
+pub(crate) mod context;
 pub(crate) mod image;
 pub(crate) mod network;
 pub(crate) mod registry;
@@ -9,10 +10,28 @@ pub(crate) mod volume;
 
 use crate::verb::{Command, verb};
 
+/// What Docker has and Corten has not, and why.
+pub(crate) const ABSENT: &[(&str, &str)] = &[
+    ("checkpoint", "containers cannot be checkpointed"),
+    ("config", "there is no Swarm mode"),
+    (
+        "manifest",
+        "the builder makes images of several platforms; lists of manifests are not edited by hand yet",
+    ),
+    ("node", "there is no Swarm mode"),
+    ("plugin", "the engine has no managed plugins"),
+    ("secret", "there is no Swarm mode"),
+    ("service", "there is no Swarm mode"),
+    ("stack", "there is no Swarm mode; 'compose' runs applications"),
+    ("swarm", "there is no Swarm mode"),
+    ("trust", "images are verified by digest, not by Notary's signatures"),
+];
+
 /// The groups, with one line each.
 pub(crate) const GROUPS: &[(&str, &str)] = &[
     ("builder", "Manage builds"),
     ("container", "Manage containers"),
+    ("context", "Manage contexts"),
     ("image", "Manage images"),
     ("network", "Manage networks"),
     ("registry", "Serve images to others"),
@@ -22,7 +41,7 @@ pub(crate) const GROUPS: &[(&str, &str)] = &[
 
 /// The commands a newcomer needs, in that order.
 pub(crate) const COMMON: &[&str] =
-    &["run", "exec", "ps", "build", "pull", "push", "images", "login", "logout", "version", "info"];
+    &["run", "exec", "ps", "build", "pull", "push", "images", "login", "logout", "search", "version", "info"];
 
 /// Every command.
 pub(crate) static ALL: &[Command] = &[
@@ -45,11 +64,21 @@ pub(crate) static ALL: &[Command] = &[
     verb::<container::remove::Remove>("container rm", &["container remove", "rm"]),
     verb::<container::run::Run>("container run", &["run"]),
     verb::<container::start::Start>("container start", &["start"]),
+    verb::<container::stats::Stats>("container stats", &["stats"]),
     verb::<container::stop::Stop>("container stop", &["stop"]),
     verb::<container::top::Top>("container top", &["top"]),
     verb::<container::pause::Unpause>("container unpause", &["unpause"]),
     verb::<container::update::Update>("container update", &["update"]),
     verb::<container::wait::Wait>("container wait", &["wait"]),
+    verb::<context::create::Create>("context create", &[]),
+    verb::<context::export::Export>("context export", &[]),
+    verb::<context::import::Import>("context import", &[]),
+    verb::<context::inspect::Inspect>("context inspect", &[]),
+    verb::<context::list::List>("context ls", &["context list"]),
+    verb::<context::remove::Remove>("context rm", &["context remove"]),
+    verb::<context::show::Show>("context show", &[]),
+    verb::<context::update::Update>("context update", &[]),
+    verb::<context::use_::Use>("context use", &[]),
     verb::<image::build::Build>("image build", &["build", "builder build"]),
     verb::<image::history::History>("image history", &["history"]),
     verb::<image::import::Import>("image import", &["import"]),
@@ -71,9 +100,11 @@ pub(crate) static ALL: &[Command] = &[
     verb::<network::remove::Remove>("network rm", &["network remove"]),
     verb::<registry::login::Login>("login", &[]),
     verb::<registry::login::Logout>("logout", &[]),
+    verb::<registry::search::Search>("search", &[]),
     verb::<registry::serve::Serve>("registry serve", &[]),
     verb::<system::build_prune::BuildPrune>("builder prune", &[]),
     verb::<system::completion::Completion>("completion", &[]),
+    verb::<system::dial_stdio::DialStdio>("system dial-stdio", &[]),
     verb::<system::df::DiskUsage>("system df", &[]),
     verb::<system::events::Events>("system events", &["events"]),
     verb::<system::info::Info>("system info", &["info"]),

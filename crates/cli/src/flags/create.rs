@@ -1,25 +1,25 @@
 //! The flags that `run` and `create` share. What they mean for the engine is in [`super::request`].
 
-use super::limits;
+use super::{checked, limits};
 use crate::units;
 
 /// The container to make.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct CreateFlags {
     /// Add a line to /etc/hosts (host:ip)
-    #[arg(long)]
+    #[arg(long, value_parser = checked::extra_host)]
     pub(crate) add_host: Vec<String>,
     /// Pass an annotation to the OCI runtime (key=value)
-    #[arg(long)]
+    #[arg(long, value_name = "map", value_parser = checked::pair)]
     pub(crate) annotation: Vec<String>,
     /// Attach to STDIN, STDOUT or STDERR
-    #[arg(short, long)]
+    #[arg(short, long, value_parser = checked::stream)]
     pub(crate) attach: Vec<String>,
     /// Block IO weight, 10 to 1000, 0 to disable
     #[arg(long, default_value = "0", value_name = "uint16")]
     pub(crate) blkio_weight: u16,
     /// Block IO weight of one device (path:weight)
-    #[arg(long)]
+    #[arg(long, value_parser = checked::weight)]
     pub(crate) blkio_weight_device: Vec<String>,
     /// Add Linux capabilities
     #[arg(long)]
@@ -64,19 +64,19 @@ pub(crate) struct CreateFlags {
     #[arg(long)]
     pub(crate) device: Vec<String>,
     /// Add a rule to the allowed devices
-    #[arg(long)]
+    #[arg(long, value_parser = checked::cgroup_rule)]
     pub(crate) device_cgroup_rule: Vec<String>,
     /// Limit bytes read per second from a device (path:rate)
-    #[arg(long)]
+    #[arg(long, value_parser = checked::rate)]
     pub(crate) device_read_bps: Vec<String>,
     /// Limit reads per second from a device (path:rate)
-    #[arg(long)]
+    #[arg(long, value_parser = checked::operations)]
     pub(crate) device_read_iops: Vec<String>,
     /// Limit bytes written per second to a device (path:rate)
-    #[arg(long)]
+    #[arg(long, value_parser = checked::rate)]
     pub(crate) device_write_bps: Vec<String>,
     /// Limit writes per second to a device (path:rate)
-    #[arg(long)]
+    #[arg(long, value_parser = checked::operations)]
     pub(crate) device_write_iops: Vec<String>,
     /// Use this DNS server
     #[arg(long)]
@@ -94,7 +94,7 @@ pub(crate) struct CreateFlags {
     #[arg(long)]
     pub(crate) entrypoint: Option<String>,
     /// Set an environment variable
-    #[arg(short, long)]
+    #[arg(short, long, value_parser = checked::variable)]
     pub(crate) env: Vec<String>,
     /// Read environment variables from a file
     #[arg(long)]
@@ -103,7 +103,7 @@ pub(crate) struct CreateFlags {
     #[arg(long)]
     pub(crate) expose: Vec<String>,
     /// GPUs to add to the container ('all' for all of them)
-    #[arg(long, value_name = "gpu-request")]
+    #[arg(long, value_name = "gpu-request", value_parser = checked::gpus)]
     pub(crate) gpus: Option<String>,
     /// Add the process to another group
     #[arg(long)]
@@ -145,7 +145,7 @@ pub(crate) struct CreateFlags {
     #[arg(long, default_value = "")]
     pub(crate) ipc: String,
     /// Set a label on the container
-    #[arg(short, long)]
+    #[arg(short, long, value_parser = checked::label)]
     pub(crate) label: Vec<String>,
     /// Read labels from a file
     #[arg(long)]
@@ -178,13 +178,13 @@ pub(crate) struct CreateFlags {
     #[arg(long, default_value_t = -1, value_name = "int")]
     pub(crate) memory_swappiness: i64,
     /// Attach a file system mount
-    #[arg(long, value_name = "mount")]
+    #[arg(long, value_name = "mount", value_parser = checked::mount)]
     pub(crate) mount: Vec<String>,
     /// Name of the container
     #[arg(long, default_value = "")]
     pub(crate) name: String,
     /// Connect the container to a network
-    #[arg(long, alias = "net", value_name = "network")]
+    #[arg(long, alias = "net", value_name = "network", value_parser = checked::network)]
     pub(crate) network: Vec<String>,
     /// Add a name for the container on its network
     #[arg(long, alias = "net-alias")]
@@ -250,7 +250,7 @@ pub(crate) struct CreateFlags {
     #[arg(long)]
     pub(crate) storage_opt: Vec<String>,
     /// Set a kernel parameter of the container (key=value)
-    #[arg(long)]
+    #[arg(long, value_name = "map", value_parser = checked::pair)]
     pub(crate) sysctl: Vec<String>,
     /// Mount a tmpfs directory
     #[arg(long)]
@@ -259,7 +259,7 @@ pub(crate) struct CreateFlags {
     #[arg(short, long)]
     pub(crate) tty: bool,
     /// Set a resource limit (name=soft[:hard])
-    #[arg(long, value_name = "ulimit")]
+    #[arg(long, value_name = "ulimit", value_parser = checked::ulimit)]
     pub(crate) ulimit: Vec<String>,
     /// User name or UID (format: <name|uid>[:<group|gid>])
     #[arg(short, long, default_value = "")]

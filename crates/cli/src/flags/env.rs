@@ -2,18 +2,14 @@
 
 use crate::error::{Error, Result};
 
-/// The variables of files, then those of the command line; a name alone takes the value of our own environment,
-/// and is left out if that has none.
+/// The variables of files, then those of the command line, which are resolved already. A name alone in a file takes
+/// the value of our own environment, and is left out if that has none.
 pub(crate) fn variables(files: &[String], words: &[String]) -> Result<Vec<String>> {
     let mut variables = Vec::new();
     for file in files {
-        for word in lines(file)? {
-            variables.extend(resolve(&word, |name| std::env::var(name))?);
-        }
+        variables.extend(lines(file, "env", |name| std::env::var(name).ok())?);
     }
-    for word in words {
-        variables.extend(resolve(word, |name| std::env::var(name))?);
-    }
+    variables.extend_from_slice(words);
     Ok(variables)
 }
 
@@ -21,37 +17,35 @@ pub(crate) fn variables(files: &[String], words: &[String]) -> Result<Vec<String
 pub(crate) fn labels(files: &[String], words: &[String]) -> Result<Vec<String>> {
     let mut labels = Vec::new();
     for file in files {
-        labels.extend(lines(file)?);
+        labels.extend(lines(file, "label", |_| Some(String::new()))?);
     }
     labels.extend_from_slice(words);
     Ok(labels)
 }
 
-fn resolve<E>(word: &str, env: impl Fn(&str) -> std::result::Result<String, E>) -> Result<Option<String>> {
-    match word.split_once('=') {
-        Some(("", _)) => Err(Error::invalid(format!("invalid environment variable: {word}"))),
-        Some(_) => Ok(Some(word.to_owned())),
-        None if word.is_empty() => Err(Error::invalid("invalid environment variable: ")),
-        None => Ok(env(word).ok().map(|value| format!("{word}={value}"))),
-    }
-}
-
-fn lines(path: &str) -> Result<Vec<String>> {
-    let text = std::fs::read_to_string(path).map_err(Error::file("open", path))?;
-    parse(&text).map_err(|reason| Error::invalid(format!("{path}: {reason}")))
+fn lines(path: &str, kind: &str, value: impl Fn(&str) -> Option<String>) -> Result<Vec<String>> {
+    let bytes = std::fs::read(path).map_err(Error::file("open", path))?;
+    parse(&bytes, value).map_err(|reason| Error::invalid(format!("invalid {kind} file ({path}): {reason}")))
 }
 
 /// One `key=value` or `key` a line; `#` starts a comment; nothing is quoted.
-fn parse(text: &str) -> std::result::Result<Vec<String>, String> {
+fn parse(bytes: &[u8], alone: impl Fn(&str) -> Option<String>) -> std::result::Result<Vec<String>, String> {
     let mut words = Vec::new();
-    for line in text.strip_prefix('\u{feff}').unwrap_or(text).lines() {
-        let line = line.trim_start();
+    for (i, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        let Ok(text) = std::str::from_utf8(line) else {
+            let bytes: Vec<_> = line.iter().map(u8::to_string).collect();
+            return Err(format!("invalid utf8 bytes at line {}: [{}]", i + 1, bytes.join(" ")));
+        };
+        // Editors of other systems mark a file's beginning.
+        let text = if i == 0 { text.strip_prefix('\u{feff}').unwrap_or(text) } else { text };
+        let line = text.trim_start();
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
         let (key, value) = match line.split_once('=') {
             Some((key, value)) => (key, Some(value)),
-            None => (line.trim_end(), None),
+            None => (line, None),
         };
         if key.is_empty() {
             return Err(format!("no variable name on line '{line}'"));
@@ -59,7 +53,10 @@ fn parse(text: &str) -> std::result::Result<Vec<String>, String> {
         if key.contains(char::is_whitespace) {
             return Err(format!("variable '{key}' contains whitespaces"));
         }
-        words.push(value.map_or_else(|| key.to_owned(), |value| format!("{key}={value}")));
+        words.extend(match value {
+            Some(value) => Some(format!("{key}={value}")),
+            None => alone(key).map(|value| format!("{key}={value}")),
+        });
     }
     Ok(words)
 }
@@ -70,17 +67,11 @@ mod tests {
 
     #[test]
     fn files() {
-        let text = "\u{feff}# c\n\n  A=1\nB= two words \"\nC\n";
-        assert_eq!(parse(text).unwrap(), ["A=1", "B= two words \"", "C"]);
-        assert!(parse("=x").is_err() && parse("a b=1").is_err());
-    }
-
-    #[test]
-    fn names_alone() {
-        let env = |name: &str| if name == "A" { Ok("1".to_owned()) } else { Err(()) };
-        assert_eq!(resolve("A", env).unwrap(), Some("A=1".into()));
-        assert_eq!(resolve("B", env).unwrap(), None);
-        assert_eq!(resolve("B=", env).unwrap(), Some("B=".into()));
-        assert!(resolve("=x", env).is_err());
+        let alone = |name: &str| (name == "C").then(|| "3".to_owned());
+        let read = |text: &str| parse(text.as_bytes(), alone);
+        let text = "\u{feff}# c\n\n  A=1\r\nB= two words \"\nC\nD\nE=\n";
+        assert_eq!(read(text).unwrap(), ["A=1", "B= two words \"", "C=3", "E="]);
+        assert!(read("=x").is_err() && read("a b=1").is_err() && read("a =1").is_err());
+        assert_eq!(parse(b"a=1\n\xff=1", alone).unwrap_err(), "invalid utf8 bytes at line 2: [255 61 49]");
     }
 }

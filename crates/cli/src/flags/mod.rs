@@ -1,5 +1,6 @@
 //! The grammars of flags, and the flags that `run` and `create` share.
 
+pub(crate) mod checked;
 pub(crate) mod create;
 pub(crate) mod device;
 pub(crate) mod env;
@@ -27,21 +28,30 @@ pub(crate) fn map(words: &[String]) -> BTreeMap<String, String> {
 
 /// Splits one line of CSV: fields between commas, a quoted field may hold commas, `""` is a quote.
 pub(crate) fn csv(text: &str) -> Result<Vec<String>, String> {
+    if text.is_empty() {
+        return Err("EOF".into());
+    }
     let mut fields = vec![String::new()];
-    let mut chars = text.chars().peekable();
+    let mut chars = text.char_indices().map(|(at, c)| (at + 1, c)).peekable();
     let mut quoted = false;
-    while let Some(c) = chars.next() {
+    while let Some((column, c)) = chars.next() {
         let field = fields.last_mut().expect("there is always a field");
         match c {
-            '"' if quoted && chars.next_if_eq(&'"').is_some() => field.push('"'),
+            '"' if quoted && chars.next_if(|(_, next)| *next == '"').is_some() => field.push('"'),
             '"' if quoted => quoted = false,
             '"' if field.is_empty() => quoted = true,
-            '"' => return Err("bare \" in non-quoted-field".into()),
+            '"' => {
+                return Err(format!("parse error on line 1, column {column}: bare \" in non-quoted-field"));
+            }
             ',' if !quoted => fields.push(String::new()),
             c => field.push(c),
         }
     }
-    if quoted { Err("extraneous or missing \" in quoted-field".into()) } else { Ok(fields) }
+    if quoted {
+        let end = text.len() + 1;
+        return Err(format!("parse error on line 1, column {end}: extraneous or missing \" in quoted-field"));
+    }
+    Ok(fields)
 }
 
 /// `"a=b"` as ("a", "b"), keys in lower case; an error names the field.

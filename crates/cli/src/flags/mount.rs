@@ -37,6 +37,24 @@ pub(crate) fn parse(text: &str, current: &std::path::Path) -> Result<Mount, Stri
             return Err(format!("cannot mix '{wanted}-*' options with mount type '{}'", mount.r#type));
         }
     }
+    if let Some(options) = &mount.bind_options {
+        for (set, name) in
+            [(options.read_only_non_recursive, "writable"), (options.read_only_force_recursive, "readonly")]
+        {
+            if set && !mount.read_only {
+                return Err(format!(
+                    "option 'bind-recursive={name}' requires 'readonly' to be specified in conjunction"
+                ));
+            }
+        }
+        if options.read_only_force_recursive && options.propagation != "rprivate" {
+            return Err(
+                "option 'bind-recursive=readonly' requires 'bind-propagation=rprivate' to be specified in \
+                        conjunction"
+                    .into(),
+            );
+        }
+    }
     if mount.r#type == "bind" && mount.source.starts_with('.') {
         mount.source = crate::path::clean(&current.join(&mount.source).to_string_lossy());
     }
@@ -85,13 +103,18 @@ fn set(mount: &mut Mount, key: &str, value: Option<&str>, field: &str) -> Result
             driver(mount).options.insert(option, value);
         }
         "image-subpath" => mount.image_options.get_or_insert_default().subpath = text()?,
-        "tmpfs-size" => tmpfs(mount).size_bytes = units::parse_bytes(&text()?)?,
+        "tmpfs-size" => {
+            let size = text()?;
+            tmpfs(mount).size_bytes =
+                units::parse_bytes(&size).map_err(|_| format!("invalid value for {key}: {size}"))?;
+        }
         "tmpfs-mode" => {
             let mode = text()?;
             tmpfs(mount).mode =
                 i64::from_str_radix(&mode, 8).map_err(|_| format!("invalid value for {key}: {mode}"))?;
         }
-        _ => return Err(format!("unknown option '{key}' in '{field}'")),
+        _ if value.is_none() => return Err(format!("invalid field '{field}' must be a key=value pair")),
+        _ => return Err(format!("unexpected key '{key}' in '{field}'")),
     }
     Ok(())
 }
@@ -145,9 +168,13 @@ mod tests {
         ] {
             assert_eq!(json(text).unwrap_or_else(|e| panic!("{text}: {e}")), wanted);
         }
-        for bad in
-            ["type=bind,src=/a", "type=bind,dst=/b,tmpfs-size=1m", "dst=/b,foo=1", "type=bind, src=/a,dst=/b"]
-        {
+        for bad in [
+            "type=bind,src=/a",
+            "type=bind,src=/a,dst=/b,bind-recursive=readonly",
+            "type=bind,dst=/b,tmpfs-size=1m",
+            "dst=/b,foo=1",
+            "type=bind, src=/a,dst=/b",
+        ] {
             assert!(json(bad).is_err(), "{bad}");
         }
     }

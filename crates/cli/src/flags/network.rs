@@ -60,6 +60,20 @@ pub(crate) fn address(text: &str) -> Result<String, String> {
     }
 }
 
+/// `name:ip` or `name=ip`; the API wants the colon.
+pub(crate) fn extra_host(text: &str) -> Result<String, String> {
+    let (name, address) = text
+        .split_once('=')
+        .or_else(|| text.split_once(':'))
+        .filter(|(name, _)| !name.is_empty())
+        .ok_or_else(|| format!("bad format for add-host: {text:?}"))?;
+    let bare = address.strip_prefix('[').and_then(|a| a.strip_suffix(']')).unwrap_or(address);
+    if bare != "host-gateway" && bare.parse::<std::net::IpAddr>().is_err() {
+        return Err(format!("invalid IP address in add-host: {address:?}"));
+    }
+    Ok(format!("{name}:{bare}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -72,7 +72,15 @@ impl Ports {
             return Err(format!("invalid port format for --expose: {text}"));
         }
         let (ports, protocol) = protocol(text)?;
-        let (first, last) = range(ports).map_err(|_| format!("invalid range format for --expose: {text}"))?;
+        let (first, last) = range(ports).map_err(|_| {
+            let reason = match ports.split_once('-') {
+                Some((first, last)) if first.parse::<u16>().is_ok() && last.parse::<u16>().is_ok() => {
+                    format!("invalid range specified for port: {ports}")
+                }
+                Some(_) | None => format!("strconv.ParseUint: parsing {ports:?}: invalid syntax"),
+            };
+            format!("invalid range format for --expose: {text}, error: {reason}")
+        })?;
         self.exposed.extend((first..=last).map(|port| (format!("{port}/{protocol}"), Empty {})));
         Ok(())
     }

@@ -21,27 +21,31 @@ pub(crate) struct Streams {
 }
 
 impl CreateFlags {
+    /// Refuses a `--pull` that is none.
+    pub(crate) fn check_pull(&self) -> Result<()> {
+        match self.pull.as_str() {
+            "always" | "missing" | "never" | "" => Ok(()),
+            pull => Err(Error::invalid(format!(
+                "invalid pull option: '{pull}': must be one of \"always\", \"missing\" or \"never\""
+            ))),
+        }
+    }
+
     /// Which streams are attached, given that the container does not run in the background.
-    pub(crate) fn streams(&self) -> Result<Streams> {
+    pub(crate) fn streams(&self) -> Streams {
         let mut streams = Streams::default();
         for word in &self.attach {
             match word.to_ascii_lowercase().as_str() {
                 "stdin" => streams.stdin = true,
                 "stdout" => streams.stdout = true,
-                "stderr" => streams.stderr = true,
-                _ => {
-                    return Err(Error::invalid(format!(
-                        "invalid argument {word:?} for \"-a, --attach\" flag: valid streams are STDIN, STDOUT and \
-                         STDERR"
-                    )));
-                }
+                _ => streams.stderr = true,
             }
         }
         if self.attach.is_empty() {
             streams = Streams { stdin: false, stdout: true, stderr: true };
         }
         streams.stdin |= self.interactive;
-        Ok(streams)
+        streams
     }
 
     /// The whole request. `words` are the image, then the command.
@@ -57,10 +61,10 @@ impl CreateFlags {
         self.volumes(&mut request)?;
         let mut ports = Ports::default();
         for text in &self.publish {
-            ports.publish(text).map_err(|reason| wrong("-p, --publish", text, &reason))?;
+            ports.publish(text).map_err(Error::Invalid)?;
         }
         for text in &self.expose {
-            ports.expose(text).map_err(|reason| wrong("--expose", text, &reason))?;
+            ports.expose(text).map_err(Error::Invalid)?;
         }
         request.host_config.port_bindings = ports.bindings;
         request.config.exposed_ports = ports.exposed;
@@ -162,7 +166,7 @@ impl CreateFlags {
             dns: self.dns.clone(),
             dns_options: self.dns_option.clone(),
             dns_search: self.dns_search.clone(),
-            extra_hosts: self.add_host.iter().map(|host| extra_host(host)).collect::<Result<_>>()?,
+            extra_hosts: all("--add-host", &self.add_host, network::extra_host)?,
             group_add: self.group_add.clone(),
             ipc_mode: self.ipc.clone(),
             oom_score_adj: self.oom_score_adj,
@@ -318,20 +322,6 @@ fn is_user_defined(network: &str) -> bool {
     !matches!(network, "default" | "bridge" | "host" | "none") && !network.starts_with("container:")
 }
 
-/// `name:ip` or `name=ip`; the API wants the colon.
-fn extra_host(text: &str) -> Result<String> {
-    let (name, address) = text
-        .split_once('=')
-        .or_else(|| text.split_once(':'))
-        .filter(|(name, _)| !name.is_empty())
-        .ok_or_else(|| wrong("--add-host", text, &format!("bad format for add-host: {text:?}")))?;
-    let address = address.trim_start_matches('[').trim_end_matches(']');
-    if address != "host-gateway" && address.parse::<std::net::IpAddr>().is_err() {
-        return Err(wrong("--add-host", text, &format!("invalid IP address in add-host: {address:?}")));
-    }
-    Ok(format!("{name}:{address}"))
-}
-
 fn wrong(flag: &str, value: &str, reason: &str) -> Error {
     Error::invalid(format!("invalid argument {value:?} for {flag:?} flag: {reason}"))
 }
@@ -349,7 +339,7 @@ mod tests {
         let matches = command.try_get_matches_from(std::iter::once(&"x").chain(words)).unwrap();
         let flags = CreateFlags::from_arg_matches(&matches).unwrap();
         let words: Vec<String> = matches.get_many("words").unwrap().cloned().collect();
-        let streams = flags.streams()?;
+        let streams = flags.streams();
         Ok(serde_json::to_value(flags.request(&words, streams)?).unwrap())
     }
 

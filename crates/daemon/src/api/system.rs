@@ -25,7 +25,9 @@ pub(super) fn ping() -> Result<Response<Body>> {
 }
 
 pub(super) fn version(call: &Call) -> Result<Response<Body>> {
-    ok(&call.engine.version())
+    let mut version = call.engine.version();
+    version.min_api_version = call.services.oldest.to_string();
+    ok(&version)
 }
 
 pub(super) async fn info(call: &Call) -> Result<Response<Body>> {

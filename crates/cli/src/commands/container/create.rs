@@ -29,13 +29,11 @@ impl Verb for Create {
     const OPTIONS_FIRST: bool = true;
 
     async fn run(self, app: &App) -> Result<u8> {
-        let made = async {
-            let streams = self.flags.streams()?;
-            let request = self.flags.request(&self.image_and_command, streams)?;
-            make(app, &self.flags, request).await
-        };
-        let id = made.await.map_err(|error| super::refused(&error, &app.called))?;
-        print::line(id);
+        self.flags.check_pull().map_err(|error| super::refused(&error, &app.called))?;
+        let streams = self.flags.streams();
+        let request = self.flags.request(&self.image_and_command, streams);
+        let request = request.map_err(|error| super::refused(&error, &app.called))?;
+        print::line(make(app, &self.flags, request).await?);
         Ok(0)
     }
 }
@@ -46,12 +44,6 @@ pub(super) async fn make(
     flags: &CreateFlags,
     mut request: ContainerCreateRequest,
 ) -> Result<String> {
-    if !matches!(flags.pull.as_str(), "always" | "missing" | "never" | "") {
-        return Err(Error::invalid(format!(
-            "invalid pull option: '{}': must be one of \"always\", \"missing\" or \"never\"",
-            flags.pull
-        )));
-    }
     check_image(&request.config.image)?;
     let mut cid_file = CidFile::open(&flags.cidfile)?;
     let platform = platform(&flags.platform);
@@ -112,7 +104,7 @@ pub(crate) fn platform(flag: &str) -> String {
 /// The proxies of `config.json`, for containers that do not set their own.
 fn add_proxies(app: &App, request: &mut ContainerCreateRequest) -> Result<()> {
     let env = &mut request.config.env;
-    for (name, value) in app.config()?.proxies() {
+    for (name, value) in app.proxies()? {
         if !env.iter().any(|word| word.split('=').next() == Some(&name)) {
             env.push(format!("{name}={value}"));
         }

@@ -8,7 +8,7 @@ use super::run::exit_code;
 use crate::app::App;
 use crate::attach::{End, Session, follow_size, parse_detach_keys};
 use crate::error::{Error, Result};
-use crate::flags::env;
+use crate::flags::{checked, env};
 use crate::terminal;
 use crate::verb::{MANY, Verb};
 
@@ -21,7 +21,7 @@ pub(crate) struct Exec {
     #[arg(long, default_value = "")]
     detach_keys: String,
     /// Set an environment variable
-    #[arg(short, long)]
+    #[arg(short, long, value_parser = checked::variable)]
     env: Vec<String>,
     /// Read environment variables from a file
     #[arg(long)]

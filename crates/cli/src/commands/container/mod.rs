@@ -18,16 +18,16 @@ pub(crate) mod remove;
 pub(crate) mod rename;
 pub(crate) mod restart;
 pub(crate) mod run;
+mod sample;
 pub(crate) mod start;
+pub(crate) mod stats;
 pub(crate) mod stop;
 pub(crate) mod top;
 pub(crate) mod update;
 pub(crate) mod wait;
 
-use std::task::Poll;
-
 use crate::error::{Error, Result};
-use crate::print;
+use crate::{print, together};
 
 /// Does the same to each object and goes on after a failure. `act` returns what to print.
 pub(crate) async fn each<F>(names: &[String], act: impl Fn(String) -> F) -> Result<u8>
@@ -58,7 +58,7 @@ where
 {
     let mut code = 0;
     for names in names.chunks(AT_ONCE) {
-        for outcome in together(names.iter().cloned().map(&act).collect()).await {
+        for outcome in together::all(names.iter().cloned().map(&act)).await {
             match outcome {
                 Ok(text) if text.is_empty() => {}
                 Ok(text) => print::line(text),
@@ -70,25 +70,6 @@ where
         }
     }
     Ok(code)
-}
-
-/// Drives all futures on this thread until the last is done; their outcomes, in order.
-async fn together<F: Future>(futures: Vec<F>) -> Vec<F::Output> {
-    let mut running: Vec<_> = futures.into_iter().map(|future| Some(Box::pin(future))).collect();
-    let mut outcomes: Vec<_> = running.iter().map(|_| None).collect();
-    std::future::poll_fn(|context| {
-        for (slot, outcome) in running.iter_mut().zip(&mut outcomes) {
-            if let Some(future) = slot
-                && let Poll::Ready(value) = future.as_mut().poll(context)
-            {
-                *outcome = Some(value);
-                *slot = None;
-            }
-        }
-        if running.iter().all(Option::is_none) { Poll::Ready(()) } else { Poll::Pending }
-    })
-    .await;
-    outcomes.into_iter().flatten().collect()
 }
 
 /// The status and the words of `run`, `create` and `start` when the engine refuses: 127 for a program that is not
@@ -107,6 +88,7 @@ pub(crate) fn refused(error: &Error, called: &str) -> Error {
     } else {
         125
     };
-    let message = format!("corten: {line}\n\nRun '{called} --help' for more information");
+    let program = crate::app::program();
+    let message = format!("{program}: {line}\n\nRun '{called} --help' for more information");
     Error::Exit { code, message }
 }

@@ -54,7 +54,7 @@ impl Run {
                 Err(Error::invalid("conflicting options: cannot specify both --attach and --detach"))
             }
             (true, true) => Ok(Streams::default()),
-            (false, _) => self.flags.streams(),
+            (false, _) => Ok(self.flags.streams()),
         }
     }
 

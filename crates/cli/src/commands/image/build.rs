@@ -34,7 +34,7 @@ pub(crate) struct Build {
     #[arg(long, default_value = "")]
     cgroup_parent: String,
     /// Compress the build context
-    #[arg(long, hide = true)]
+    #[arg(long)]
     compress: bool,
     /// Length of a CPU scheduling period in microseconds
     #[arg(long, default_value = "0", value_name = "int")]
@@ -151,7 +151,7 @@ impl Build {
             })?;
         }
         let mut arguments: BTreeMap<String, Option<String>> = BTreeMap::new();
-        for (name, value) in app.config()?.proxies() {
+        for (name, value) in app.proxies()? {
             arguments.insert(name, Some(value));
         }
         for word in &self.build_arg {

@@ -3,6 +3,7 @@
 pub(crate) mod build_prune;
 pub(crate) mod completion;
 pub(crate) mod df;
+pub(crate) mod dial_stdio;
 pub(crate) mod events;
 pub(crate) mod info;
 pub(crate) mod inspect;
