@@ -415,7 +415,6 @@ fn attached_streams_are_raw_or_framed_and_half_closed() {
         "{head}"
     );
     stream.get_mut().write_all(b"two\n").unwrap();
-    stream.get_mut().shutdown(Shutdown::Write).unwrap();
     let mut header = [0; 8];
     stream.read_exact(&mut header).unwrap();
     let mut line = String::new();
@@ -425,6 +424,9 @@ fn attached_streams_are_raw_or_framed_and_half_closed() {
     line.clear();
     stream.read_line(&mut line).unwrap();
     assert_eq!(line, "two\n");
+    // Its stdin is not for one client only, so a client that ends its own has left.
+    stream.get_mut().shutdown(Shutdown::Write).unwrap();
+    assert_eq!(stream.read(&mut header).unwrap(), 0);
 
     // A terminal: raw, with a size, left by its keys.
     host.corten(&["run", "-d", "-it", "--name", "tty", "busybox", "sh"]).ok();
