@@ -20,7 +20,7 @@
 pub mod archive;
 pub mod attach;
 mod change;
-mod check;
+pub(crate) mod check;
 mod commit;
 mod config;
 mod copyup;
@@ -202,7 +202,7 @@ impl Container {
             Illegal::Running => Error::NotModified("container is already running".into()),
             Illegal::NotRunning => self.not_running(),
             Illegal::Paused => Error::Conflict(format!("container {id} is already paused")),
-            Illegal::NotPaused => Error::Internal(format!("Container {id} is not paused")),
+            Illegal::NotPaused => Error::Conflict(format!("Container {id} is not paused")),
             Illegal::Restarting => {
                 Error::Conflict(format!("container {id} is restarting, wait until the container is running"))
             }
