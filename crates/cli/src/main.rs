@@ -23,13 +23,10 @@ mod attach;
 mod autostart;
 mod commands;
 mod config;
-<<<<<<< HEAD
-mod copy;
-=======
 mod context;
+mod copy;
 mod credentials;
 mod endpoint;
->>>>>>> clisys
 mod error;
 mod file;
 mod flags;
@@ -37,11 +34,8 @@ mod globals;
 mod help;
 mod json;
 mod list;
-<<<<<<< HEAD
 mod path;
-=======
 mod plugin;
->>>>>>> clisys
 mod print;
 mod progress;
 mod signals;
