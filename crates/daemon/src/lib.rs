@@ -9,7 +9,7 @@
 //! | [`listen`], [`activation`], [`tls`] | sockets: made, owned, removed; inherited; with TLS |
 //! | `holder` | who has a socket that we want |
 //! | [`notify`] | what the service manager is told |
-//! | [`log`] | the daemon's log |
+//! | [`log`], [`metrics`] | the daemon's log; what Prometheus reads |
 //! | [`server`] | connections: HTTP, then perhaps raw bytes |
 //! | [`rewind`] | which HTTP a client speaks |
 //! | [`router`] | method and path → [`router::Route`] |
@@ -40,6 +40,7 @@ mod holder;
 pub mod listen;
 pub mod lock;
 pub mod log;
+pub mod metrics;
 pub mod notify;
 pub mod query;
 pub mod registry;

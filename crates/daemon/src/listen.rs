@@ -86,16 +86,11 @@ impl Listener {
         let io = |step| move |source| Error::Io { step, host: host.clone(), source };
         match host {
             Host::Unix(path) => Ok(vec![unix(host, path, setup).await?]),
-            Host::Tcp(address) => match TcpListener::bind(address).await {
-                Ok(listener) => {
-                    warn(*address, setup.tls.is_some());
-                    Ok(vec![Self::Tcp(listener, setup.tls.clone())])
-                }
-                Err(e) if e.kind() == io::ErrorKind::AddrInUse => {
-                    Err(Error::InUse { host: host.clone(), by: holder::of_port(*address) })
-                }
-                Err(e) => Err(io("listen on")(e)),
-            },
+            Host::Tcp(address) => {
+                let listener = tcp(*address).await?;
+                warn(*address, setup.tls.is_some());
+                Ok(vec![Self::Tcp(listener, setup.tls.clone())])
+            }
             Host::Inherited(which) => setup
                 .inherited
                 .take(which)?
@@ -113,6 +108,14 @@ impl Listener {
                 })
                 .collect(),
         }
+    }
+
+    /// Listens on an address without TLS, for what is no API.
+    ///
+    /// # Errors
+    /// As the variants say.
+    pub async fn plain(address: SocketAddr) -> Result<Self, Error> {
+        Ok(Self::Tcp(tcp(address).await?, None))
     }
 
     /// The next connection.
@@ -159,6 +162,17 @@ fn warn(address: SocketAddr, tls: bool) {
         (false, false) => {
             tracing::warn!(%address, "the API is served without TLS: whoever reaches this address can become root");
         }
+    }
+}
+
+async fn tcp(address: SocketAddr) -> Result<TcpListener, Error> {
+    let host = Host::Tcp(address);
+    match TcpListener::bind(address).await {
+        Ok(listener) => Ok(listener),
+        Err(e) if e.kind() == io::ErrorKind::AddrInUse => {
+            Err(Error::InUse { host, by: holder::of_port(address) })
+        }
+        Err(source) => Err(Error::Io { step: "listen on", host, source }),
     }
 }
 

@@ -3,12 +3,14 @@
 use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 use daemon::activation::Inherited;
 use daemon::config::{Cli, Command, Options, RegistryCommand, RegistryOptions, Source};
 use daemon::error::chain;
 use daemon::listen::{Listener, Setup};
+use daemon::metrics::{Metrics, Times};
 use daemon::notify::Manager;
 use daemon::reload::Current;
 use daemon::{api::Api, lock::Lock, log, registry, server};
@@ -68,6 +70,8 @@ fn run(work: impl Future<Output = Outcome>) -> ExitCode {
 
 async fn serve_registry(options: RegistryOptions) -> Outcome {
     let stop = stop_signal()?;
+    // It has nothing to read again, and does not end for being asked to.
+    let _hangup = signal(SignalKind::hangup())?;
     registry::serve(options, async move {
         let mut stop = stop;
         // A sender that is gone means that the program is ending too.
@@ -104,12 +108,17 @@ async fn serve_engine(source: Source, options: Options) -> Outcome {
     for host in &options.hosts {
         listeners.extend(Listener::bind(host, &setup).await?);
     }
+    let metrics = match options.metrics {
+        Some(address) => vec![Listener::plain(address).await?],
+        None => Vec::new(),
+    };
     let engine = Engine::open(options.engine.clone()).await?;
     if let Some(path) = &options.pidfile {
         let pid = format!("{}\n", std::process::id());
         sys::file::write_atomic(path, pid.as_bytes(), 0o644, sys::file::Durability::Process)?;
     }
-    let api = Api::new(engine.clone(), options.scratch());
+    let times = Times::default();
+    let api = Api::new(engine.clone(), options.scratch(), options.oldest_api, times.clone());
     if let Err(error) = api.recover().await {
         tracing::warn!(error = error.message(), "what interrupted builds had left is still there");
     }
@@ -121,6 +130,8 @@ async fn serve_engine(source: Source, options: Options) -> Outcome {
     manager.ready("Serving");
     let patience = current.clone();
     let serving = server::serve(listeners, api, stop.clone(), move || patience.patience());
+    let counting =
+        server::serve(metrics, Metrics::new(engine.clone(), times), stop.clone(), || Some(Duration::ZERO));
     let besides = async {
         tokio::join!(
             manager.watchdog(),
@@ -129,7 +140,7 @@ async fn serve_engine(source: Source, options: Options) -> Outcome {
         )
     };
     tokio::select! {
-        () = serving => {}
+        ((), ()) = async { tokio::join!(serving, counting) } => {}
         _ = besides => unreachable!("signals are answered for ever"),
     }
     if let Some(path) = &pidfile {

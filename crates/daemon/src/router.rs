@@ -11,6 +11,12 @@ use crate::query;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Version(pub u32, pub u32);
 
+impl std::fmt::Display for Version {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}", self.0, self.1)
+    }
+}
+
 impl Version {
     /// The newest version spoken.
     pub fn newest() -> Self {
@@ -57,6 +63,9 @@ pub enum Route {
     ContainerAttachSocket(String),
     ContainerWait(String),
     ContainerRemove(String),
+    ContainerChanges(String),
+    ContainerExport(String),
+    ContainerStats(String),
     ArchiveStat(String),
     ArchiveGet(String),
     ArchivePut(String),
@@ -79,6 +88,7 @@ pub enum Route {
     ImageRemove(String),
     DistributionInspect(String),
 
+    Commit,
     Build,
     BuildPrune,
     BuildCancel,
@@ -98,27 +108,32 @@ pub enum Route {
     NetworkDisconnect(String),
 
     PluginList,
+    /// One managed plugin, of which there is none.
+    Plugin(String),
     /// Part of the API, not done here: what it is.
     Missing(&'static str),
     /// Swarm's objects.
     Swarm,
+    /// What a node of a swarm does.
+    SwarmMember,
+    /// Any page, asked what may be done with it.
+    Options,
 }
 
-/// A version and the path behind it. Unversioned paths mean the newest version.
+/// A version and the path behind it; `oldest` is the first that is accepted. Unversioned paths mean the newest version.
 ///
 /// # Errors
 /// The version is out of the range that is spoken, in Docker's words.
-pub fn version(path: &str) -> Result<(Version, &str)> {
+pub fn version(path: &str, oldest: Version) -> Result<(Version, &str)> {
     let versioned = path.strip_prefix("/v").and_then(|rest| {
         let (text, _) = rest.split_once('/')?;
         Some((text, Version::parse(text)?, &rest[text.len()..]))
     });
     let Some((text, version, rest)) = versioned else { return Ok((Version::newest(), path)) };
-    if version < Version::oldest() {
+    if version < oldest {
         return Err(Error::invalid(format!(
-            "client version {text} is too old. Minimum supported API version is {}, please upgrade your \
-             client to a newer version",
-            spec::api::MIN_API_VERSION
+            "client version {text} is too old. Minimum supported API version is {oldest}, please upgrade your \
+             client to a newer version"
         )));
     }
     if version > Version::newest() {
@@ -132,6 +147,9 @@ pub fn version(path: &str) -> Result<(Version, &str)> {
 
 /// The operation behind a method and an unversioned path; `None` for a page that does not exist.
 pub fn route(method: &Method, path: &str) -> Option<Route> {
+    if *method == Method::OPTIONS {
+        return Some(Route::Options);
+    }
     let segments: Vec<String> =
         path.strip_prefix('/')?.trim_end_matches('/').split('/').map(|s| query::decode(s, false)).collect();
     let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
@@ -159,12 +177,12 @@ fn get(segments: &[&str]) -> Option<Route> {
         ["containers", id, "json"] => Route::ContainerInspect(owned(id)),
         ["containers", id, "top"] => Route::ContainerTop(owned(id)),
         ["containers", id, "logs"] => Route::ContainerLogs(owned(id)),
-        ["containers", _, "changes"] => Route::Missing("diff"),
-        ["containers", _, "export"] => Route::Missing("export"),
-        ["containers", _, "stats"] => Route::Missing("stats"),
+        ["containers", id, "changes"] => Route::ContainerChanges(owned(id)),
+        ["containers", id, "export"] => Route::ContainerExport(owned(id)),
+        ["containers", id, "stats"] => Route::ContainerStats(owned(id)),
         ["containers", id, "archive"] => Route::ArchiveGet(owned(id)),
         ["containers", id, "attach", "ws"] => Route::ContainerAttachSocket(owned(id)),
-        ["containers", _, "checkpoints"] => Route::Missing("checkpoint"),
+        ["containers", _, "checkpoints"] => Route::Missing("checkpoints"),
         ["exec", id, "json"] => Route::ExecInspect(owned(id)),
         ["images", "json"] => Route::ImageList,
         ["images", "search"] => Route::Missing("search"),
@@ -179,7 +197,8 @@ fn get(segments: &[&str]) -> Option<Route> {
         ["networks"] => Route::NetworkList,
         ["networks", id] => Route::NetworkInspect(owned(id)),
         ["plugins"] => Route::PluginList,
-        ["plugins", ..] => Route::Missing("managed plugins"),
+        ["plugins", "privileges"] => Route::Missing("managing plugins"),
+        ["plugins", name @ .., "json"] => Route::Plugin(joined(name)?),
         ["swarm" | "nodes" | "services" | "tasks" | "secrets" | "configs", ..] => Route::Swarm,
         _ => return None,
     })
@@ -199,9 +218,9 @@ fn post(segments: &[&str]) -> Option<Route> {
         ["build"] => Route::Build,
         ["build", "prune"] => Route::BuildPrune,
         ["build", "cancel"] => Route::BuildCancel,
-        ["commit"] => Route::Missing("commit"),
-        ["session"] => Route::Missing("BuildKit's session"),
-        ["grpc"] => Route::Missing("BuildKit's gRPC (set DOCKER_BUILDKIT=0)"),
+        ["commit"] => Route::Commit,
+        ["session"] => Route::Missing("BuildKit (set DOCKER_BUILDKIT=0)"),
+        ["grpc"] => Route::Missing("BuildKit (set DOCKER_BUILDKIT=0)"),
         ["containers", "create"] => Route::ContainerCreate,
         ["containers", "prune"] => Route::ContainerPrune,
         ["containers", id, "resize"] => Route::ContainerResize(owned(id)),
@@ -216,7 +235,7 @@ fn post(segments: &[&str]) -> Option<Route> {
         ["containers", id, "attach"] => Route::ContainerAttach(owned(id)),
         ["containers", id, "wait"] => Route::ContainerWait(owned(id)),
         ["containers", id, "exec"] => Route::ExecCreate(owned(id)),
-        ["containers", _, "checkpoints"] => Route::Missing("checkpoint"),
+        ["containers", _, "checkpoints"] => Route::Missing("checkpoints"),
         ["exec", id, "start"] => Route::ExecStart(owned(id)),
         ["exec", id, "resize"] => Route::ExecResize(owned(id)),
         ["images", "create"] => Route::ImageCreate,
@@ -230,7 +249,12 @@ fn post(segments: &[&str]) -> Option<Route> {
         ["networks", "prune"] => Route::NetworkPrune,
         ["networks", id, "connect"] => Route::NetworkConnect(owned(id)),
         ["networks", id, "disconnect"] => Route::NetworkDisconnect(owned(id)),
-        ["plugins", ..] => Route::Missing("managed plugins"),
+        ["plugins", "pull" | "create"] => Route::Missing("managing plugins"),
+        ["plugins", name @ .., "enable" | "disable" | "push" | "set" | "upgrade"] => {
+            Route::Plugin(joined(name)?)
+        }
+        ["swarm", "init" | "join"] => Route::Missing("swarm mode"),
+        ["swarm", "leave" | "unlock"] => Route::SwarmMember,
         ["swarm" | "nodes" | "services" | "tasks" | "secrets" | "configs", ..] => Route::Swarm,
         _ => return None,
     })
@@ -239,11 +263,11 @@ fn post(segments: &[&str]) -> Option<Route> {
 fn delete(segments: &[&str]) -> Option<Route> {
     Some(match segments {
         ["containers", id] => Route::ContainerRemove(owned(id)),
-        ["containers", _, "checkpoints", _] => Route::Missing("checkpoint"),
+        ["containers", _, "checkpoints", _] => Route::Missing("checkpoints"),
         ["images", name @ ..] => Route::ImageRemove(joined(name)?),
         ["volumes", name] => Route::VolumeRemove(owned(name)),
         ["networks", id] => Route::NetworkRemove(owned(id)),
-        ["plugins", ..] => Route::Missing("managed plugins"),
+        ["plugins", name @ ..] => Route::Plugin(joined(name)?),
         ["nodes" | "services" | "secrets" | "configs", _] => Route::Swarm,
         _ => return None,
     })
@@ -314,14 +338,14 @@ mod tests {
 
     #[test]
     fn versions_have_a_window() {
-        assert_eq!(version("/v1.43/info").unwrap(), (Version(1, 43), "/info"));
-        assert_eq!(version("/info").unwrap(), (Version::newest(), "/info"));
-        assert_eq!(version("/volumes/v1.2").unwrap().1, "/volumes/v1.2");
-        let old = version("/v1.12/info").unwrap_err();
+        assert_eq!(version("/v1.43/info", Version::oldest()).unwrap(), (Version(1, 43), "/info"));
+        assert_eq!(version("/info", Version::oldest()).unwrap(), (Version::newest(), "/info"));
+        assert_eq!(version("/volumes/v1.2", Version::oldest()).unwrap().1, "/volumes/v1.2");
+        let old = version("/v1.12/info", Version::oldest()).unwrap_err();
         assert!(
             old.message().starts_with("client version 1.12 is too old. Minimum supported API version is")
         );
-        let new = version("/v9.0/info").unwrap_err();
+        let new = version("/v9.0/info", Version::oldest()).unwrap_err();
         assert_eq!(new.message(), "client version 9.0 is too new. Maximum supported API version is 1.55");
     }
 }

@@ -3,6 +3,8 @@
 //! What the client sends, in text or binary messages, is the program's input. Either end's close ends the session: a
 //! WebSocket has no half-close.
 
+use std::time::Duration;
+
 use bytes::{Buf, Bytes, BytesMut};
 use engine::Attached;
 use engine::container::attach::DetachKeys;
@@ -22,6 +24,8 @@ use crate::server::{Reply, Takeover};
 
 /// One read's worth of bytes.
 const CHUNK: usize = 64 << 10;
+/// How long the client's own close is waited for.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// The largest message that is read.
 const MESSAGE: usize = 1 << 20;
 
@@ -74,7 +78,7 @@ async fn run(client: Stream, early: Bytes, attached: Attached) {
         .write_buffer_size(0);
     let socket =
         WebSocketStream::from_partially_read(client, early.to_vec(), Role::Server, Some(config)).await;
-    let (mut to_client, from_client) = socket.split();
+    let (mut to_client, mut from_client) = socket.split();
     let mut plain = Plain { framed: !attached.tty, left: 0, buffer: BytesMut::new() };
     let (from_shim, to_shim) = match attached.socket {
         Some(socket) => {
@@ -105,11 +109,13 @@ async fn run(client: Stream, early: Bytes, attached: Attached) {
         ended = output => if let Err(error) = ended {
             tracing::debug!(%error, "attached WebSocket ended");
         },
-        () = input(from_client, to_shim.filter(|_| attached.stdin), keys) => {}
+        () = input(&mut from_client, to_shim.filter(|_| attached.stdin), keys) => {}
         () = hangup.wait() => return,
     }
-    // The client may be gone already.
+    // The client may be gone already. One that is not answers with its own close.
     let _ = to_client.close().await;
+    let closed = async { while let Some(Ok(_)) = from_client.next().await {} };
+    let _ = tokio::time::timeout(PATIENCE, closed).await;
 }
 
 /// Client → shim, until the client closes or detaches.

@@ -1,6 +1,7 @@
 //! The engine: holds the services and the containers. Its verbs are in `container/`, `image/`, `network`, `volume`.
 
 use std::path::PathBuf;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock, RwLock};
 
 pub use crate::container::attach::{AttachOptions, Attached};
@@ -55,6 +56,9 @@ pub(crate) struct Inner {
     /// One prune of each kind at a time: containers, images, volumes, networks.
     pub(crate) prunes: [tokio::sync::Mutex<()>; 4],
     pub(crate) roots: OnceLock<KeptRoots>,
+    /// Health probes so far, and those of them that failed.
+    pub(crate) probes: AtomicU64,
+    pub(crate) failed_probes: AtomicU64,
 }
 
 /// [`Roots`] with a face for `Debug`.
@@ -106,6 +110,8 @@ impl Engine {
                 events: Bus::new(),
                 prunes: Default::default(),
                 roots: OnceLock::new(),
+                probes: AtomicU64::new(0),
+                failed_probes: AtomicU64::new(0),
                 settings: RwLock::new(Arc::new(config.settings.clone())),
                 config,
             };

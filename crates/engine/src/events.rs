@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use spec::Filters;
 use spec::api::{EventActor, EventMessage};
@@ -20,15 +21,21 @@ const BEHIND: usize = 1024;
 pub(crate) struct Bus {
     past: Mutex<VecDeque<EventMessage>>,
     live: broadcast::Sender<EventMessage>,
+    count: AtomicU64,
 }
 
 impl Bus {
     pub(crate) fn new() -> Self {
-        Self { past: Mutex::new(VecDeque::with_capacity(KEPT)), live: broadcast::Sender::new(BEHIND) }
+        Self {
+            past: Mutex::new(VecDeque::with_capacity(KEPT)),
+            live: broadcast::Sender::new(BEHIND),
+            count: AtomicU64::new(0),
+        }
     }
 
     /// Tells everyone.
     pub(crate) fn publish(&self, event: EventMessage) {
+        self.count.fetch_add(1, Ordering::Relaxed);
         let mut past = self.past.lock().expect("no holder of this lock can panic");
         if past.len() == KEPT {
             past.pop_front();
@@ -44,6 +51,11 @@ impl Bus {
         let from = since.unwrap_or(i128::MAX);
         let old = past.iter().filter(|e| i128::from(e.time_nano) >= from).cloned().collect();
         (old, self.live.subscribe())
+    }
+
+    /// How many there were.
+    pub(crate) fn count(&self) -> u64 {
+        self.count.load(Ordering::Relaxed)
     }
 
     /// How many listen.

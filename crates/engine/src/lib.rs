@@ -33,13 +33,14 @@ mod image;
 mod names;
 mod network;
 pub mod settings;
-mod system;
+pub mod system;
 mod time;
 mod volume;
 
 pub use container::archive::{Encoding, Extraction};
 pub use container::attach::{AttachOptions, Attached};
-pub use container::{ListOptions, LogOptions, RemoveOptions, WaitCondition, Waiter};
+pub use container::exec::ExecStarting;
+pub use container::{CommitOptions, ListOptions, LogOptions, RemoveOptions, Stats, WaitCondition, Waiter};
 pub use engine::{Config, Engine, Roots};
 pub use error::Error;
 pub use settings::Settings;

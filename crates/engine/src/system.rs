@@ -1,6 +1,7 @@
 //! What this host and this engine are: `info`, `version`, and the collector.
 
 use std::path::Path;
+use std::sync::atomic::Ordering;
 
 use spec::Digest;
 use spec::api::{
@@ -104,18 +105,49 @@ impl Host {
     }
 }
 
+/// What is counted, for metrics.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Containers that run, or wait for their policy to start them again.
+    pub running: i64,
+    /// Containers that are frozen.
+    pub paused: i64,
+    /// Containers that do neither.
+    pub stopped: i64,
+    /// Events so far.
+    pub events: u64,
+    /// Who listens to events now.
+    pub listeners: usize,
+    /// Health probes so far.
+    pub probes: u64,
+    /// Those of them that failed.
+    pub failed_probes: u64,
+}
+
 impl Engine {
+    /// What is counted.
+    pub fn counts(&self) -> Counts {
+        let mut counts = Counts {
+            events: self.inner.events.count(),
+            listeners: self.inner.events.listeners(),
+            probes: self.inner.probes.load(Ordering::Relaxed),
+            failed_probes: self.inner.failed_probes.load(Ordering::Relaxed),
+            ..Counts::default()
+        };
+        for container in self.inner.containers.all() {
+            match container.view().state.phase {
+                Phase::Running | Phase::Restarting => counts.running += 1,
+                Phase::Paused => counts.paused += 1,
+                Phase::Created | Phase::Exited | Phase::Removing | Phase::Dead => counts.stopped += 1,
+            }
+        }
+        counts
+    }
+
     /// `GET /info`.
     pub async fn info(&self) -> Result<SystemInfo, Error> {
         let host = blocking(Host::read).await;
-        let (mut running, mut paused, mut stopped) = (0, 0, 0);
-        for container in self.inner.containers.all() {
-            match container.view().state.phase {
-                Phase::Running | Phase::Restarting => running += 1,
-                Phase::Paused => paused += 1,
-                Phase::Created | Phase::Exited | Phase::Removing | Phase::Dead => stopped += 1,
-            }
-        }
+        let Counts { running, paused, stopped, .. } = self.counts();
         let mut targets: Vec<Digest> =
             self.inner.store.images().into_iter().map(|r| r.target.digest).collect();
         targets.sort_unstable();
@@ -165,8 +197,9 @@ impl Engine {
             oom_kill_disable: !host.unified,
             ipv4_forwarding: host.forwarding,
             n_fd: host.descriptors,
-            n_goroutines: i64::try_from(sys::file::list(Path::new("/proc/self/task")).map_or(0, |l| l.len()))
-                .unwrap_or(0),
+            // What we have instead: tasks.
+            n_goroutines: i64::try_from(tokio::runtime::Handle::current().metrics().num_alive_tasks())
+                .unwrap_or(i64::MAX),
             system_time: time::rfc3339(time::now()),
             logging_driver: settings.log.r#type.clone(),
             cgroup_driver: "cgroupfs".into(),

@@ -1,5 +1,8 @@
 //! `corten-shim <id> --dir <dir>`: supervises one container. cortend spawns it with a connection as fd 3.
+//!
+//! Under the name `corten-runtime`, or as `corten-shim runtime …`: a runtime's command line (see `command`).
 
+mod command;
 mod supervisor;
 
 use std::io::Write;
@@ -9,6 +12,9 @@ use std::process::ExitCode;
 use supervisor::Supervisor;
 
 fn main() -> ExitCode {
+    if let Some(words) = command::arguments() {
+        return command::main(&words);
+    }
     // First of all, before anything else is opened.
     let connection = match sys::scm::inherited() {
         Ok(connection) => connection,

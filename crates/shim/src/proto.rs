@@ -5,6 +5,7 @@
 //! connection is [`Request::Hello`]. A connection on which [`Request::Watch`] was said carries nothing but the
 //! shim's [`Event`]s afterwards: wake-ups only, the truth is `exit.json` on disk.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use runtime::Failure;
@@ -105,6 +106,9 @@ pub struct Log {
     pub max_size: u64,
     /// How many files to keep, the current one included (`.1` is the newest rotated one).
     pub max_files: u32,
+    /// What every entry carries beside its text (labels, environment, tag).
+    #[serde(default)]
+    pub attrs: BTreeMap<String, String>,
 }
 
 /// What an attached client wants. Its socket carries output as Docker's 8-byte-header frames when `framed`

@@ -13,7 +13,7 @@
 //! |---|---|
 //! | `blob` | blobs and their writer |
 //! | `layer` | unpacked layers, chain ids |
-//! | `rw` | writable layers: make, mount, diff, commit |
+//! | `rw`, `changes` | writable layers: make, mount, diff, commit; what is in them |
 //! | `names` | image names: tag, untag, resolve |
 //! | `image` | from a target to a platform's manifest and configuration, and back |
 //! | `import`, `load`, `save` | images from and to archives |
@@ -31,6 +31,7 @@
 
 pub mod archive;
 mod blob;
+mod changes;
 mod collect;
 mod compression;
 mod error;
@@ -53,6 +54,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 use sys::file::{self, Durability};
 
 pub use blob::BlobWriter;
+pub use changes::{Change, ChangeKind, Judge};
 pub use compression::{Compression, inflate};
 pub use error::Error;
 pub use image::Image;

@@ -1,5 +1,6 @@
 //! Writable layers: what containers and build steps write, above read-only layers.
 
+use std::collections::HashSet;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
@@ -8,9 +9,11 @@ use serde::{Deserialize, Serialize};
 use spec::Digest;
 use spec::oci::image::{Descriptor, media};
 use sys::file;
-use sys::root::{OpenFile, Root, TooDeep};
+use sys::root::{OpenFile, Root, TooDeep, Visit};
 
-use crate::archive::{Entry, EntryKind, Pack, Packed, Whiteouts, Writer, pack};
+use crate::archive::{Entry, EntryKind, Pack, Packed, Take, Whiteouts, Writer, pack_some};
+use crate::blob::BlobWriter;
+use crate::changes::Judge;
 use crate::error::{Error, Result};
 use crate::hash::HashWriter;
 use crate::layer::{ChainId, LayerMeta, get_meta, put_meta};
@@ -138,6 +141,15 @@ impl Store {
     }
 
     fn pack_rw<W: Write>(&self, id: &str, out: &mut Writer<W>) -> Result<Packed> {
+        self.pack_rw_some(id, out, |_| Ok(Take::All))
+    }
+
+    fn pack_rw_some<W: Write>(
+        &self,
+        id: &str,
+        out: &mut Writer<W>,
+        take: impl FnMut(&Visit<'_>) -> Result<Take>,
+    ) -> Result<Packed> {
         let meta = self.rw_meta(id)?;
         let lower = meta.parent.map(|chain| self.chain_dirs(&chain)).transpose()?.unwrap_or_default();
         let root = Root::open(&self.rw_path(id)?.join("diff"))?;
@@ -158,7 +170,7 @@ impl Store {
             whiteouts: Whiteouts::Overlay,
             lower: Some(&lower),
         };
-        let mut packed = pack(&root, &how, out)?;
+        let mut packed = pack_some(&root, &how, out, take)?;
         packed.entries += u64::from(top_changed);
         Ok(packed)
     }
@@ -178,11 +190,7 @@ impl Store {
             self.rw_remove(id)?;
             return Ok(None);
         }
-        let hashed = out.finish()?;
-        let diff_id = hashed.hasher.finish();
-        let write = |source| Error::Write { what: "layer", source };
-        let blob = hashed.inner.finish().map_err(write)?.into_inner().map_err(|e| write(e.into_error()))?;
-        let (digest, size) = blob.commit(None)?;
+        let (blob, diff_id) = finish(out)?;
         let path = self.rw_path(id)?;
         strip_overlay_xattrs(&path.join("diff"))?;
 
@@ -199,7 +207,29 @@ impl Store {
             }
         };
         self.rw_remove(id)?;
-        Ok(Some(Committed { blob: Descriptor::new(media::LAYER_GZIP, digest, size), diff_id, chain }))
+        Ok(Some(Committed { blob, diff_id, chain }))
+    }
+
+    /// The same of a writable layer that goes on being used, mounted or not: what it changes becomes a layer as well,
+    /// without the stubs (see [`Store::rw_changes`]). `None` when it changes nothing.
+    ///
+    /// # Errors
+    /// A file error. A lease is needed until something names the result.
+    pub fn rw_snapshot(&self, id: &str, stubs: &[PathBuf]) -> Result<Option<Committed>> {
+        let meta = self.rw_meta(id)?;
+        let changes = self.rw_changes(id, stubs, Judge::Presence)?;
+        if changes.is_empty() {
+            return Ok(None);
+        }
+        let taken: HashSet<PathBuf> = changes.into_iter().map(|change| change.path).collect();
+        let blob = BufWriter::with_capacity(BUFFER, self.blob_writer()?);
+        let mut out = Writer::new(HashWriter::new(GzEncoder::new(blob, GZIP_LEVEL)));
+        self.pack_rw_some(id, &mut out, |visit| {
+            Ok(if taken.contains(visit.path) { Take::All } else { Take::Nothing })
+        })?;
+        let (blob, diff_id) = finish(out)?;
+        let (chain, _) = self.unpack(&mut self.blob(&blob.digest)?, meta.parent.as_ref(), Some(diff_id))?;
+        Ok(Some(Committed { blob, diff_id, chain }))
     }
 
     /// The layer that a writable layer stands on.
@@ -219,6 +249,16 @@ impl Store {
         }
         Ok(self.path("rw").join(id))
     }
+}
+
+/// Ends a layer's archive: its blob and its inflated digest.
+fn finish(out: Writer<HashWriter<GzEncoder<BufWriter<BlobWriter>>>>) -> Result<(Descriptor, Digest)> {
+    let hashed = out.finish()?;
+    let diff_id = hashed.hasher.finish();
+    let write = |source| Error::Write { what: "layer", source };
+    let blob = hashed.inner.finish().map_err(write)?.into_inner().map_err(|e| write(e.into_error()))?;
+    let (digest, size) = blob.commit(None)?;
+    Ok((Descriptor::new(media::LAYER_GZIP, digest, size), diff_id))
 }
 
 /// Removes what overlayfs notes for itself in an upper directory; the opaque mark stays, a layer needs it.

@@ -160,6 +160,15 @@ pub fn set_nonblocking(fd: impl AsFd) -> Result<()> {
         .map_err(|e| Error::new("fcntl", "O_NONBLOCK", e))
 }
 
+/// Makes a pipe hold up to `bytes`; what it holds now (pipe(7): 64 KiB unless set, 1 MiB at most without
+/// `CAP_SYS_RESOURCE`).
+///
+/// # Errors
+/// fcntl(2)'s; EBADF for what is no pipe, EPERM beyond the limit.
+pub fn set_pipe_size(pipe: impl AsFd, bytes: usize) -> Result<usize> {
+    rustix::pipe::fcntl_setpipe_size(pipe, bytes).map_err(|e| Error::new("fcntl", "F_SETPIPE_SZ", e))
+}
+
 /// Signals that arrive as readable bytes instead of interrupting (signalfd(2)).
 #[derive(Debug)]
 pub struct Signals(OwnedFd);

@@ -2,6 +2,7 @@
 
 mod archive;
 mod build;
+mod commit;
 mod container;
 mod df;
 mod events;
@@ -9,11 +10,13 @@ mod exec;
 mod image;
 mod network;
 mod progress;
+mod stats;
 mod system;
 mod volume;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use engine::Engine;
@@ -24,6 +27,7 @@ use serde::Serialize;
 
 use crate::body::Body;
 use crate::error::{self, Error, Result, chain};
+use crate::metrics::{self, Times};
 use crate::query::Query;
 use crate::router::{self, Route, Version};
 use crate::server::{Handler, Peer, Reply};
@@ -40,6 +44,8 @@ struct Services {
     scratch: PathBuf,
     server: HeaderValue,
     wire: Option<Arc<Wire>>,
+    oldest: Version,
+    times: Times,
 }
 
 /// One request, taken apart.
@@ -56,8 +62,9 @@ pub(crate) struct Call {
 }
 
 impl Api {
-    /// The API of an engine; bodies and build contexts in flight are kept under `scratch`.
-    pub fn new(engine: Engine, scratch: PathBuf) -> Self {
+    /// The API of an engine, from version `oldest` on; bodies and build contexts in flight are kept under `scratch`, and
+    /// `times` learns how long actions took.
+    pub fn new(engine: Engine, scratch: PathBuf, oldest: Version, times: Times) -> Self {
         let config = engine.config();
         let builder = builder::Host {
             store: engine.store().clone(),
@@ -74,7 +81,7 @@ impl Api {
             tracing::warn!(error = chain(&error), "answers are not written down");
             None
         });
-        Self(Arc::new(Services { engine, builder, scratch, server, wire }))
+        Self(Arc::new(Services { engine, builder, scratch, server, wire, oldest, times }))
     }
 
     /// Ends and removes what builds of a daemon that died have left: before the first client.
@@ -92,7 +99,7 @@ impl Api {
 
     async fn answer(&self, request: Request<Incoming>, peer: Peer) -> Result<Reply> {
         let (parts, body) = request.into_parts();
-        let (version, path) = router::version(parts.uri.path())?;
+        let (version, path) = router::version(parts.uri.path(), self.0.oldest)?;
         let Some(route) = router::route(&parts.method, path) else {
             return Ok(Reply::Response(error::message(StatusCode::NOT_FOUND, "page not found".into())));
         };
@@ -106,7 +113,12 @@ impl Api {
             body,
             peer,
         };
-        dispatch(route, call).await
+        let (action, began) = (metrics::action(&route), Instant::now());
+        let reply = dispatch(route, call).await?;
+        if let Some(action) = action {
+            self.0.times.add(action, began.elapsed());
+        }
+        Ok(reply)
     }
 }
 
@@ -137,7 +149,7 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + '
 
 impl Handler for Api {
     async fn handle(&self, request: Request<Incoming>, peer: Peer) -> Reply {
-        let (method, uri) = (request.method().clone(), request.uri().clone());
+        let (method, uri, began) = (request.method().clone(), request.uri().clone(), Instant::now());
         let mut response = match self.answer(request, peer).await {
             Ok(Reply::Response(response)) => response,
             Ok(takeover) => {
@@ -154,7 +166,8 @@ impl Handler for Api {
         } else if let Some(wire) = &self.0.wire {
             response = wire.record(method.clone(), &uri, response);
         }
-        tracing::debug!(%method, %uri, status = response.status().as_u16(), "answered");
+        let (status, duration) = (response.status().as_u16(), began.elapsed());
+        tracing::debug!(%method, %uri, status, ?duration, "answered");
         let headers = response.headers_mut();
         headers.insert(header::SERVER, self.0.server.clone());
         headers.insert("api-version", HeaderValue::from_static(spec::api::API_VERSION));
@@ -193,6 +206,9 @@ async fn dispatch(route: Route, call: Call) -> Result<Reply> {
         Route::ContainerWait(id) => container::wait(call, &id),
         Route::ContainerRemove(id) => container::remove(&call, &id).await,
 
+        Route::ContainerChanges(id) => commit::changes(&call, &id).await,
+        Route::ContainerExport(id) => commit::export(call, &id).await,
+        Route::ContainerStats(id) => stats::stats(call, &id).await,
         Route::ArchiveStat(id) => archive::stat(&call, &id).await,
         Route::ArchiveGet(id) => archive::get(call, &id).await,
         Route::ArchivePut(id) => archive::put(call, &id).await,
@@ -215,6 +231,7 @@ async fn dispatch(route: Route, call: Call) -> Result<Reply> {
         Route::ImageRemove(name) => image::remove(&call, &name).await,
         Route::DistributionInspect(name) => image::distribution(&call, &name).await,
 
+        Route::Commit => commit::commit(call).await,
         Route::Build => build::build(call).await,
         Route::BuildPrune => build::prune(&call).await,
         Route::BuildCancel => Err(Error::not_implemented("cancelling a build by its id")),
@@ -233,7 +250,14 @@ async fn dispatch(route: Route, call: Call) -> Result<Reply> {
         Route::NetworkConnect(id) => network::connect(call, &id).await,
         Route::NetworkDisconnect(id) => network::disconnect(call, &id).await,
 
-        Route::PluginList => Ok(json(StatusCode::OK, &[(); 0])),
+        Route::PluginList => system::plugins(&call),
+        Route::Plugin(name) => {
+            Err(Error::new(spec::ErrorKind::NotFound, format!("plugin {name:?} not found")))
+        }
+        Route::Options => empty(StatusCode::OK),
+        Route::SwarmMember => {
+            Err(Error::new(spec::ErrorKind::Unavailable, "This node is not part of a swarm"))
+        }
         Route::Missing(what) => Err(Error::not_implemented(what)),
         Route::Swarm => Err(Error::new(
             spec::ErrorKind::Unavailable,

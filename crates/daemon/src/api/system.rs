@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, header};
+use spec::Filters;
 use spec::api::AuthConfig;
 
 use super::{Call, ok, set_type, shaped};
@@ -24,11 +25,19 @@ pub(super) fn ping() -> Result<Response<Body>> {
 }
 
 pub(super) fn version(call: &Call) -> Result<Response<Body>> {
-    ok(&call.engine.version())
+    let mut version = call.engine.version();
+    version.min_api_version = call.services.oldest.to_string();
+    ok(&version)
 }
 
 pub(super) async fn info(call: &Call) -> Result<Response<Body>> {
     shaped(call, &call.engine.info().await?, versions::info)
+}
+
+/// There are no managed plugins.
+pub(super) fn plugins(call: &Call) -> Result<Response<Body>> {
+    Filters::parse(call.query.get("filters"), &["capability", "enabled"])?;
+    ok(&[(); 0])
 }
 
 pub(super) async fn auth(call: Call) -> Result<Response<Body>> {

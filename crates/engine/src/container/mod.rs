@@ -20,19 +20,23 @@
 pub mod archive;
 pub mod attach;
 mod change;
-mod check;
+pub(crate) mod check;
+mod commit;
 mod config;
 mod copyup;
 mod create;
 mod devices;
+mod diff;
 mod ended;
 pub(crate) mod exec;
+mod export;
 mod files;
 pub mod health;
 mod inspect;
 mod kill;
 mod leftovers;
 mod link;
+pub(crate) mod linked;
 pub(crate) mod list;
 mod logs;
 mod mounts;
@@ -49,6 +53,7 @@ mod restart;
 mod secrets;
 mod start;
 pub mod state;
+mod stats;
 mod status;
 mod stop;
 pub(crate) mod table;
@@ -63,14 +68,16 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
+pub use commit::CommitOptions;
 pub use list::ListOptions;
 pub use logs::LogOptions;
-pub(crate) use mounts::check_volume_name;
+pub(crate) use mounts::{check_volume_name, clean};
 pub(crate) use prune::until;
 pub(crate) use recover::find_all;
 pub use remove::RemoveOptions;
 use spec::Id;
 use spec::api::EventMessage;
+pub use stats::Stats;
 use tokio::sync::watch;
 pub use wait::{WaitCondition, Waiter};
 
@@ -88,6 +95,8 @@ pub(crate) struct View {
     pub(crate) state: State,
     /// Its place on networks, while it runs.
     pub(crate) network: Arc<Attachment>,
+    /// The end of so many runs has been told to `docker events`: who waits for an end to tell more waits for this.
+    pub(crate) told: u64,
     /// It is removed; no more views follow.
     pub(crate) gone: bool,
 }
@@ -113,6 +122,8 @@ pub(crate) struct Container {
     pub(crate) held: AtomicBool,
     /// Clients for the next start.
     pub(crate) early: Mutex<Vec<EarlyClient>>,
+    /// Who looks at what it uses.
+    pub(crate) stats: stats::Shared,
     link: Mutex<Option<Arc<Link>>>,
     view: watch::Sender<Arc<View>>,
 }
@@ -121,13 +132,15 @@ impl Container {
     /// A container as recorded.
     pub(crate) fn new(dir: PathBuf, record: Record, state: State, network: Attachment) -> Arc<Self> {
         let id = record.id.clone();
-        let view = View { record: Arc::new(record), state, network: Arc::new(network), gone: false };
+        let told = state.ends;
+        let view = View { record: Arc::new(record), state, network: Arc::new(network), told, gone: false };
         Arc::new(Self {
             id,
             dir,
             verbs: Arc::default(),
             held: AtomicBool::new(false),
             early: Mutex::new(Vec::new()),
+            stats: stats::Shared::default(),
             link: Mutex::new(None),
             view: watch::Sender::new(Arc::new(view)),
         })
@@ -189,7 +202,7 @@ impl Container {
             Illegal::Running => Error::NotModified("container is already running".into()),
             Illegal::NotRunning => self.not_running(),
             Illegal::Paused => Error::Conflict(format!("container {id} is already paused")),
-            Illegal::NotPaused => Error::Internal(format!("Container {id} is not paused")),
+            Illegal::NotPaused => Error::Conflict(format!("Container {id} is not paused")),
             Illegal::Restarting => {
                 Error::Conflict(format!("container {id} is restarting, wait until the container is running"))
             }

@@ -1,5 +1,6 @@
 //! Images: one file per verb. What an image is, the store knows; here are Docker's rules about names and ids.
 
+pub(crate) mod change;
 mod history;
 mod import;
 mod inspect;
@@ -10,7 +11,7 @@ mod pull;
 mod push;
 mod remove;
 mod save;
-mod tag;
+pub(crate) mod tag;
 
 use std::collections::BTreeMap;
 

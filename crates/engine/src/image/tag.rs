@@ -6,7 +6,7 @@ use crate::blocking::blocking;
 use crate::{Engine, Error};
 
 /// `repo` and `tag` as one reference. A digest is no name.
-pub(super) fn reference(repo: &str, tag: &str) -> Result<Reference, Error> {
+pub(crate) fn reference(repo: &str, tag: &str) -> Result<Reference, Error> {
     let text = if tag.is_empty() { repo.to_owned() } else { format!("{repo}:{tag}") };
     let reference: Reference = text.parse().map_err(|e| Error::Invalid(format!("{e}: {text:?}")))?;
     if reference.digest.is_some() {

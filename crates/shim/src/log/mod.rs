@@ -6,18 +6,20 @@
 //!
 //! | room | what is in it |
 //! |---|---|
-//! | [`encode`] | lines and pieces of lines become JSON |
+//! | [`split`] | output is cut into lines and pieces of lines |
+//! | [`json_file`] | pieces become JSON |
 //! | [`time`] | RFC 3339 times, as Go writes them |
 //! | [`write`] | the file: append, rotate |
 //! | [`read`] | read back: tail, since, until, follow |
 //!
 //! Files: `<id>-json.log` is written, `.1` is the newest rotated one, `.2` the one before.
 //!
-//! Words: a *piece* is at most [`encode::PIECE`] bytes of a line. A longer line becomes several pieces, of which
+//! Words: a *piece* is at most [`split::PIECE`] bytes of a line. A longer line becomes several pieces, of which
 //! only the last ends with a newline. An *entry* is one line of the file, that is, one piece.
 
-pub mod encode;
+pub mod json_file;
 pub mod read;
+pub mod split;
 mod tail;
 pub mod time;
 pub mod write;

@@ -312,7 +312,8 @@ mod tests {
     use crate::proto::Log;
 
     fn writer(directory: &Path, max_size: u64, max_files: u32) -> Writer {
-        Writer::open(&Log { path: directory.join("log"), max_size, max_files }).unwrap()
+        let attrs = std::collections::BTreeMap::new();
+        Writer::open(&Log { path: directory.join("log"), max_size, max_files, attrs }).unwrap()
     }
 
     fn rest(reader: &mut Reader) -> Vec<String> {

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use spec::api::Stream;
 use sys::file;
 
-use super::encode::{Splitter, Stamp};
+use super::json_file::Encoder;
+use super::split::Splitter;
 use super::{rotated, time};
 use crate::proto::Log;
 
@@ -20,6 +21,7 @@ const BATCH: usize = 256 * 1024;
 pub struct Writer {
     stdout: Splitter,
     stderr: Splitter,
+    encoder: Encoder,
     /// Encoded and not yet written.
     batch: Vec<u8>,
     output: Output,
@@ -42,6 +44,7 @@ impl Writer {
         Ok(Self {
             stdout: Splitter::new(Stream::Stdout),
             stderr: Splitter::new(Stream::Stderr),
+            encoder: Encoder::new(&settings.attrs),
             batch: Vec::new(),
             output: Output::open(settings)?,
         })
@@ -53,11 +56,14 @@ impl Writer {
     /// write(2)'s (a full disk) and those of a rotation: entries are lost then, but none is in the file by half,
     /// and the next ones are tried again.
     pub fn write(&mut self, stream: Stream, bytes: &[u8]) -> Result<(), sys::Error> {
-        let now = Stamp::new(time::now());
-        let Self { stdout, stderr, batch, output } = self;
+        let Self { stdout, stderr, encoder, batch, output } = self;
         let splitter = if stream == Stream::Stderr { stderr } else { stdout };
         let mut result = Ok(());
-        splitter.feed(bytes, &now, batch, |batch, begin| keep_first(&mut result, output.entry(batch, begin)));
+        splitter.feed(bytes, time::now(), |piece| {
+            let begin = batch.len();
+            encoder.append(batch, piece);
+            keep_first(&mut result, output.entry(batch, begin));
+        });
         keep_first(&mut result, output.flush(batch));
         result
     }
@@ -67,11 +73,14 @@ impl Writer {
     /// # Errors
     /// As [`Writer::write`].
     pub fn finish(&mut self) -> Result<(), sys::Error> {
-        let now = Stamp::new(time::now());
-        let Self { stdout, stderr, batch, output } = self;
-        let mut result = Ok(());
+        let Self { stdout, stderr, encoder, batch, output } = self;
+        let (now, mut result) = (time::now(), Ok(()));
         for splitter in [stdout, stderr] {
-            splitter.finish(&now, batch, |batch, begin| keep_first(&mut result, output.entry(batch, begin)));
+            splitter.finish(now, |piece| {
+                let begin = batch.len();
+                encoder.append(batch, piece);
+                keep_first(&mut result, output.entry(batch, begin));
+            });
         }
         keep_first(&mut result, output.flush(batch));
         result
@@ -151,10 +160,12 @@ impl Output {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     fn settings(directory: &Path, max_size: u64, max_files: u32) -> Log {
-        Log { path: directory.join("x-json.log"), max_size, max_files }
+        Log { path: directory.join("x-json.log"), max_size, max_files, attrs: BTreeMap::new() }
     }
 
     #[test]
@@ -193,7 +204,7 @@ mod tests {
 
     #[test]
     fn a_full_disk_loses_entries_but_leaves_none_by_half() {
-        let settings = Log { path: "/dev/full".into(), max_size: 0, max_files: 1 };
+        let settings = Log { path: "/dev/full".into(), max_size: 0, max_files: 1, attrs: BTreeMap::new() };
         let mut writer = Writer::open(&settings).unwrap();
         assert!(writer.write(Stream::Stdout, b"x\n").is_err());
         assert!(writer.batch.is_empty());

@@ -6,6 +6,7 @@
 //! | `create`, `start`, `exec`, `kill`, `attach`, `delete` | one request each; the short ones are in `request` |
 //! | `exit` | children are reaped, init's end is recorded |
 //! | `streams`, `stdin`, `attached` | a process's stdio, and the clients that share it |
+//! | `pace` | when a busy output is read again |
 //! | `token` | what an fd in the wait set is |
 //!
 //! The container does not depend on any connection. The shim ends when nothing is left for it to do: when there
@@ -19,6 +20,7 @@ mod delete;
 mod exec;
 mod exit;
 mod kill;
+mod pace;
 mod process;
 mod request;
 mod start;
@@ -242,6 +244,7 @@ impl Container {
 
     fn deadline(&self) -> Option<Instant> {
         let processes = std::iter::once(&self.init).chain(self.execs.values());
-        processes.filter_map(Process::deadline).chain(self.unwritten).min()
+        let due = processes.flat_map(|process| [process.deadline(), process.streams.deadline()]);
+        due.flatten().chain(self.unwritten).min()
     }
 }

@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io::{self, ErrorKind, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::time::Instant;
 
 use runtime::{Io, Stdio};
 use shim::log::Writer;
@@ -16,6 +17,7 @@ use spec::api::Stream;
 use sys::poll::{self, Epoll, Interest, Ready};
 
 use super::attached::{AtEnd, Client};
+use super::pace::Pace;
 use super::stdin::Stdin;
 use super::token::{MAX_ITEM, Part, Token, Watched};
 
@@ -28,6 +30,9 @@ const HARD_LIMIT: usize = 4 * 1024 * 1024;
 
 /// What is read at a time: a pipe's usual size.
 pub(crate) const SCRATCH: usize = 64 * 1024;
+
+/// What a pipe can hold once its process has written a lot (pipe(7): the most that is allowed).
+const LARGE_PIPE: usize = 1024 * 1024;
 
 /// The shim's ends of a process's streams, with its clients.
 #[derive(Debug)]
@@ -48,6 +53,7 @@ pub(crate) struct Streams {
 struct Output {
     file: File,
     watched: Watched,
+    pace: Pace,
 }
 
 /// The shim's ends of the pipes, before the process is there.
@@ -95,7 +101,11 @@ impl Streams {
             poll::set_nonblocking(end).map_err(|e| e.source)?;
         }
         let output = |end: Option<OwnedFd>, part| {
-            end.map(|fd| Output { file: fd.into(), watched: Watched::new(Token::Stream(process, part)) })
+            end.map(|fd| Output {
+                file: fd.into(),
+                watched: Watched::new(Token::Stream(process, part)),
+                pace: Pace::default(),
+            })
         };
         Ok(Self {
             process,
@@ -124,12 +134,8 @@ impl Streams {
     pub(crate) fn serve(&mut self, part: Part, ready: Ready, scratch: &mut [u8]) {
         match part {
             Part::Stdin => self.stdin.flush(),
-            Part::Stdout => {
-                self.pump(Stream::Stdout, scratch);
-            }
-            Part::Stderr => {
-                self.pump(Stream::Stderr, scratch);
-            }
+            Part::Stdout => self.take(Stream::Stdout, scratch),
+            Part::Stderr => self.take(Stream::Stderr, scratch),
             Part::Client(number) => {
                 if let Some(client) = self.clients.iter_mut().find(|c| c.number == number) {
                     client.serve(ready, &mut self.stdin, self.at_end, scratch);
@@ -138,27 +144,54 @@ impl Streams {
         }
     }
 
-    /// Reads once from an output and hands it on; whether there may be more at once.
-    fn pump(&mut self, stream: Stream, scratch: &mut [u8]) -> bool {
-        let output = if stream == Stream::Stderr { &mut self.stderr } else { &mut self.stdout };
-        let Some(open) = output else { return false };
-        match open.file.read(scratch) {
+    /// Reads what an output has, at most a full pipe, and hands it on.
+    fn take(&mut self, stream: Stream, scratch: &mut [u8]) {
+        let mut taken = 0;
+        while taken < LARGE_PIPE && self.may_read(stream) {
+            let read = self.pump(stream, scratch);
+            taken += read;
+            if read < scratch.len() {
+                break;
+            }
+        }
+        if let Some(output) = self.output(stream) {
+            output.pace.took(taken, Instant::now());
+            if output.pace.wants_room() {
+                // A terminal has no size to set: it keeps its own, and never rests.
+                output.pace.room = poll::set_pipe_size(&output.file, LARGE_PIPE).unwrap_or(1);
+            }
+        }
+    }
+
+    /// Reads once from an output and hands it on; how much it was. 0 when there is nothing now.
+    fn pump(&mut self, stream: Stream, scratch: &mut [u8]) -> usize {
+        let Some(open) = self.output(stream) else { return 0 };
+        let read = loop {
+            match open.file.read(scratch) {
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                read => break read,
+            }
+        };
+        match read {
             Ok(n) if n > 0 => {
                 if let Some(log) = &mut self.log {
                     // A full disk must not stop the container: these entries are lost, the next are tried again.
                     let _ = log.write(stream, &scratch[..n]);
                 }
                 self.clients.iter_mut().for_each(|client| client.send(stream, &scratch[..n]));
-                true
+                n
             }
-            Err(e) if e.kind() == ErrorKind::Interrupted => true,
-            Err(e) if e.kind() == ErrorKind::WouldBlock => false,
+            Err(e) if e.kind() == ErrorKind::WouldBlock => 0,
             // The end; a terminal without processes says EIO.
             Ok(_) | Err(_) => {
-                *output = None;
-                false
+                *self.output(stream) = None;
+                0
             }
         }
+    }
+
+    fn output(&mut self, stream: Stream) -> &mut Option<Output> {
+        if stream == Stream::Stderr { &mut self.stderr } else { &mut self.stdout }
     }
 
     /// Takes what the ended process has left, without waiting. Whether that was all: every output has ended.
@@ -168,7 +201,7 @@ impl Streams {
         for stream in [Stream::Stdout, Stream::Stderr] {
             // More reads than a pipe can fill mean that somebody still writes: other work comes first then.
             let mut reads = HARD_LIMIT / SCRATCH;
-            while reads > 0 && self.may_read(stream) && self.pump(stream, scratch) {
+            while reads > 0 && self.may_read(stream) && self.pump(stream, scratch) > 0 {
                 reads -= 1;
             }
         }
@@ -204,16 +237,23 @@ impl Streams {
     /// Forgets clients that are through, and brings the wait set in line with what can be done now.
     pub(crate) fn arm(&mut self, epoll: &Epoll) {
         self.clients.retain_mut(|client| !client.is_over() || client.close(epoll));
+        let now = Instant::now();
         let reads = [self.may_read(Stream::Stdout), self.may_read(Stream::Stderr)];
         for (output, may_read) in [&mut self.stdout, &mut self.stderr].into_iter().zip(reads) {
             if let Some(output) = output {
-                output.watched.arm(epoll, &output.file, may_read.then_some(Interest::READ));
+                let awake = output.pace.is_awake(now);
+                output.watched.arm(epoll, &output.file, (may_read && awake).then_some(Interest::READ));
             }
         }
         for client in &mut self.clients {
             client.arm(epoll, &self.stdin);
         }
         self.stdin.arm(epoll);
+    }
+
+    /// When an output that rests is to be read again.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        [&self.stdout, &self.stderr].into_iter().flatten().filter_map(|output| output.pace.rest()).min()
     }
 
     /// Gives memory back that only a burst needs.

@@ -107,7 +107,7 @@ impl Place {
                 ..Spec::default()
             },
             netns: false,
-            log: Some(Log { path: self.path("log"), max_size: 0, max_files: 1 }),
+            log: Some(Log { path: self.path("log"), max_size: 0, max_files: 1, attrs: Default::default() }),
             open_stdin: false,
             stdin_once: false,
             attach: Vec::new(),

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::null_if_empty;
+
 /// `ContainerStatsResponse` of the Engine API.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
@@ -20,7 +22,7 @@ pub struct ContainerStatsResponse {
     pub cpu_stats: Option<ContainerCPUStats>,
     #[serde(rename = "memory_stats", skip_serializing_if = "Option::is_none")]
     pub memory_stats: Option<ContainerMemoryStats>,
-    #[serde(rename = "networks")]
+    #[serde(rename = "networks", skip_serializing_if = "BTreeMap::is_empty")]
     pub networks: BTreeMap<String, ContainerNetworkStats>,
     #[serde(rename = "pids_stats", skip_serializing_if = "Option::is_none")]
     pub pids_stats: Option<ContainerPidsStats>,
@@ -40,21 +42,21 @@ pub struct ContainerStatsResponse {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
 pub struct ContainerBlkioStats {
-    #[serde(rename = "io_service_bytes_recursive")]
+    #[serde(rename = "io_service_bytes_recursive", serialize_with = "null_if_empty")]
     pub io_service_bytes_recursive: Vec<ContainerBlkioStatEntry>,
-    #[serde(rename = "io_serviced_recursive")]
+    #[serde(rename = "io_serviced_recursive", serialize_with = "null_if_empty")]
     pub io_serviced_recursive: Vec<ContainerBlkioStatEntry>,
-    #[serde(rename = "io_queue_recursive")]
+    #[serde(rename = "io_queue_recursive", serialize_with = "null_if_empty")]
     pub io_queue_recursive: Vec<ContainerBlkioStatEntry>,
-    #[serde(rename = "io_service_time_recursive")]
+    #[serde(rename = "io_service_time_recursive", serialize_with = "null_if_empty")]
     pub io_service_time_recursive: Vec<ContainerBlkioStatEntry>,
-    #[serde(rename = "io_wait_time_recursive")]
+    #[serde(rename = "io_wait_time_recursive", serialize_with = "null_if_empty")]
     pub io_wait_time_recursive: Vec<ContainerBlkioStatEntry>,
-    #[serde(rename = "io_merged_recursive")]
+    #[serde(rename = "io_merged_recursive", serialize_with = "null_if_empty")]
     pub io_merged_recursive: Vec<ContainerBlkioStatEntry>,
-    #[serde(rename = "io_time_recursive")]
+    #[serde(rename = "io_time_recursive", serialize_with = "null_if_empty")]
     pub io_time_recursive: Vec<ContainerBlkioStatEntry>,
-    #[serde(rename = "sectors_recursive")]
+    #[serde(rename = "sectors_recursive", serialize_with = "null_if_empty")]
     pub sectors_recursive: Vec<ContainerBlkioStatEntry>,
 }
 
@@ -92,7 +94,7 @@ pub struct ContainerCPUStats {
 pub struct ContainerCPUUsage {
     #[serde(rename = "total_usage")]
     pub total_usage: u64,
-    #[serde(rename = "percpu_usage")]
+    #[serde(rename = "percpu_usage", skip_serializing_if = "Vec::is_empty")]
     pub percpu_usage: Vec<u64>,
     #[serde(rename = "usage_in_kernelmode")]
     pub usage_in_kernelmode: u64,
@@ -130,7 +132,7 @@ pub struct ContainerMemoryStats {
     pub usage: Option<u64>,
     #[serde(rename = "max_usage", skip_serializing_if = "Option::is_none")]
     pub max_usage: Option<u64>,
-    #[serde(rename = "stats")]
+    #[serde(rename = "stats", skip_serializing_if = "BTreeMap::is_empty")]
     pub stats: BTreeMap<String, u64>,
     #[serde(rename = "failcnt", skip_serializing_if = "Option::is_none")]
     pub failcnt: Option<u64>,

@@ -1,6 +1,7 @@
 //! Probing while a container runs: one task with a timer per container that has a check.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::{Check, OnFailure, Probe};
 use crate::container::state::{Event, Phase};
@@ -47,6 +48,10 @@ impl Engine {
             () = over() => return,
         }
         if let Some(probe) = self.probe(container, check, over()).await {
+            self.inner.probes.fetch_add(1, Ordering::Relaxed);
+            if probe.exit_code != 0 {
+                self.inner.failed_probes.fetch_add(1, Ordering::Relaxed);
+            }
             self.judge(container, run, probe).await;
         }
     }
