@@ -37,6 +37,7 @@ mod kill;
 mod leftovers;
 mod link;
 pub(crate) mod list;
+pub(crate) mod logging;
 mod logs;
 mod mounts;
 mod oci;
