@@ -82,6 +82,11 @@ impl Command {
         adapt((self.build)(), self.options_first)
     }
 
+    /// Whether options end at the first word that is not one.
+    pub(crate) fn options_first(&self) -> bool {
+        self.options_first
+    }
+
     /// Reads the words after the command and runs it.
     pub(crate) fn run(&self, app: &App, words: &[String]) -> std::result::Result<Result<u8>, Misuse> {
         let called = app.called.as_str();

@@ -70,6 +70,8 @@ fn run(work: impl Future<Output = Outcome>) -> ExitCode {
 
 async fn serve_registry(options: RegistryOptions) -> Outcome {
     let stop = stop_signal()?;
+    // It has nothing to read again, and does not end for being asked to.
+    let _hangup = signal(SignalKind::hangup())?;
     registry::serve(options, async move {
         let mut stop = stop;
         // A sender that is gone means that the program is ending too.

@@ -1,14 +1,18 @@
 //! The caller's half of making a container.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixListener;
 
-use spec::oci::runtime::{Resources, Spec};
+use spec::oci::runtime::{Process, Resources, Spec, State};
 use sys::cgroup::Cgroup;
-use sys::process::{self, Clone};
+use sys::process::{self, Clone, Spawned};
 
 use crate::failure::at;
+use crate::handshake::{Heard, Settled};
 use crate::namespaces::{self, Plan};
-use crate::{Child, Container, Failure, Io, handshake, init, seccomp};
+use crate::{
+    Child, Container, Failure, Io, handshake, hooks, host, init, net_devices, seccomp, stage, sysctl,
+};
 
 /// What the container's first process is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -20,12 +24,39 @@ pub enum FirstProcess {
     Reaper,
 }
 
-/// [`create_as`] with the program as the first process.
-///
-/// # Errors
-/// As [`create_as`].
-pub fn create(spec: &Spec, netns: Option<BorrowedFd<'_>>, io: Io) -> Result<(Container, Child), Failure> {
-    create_as(FirstProcess::Program, spec, netns, io)
+/// What is to be made, and how.
+#[derive(Debug)]
+pub struct Request<'a> {
+    /// The configuration.
+    pub spec: &'a Spec,
+    /// What the first process is.
+    pub first: FirstProcess,
+    /// How init is wired to the caller.
+    pub io: Io,
+    /// The network namespace to join; overrides the path in the configuration.
+    pub netns: Option<BorrowedFd<'a>>,
+    /// Who the container is to its hooks and to a seccomp listener.
+    pub state: State,
+    /// With it, init waits for [`Container::start_through`] on a connection to this socket, whoever makes it;
+    /// without, for [`Container::start`] of the value that [`create_with`] gives, and ends with that.
+    pub gate: Option<&'a UnixListener>,
+    /// How many of the caller's descriptors from 3 on init keeps.
+    pub preserved: u32,
+    /// Stay in the caller's session keyring.
+    pub keep_keyring: bool,
+    /// The old root is covered, not left: for a host whose root cannot be pivoted away.
+    pub no_pivot: bool,
+}
+
+impl<'a> Request<'a> {
+    /// A container with this configuration, that is started by who made it.
+    pub fn new(spec: &'a Spec, io: Io) -> Self {
+        let annotations = spec.annotations.clone();
+        let state = State { oci_version: spec.oci_version.clone(), annotations, ..State::default() };
+        let first = FirstProcess::Program;
+        let (keep_keyring, no_pivot) = (false, false);
+        Self { spec, first, io, netns: None, state, gate: None, preserved: 0, keep_keyring, no_pivot }
+    }
 }
 
 /// Makes the sandbox of `spec` and leaves its init waiting for [`Container::start`].
@@ -35,24 +66,29 @@ pub fn create(spec: &Spec, netns: Option<BorrowedFd<'_>>, io: Io) -> Result<(Con
 ///
 /// # Errors
 /// The first step that failed.
-pub fn create_as(
-    first: FirstProcess,
-    spec: &Spec,
-    netns: Option<BorrowedFd<'_>>,
-    io: Io,
-) -> Result<(Container, Child), Failure> {
+pub fn create(spec: &Spec, netns: Option<BorrowedFd<'_>>, io: Io) -> Result<(Container, Child), Failure> {
+    create_with(&Request { netns, ..Request::new(spec, io) })
+}
+
+/// As [`create`], with all that can be asked for.
+///
+/// # Errors
+/// The first step that failed; step `spec` for a configuration that is refused, with the member's JSON path, before
+/// anything is made.
+pub fn create_with(request: &Request<'_>) -> Result<(Container, Child), Failure> {
+    let spec = request.spec;
+    spec.validate().map_err(|invalid| Failure::new("spec", invalid.field, invalid.reason))?;
     let Some(process) = &spec.process else {
         return Err(Failure::new("spec", "process", "a container needs a process"));
     };
-    let plan = Plan::of(spec, netns)?;
+    host::check(spec, process)?;
+    let plan = Plan::of(spec, request.netns)?;
+    sysctl::check_all(spec, &plan)?;
     let filter = spec.linux.seccomp.as_ref().map(seccomp::Filter::compile).transpose()?;
     // A copy of this process must not be traceable by what runs in the container (CVE-2016-9962).
     process::set_dumpable(false).map_err(at("clone"))?;
     let cgroup = Cgroup::create(&spec.linux.cgroups_path).map_err(at("cgroup"))?;
-    match begin(
-        &init::Order { first, spec, process, plan: &plan, filter: filter.as_ref(), cgroup: &cgroup },
-        &io,
-    ) {
+    match begin(request, process, &plan, filter.as_ref(), &cgroup) {
         Ok((waiting, child)) => {
             let init = child
                 .pidfd
@@ -63,9 +99,13 @@ pub fn create_as(
                 init,
                 init_pid: child.pid,
                 cgroup,
+                joined: Plan::joined_by_exec(spec),
                 waiting: Some(waiting),
                 oom_kills_before,
                 seccomp: filter,
+                hooks: spec.hooks.clone(),
+                preserved: 0,
+                state: State { pid: Some(child.pid), ..request.state.clone() },
             };
             Ok((container, child))
         }
@@ -78,32 +118,88 @@ pub fn create_as(
     }
 }
 
-fn begin(order: &init::Order<'_>, io: &Io) -> Result<(handshake::Caller, Child), Failure> {
-    let init::Order { spec, plan, cgroup, .. } = order;
+fn begin(
+    request: &Request<'_>,
+    process: &Process,
+    plan: &Plan,
+    filter: Option<&seccomp::Filter>,
+    cgroup: &Cgroup,
+) -> Result<(handshake::Caller, Child), Failure> {
+    let spec = request.spec;
     let none = Resources::default();
     let resources = spec.linux.resources.as_ref().unwrap_or(&none);
     crate::cgroup::limit(cgroup, resources)?;
     crate::cgroup::allow(cgroup, &resources.devices)?;
     let (caller, child) = handshake::pair()?;
-    let options = Clone { namespaces: plan.made, cgroup: cgroup.unified() };
+    let order = init::Order { request, process, plan, filter, cgroup };
     let (mut caller, mut child) = (Some(caller), Some(child));
-    let spawned = namespaces::with_pid_namespace(plan.pid.as_ref().map(AsFd::as_fd), || {
-        process::clone_child(&options, || {
-            // The child's copies: its end of the socket only, so that it notices the caller's death.
-            drop(caller.take());
-            let Some(child) = child.take() else { return 1 };
-            init::run(order, &child, io)
-        })
-        .map_err(at("clone"))
-    })?;
+    let spawned = if plan.is_staged() {
+        let (ours, theirs) = (caller.take().expect("just set"), child.take().expect("just set"));
+        let (ours, spawned) = stage::spawn(&order, ours, theirs)?;
+        caller = Some(ours);
+        spawned
+    } else {
+        let options = Clone { namespaces: plan.made, cgroup: cgroup.unified(), sibling: false };
+        namespaces::with_pid_namespace(plan.pid.as_ref().map(AsFd::as_fd), || {
+            process::clone_child(&options, || {
+                // The child's copies: its end of the socket only, so that it notices the caller's death.
+                drop(caller.take());
+                let Some(child) = child.take() else { return 1 };
+                init::run(&order, child, None)
+            })
+            .map_err(at("clone"))
+        })?
+    };
     drop(child);
     let mut caller = caller.take().expect("only the child takes it from its copy");
-    match caller.wait_ready() {
+    match serve(request, &mut caller, &spawned) {
         Ok(console) => Ok((caller, Child { pid: spawned.pid, pidfd: spawned.pidfd, console })),
         Err(failure) => {
             drop(caller);
             crate::kill::end(&spawned);
             Err(failure)
+        }
+    }
+}
+
+/// Does the caller's part while init makes its sandbox; the terminal's controlling end when it is ready.
+fn serve(
+    request: &Request<'_>,
+    caller: &mut handshake::Caller,
+    init: &Spawned,
+) -> Result<Option<OwnedFd>, Failure> {
+    let spec = request.spec;
+    let mut devices = Some(&spec.linux.net_devices);
+    // Whatever it says first: it is in its network namespace then.
+    let mut move_devices = || devices.take().map_or(Ok(()), |all| net_devices::move_all(all, init.pid));
+    loop {
+        match caller.hear()? {
+            Heard::Ready(console) => return move_devices().map(|()| console),
+            Heard::Hooks => {
+                move_devices()?;
+                let state = State { status: "creating".into(), pid: Some(init.pid), ..request.state.clone() };
+                hooks::run_all("prestart", &spec.hooks.prestart, &state)?;
+                hooks::run_all("createRuntime", &spec.hooks.create_runtime, &state)?;
+                caller.go();
+            }
+            Heard::End => return Err(Failure::new("init", "", "the process ended before it was ready")),
+        }
+    }
+}
+
+impl Container {
+    /// Lets init wait on without its maker: from now on it does not end with this process, and is started through
+    /// [`Request::gate`].
+    ///
+    /// # Errors
+    /// Step `start` when it was started before.
+    pub fn release(&mut self) -> Result<(), Failure> {
+        match self.waiting.take() {
+            Some(init) => {
+                init.go();
+                init.wait_settled().map(|Settled| ())
+            }
+            None => Err(Failure::new("start", "", "the container was started before")),
         }
     }
 }

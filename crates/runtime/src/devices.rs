@@ -1,9 +1,11 @@
 //! Device nodes and links in the container's /dev.
 
+use std::os::fd::AsFd;
 use std::path::Path;
 
 use spec::oci::runtime::Device;
-use sys::root::{Dir, Kind, Root};
+use sys::mount::{Depth, Mount, Propagation};
+use sys::root::{Dir, Kind, Metadata, Root};
 
 use crate::Failure;
 use crate::failure::at_path;
@@ -23,11 +25,43 @@ const LINKS: [(&str, &str); 6] = [
 
 const EEXIST: i32 = 17;
 
-/// Makes the standard ones and those of the configuration.
-pub(crate) fn make_all(root: &Root, devices: &[Device]) -> Result<(), Failure> {
+/// Opens the host's nodes of the standard devices and those of the configuration: in a user namespace no node can be
+/// made.
+pub(crate) fn open_all(devices: &[Device]) -> Result<Vec<(String, Mount)>, Failure> {
+    let standard = STANDARD.map(|(name, major, minor)| (format!("/dev/{name}"), Some((major, minor))));
+    let number = |n: i64| u32::try_from(n).unwrap_or(u32::MAX);
+    let more = devices.iter().filter(|device| {
+        device.path != "/dev/ptmx" && !standard.iter().any(|(path, _)| *path == device.path)
+    });
+    let more = more.map(|device| {
+        let numbers = (device.r#type != "p").then(|| (number(device.major), number(device.minor)));
+        (device.path.clone(), numbers)
+    });
+    let mut opened = Vec::new();
+    for (path, numbers) in standard.iter().cloned().chain(more) {
+        let copy = Mount::copy(Path::new(&path), Depth::One).map_err(at_path("device", &path))?;
+        let found = Metadata::of(copy.as_fd())
+            .map_err(|e| at_path("device", &path)(sys::Error::new("stat", &path, e)))?;
+        if numbers.is_some_and(|numbers| numbers != (found.major, found.minor)) {
+            return Err(Failure::new("device", &path, "is another device on the host"));
+        }
+        opened.push((path, copy));
+    }
+    Ok(opened)
+}
+
+/// Makes the standard ones and those of the configuration, or puts the host's there that `opened` has.
+pub(crate) fn make_all(root: &Root, devices: &[Device], opened: Vec<(String, Mount)>) -> Result<(), Failure> {
     let failed = at_path("device", "/dev");
     let dev = root.create_dirs("/dev", 0o755).map_err(&failed)?;
-    for (name, major, minor) in STANDARD {
+    let bound = !opened.is_empty();
+    for (path, mount) in opened {
+        let failed = at_path("device", &path);
+        mount.propagate(Propagation::Private, Depth::One).map_err(&failed)?;
+        let target = root.touch(&path, 0o755, 0o666).map_err(&failed)?;
+        mount.attach(target.as_fd()).map_err(&failed)?;
+    }
+    for (name, major, minor) in STANDARD.into_iter().filter(|_| !bound) {
         make(&dev, name, Kind::CharDevice, 0o666, (major, minor), (0, 0))?;
     }
     for (name, target) in LINKS {
@@ -37,7 +71,8 @@ pub(crate) fn make_all(root: &Root, devices: &[Device]) -> Result<(), Failure> {
             done => done.map_err(&failed)?,
         }
     }
-    for device in devices {
+    // /dev/ptmx is the container's own devpts's, whatever the host has.
+    for device in devices.iter().filter(|device| !bound && device.path != "/dev/ptmx") {
         let failed = at_path("device", &device.path);
         let kind = match device.r#type.as_str() {
             "c" | "u" => Kind::CharDevice,

@@ -9,8 +9,8 @@ use sys::root::Root;
 
 use crate::failure::at;
 use crate::namespaces::with_pid_namespace;
-use crate::process::Prepared;
-use crate::{Child, Container, Failure, Io, handshake, root, terminal, user};
+use crate::process::{Prepared, Settings};
+use crate::{Child, Container, Failure, Io, handshake, host, root, terminal, user};
 
 const EBUSY: i32 = 16;
 
@@ -29,6 +29,8 @@ impl Container {
     pub fn exec(&self, process: &Process, io: Io) -> Result<Child, Failure> {
         // A copy of this process must not be traceable by what runs in the container (CVE-2016-9962).
         process::set_dumpable(false).map_err(at("clone"))?;
+        process.validate().map_err(|invalid| Failure::new("spec", invalid.field, invalid.reason))?;
+        host::check_process(process)?;
         match self.exec_in(self.cgroup.unified(), process, &io) {
             // A container that has made cgroups of its own (systemd does) may have no process in its top one any
             // more: then where init is.
@@ -42,7 +44,7 @@ impl Container {
 
     fn exec_in(&self, cgroup: Option<BorrowedFd<'_>>, process: &Process, io: &Io) -> Result<Child, Failure> {
         let (caller, child) = handshake::pair()?;
-        let options = Clone { namespaces: Namespaces::empty(), cgroup };
+        let options = Clone { namespaces: Namespaces::empty(), cgroup, sibling: false };
         let (mut caller, mut child) = (Some(caller), Some(child));
         let spawned = with_pid_namespace(Some(self.init.as_fd()), || {
             process::clone_child(&options, || {
@@ -56,7 +58,7 @@ impl Container {
         let mut caller = caller.take().expect("only the child takes it from its copy");
         let executed = caller.wait_ready().and_then(|console| {
             caller.go();
-            caller.wait_executed().map(|()| console)
+            caller.wait_executed(|fd| self.notify(&spawned.pidfd, fd)).map(|()| console)
         });
         match executed {
             Ok(console) => Ok(Child { pid: spawned.pid, pidfd: spawned.pidfd, console }),
@@ -71,7 +73,7 @@ impl Container {
     /// Becomes the process. Comes back only when that fails, with the exit code.
     fn run(&self, process: &Process, caller: &handshake::Child, io: &Io) -> i32 {
         let failure = match self.enter(process, caller, io) {
-            Ok(prepared) if caller.wait_go() => prepared.execute(self.seccomp.as_ref()),
+            Ok(prepared) if caller.wait_go() => prepared.execute(self.seccomp.as_ref(), caller),
             Ok(_) => return 1,
             Err(failure) => failure,
         };
@@ -81,14 +83,35 @@ impl Container {
 
     fn enter(&self, process: &Process, caller: &handshake::Child, io: &Io) -> Result<Prepared, Failure> {
         process::become_session_leader().map_err(at("init"))?;
+        if let Some(affinity) = process.exec_cpu_affinity.as_ref().filter(|a| !a.initial.is_empty()) {
+            sys::process::set_cpus(&host::mask(&affinity.initial)).map_err(at("execCPUAffinity"))?;
+        }
         // In the cgroups before in the namespaces: nothing runs in the container that its limits do not hold.
         self.cgroup.enter_v1().map_err(at("cgroup"))?;
-        namespace::join(self.init.as_fd(), JOINED).map_err(at("namespace"))?;
+        host::settle_process(process)?;
+        if let Some(affinity) = process.exec_cpu_affinity.as_ref().filter(|a| !a.last.is_empty()) {
+            sys::process::set_cpus(&host::mask(&affinity.last)).map_err(at("execCPUAffinity"))?;
+        }
+        let in_user_namespace = self.joined.contains(Namespaces::USER);
+        if in_user_namespace {
+            // With the host's rights: the container's root has none over limits.
+            crate::process::set_limits(process)?;
+        }
+        namespace::join(self.init.as_fd(), JOINED.with(self.joined)).map_err(at("namespace"))?;
+        if in_user_namespace {
+            sys::caps::become_user(0, 0, &[]).map_err(at("user"))?;
+        }
         let root = Root::open(std::path::Path::new("/")).map_err(at("namespace"))?;
         let proc = root::private_proc()?;
         let user = user::resolve(&root, &process.user)?;
         let console = terminal::wire(&root, io, user.uid, process.console_size, terminal::Console::Leave)?;
-        let prepared = crate::process::prepare(&proc, process, &user, self.seccomp.is_some())?;
+        let settings = Settings {
+            filtered: self.seccomp.is_some(),
+            limited: in_user_namespace,
+            preserved: self.preserved,
+            ..Settings::default()
+        };
+        let prepared = crate::process::prepare(&proc, process, &user, settings)?;
         caller.ready(console.as_ref().map(AsFd::as_fd))?;
         Ok(prepared)
     }

@@ -54,6 +54,16 @@ pub(crate) fn at_path<'p>(step: &'static str, path: &'p str) -> impl Fn(sys::Err
     }
 }
 
+/// The failure of a standard library call.
+pub(crate) fn failed<'p>(step: &'static str, path: &'p str) -> impl Fn(std::io::Error) -> Failure + 'p {
+    move |error| Failure {
+        step: step.into(),
+        errno: error.raw_os_error().unwrap_or(0),
+        path: path.to_owned(),
+        detail: errno_text(&error),
+    }
+}
+
 /// An errno's text as C programs and Docker print it: "no such file or directory".
 pub(crate) fn errno_text(error: &std::io::Error) -> String {
     let text = error.to_string();

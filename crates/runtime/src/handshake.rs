@@ -1,9 +1,17 @@
 //! What caller and child say to each other, over a socket pair that closes when the child executes its program.
 //!
-//! The child says `ready` (with the terminal's controlling end, if there is one) or a [`Failure`]; the caller
-//! says `go`. The end of the stream after `go` is success.
+//! | the child says | and the caller |
+//! |---|---|
+//! | `hooks`: its mounts are made, its root is not yet entered | runs the runtime's hooks, says `go` |
+//! | `ready` (with the terminal's controlling end, if there is one) | says `go` when the program is to be executed |
+//! | `settled`: with a gate, it waits there and needs the caller no more | may end |
+//! | `listen` and a descriptor's number: its filter has a listener | takes a copy and sends it on |
+//! | `failed` and a [`Failure`] | reports it |
+//! | nothing, and the stream ends | after `go` that is success |
+//!
+//! With a gate, the one who starts the container connects to it and takes the caller's place, at `go`.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
@@ -12,8 +20,13 @@ use sys::scm::{self, Wait};
 use crate::Failure;
 
 const GO: u8 = b'g';
+const HOOKS: u8 = b'h';
 const READY: u8 = b'r';
+const SETTLED: u8 = b's';
+const LISTEN: u8 = b'l';
 const FAILED: u8 = b'f';
+/// Of a stage (see there): the descriptor of the process that it has made.
+const MADE: u8 = b'm';
 
 const ECONNRESET: i32 = 104;
 
@@ -28,6 +41,21 @@ pub(crate) struct Caller(UnixStream);
 #[derive(Debug)]
 pub(crate) struct Child(UnixStream);
 
+/// What a child says before it is ready.
+#[derive(Debug)]
+pub(crate) enum Heard {
+    /// It waits for hooks.
+    Hooks,
+    /// Its sandbox stands.
+    Ready(Option<OwnedFd>),
+    /// It has ended without a word.
+    End,
+}
+
+/// Init waits at its gate.
+#[derive(Debug)]
+pub(crate) struct Settled;
+
 /// A new pair, both ends close-on-exec.
 pub(crate) fn pair() -> Result<(Caller, Child), Failure> {
     let (caller, child) = UnixStream::pair()
@@ -35,32 +63,86 @@ pub(crate) fn pair() -> Result<(Caller, Child), Failure> {
     Ok((Caller(caller), Child(child)))
 }
 
+impl From<UnixStream> for Caller {
+    fn from(connection: UnixStream) -> Self {
+        Self(connection)
+    }
+}
+
+impl From<UnixStream> for Child {
+    fn from(connection: UnixStream) -> Self {
+        Self(connection)
+    }
+}
+
 impl Caller {
-    /// The child may execute its program.
+    /// The child may go on.
     pub(crate) fn go(&self) {
         // A child that has ended already has said why, or will be found dead: nothing is lost here.
         let _ = scm::send(&self.0, &[GO], &[], Wait::Yes);
     }
 
-    /// Waits until the child is ready; the terminal's controlling end.
+    /// The child's next word before it is ready; what it failed in is the error.
+    pub(crate) fn hear(&mut self) -> Result<Heard, Failure> {
+        match self.word()? {
+            None => Ok(Heard::End),
+            Some((READY, fds)) => Ok(Heard::Ready(fds.into_iter().next())),
+            Some((HOOKS, _)) => Ok(Heard::Hooks),
+            Some((FAILED, _)) => Err(self.failure()),
+            Some(_) => Err(strange()),
+        }
+    }
+
+    /// Waits for an exec to be ready; the terminal's controlling end.
     pub(crate) fn wait_ready(&mut self) -> Result<Option<OwnedFd>, Failure> {
         match self.hear()? {
-            Some((READY, fds)) => Ok(fds.into_iter().next()),
-            Some((FAILED, _)) => Err(self.failure()),
-            Some(_) | None => Err(Failure::new("init", "", "the process ended before it was ready")),
+            Heard::Ready(console) => Ok(console),
+            Heard::Hooks => Err(strange()),
+            Heard::End => Err(Failure::new("init", "", "the process ended before it was ready")),
         }
     }
 
-    /// Waits until the child has executed its program (or was killed before: its status tells).
-    pub(crate) fn wait_executed(&mut self) -> Result<(), Failure> {
-        match self.hear()? {
-            None => Ok(()),
-            Some((FAILED, _)) => Err(self.failure()),
-            Some(_) => Err(Failure::new("init", "", "the process said what it should not")),
+    /// Waits until the child has executed its program (or was killed before: its status tells). `listen` gets the
+    /// number of a descriptor of the child's that a supervisor is to have.
+    pub(crate) fn wait_executed(
+        &mut self,
+        mut listen: impl FnMut(i32) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        loop {
+            match self.word()? {
+                None => return Ok(()),
+                Some((FAILED, _)) => return Err(self.failure()),
+                Some((LISTEN, _)) => {
+                    let mut number = [0; 4];
+                    (&self.0).read_exact(&mut number).map_err(|_| strange())?;
+                    listen(i32::from_ne_bytes(number))?;
+                }
+                Some(_) => return Err(strange()),
+            }
         }
     }
 
-    fn hear(&mut self) -> Result<Option<(u8, Vec<OwnedFd>)>, Failure> {
+    /// Waits until the child needs this end no more.
+    pub(crate) fn wait_settled(mut self) -> Result<Settled, Failure> {
+        match self.word()? {
+            Some((SETTLED, _)) => Ok(Settled),
+            Some((FAILED, _)) => Err(self.failure()),
+            Some(_) => Err(strange()),
+            None => Err(Failure::new("init", "", "the process ended before it could be started")),
+        }
+    }
+
+    /// The pidfd of the process that a stage has made.
+    pub(crate) fn wait_made(&mut self) -> Result<OwnedFd, Failure> {
+        match self.word()? {
+            Some((MADE, fds)) => fds.into_iter().next().ok_or_else(strange),
+            Some((FAILED, _)) => Err(self.failure()),
+            Some(_) => Err(strange()),
+            None => Err(Failure::new("clone", "", "the process ended before it made init")),
+        }
+    }
+
+    fn word(&mut self) -> Result<Option<(u8, Vec<OwnedFd>)>, Failure> {
         let (mut word, mut fds) = ([0], Vec::new());
         match scm::receive(&self.0, &mut word, &mut fds, Wait::Yes) {
             Ok(0) => Ok(None),
@@ -81,25 +163,57 @@ impl Caller {
     }
 }
 
+fn strange() -> Failure {
+    Failure::new("init", "", "the process said what it should not")
+}
+
 impl Child {
-    /// Waits for the word to execute the program; false when the caller has ended.
+    /// Waits for the word to go on; false when the caller has ended.
     pub(crate) fn wait_go(&self) -> bool {
         let mut word = [0];
         let heard = scm::receive(&self.0, &mut word, &mut Vec::new(), Wait::Yes);
         matches!(heard, Ok(1)) && word[0] == GO
     }
 
-    /// The sandbox stands.
-    pub(crate) fn ready(&self, console: Option<BorrowedFd<'_>>) -> Result<(), Failure> {
-        let fds: Vec<BorrowedFd<'_>> = console.into_iter().collect();
-        scm::send(&self.0, &[READY], &fds, Wait::Yes).map(drop).map_err(crate::failure::at("handshake"))
+    /// Lets the caller run its hooks, and waits for them.
+    pub(crate) fn hooks(&self) -> Result<(), Failure> {
+        self.say(HOOKS, None)?;
+        if self.wait_go() { Ok(()) } else { Err(Failure::new("hooks", "", "the caller has ended")) }
     }
 
-    /// It does not, or the program cannot be executed.
+    /// The sandbox stands.
+    pub(crate) fn ready(&self, console: Option<BorrowedFd<'_>>) -> Result<(), Failure> {
+        self.say(READY, console)
+    }
+
+    /// The caller is needed no more.
+    pub(crate) fn settled(&self) -> Result<(), Failure> {
+        self.say(SETTLED, None)
+    }
+
+    /// A stage has made this process.
+    pub(crate) fn made(&self, pidfd: BorrowedFd<'_>) -> Result<(), Failure> {
+        self.say(MADE, Some(pidfd))
+    }
+
+    /// The filter that was just loaded has a listener. By write(2), as every profile has to allow it.
+    pub(crate) fn listen(&self, descriptor: i32) -> std::io::Result<()> {
+        let mut word = [0; 5];
+        word[0] = LISTEN;
+        word[1..].copy_from_slice(&descriptor.to_ne_bytes());
+        (&self.0).write_all(&word)
+    }
+
+    /// It does not stand, or the program cannot be executed.
     pub(crate) fn failed(&self, failure: &Failure) {
         let mut bytes = vec![FAILED];
         bytes.extend(serde_json::to_vec(failure).unwrap_or_default());
         // Without a caller there is nobody to tell.
         let _ = scm::send(&self.0, &bytes, &[], Wait::Yes);
+    }
+
+    fn say(&self, word: u8, fd: Option<BorrowedFd<'_>>) -> Result<(), Failure> {
+        let fds: Vec<BorrowedFd<'_>> = fd.into_iter().collect();
+        scm::send(&self.0, &[word], &fds, Wait::Yes).map(drop).map_err(crate::failure::at("handshake"))
     }
 }

@@ -2,68 +2,141 @@
 
 use std::os::fd::AsFd;
 
-use spec::oci::runtime::{Process, Spec};
+use spec::oci::runtime::{NamespaceKind, Process, Spec, State};
 use sys::cgroup::Cgroup;
 
 use crate::failure::at;
 use crate::namespaces::Plan;
-use crate::process::Prepared;
+use crate::process::{Prepared, Settings};
+use crate::sources::Sources;
 use crate::{
-    Failure, FirstProcess, Io, devices, handshake, mounts, paths, process, reaper, root, seccomp, sysctl,
-    terminal, user,
+    Failure, FirstProcess, Request, devices, handshake, hooks, host, mounts, paths, process, reaper, root,
+    seccomp, sysctl, terminal, user,
 };
 
 /// What is to be made.
 pub(crate) struct Order<'a> {
-    pub(crate) first: FirstProcess,
-    pub(crate) spec: &'a Spec,
+    pub(crate) request: &'a Request<'a>,
     pub(crate) process: &'a Process,
     pub(crate) plan: &'a Plan,
     pub(crate) filter: Option<&'a seccomp::Filter>,
     pub(crate) cgroup: &'a Cgroup,
 }
 
-/// Becomes init. Comes back only when that fails, with the exit code.
-pub(crate) fn run(order: &Order<'_>, caller: &handshake::Child, io: &Io) -> i32 {
-    let failure = match set_up(order, caller, io) {
-        Ok(prepared) if caller.wait_go() => match order.first {
-            FirstProcess::Program => prepared.execute(order.filter),
-            FirstProcess::Reaper => reaper::run(prepared, order.filter, caller),
+/// Becomes init. Comes back only when that fails, with the exit code. `sources`: what a stage has opened.
+pub(crate) fn run(order: &Order<'_>, caller: handshake::Child, sources: Option<Sources>) -> i32 {
+    let prepared = match set_up(order, &caller, sources) {
+        Ok(prepared) => prepared,
+        Err(failure) => {
+            caller.failed(&failure);
+            return 1;
+        }
+    };
+    // Otherwise the caller has ended, and nobody waits for this process any more.
+    let Some(starter) = wait_to_start(order.request, caller) else { return 1 };
+    let failure = match start_hooks(order.request) {
+        Ok(()) => match order.request.first {
+            FirstProcess::Program => prepared.execute(order.filter, &starter),
+            FirstProcess::Reaper => reaper::run(prepared, order.filter, &starter),
         },
-        // The caller has ended, and nobody waits for this process any more.
-        Ok(_) => return 1,
         Err(failure) => failure,
     };
-    caller.failed(&failure);
+    starter.failed(&failure);
     1
 }
 
-fn set_up(order: &Order<'_>, caller: &handshake::Child, io: &Io) -> Result<Prepared, Failure> {
-    let spec = order.spec;
+/// Whoever starts the container: the caller, or the one who comes through the gate.
+fn wait_to_start(request: &Request<'_>, caller: handshake::Child) -> Option<handshake::Child> {
+    if !caller.wait_go() {
+        return None;
+    }
+    let Some(gate) = request.gate else { return Some(caller) };
+    caller.settled().ok()?;
+    drop(caller);
+    loop {
+        // Who only looks whether we are still here, closes without a word.
+        let starter = handshake::Child::from(gate.accept().ok()?.0);
+        if starter.wait_go() {
+            return Some(starter);
+        }
+    }
+}
+
+fn start_hooks(request: &Request<'_>) -> Result<(), Failure> {
+    let hooks = &request.spec.hooks.start_container;
+    if hooks.is_empty() {
+        return Ok(());
+    }
+    hooks::run_all("startContainer", hooks, &state(request, "created"))
+}
+
+/// As the container's own processes see it: init is 1, or whatever it is there.
+fn state(request: &Request<'_>, status: &str) -> State {
+    let pid = i32::try_from(std::process::id()).ok();
+    State { status: status.into(), pid, ..request.state.clone() }
+}
+
+fn set_up(
+    order: &Order<'_>,
+    caller: &handshake::Child,
+    sources: Option<Sources>,
+) -> Result<Prepared, Failure> {
+    let request = order.request;
+    let spec = request.spec;
     sys::process::become_session_leader().map_err(at("init"))?;
     // What is made in the sandbox has the modes that are asked for.
     sys::process::set_umask(0);
-    order.cgroup.enter_v1().map_err(at("cgroup"))?;
-    order.plan.join()?;
-    let sources = mounts::open_sources(spec, order.cgroup)?;
-    let root = root::enter(spec)?;
+    let staged = sources.is_some();
+    if !staged {
+        order.cgroup.enter_v1().map_err(at("cgroup"))?;
+        order.plan.join()?;
+        host::settle(spec, order.process)?;
+    }
+    order.plan.make_cgroup_namespace()?;
+    let sources = match sources {
+        Some(sources) => sources,
+        None => Sources::open(spec, order.cgroup, order.plan)?,
+    };
+    let Sources { root: root_mount, mounts, devices } = sources;
+    // Hooks see the host's tree with the container's in its place; and in a user namespace the kernel lets a new
+    // procfs or sysfs be mounted only where one can be seen.
+    let late = staged
+        || !(spec.hooks.prestart.is_empty()
+            && spec.hooks.create_runtime.is_empty()
+            && spec.hooks.create_container.is_empty());
+    let root =
+        if late { root::attach(spec, &root_mount)? } else { root::enter(&root_mount, request.no_pivot)? };
     let proc = root::private_proc()?;
-    if order.first == FirstProcess::Reaper {
+    if request.first == FirstProcess::Reaper {
         reaper::take_name(&proc, &order.process.args);
     }
-    if spec.linux.namespaces.iter().any(|n| n.r#type == spec::oci::runtime::NamespaceKind::Uts) {
+    if spec.linux.has(NamespaceKind::Uts) {
         set_names(spec)?;
     }
-    mounts::mount_all(&root, sources)?;
-    devices::make_all(&root, &spec.linux.devices)?;
+    mounts::mount_all(&root, mounts)?;
+    devices::make_all(&root, &spec.linux.devices, devices)?;
+    if late {
+        if !(spec.hooks.prestart.is_empty() && spec.hooks.create_runtime.is_empty()) {
+            caller.hooks()?;
+        }
+        hooks::run_all("createContainer", &spec.hooks.create_container, &state(request, "creating"))?;
+        root::enter(&root_mount, request.no_pivot)?;
+    }
     let user = user::resolve(&root, &order.process.user)?;
-    let console = terminal::wire(&root, io, user.uid, order.process.console_size, terminal::Console::Bind)?;
-    sysctl::set_all(&proc, spec, order.plan)?;
+    let size = order.process.console_size;
+    let console = terminal::wire(&root, &request.io, user.uid, size, terminal::Console::Bind)?;
+    sysctl::set_all(&proc, spec)?;
     process::make_cwd(&root, &order.process.cwd);
     paths::mask(&root, &spec.linux.masked_paths)?;
     paths::make_read_only(&root, &spec.linux.readonly_paths)?;
     root::finish(spec)?;
-    let prepared = process::prepare(&proc, order.process, &user, order.filter.is_some())?;
+    let settings = Settings {
+        filtered: order.filter.is_some(),
+        keep_keyring: request.keep_keyring,
+        preserved: request.preserved,
+        limited: staged,
+    };
+    let prepared = process::prepare(&proc, order.process, &user, settings)?;
     caller.ready(console.as_ref().map(AsFd::as_fd))?;
     Ok(prepared)
 }

@@ -13,6 +13,10 @@
 //! | `init` | the child's half: the order of its steps until it is ready |
 //! | `start`, `exec`, `kill`, `pause`, `update`, `remount`, `delete` | the other verbs |
 //! | `handshake` | what caller and child say to each other |
+//! | `stage` | a process between the two, where init could not open or join what is the host's |
+//! | `sources` | what comes from the host, opened before its tree is left |
+//! | [`host`] | what the host must have; what a process hands on: scheduling, priorities, OOM score |
+//! | `hooks` | programs of the host, run at six points of a container's life |
 //! | `namespaces` | which are made and which are joined |
 //! | `root`, `mounts`, `devices`, `terminal`, `paths`, `sysctl` | the sandbox, in the order of its making |
 //! | `reaper` | `--init`: the duties of a pid namespace's first process |
@@ -20,8 +24,8 @@
 //! | `user`, `program`, `seccomp` | names become ids, a word becomes a file, a profile becomes a filter |
 //! | `cgroup` | limits become files of the cgroup |
 //!
-//! Everything the child does on the container's tree it does after that tree has become its root, through
-//! `sys::root::Root`; what comes from the host (sources of bind mounts) is opened before.
+//! Everything the child does on the container's tree it does through `sys::root::Root`, after that tree has become
+//! its root (or, where hooks have to see both, just before); what comes from the host is opened before.
 
 #![deny(missing_docs)]
 
@@ -31,11 +35,17 @@ mod delete;
 mod devices;
 mod exec;
 mod failure;
+mod features;
 mod handshake;
+mod hooks;
+pub mod host;
+mod idmap;
 mod init;
 mod kill;
 mod mounts;
 mod namespaces;
+mod net_devices;
+mod open;
 mod paths;
 mod pause;
 mod process;
@@ -44,7 +54,10 @@ mod reaper;
 mod remount;
 mod root;
 mod seccomp;
+mod sources;
+mod stage;
 mod start;
+mod stats;
 mod sysctl;
 mod terminal;
 mod update;
@@ -52,8 +65,11 @@ mod user;
 
 use std::os::fd::OwnedFd;
 
-pub use create::{FirstProcess, create, create_as};
+pub use create::{FirstProcess, Request, create, create_with};
 pub use failure::Failure;
+pub use features::features;
+pub use open::{Existing, delete_remains};
+pub use stats::stats;
 
 /// The three standard streams a process gets. With a terminal, `stdin` is the pty's peer for all three.
 #[derive(Debug)]
@@ -71,6 +87,8 @@ pub struct Stdio {
 pub enum Io {
     /// Pipes or files made by the caller.
     Streams(Stdio),
+    /// The caller's own.
+    Inherited,
     /// A new pseudo-terminal of the container's own devpts; its controlling end comes back in [`Child::console`].
     Terminal,
 }
@@ -93,10 +111,18 @@ pub struct Container {
     init: OwnedFd,
     init_pid: i32,
     cgroup: sys::cgroup::Cgroup,
+    /// What an exec joins beside the namespaces that every container has.
+    joined: sys::namespace::Namespaces,
     /// The way to init while it waits to be started.
     waiting: Option<handshake::Caller>,
     /// Kernel kills that the cgroup had counted when it was made (it may have been there before).
     oom_kills_before: u64,
     /// The profile of every process of the container; compiled once.
     seccomp: Option<seccomp::Filter>,
+    /// For those of the later steps.
+    hooks: spec::oci::runtime::Hooks,
+    /// How many descriptors from 3 on an exec gets from its caller.
+    preserved: u32,
+    /// Who it is to them.
+    state: spec::oci::runtime::State,
 }

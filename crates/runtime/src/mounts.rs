@@ -3,19 +3,25 @@
 //! What comes from the host (sources of bind mounts, cgroup directories) is opened before the root changes; the
 //! targets are made and opened inside the new root; a mount is moved from descriptor to descriptor.
 
+mod copy_up;
 mod options;
+mod source;
 
 use std::os::fd::AsFd;
 use std::path::Path;
 
-use spec::oci::runtime::{self, Spec};
+use spec::oci::runtime::{self, Linux, Spec};
 use sys::cgroup::{Cgroup, Version};
 use sys::mount::{Attributes, Depth, Mount, Propagation};
+use sys::namespace::Namespaces;
 use sys::root::{Kind, Metadata, Root};
 
-use crate::Failure;
 use crate::failure::at_path;
+use crate::namespaces::Plan;
+use crate::{Failure, idmap};
 use options::Options;
+
+pub(crate) use options::WORDS as OPTIONS;
 
 /// What is mounted where, in the configuration's order.
 #[derive(Debug)]
@@ -29,6 +35,8 @@ pub(crate) struct Planned {
 enum What {
     /// A new instance of a file system.
     New { kind: String, source: String },
+    /// The same, made already by a process that may.
+    Made(Mount),
     /// A copy of something on the host.
     Bind(Mount),
     /// The container's own cgroups of a v1 host: (name of the hierarchy's directory, its controllers, copy).
@@ -36,24 +44,33 @@ enum What {
 }
 
 /// Opens everything that comes from the host. To be called while the host's tree is still the root.
-pub(crate) fn open_sources(spec: &Spec, cgroup: &Cgroup) -> Result<Vec<Planned>, Failure> {
-    spec.mounts.iter().map(|mount| open_source(mount, cgroup)).collect()
+pub(crate) fn open_sources(spec: &Spec, cgroup: &Cgroup, plan: &Plan) -> Result<Vec<Planned>, Failure> {
+    spec.mounts.iter().map(|mount| open_source(mount, cgroup, &spec.linux, Some(plan))).collect()
 }
 
-/// Opens what one mount needs from the host.
-pub(crate) fn open_source(mount: &runtime::Mount, cgroup: &Cgroup) -> Result<Planned, Failure> {
+/// Opens what one mount needs from the host. Without a plan, for a container that runs.
+pub(crate) fn open_source(
+    mount: &runtime::Mount,
+    cgroup: &Cgroup,
+    linux: &Linux,
+    plan: Option<&Plan>,
+) -> Result<Planned, Failure> {
     let destination = mount.destination.clone();
     let options = Options::parse(&mount.options);
-    let what = if let Some(depth) = options.bind.or((mount.r#type == "bind").then_some(Depth::All)) {
-        let path = Path::new(&mount.source);
-        What::Bind(Mount::copy(path, depth).map_err(at_path("mount", &mount.source))?)
-    } else if matches!(mount.r#type.as_str(), "cgroup" | "cgroup2") {
+    let kind = mount.r#type.as_str();
+    let what = if let Some(depth) = options.bind.or((kind == "bind").then_some(Depth::All)) {
+        let copy = source::open(&mount.source, options.subpath.as_deref(), depth)?;
+        map_ids(&copy, mount, &options, linux)?;
+        What::Bind(copy)
+    } else if plan.is_some_and(|plan| is_foreign(kind, plan)) {
+        What::Made(new(kind, &mount.source, &destination, &options)?)
+    } else if matches!(kind, "cgroup" | "cgroup2") {
         match cgroup.version() {
             Version::V2 => What::New { kind: "cgroup2".into(), source: "cgroup".into() },
             Version::V1 => What::Cgroups(open_cgroups(cgroup)?),
         }
     } else {
-        What::New { kind: mount.r#type.clone(), source: mount.source.clone() }
+        What::New { kind: kind.to_owned(), source: mount.source.clone() }
     };
     Ok(Planned { destination, options, what })
 }
@@ -81,14 +98,48 @@ pub(crate) fn mount_one(root: &Root, planned: Planned) -> Result<(), Failure> {
         What::Bind(mount) => bind(root, &destination, &options, &mount),
         What::Cgroups(cgroups) => mount_cgroups(root, &destination, &options, cgroups),
         What::New { kind, source } => {
-            let data: Vec<&str> = options.data.iter().map(String::as_str).collect();
-            let failed = at_path("mount", &destination);
-            let mount = Mount::new(&kind, &source, &data, options.add).map_err(&failed)?;
-            finish(&mount, &options).map_err(&failed)?;
-            let target = root.create_dirs(&destination, 0o755).map_err(&failed)?;
-            mount.attach(target.as_fd()).map_err(&failed)
+            place(root, &destination, &options, &new(&kind, &source, &destination, &options)?)
         }
+        What::Made(mount) => place(root, &destination, &options, &mount),
     }
+}
+
+fn new(kind: &str, source: &str, destination: &str, options: &Options) -> Result<Mount, Failure> {
+    let data: Vec<&str> = options.data.iter().map(String::as_str).collect();
+    Mount::new(kind, source, &data, options.add).map_err(at_path("mount", destination))
+}
+
+fn place(root: &Root, destination: &str, options: &Options, mount: &Mount) -> Result<(), Failure> {
+    let failed = at_path("mount", destination);
+    let target = root.create_dirs(destination, 0o755).map_err(&failed)?;
+    if options.copy_up {
+        copy_up::copy(&target, mount).map_err(&failed)?;
+    }
+    finish(mount, options).map_err(&failed)?;
+    mount.attach(target.as_fd()).map_err(&failed)
+}
+
+/// A file system that shows a namespace which the container's new user namespace has no rights over.
+fn is_foreign(kind: &str, plan: &Plan) -> bool {
+    plan.user.is_some()
+        && match kind {
+            "sysfs" => !plan.made.contains(Namespaces::NETWORK),
+            "mqueue" => !plan.made.contains(Namespaces::IPC),
+            _ => false,
+        }
+}
+
+/// Files of the mount belong to whom its maps, or else the container's, say.
+fn map_ids(copy: &Mount, mount: &runtime::Mount, options: &Options, linux: &Linux) -> Result<(), Failure> {
+    let asked = options.map_ids.or((!mount.uid_mappings.is_empty()).then_some(Depth::One));
+    let Some(depth) = asked else { return Ok(()) };
+    let maps = if mount.uid_mappings.is_empty() {
+        (&linux.uid_mappings, &linux.gid_mappings)
+    } else {
+        (&mount.uid_mappings, &mount.gid_mappings)
+    };
+    let namespace = idmap::namespace(maps.0, maps.1)?;
+    copy.map_ids(namespace.as_fd(), depth).map_err(at_path("mount", &mount.destination))
 }
 
 fn bind(root: &Root, destination: &str, options: &Options, mount: &Mount) -> Result<(), Failure> {

@@ -20,13 +20,32 @@ pub(crate) struct Plan {
     pub(crate) joined: Vec<(OwnedFd, Namespaces)>,
     /// Joined on the child's behalf: a process cannot change its own.
     pub(crate) pid: Option<OwnedFd>,
+    /// The container's ids are not the host's.
+    pub(crate) user: Option<User>,
+    /// The container's clocks are not the host's: a new time namespace.
+    pub(crate) time: bool,
+}
+
+/// A user namespace.
+#[derive(Debug)]
+pub(crate) enum User {
+    /// With the configuration's maps.
+    New,
+    /// Somebody else's.
+    Joined(OwnedFd),
 }
 
 impl Plan {
     /// `netns` is joined whatever the configuration says of the network.
     pub(crate) fn of(spec: &Spec, netns: Option<BorrowedFd<'_>>) -> Result<Self, Failure> {
-        let mut plan = Self { made: Namespaces::empty(), cgroup: false, joined: Vec::new(), pid: None };
-        let mut has_mount = false;
+        let mut plan = Self {
+            made: Namespaces::empty(),
+            cgroup: false,
+            joined: Vec::new(),
+            pid: None,
+            user: None,
+            time: false,
+        };
         for namespace in &spec.linux.namespaces {
             let kind = match namespace.r#type {
                 NamespaceKind::Network if netns.is_some() => continue,
@@ -38,27 +57,28 @@ impl Plan {
                     plan.pid = Some(open(&namespace.path)?);
                     continue;
                 }
-                NamespaceKind::Mount if namespace.path.is_empty() => {
-                    has_mount = true;
-                    Namespaces::MOUNT
+                NamespaceKind::Mount => Namespaces::MOUNT,
+                NamespaceKind::User => {
+                    let path = &namespace.path;
+                    plan.user = Some(if path.is_empty() { User::New } else { User::Joined(open(path)?) });
+                    continue;
                 }
+                NamespaceKind::Time if namespace.path.is_empty() => {
+                    plan.time = true;
+                    continue;
+                }
+                NamespaceKind::Time => Namespaces::TIME,
                 NamespaceKind::Cgroup if namespace.path.is_empty() => {
                     plan.cgroup = true;
                     continue;
                 }
                 NamespaceKind::Cgroup => Namespaces::CGROUP,
-                NamespaceKind::Mount => return Err(unsupported("joining another mount namespace")),
-                NamespaceKind::User => return Err(unsupported("a user namespace")),
-                NamespaceKind::Time => return Err(unsupported("a time namespace")),
             };
             if namespace.path.is_empty() {
                 plan.made = plan.made.with(kind);
             } else {
                 plan.joined.push((open(&namespace.path)?, kind));
             }
-        }
-        if !has_mount {
-            return Err(unsupported("a container without a mount namespace of its own"));
         }
         if let Some(netns) = netns {
             let copy = netns
@@ -74,11 +94,18 @@ impl Plan {
         self.made.contains(kind) || self.joined.iter().any(|(_, joined)| joined.contains(kind))
     }
 
-    /// The child's part, once it is in its cgroups.
+    /// Whether init has to be made by a stage (see there).
+    pub(crate) fn is_staged(&self) -> bool {
+        self.user.is_some() || self.time
+    }
+
+    /// The cgroup that the process is in becomes the top of what it sees.
+    pub(crate) fn make_cgroup_namespace(&self) -> Result<(), Failure> {
+        if self.cgroup { namespace::unshare(Namespaces::CGROUP).map_err(at("namespace")) } else { Ok(()) }
+    }
+
+    /// Joins what is to be joined, once the process is in its cgroups.
     pub(crate) fn join(&self) -> Result<(), Failure> {
-        if self.cgroup {
-            namespace::unshare(Namespaces::CGROUP).map_err(at("namespace"))?;
-        }
         self.joined
             .iter()
             .try_for_each(|(fd, kind)| namespace::join(fd.as_fd(), *kind).map_err(at("namespace")))
@@ -100,8 +127,4 @@ pub(crate) fn with_pid_namespace<T>(
 
 fn open(path: &str) -> Result<OwnedFd, Failure> {
     sys::file::open(Path::new(path)).map(OwnedFd::from).map_err(at("namespace"))
-}
-
-fn unsupported(what: &str) -> Failure {
-    Failure::new("namespace", "", format!("{what} is not supported"))
 }

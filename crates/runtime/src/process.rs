@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::ffi::CString;
+use std::fs::File;
 use std::io::Write;
 
 use spec::defaults::ALL_CAPABILITIES;
@@ -11,7 +12,7 @@ use sys::root::{Access, Root};
 
 use crate::failure::{at, at_path, errno_text};
 use crate::user::Identity;
-use crate::{Failure, program, seccomp};
+use crate::{Failure, handshake, program, seccomp};
 
 const SYS_ADMIN: u32 = 21;
 const EPERM: i32 = 1;
@@ -19,11 +20,27 @@ const EPERM: i32 = 1;
 /// A process that has only its program left to execute.
 #[derive(Debug)]
 pub(crate) struct Prepared {
-    word: String,
+    file: CString,
     argv: Vec<CString>,
-    env: Vec<String>,
+    env: Vec<CString>,
+    /// Attributes of security modules that take effect with the execve: the open file and what to write.
+    labels: Vec<(File, String)>,
+    preserved: u32,
     /// What the program will hold.
     capabilities: Sets,
+}
+
+/// What is to be done differently.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Settings {
+    /// A seccomp filter will be loaded.
+    pub(crate) filtered: bool,
+    /// Stay in the caller's session keyring.
+    pub(crate) keep_keyring: bool,
+    /// How many descriptors from 3 on the program gets.
+    pub(crate) preserved: u32,
+    /// The limits are set already.
+    pub(crate) limited: bool,
 }
 
 /// Makes the working directory when the image has none of that name. What stands in the way is chdir's to tell.
@@ -31,13 +48,12 @@ pub(crate) fn make_cwd(root: &Root, cwd: &str) {
     let _ = root.create_dirs(cwd, 0o755);
 }
 
-/// Becomes the user, with what the configuration leaves it. `proc` is a private procfs of this pid namespace;
-/// `filtered`: a seccomp filter will be loaded.
+/// Becomes the user, with what the configuration leaves it. `proc` is a private procfs of this pid namespace.
 pub(crate) fn prepare(
     proc: &Root,
     process: &Process,
     user: &Identity,
-    filtered: bool,
+    settings: Settings,
 ) -> Result<Prepared, Failure> {
     let Some(word) = process.args.first() else {
         return Err(Failure::new("spec", "process.args", "no command specified"));
@@ -47,14 +63,48 @@ pub(crate) fn prepare(
     if !env.iter().any(|entry| entry.starts_with("HOME=")) {
         env.push(format!("HOME={}", user.home));
     }
-    if let Some(adjustment) = process.oom_score_adj {
-        set_oom_score(proc, adjustment)?;
+    let labels = labels(proc, process)?;
+    if !settings.keep_keyring {
+        sys::process::leave_session_keyring();
     }
-    sys::process::leave_session_keyring();
-    process.rlimits.iter().try_for_each(set_limit)?;
-    let capabilities = become_user(process, user, filtered)?;
+    if !settings.limited {
+        set_limits(process)?;
+    }
+    let capabilities = become_user(process, user, settings.filtered)?;
     sys::process::set_umask(process.user.umask.unwrap_or(0o022));
-    Ok(Prepared { word: word.clone(), argv, env, capabilities })
+    // Now, so that a program that is not there is an error of the container's making.
+    let file = program::find(word, &env)?;
+    let env = env.iter().map(|entry| c_string(entry)).collect::<Result<_, _>>()?;
+    Ok(Prepared { file, argv, env, labels, preserved: settings.preserved, capabilities })
+}
+
+/// Raising a hard limit takes a privilege that we may lack.
+pub(crate) fn set_limits(process: &Process) -> Result<(), Failure> {
+    process.rlimits.iter().try_for_each(set_limit)
+}
+
+/// Opens the files of security modules (proc_pid_attr(5)), which are this process's own whatever the image holds.
+fn labels(proc: &Root, process: &Process) -> Result<Vec<(File, String)>, Failure> {
+    let mut labels = Vec::new();
+    let mut open = |paths: &[&str], text: String| {
+        let mut last = Err(Failure::new("label", &text, "there is no file to write it to"));
+        for path in paths {
+            last = proc.open_file(path, Access::Write, 0).map_err(at_path("label", &text));
+            if last.is_ok() {
+                break;
+            }
+        }
+        last.map(|file| labels.push((file, text)))
+    };
+    if !process.apparmor_profile.is_empty() {
+        // A module's own directory: Linux 5.8.
+        let paths = ["/self/attr/apparmor/exec", "/self/attr/exec"];
+        open(&paths, format!("exec {}", process.apparmor_profile))?;
+    }
+    if !process.selinux_label.is_empty() {
+        open(&["/self/attr/exec"], process.selinux_label.clone())?;
+    }
+    Ok(labels)
 }
 
 /// User, groups, capabilities and working directory: what the program may do. The capabilities that it will hold:
@@ -110,21 +160,26 @@ impl Prepared {
     }
 
     /// Executes the program. Comes back only with a failure.
-    pub(crate) fn execute(self, filter: Option<&seccomp::Filter>) -> Failure {
-        match self.try_execute(filter) {
+    pub(crate) fn execute(self, filter: Option<&seccomp::Filter>, caller: &handshake::Child) -> Failure {
+        match self.try_execute(filter, caller) {
             Ok(never) => match never {},
             Err(failure) => failure,
         }
     }
 
-    fn try_execute(self, filter: Option<&seccomp::Filter>) -> Result<Infallible, Failure> {
-        let file = program::find(&self.word, &self.env)?;
-        let env = self.env.iter().map(|entry| c_string(entry)).collect::<Result<Vec<_>, _>>()?;
+    fn try_execute(
+        self,
+        filter: Option<&seccomp::Filter>,
+        caller: &handshake::Child,
+    ) -> Result<Infallible, Failure> {
         sys::process::reset_signals();
-        sys::process::seal_descriptors(3).map_err(at("exec"))?;
+        for (mut file, text) in self.labels {
+            file.write_all(text.as_bytes()).map_err(crate::failure::failed("label", &text))?;
+        }
+        sys::process::seal_descriptors(3_u32.saturating_add(self.preserved)).map_err(at("exec"))?;
         // Last, so that the filter has to allow nothing of ours but the execve.
-        filter.map_or(Ok(()), seccomp::Filter::load)?;
-        Err(program::failed(&sys::process::execute(&file, &self.argv, &env)))
+        filter.map_or(Ok(()), |filter| filter.load(caller))?;
+        Err(program::failed(&sys::process::execute(&self.file, &self.argv, &self.env)))
     }
 }
 
@@ -132,19 +187,7 @@ fn c_string(text: &str) -> Result<CString, Failure> {
     CString::new(text).map_err(|_| Failure::new("spec", "process", format!("a zero byte in {text:?}")))
 }
 
-/// Lowering it takes a privilege that we may lack: then it stays as it is.
-fn set_oom_score(proc: &Root, adjustment: i32) -> Result<(), Failure> {
-    let failed = at_path("oom_score_adj", "/proc/self/oom_score_adj");
-    let mut file = proc.open_file("/self/oom_score_adj", Access::Write, 0).map_err(&failed)?;
-    match file.write_all(adjustment.to_string().as_bytes()) {
-        Err(error) if error.kind() != std::io::ErrorKind::PermissionDenied => {
-            Err(failed(sys::Error::new("write", "", error)))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Raising it takes a privilege that we may lack: then it becomes as high as it may.
+/// Never higher in silence: what asks for many descriptors would find out at the worst time.
 fn set_limit(limit: &Rlimit) -> Result<(), Failure> {
     let failed = at_path("rlimit", &limit.r#type);
     let Some(resource) = sys::process::Limit::by_name(&limit.r#type) else {
@@ -153,8 +196,9 @@ fn set_limit(limit: &Rlimit) -> Result<(), Failure> {
     match sys::process::set_limit(resource, limit.soft, limit.hard) {
         Err(error) if error.errno() == EPERM => {
             let (_, highest) = sys::process::limit(resource);
-            let (soft, hard) = (limit.soft.min(highest), limit.hard.min(highest));
-            sys::process::set_limit(resource, soft, hard).map_err(failed)
+            let detail =
+                format!("raising the hard limit from {highest} to {} takes CAP_SYS_RESOURCE", limit.hard);
+            Err(Failure { detail, ..failed(error) })
         }
         done => done.map_err(failed),
     }

@@ -37,13 +37,13 @@ fn try_run(
     let signals = process::hold_signals().map_err(at("init"))?;
     let child = process::clone_child(&Clone::default(), || {
         process::lead_foreground();
-        let failure = prepared.execute(filter);
+        let failure = prepared.execute(filter, caller);
         caller.failed(&failure);
         1
     })
     .map_err(at("init"))?;
     // No more rights than the program has: the filter that it has, and without what loading it took.
-    let confined = filter.map_or(Ok(()), seccomp::Filter::load);
+    let confined = filter.map_or(Ok(()), seccomp::Filter::load_alone);
     let confined = confined.and_then(|()| caps::set(held).map_err(at("capabilities")));
     match confined {
         Ok(()) => process::become_reaper(signals, &child),

@@ -6,7 +6,7 @@
 use std::os::fd::AsFd;
 use std::path::Path;
 
-use spec::oci::runtime::Mount;
+use spec::oci::runtime::{Linux, Mount};
 use sys::mount;
 use sys::namespace::{self, Namespaces};
 use sys::process::{self, Clone};
@@ -21,7 +21,7 @@ impl Container {
     /// # Errors
     /// Step `mount`; step `namespace` with ESRCH when init has ended. Nothing is mounted then.
     pub fn mount(&self, mount: &Mount) -> Result<(), Failure> {
-        let planned = mounts::open_source(mount, &self.cgroup)?;
+        let planned = mounts::open_source(mount, &self.cgroup, &Linux::default(), None)?;
         self.inside(|root| mounts::mount_one(root, planned))
     }
 
@@ -43,7 +43,7 @@ impl Container {
         process::set_dumpable(false).map_err(at("clone"))?;
         let (caller, child) = handshake::pair()?;
         let (mut caller, mut child) = (Some(caller), Some(child));
-        let options = Clone { namespaces: Namespaces::empty(), cgroup: None };
+        let options = Clone { namespaces: Namespaces::empty(), cgroup: None, sibling: false };
         let mut act = Some(act);
         let spawned = process::clone_child(&options, || {
             drop(caller.take());

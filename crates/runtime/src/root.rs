@@ -1,5 +1,6 @@
 //! The container's root file system becomes this process's root.
 
+use std::os::fd::AsFd;
 use std::path::Path;
 
 use spec::oci::runtime::Spec;
@@ -9,14 +10,11 @@ use sys::root::Root;
 use crate::Failure;
 use crate::failure::{at, at_path};
 
-/// Leaves the host's tree for the container's. From here on there is no way back to the host's files but the
-/// descriptors that were opened before.
-pub(crate) fn enter(spec: &Spec) -> Result<Root, Failure> {
+/// The root's mount, attached nowhere yet. The caller's mounts are private.
+pub(crate) fn open(spec: &Spec) -> Result<Mount, Failure> {
     let Some(root) = &spec.root else {
         return Err(Failure::new("spec", "root", "a container needs a root"));
     };
-    // Nothing that is mounted or unmounted from here on may reach the host.
-    mount::propagate_all(Propagation::Private).map_err(at("mount"))?;
     let mount = match &root.overlay {
         // Overlayfs wants one layer at least; without any, the writable layer is all there is.
         Some(overlay) if overlay.lower.is_empty() => bind(&overlay.upper)?,
@@ -25,8 +23,26 @@ pub(crate) fn enter(spec: &Spec) -> Result<Root, Failure> {
         }
         None => bind(&root.path)?,
     };
-    mount::pivot(&mount).map_err(at("pivot"))?;
+    Ok(mount)
+}
+
+/// Leaves the host's tree for the container's. From here on there is no way back to the host's files but the
+/// descriptors that were opened before.
+pub(crate) fn enter(mount: &Mount, no_pivot: bool) -> Result<Root, Failure> {
+    if no_pivot { mount::cover(mount) } else { mount::pivot(mount) }.map_err(at("pivot"))?;
     Root::open(Path::new("/")).map_err(at("pivot"))
+}
+
+/// Puts the container's tree where the configuration says it is, in the host's tree as this process sees it.
+pub(crate) fn attach(spec: &Spec, mount: &Mount) -> Result<Root, Failure> {
+    let path = match &spec.root {
+        Some(root) => root.overlay.as_ref().map_or(&root.path, |overlay| &overlay.upper),
+        None => return Err(Failure::new("spec", "root", "a container needs a root")),
+    };
+    let failed = at_path("mount", path);
+    let target = Mount::open(Path::new(path)).map_err(&failed)?;
+    mount.attach(target.as_fd()).map_err(&failed)?;
+    Ok(Root::from_fd(mount.open_top().map_err(&failed)?, "/"))
 }
 
 fn bind(path: &str) -> Result<Mount, Failure> {

@@ -1,31 +1,65 @@
 //! The configuration's seccomp profile, compiled.
 
+use std::os::fd::AsRawFd;
+
 use spec::oci::runtime::{Seccomp, SeccompArg, SeccompRule};
 use sys::seccomp::{self, Action, Comparison, Condition, Instruction, Profile, Rule};
 
-use crate::Failure;
 use crate::failure::at;
+use crate::{Failure, handshake};
+
+/// SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV, which is for filters with a listener only.
+const WAIT_KILLABLE: u32 = 1 << 5;
 
 /// A compiled profile.
 #[derive(Debug)]
 pub(crate) struct Filter {
     program: Vec<Instruction>,
     flags: u32,
+    /// Whoever decides about calls with `SCMP_ACT_NOTIFY`.
+    pub(crate) listener: Option<Listener>,
+}
+
+/// A supervisor's socket, and what it is told beside the container's state.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    pub(crate) path: String,
+    pub(crate) metadata: String,
 }
 
 impl Filter {
     pub(crate) fn compile(profile: &Seccomp) -> Result<Self, Failure> {
         let default = action(&profile.default_action, profile.default_errno_ret)?;
         let rules = profile.syscalls.iter().map(rule).collect::<Result<_, _>>()?;
-        let other_abis = profile.architectures.len() != 1;
+        let listed = |name: &&'static str| profile.architectures.iter().any(|listed| listed == name);
+        // Without a list it is this machine's own alone, as in runc.
+        let other_abis = sys::seccomp::ARCHITECTURES.into_iter().filter(listed).collect();
         let program = seccomp::compile(&Profile { default, rules, other_abis });
         let flags = profile.flags.iter().try_fold(0, |bits, name| Ok(bits | flag(name)?))?;
-        Ok(Self { program, flags })
+        let notifies = profile.syscalls.iter().any(|rule| rule.action == "SCMP_ACT_NOTIFY");
+        let listener = notifies.then(|| Listener {
+            path: profile.listener_path.clone(),
+            metadata: profile.listener_metadata.clone(),
+        });
+        Ok(Self { program, flags, listener })
     }
 
-    /// From now on every system call of this process passes through it.
-    pub(crate) fn load(&self) -> Result<(), Failure> {
-        seccomp::load(&self.program, self.flags).map_err(at("seccomp"))
+    /// From now on every system call of this process passes through it. What a listener would decide is ENOSYS.
+    pub(crate) fn load_alone(&self) -> Result<(), Failure> {
+        seccomp::load(&self.program, self.flags & !WAIT_KILLABLE).map_err(at("seccomp"))
+    }
+
+    /// From now on every system call of this process passes through it. The listener's descriptor is given to the
+    /// caller, who sends it on.
+    pub(crate) fn load(&self, caller: &handshake::Child) -> Result<(), Failure> {
+        if self.listener.is_none() {
+            return seccomp::load(&self.program, self.flags).map_err(at("seccomp"));
+        }
+        let fd = seccomp::load_with_listener(&self.program, self.flags).map_err(at("seccomp"))?;
+        caller.listen(fd.as_raw_fd()).map_err(crate::failure::failed("seccomp", "listener"))?;
+        // The caller copies it until this process has executed its program, which closes it here.
+        std::mem::forget(fd);
+        Ok(())
     }
 }
 
@@ -52,6 +86,7 @@ fn action(name: &str, number: Option<u32>) -> Result<Action, Failure> {
         "SCMP_ACT_TRAP" => Action::Trap,
         "SCMP_ACT_TRACE" => Action::Trace(number),
         "SCMP_ACT_LOG" => Action::Log,
+        "SCMP_ACT_NOTIFY" => Action::Notify,
         other => return Err(unknown("action", other)),
     })
 }
@@ -73,11 +108,12 @@ fn condition(arg: &SeccompArg) -> Result<Condition, Failure> {
 }
 
 /// linux/seccomp.h: SECCOMP_FILTER_FLAG_…
-fn flag(name: &str) -> Result<u32, Failure> {
+pub(crate) fn flag(name: &str) -> Result<u32, Failure> {
     Ok(match name {
         "SECCOMP_FILTER_FLAG_TSYNC" => 1,
         "SECCOMP_FILTER_FLAG_LOG" => 1 << 1,
         "SECCOMP_FILTER_FLAG_SPEC_ALLOW" => 1 << 2,
+        "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV" => WAIT_KILLABLE,
         other => return Err(unknown("flag", other)),
     })
 }

@@ -23,10 +23,14 @@ const IPC: [&str; 9] = [
     "kernel.msg_next_id",
 ];
 
+/// Refuses parameters that are not the container's own.
+pub(crate) fn check_all(spec: &Spec, plan: &Plan) -> Result<(), Failure> {
+    spec.linux.sysctl.keys().try_for_each(|name| check(name, plan))
+}
+
 /// Writes them through a procfs that nobody else can reach.
-pub(crate) fn set_all(proc: &Root, spec: &Spec, plan: &Plan) -> Result<(), Failure> {
+pub(crate) fn set_all(proc: &Root, spec: &Spec) -> Result<(), Failure> {
     for (name, value) in &spec.linux.sysctl {
-        check(name, plan)?;
         let path = format!("/sys/{}", path_of(name));
         let mut file = proc.open_file(&path, Access::Write, 0).map_err(at_path("sysctl", name))?;
         file.write_all(value.as_bytes()).map_err(|error| Failure {

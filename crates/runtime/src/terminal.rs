@@ -38,6 +38,12 @@ pub(crate) fn wire(
             pty::set_standard(streams[0], streams[1], streams[2]).map_err(at("stdio"))?;
             return Ok(None);
         }
+        Io::Inherited => {
+            if uid != 0 {
+                pty::give_own_pipes(uid);
+            }
+            return Ok(None);
+        }
         Io::Terminal => {
             let devpts = root.dir("/dev/pts").map_err(at_path("terminal", "/dev/pts"))?;
             pty::open(devpts.as_fd()).map_err(at_path("terminal", "/dev/pts"))?

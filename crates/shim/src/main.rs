@@ -1,6 +1,9 @@
 //! `corten-shim <id> --dir <dir>`: supervises one container. cortend spawns it with a connection as fd 3.
 //! `corten-shim --compress`: compresses stdin to stdout; a shim spawns it for a log that it has rotated.
+//!
+//! Under the name `corten-runtime`, or as `corten-shim runtime …`: a runtime's command line (see `command`).
 
+mod command;
 mod supervisor;
 
 use std::io::Write;
@@ -13,6 +16,9 @@ use supervisor::Supervisor;
 fn main() -> ExitCode {
     if std::env::args().nth(1).as_deref() == Some("--compress") {
         return compress();
+    }
+    if let Some(words) = command::arguments() {
+        return command::main(&words);
     }
     // First of all, before anything else is opened.
     let connection = match sys::scm::inherited() {

@@ -80,6 +80,15 @@ pub enum Durability {
     Machine,
 }
 
+/// Writes to a file that is there, in one write(2): for files of the kernel's, which take each as a whole value.
+///
+/// # Errors
+/// open(2)'s and write(2)'s.
+pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    let mut file = fs::OpenOptions::new().write(true).open(path).map_err(error("open", path))?;
+    file.write_all(bytes).map_err(error("write", path))
+}
+
 /// Puts `bytes` at `path`, whole or not at all: a temporary file beside it, then rename(2).
 ///
 /// # Errors
@@ -139,6 +148,29 @@ pub fn rename(from: &Path, to: &Path) -> Result<()> {
 /// mkdir(2)'s.
 pub fn create_dir_all(path: &Path, mode: u32) -> Result<()> {
     fs::DirBuilder::new().recursive(true).mode(mode).create(path).map_err(error("mkdir", path))
+}
+
+/// Makes one directory with this mode, which must not be there.
+///
+/// # Errors
+/// mkdir(2)'s: EEXIST when it is.
+pub fn create_dir_new(path: &Path, mode: u32) -> Result<()> {
+    fs::DirBuilder::new().mode(mode).create(path).map_err(error("mkdir", path))
+}
+
+/// Waits for the lock of a file that is open for writing, and holds it until this process closes the file or ends.
+/// A copy of this process (fork(2)) does not have it (fcntl(2), F_SETLKW).
+///
+/// # Errors
+/// fcntl(2)'s.
+pub fn lock(file: &File, path: &Path) -> Result<()> {
+    loop {
+        match rustix::fs::fcntl_lock(file, rustix::fs::FlockOperation::LockExclusive) {
+            Ok(()) => return Ok(()),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(error("lock", path)(errno.into())),
+        }
+    }
 }
 
 /// Removes a file; one that is not there is no error.

@@ -210,6 +210,18 @@ impl Mount {
             .map_err(|e| Error::new("mount_setattr", &self.label, e))
     }
 
+    /// Maps the ids of its files as a user namespace does (Linux 5.12). It must not be attached yet.
+    ///
+    /// # Errors
+    /// mount_setattr(2)'s: EINVAL for a file system that cannot, EPERM for a mount that is mapped already.
+    pub fn map_ids(&self, user_namespace: BorrowedFd<'_>, depth: Depth) -> Result<()> {
+        const IDMAP: u64 = 0x10_0000;
+        let userns_fd = user_namespace.as_raw_fd().cast_unsigned().into();
+        let attr = SetAttr { set: IDMAP, userns_fd, ..SetAttr::default() };
+        set_attr(self.fd.as_fd(), c"", libc::AT_EMPTY_PATH, depth, &attr)
+            .map_err(|e| Error::new("map the ids of", &self.label, e))
+    }
+
     /// Puts it onto an open (`O_PATH` will do) directory or file.
     ///
     /// # Errors
@@ -278,6 +290,21 @@ pub fn pivot(root: &Mount) -> Result<()> {
         Err(Errno::INVAL) => rustix::process::chroot(c".").map_err(failed("chroot"))?,
         Err(errno) => return Err(failed("pivot_root")(errno)),
     }
+    rustix::process::chdir(c"/").map_err(failed("chdir"))
+}
+
+/// As [`pivot`], but the old root stays below, hidden by the new one and chroot(2): for a root that cannot be
+/// pivoted away.
+///
+/// # Errors
+/// move_mount(2)'s and chroot(2)'s.
+pub fn cover(root: &Mount) -> Result<()> {
+    let failed = |step| move |errno| Error::new(step, &root.label, errno);
+    let top = rustix::fs::open(c"/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(failed("open /"))?;
+    root.attach(top.as_fd())?;
+    rustix::process::fchdir(root).map_err(failed("fchdir"))?;
+    rustix::process::chroot(c".").map_err(failed("chroot"))?;
     rustix::process::chdir(c"/").map_err(failed("chdir"))
 }
 

@@ -23,6 +23,10 @@ impl Namespaces {
     pub const UTS: Self = Self(libc::CLONE_NEWUTS as u64);
     /// The cgroup that is shown as the root.
     pub const CGROUP: Self = Self(libc::CLONE_NEWCGROUP as u64);
+    /// User and group ids, and the capabilities over what the other namespaces of it hold.
+    pub const USER: Self = Self(libc::CLONE_NEWUSER as u64);
+    /// Offsets of the monotonic and the boot clock; made for the *next child*, joined at once.
+    pub const TIME: Self = Self(0x80);
 
     /// None.
     pub const fn empty() -> Self {

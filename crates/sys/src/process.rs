@@ -18,16 +18,22 @@ use crate::{Error, Result};
 mod execute;
 mod inherit;
 mod limit;
+mod pidfd;
 mod reaper;
+mod scheduling;
 mod spawn;
 
 pub use execute::{
     change_directory, check_current_directory, execute, leave_session_keyring, may_execute, reset_signals,
-    seal_descriptors, set_umask,
+    run_read_only, seal_descriptors, set_umask,
 };
 pub use inherit::inherited;
 pub use limit::{Limit, limit, raise_descriptor_limit, set_limit};
+pub use pidfd::{pidfd_getfd, pidfd_pid, start_time};
 pub use reaper::{become_reaper, hold_signals, lead_foreground};
+pub use scheduling::{
+    IoPriority, Scheduling, set_cpus, set_io_priority, set_memory_policy, set_personality, set_scheduling,
+};
 pub use spawn::spawn;
 
 /// A child as its parent sees it.
@@ -202,6 +208,8 @@ pub struct Clone<'a> {
     pub namespaces: crate::namespace::Namespaces,
     /// The cgroup v2 directory it begins in (CLONE_INTO_CGROUP); else its parent's.
     pub cgroup: Option<BorrowedFd<'a>>,
+    /// It is the child of this process's parent, not of this process (CLONE_PARENT).
+    pub sibling: bool,
 }
 
 /// Makes a child that is a copy of this process, runs `child` in it and exits with the code that it returns.
@@ -224,7 +232,12 @@ pub fn clone_child(options: &Clone<'_>, child: impl FnOnce() -> i32) -> Result<S
     let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
     args.flags = flags;
     args.pidfd = (&raw mut pidfd) as u64;
-    args.exit_signal = libc::SIGCHLD as u64;
+    if options.sibling {
+        // The parent gets the signal that this process would send.
+        args.flags |= libc::CLONE_PARENT as u64;
+    } else {
+        args.exit_signal = libc::SIGCHLD as u64;
+    }
     args.cgroup = options.cgroup.map_or(0, |cgroup| cgroup.as_raw_fd() as u64);
     // SAFETY: without CLONE_VM the child has its own copy of the memory and stack, as after fork(2). There is
     // one thread, so no lock is held by a thread that the copy lacks. `args` outlives the call.

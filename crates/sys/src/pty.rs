@@ -77,6 +77,12 @@ pub fn give_pipe(fd: BorrowedFd<'_>, uid: u32) {
     }
 }
 
+/// [`give_pipe`] for the calling process's own standard streams.
+pub fn give_own_pipes(uid: u32) {
+    let streams = (std::io::stdin(), std::io::stdout(), std::io::stderr());
+    [streams.0.as_fd(), streams.1.as_fd(), streams.2.as_fd()].into_iter().for_each(|fd| give_pipe(fd, uid));
+}
+
 /// Makes these three descriptors 0, 1 and 2 of this process. They stay open over execve(2).
 ///
 /// # Errors
@@ -94,4 +100,41 @@ pub fn set_standard(stdin: BorrowedFd<'_>, stdout: BorrowedFd<'_>, stderr: Borro
         }
     }
     Ok(())
+}
+
+/// The rows and columns of a terminal; `None` when it is none, or has no size.
+pub fn size(terminal: BorrowedFd<'_>) -> Option<(u16, u16)> {
+    let size = rustix::termios::tcgetwinsize(terminal).ok()?;
+    (size.ws_row > 0 && size.ws_col > 0).then_some((size.ws_row, size.ws_col))
+}
+
+/// The process's own terminal passes every key on while this lives, and is as it was afterwards.
+#[derive(Debug)]
+pub struct Raw {
+    terminal: OwnedFd,
+    before: rustix::termios::Termios,
+}
+
+impl Raw {
+    /// Makes it so.
+    ///
+    /// # Errors
+    /// termios(3)'s: ENOTTY when it is no terminal.
+    pub fn enter(terminal: BorrowedFd<'_>) -> Result<Self> {
+        let failed = |errno| Error::new("set the mode of", "terminal", errno);
+        let before = rustix::termios::tcgetattr(terminal).map_err(failed)?;
+        let mut raw = before.clone();
+        raw.make_raw();
+        rustix::termios::tcsetattr(terminal, rustix::termios::OptionalActions::Now, &raw).map_err(failed)?;
+        let terminal = rustix::io::fcntl_dupfd_cloexec(terminal, 3).map_err(failed)?;
+        Ok(Self { terminal, before })
+    }
+}
+
+impl Drop for Raw {
+    fn drop(&mut self) {
+        // A terminal that is gone needs no settings.
+        let now = rustix::termios::OptionalActions::Now;
+        let _ = rustix::termios::tcsetattr(&self.terminal, now, &self.before);
+    }
 }

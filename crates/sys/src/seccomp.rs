@@ -10,6 +10,8 @@
 mod compile;
 mod tables;
 
+use std::os::fd::{FromRawFd, OwnedFd};
+
 use crate::{Error, Result};
 
 pub use compile::compile;
@@ -82,9 +84,17 @@ pub struct Profile {
     pub default: Action,
     /// The rules.
     pub rules: Vec<Rule>,
-    /// The other ABIs of this architecture too (32-bit and x32 on x86-64); otherwise their calls kill the process.
-    pub other_abis: bool,
+    /// Of the ABIs that this machine runs beside its own ([`ARCHITECTURES`]), those whose calls the rules are for
+    /// too. Calls of the others kill the process.
+    pub other_abis: Vec<&'static str>,
 }
+
+/// The ABIs whose calls a filter can tell apart on this machine, by libseccomp's names.
+#[cfg(target_arch = "x86_64")]
+pub const ARCHITECTURES: [&str; 3] = ["SCMP_ARCH_X32", "SCMP_ARCH_X86", "SCMP_ARCH_X86_64"];
+/// The ABIs whose calls a filter can tell apart on this machine, by libseccomp's names.
+#[cfg(target_arch = "aarch64")]
+pub const ARCHITECTURES: [&str; 1] = ["SCMP_ARCH_AARCH64"];
 
 /// One instruction of classic BPF (linux/filter.h, `sock_filter`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,6 +106,27 @@ pub struct Instruction {
     k: u32,
 }
 
+/// As [`load`]; the answer is a descriptor on which a supervisor is told of calls with [`Action::Notify`]
+/// (seccomp_unotify(2)), close-on-exec.
+///
+/// # Errors
+/// As [`load`]'s; EBUSY when a filter with such a descriptor is loaded already.
+pub fn load_with_listener(program: &[Instruction], flags: u32) -> Result<OwnedFd> {
+    const NEW_LISTENER: u32 = 1 << 3;
+    let fd = load_any(program, flags | NEW_LISTENER)?;
+    // SAFETY: with this flag the answer is a new descriptor, which is ours alone.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Which of the SECCOMP_FILTER_FLAG_ bits this kernel knows, asked with a filter at an invalid address (EFAULT).
+pub fn knows_flag(flag: u32) -> bool {
+    // SAFETY: the null filter is refused before it is read; nothing is loaded.
+    let answer = unsafe {
+        libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flag, std::ptr::null::<u8>())
+    };
+    answer < 0 && std::io::Error::last_os_error().raw_os_error() == Some(libc::EFAULT)
+}
+
 /// Loads a filter for the calling thread. Its children inherit it; it cannot be removed.
 ///
 /// `flags`: SECCOMP_FILTER_FLAG_ bits, such as LOG or SPEC_ALLOW. The thread needs no_new_privs or CAP_SYS_ADMIN.
@@ -103,6 +134,10 @@ pub struct Instruction {
 /// # Errors
 /// seccomp(2)'s: EACCES without either, EINVAL for a program that the kernel refuses.
 pub fn load(program: &[Instruction], flags: u32) -> Result<()> {
+    load_any(program, flags).map(drop)
+}
+
+fn load_any(program: &[Instruction], flags: u32) -> Result<i32> {
     #[repr(C)]
     struct SockFprog {
         len: u16,
@@ -115,5 +150,8 @@ pub fn load(program: &[Instruction], flags: u32) -> Result<()> {
     // struct sock_filter, all alive during the call; the kernel copies them.
     let answer =
         unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const fprog) };
-    if answer < 0 { Err(Error::new("seccomp", "", std::io::Error::last_os_error())) } else { Ok(()) }
+    if answer < 0 {
+        return Err(Error::new("seccomp", "", std::io::Error::last_os_error()));
+    }
+    Ok(answer as i32)
 }

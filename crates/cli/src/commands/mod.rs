@@ -14,6 +14,10 @@ use crate::verb::{Command, verb};
 pub(crate) const ABSENT: &[(&str, &str)] = &[
     ("checkpoint", "containers cannot be checkpointed"),
     ("config", "there is no Swarm mode"),
+    (
+        "manifest",
+        "the builder makes images of several platforms; lists of manifests are not edited by hand yet",
+    ),
     ("node", "there is no Swarm mode"),
     ("plugin", "the engine has no managed plugins"),
     ("secret", "there is no Swarm mode"),
@@ -37,7 +41,7 @@ pub(crate) const GROUPS: &[(&str, &str)] = &[
 
 /// The commands a newcomer needs, in that order.
 pub(crate) const COMMON: &[&str] =
-    &["run", "exec", "ps", "build", "pull", "push", "images", "login", "logout", "version", "info"];
+    &["run", "exec", "ps", "build", "pull", "push", "images", "login", "logout", "search", "version", "info"];
 
 /// Every command.
 pub(crate) static ALL: &[Command] = &[
@@ -96,6 +100,7 @@ pub(crate) static ALL: &[Command] = &[
     verb::<network::remove::Remove>("network rm", &["network remove"]),
     verb::<registry::login::Login>("login", &[]),
     verb::<registry::login::Logout>("logout", &[]),
+    verb::<registry::search::Search>("search", &[]),
     verb::<registry::serve::Serve>("registry serve", &[]),
     verb::<system::build_prune::BuildPrune>("builder prune", &[]),
     verb::<system::completion::Completion>("completion", &[]),

@@ -19,6 +19,46 @@ fn not_yet<T>(text: impl Into<String>) -> Result<T, Error> {
     Err(Error::NotImplemented(text.into()))
 }
 
+/// Checks which modes go together. The user's configuration alone: what the image exposes is no conflict.
+pub(crate) fn modes(config: &ContainerConfig, host: &HostConfig) -> Result<(), Error> {
+    let conflicting = |what: &str| invalid(format!("conflicting options: {what}"));
+    match network_mode(&host.network_mode) {
+        NetworkMode::Container(target) => {
+            if target.is_empty() {
+                return invalid("invalid network mode: invalid container format container:<name|id>");
+            }
+            for (given, what) in [
+                (!config.hostname.is_empty(), "hostname and the network mode"),
+                (
+                    !host.links.is_empty(),
+                    "container type network can't be used with links. This would result in undefined behavior",
+                ),
+                (!host.dns.is_empty(), "dns and the network mode"),
+                (!host.extra_hosts.is_empty(), "custom host-to-IP mapping and the network mode"),
+                (
+                    !host.port_bindings.is_empty() || host.publish_all_ports,
+                    "port publishing and the container type network mode",
+                ),
+                (!config.exposed_ports.is_empty(), "port exposing and the container type network mode"),
+            ] {
+                if given {
+                    return conflicting(what);
+                }
+            }
+        }
+        NetworkMode::Host if !host.links.is_empty() => {
+            return conflicting(
+                "host type networking can't be used with links. This would result in undefined behavior",
+            );
+        }
+        NetworkMode::Host | NetworkMode::None | NetworkMode::Networks => {}
+    }
+    if host.uts_mode == "host" && !config.hostname.is_empty() {
+        return conflicting("hostname and the UTS mode");
+    }
+    Ok(())
+}
+
 /// Checks a merged configuration and its host half. Returns the warnings to show.
 pub(crate) fn request(config: &ContainerConfig, host: &HostConfig) -> Result<Vec<String>, Error> {
     configuration(config)?;
@@ -39,9 +79,6 @@ pub(crate) fn request(config: &ContainerConfig, host: &HostConfig) -> Result<Vec
             host.oom_score_adj
         ));
     }
-    if !host.links.is_empty() {
-        return not_yet("--link is not supported: put the containers on one network and use their names");
-    }
     if !host.storage_opt.is_empty() {
         return not_yet("--storage-opt is not supported yet");
     }
@@ -51,7 +88,10 @@ pub(crate) fn request(config: &ContainerConfig, host: &HostConfig) -> Result<Vec
         return invalid(format!("unknown or invalid runtime name: {runtime}"));
     }
     if !matches!(host.isolation.as_str(), "" | "default") {
-        return invalid(format!("invalid isolation {:?} on linux", host.isolation));
+        return invalid(format!("invalid isolation ({}): linux only supports 'default'", host.isolation));
+    }
+    if host.annotations.contains_key("") {
+        return invalid("invalid Annotations: the empty string is not permitted as an annotation key");
     }
     if let Some(health) = &config.healthcheck
         && !Test::is_known(&health.test)
@@ -236,24 +276,6 @@ fn namespaces(host: &HostConfig) -> Result<(), Error> {
     }
     if host.resources.cgroup_parent.split('/').any(|part| part == "..") {
         return invalid("cgroup-parent must not contain \"..\"");
-    }
-    let conflicting = |what: &str| invalid(format!("conflicting options: {what} and the network mode"));
-    match network_mode(&host.network_mode) {
-        NetworkMode::Container(target) => {
-            if target.is_empty() {
-                return invalid("Invalid network mode: invalid container format container:<name|id>");
-            }
-            if !host.port_bindings.is_empty() || host.publish_all_ports {
-                return conflicting("port publishing");
-            }
-            if !host.dns.is_empty() {
-                return conflicting("dns");
-            }
-            if !host.extra_hosts.is_empty() {
-                return conflicting("custom host-to-IP mapping");
-            }
-        }
-        NetworkMode::Host | NetworkMode::None | NetworkMode::Networks => {}
     }
     Ok(())
 }

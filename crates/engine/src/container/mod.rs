@@ -20,7 +20,7 @@
 pub mod archive;
 pub mod attach;
 mod change;
-mod check;
+pub(crate) mod check;
 mod commit;
 mod config;
 mod copyup;
@@ -36,6 +36,7 @@ mod inspect;
 mod kill;
 mod leftovers;
 mod link;
+pub(crate) mod linked;
 pub(crate) mod list;
 pub(crate) mod logging;
 mod logs;
@@ -95,6 +96,8 @@ pub(crate) struct View {
     pub(crate) state: State,
     /// Its place on networks, while it runs.
     pub(crate) network: Arc<Attachment>,
+    /// The end of so many runs has been told to `docker events`: who waits for an end to tell more waits for this.
+    pub(crate) told: u64,
     /// It is removed; no more views follow.
     pub(crate) gone: bool,
 }
@@ -130,7 +133,8 @@ impl Container {
     /// A container as recorded.
     pub(crate) fn new(dir: PathBuf, record: Record, state: State, network: Attachment) -> Arc<Self> {
         let id = record.id.clone();
-        let view = View { record: Arc::new(record), state, network: Arc::new(network), gone: false };
+        let told = state.ends;
+        let view = View { record: Arc::new(record), state, network: Arc::new(network), told, gone: false };
         Arc::new(Self {
             id,
             dir,
@@ -199,7 +203,7 @@ impl Container {
             Illegal::Running => Error::NotModified("container is already running".into()),
             Illegal::NotRunning => self.not_running(),
             Illegal::Paused => Error::Conflict(format!("container {id} is already paused")),
-            Illegal::NotPaused => Error::Internal(format!("Container {id} is not paused")),
+            Illegal::NotPaused => Error::Conflict(format!("Container {id} is not paused")),
             Illegal::Restarting => {
                 Error::Conflict(format!("container {id} is restarting, wait until the container is running"))
             }

@@ -2,6 +2,67 @@
 
 use sys::mount::{Attributes, Depth, Propagation};
 
+/// All words that are known here, sorted; others are the file system's own.
+pub(crate) const WORDS: [&str; 57] = [
+    "async",
+    "atime",
+    "bind",
+    "defaults",
+    "dev",
+    "diratime",
+    "exec",
+    "idmap",
+    "loud",
+    "mand",
+    "noatime",
+    "nodev",
+    "nodiratime",
+    "nodirsync",
+    "noexec",
+    "noiversion",
+    "nolazytime",
+    "nomand",
+    "norelatime",
+    "nostrictatime",
+    "nosuid",
+    "nosymfollow",
+    "private",
+    "ratime",
+    "rbind",
+    "rdev",
+    "rdiratime",
+    "relatime",
+    "rexec",
+    "ridmap",
+    "rnoatime",
+    "rnodev",
+    "rnodiratime",
+    "rnoexec",
+    "rnorelatime",
+    "rnostrictatime",
+    "rnosuid",
+    "rnosymfollow",
+    "ro",
+    "rprivate",
+    "rrelatime",
+    "rro",
+    "rrw",
+    "rshared",
+    "rslave",
+    "rstrictatime",
+    "rsuid",
+    "rsymfollow",
+    "runbindable",
+    "rw",
+    "shared",
+    "silent",
+    "slave",
+    "strictatime",
+    "suid",
+    "symfollow",
+    "tmpcopyup",
+];
+
 /// The options of one mount, sorted out.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Options {
@@ -14,6 +75,12 @@ pub(super) struct Options {
     pub(super) add_below: Attributes,
     pub(super) remove_below: Attributes,
     pub(super) propagation: Option<(Propagation, Depth)>,
+    /// Files get other owners, by the mount's or the container's maps.
+    pub(super) map_ids: Option<Depth>,
+    /// A new tmpfs begins with what is at its place.
+    pub(super) copy_up: bool,
+    /// Of a bind mount (`subpath=…`): what is there below the source.
+    pub(super) subpath: Option<String>,
     /// The file system's own, `key` or `key=value`.
     pub(super) data: Vec<String>,
 }
@@ -31,7 +98,12 @@ impl Options {
         match word {
             "bind" => self.bind = Some(Depth::One),
             "rbind" => self.bind = Some(Depth::All),
-            "defaults" => {}
+            "idmap" => self.map_ids = Some(Depth::One),
+            "ridmap" => self.map_ids = Some(Depth::All),
+            "tmpcopyup" => self.copy_up = true,
+            // What is so without them, or means nothing to today's kernels.
+            "defaults" | "async" | "nodirsync" | "nolazytime" | "noiversion" | "nomand" | "mand"
+            | "silent" | "loud" => {}
             "private" => self.propagation = Some((Propagation::Private, Depth::One)),
             "rprivate" => self.propagation = Some((Propagation::Private, Depth::All)),
             "slave" => self.propagation = Some((Propagation::Slave, Depth::One)),
@@ -52,6 +124,8 @@ impl Options {
                     } else {
                         self.remove_below = self.remove_below.with(attribute);
                     }
+                } else if let Some(path) = word.strip_prefix("subpath=").filter(|_| self.bind.is_some()) {
+                    self.subpath = Some(path.to_owned());
                 } else {
                     self.data.push(word.to_owned());
                 }

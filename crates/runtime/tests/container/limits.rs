@@ -12,7 +12,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("limits_can_be_raised_and_lowered", limits_can_be_raised_and_lowered),
     ("more_processes_than_allowed_are_refused", more_processes_than_allowed_are_refused),
     ("too_much_memory_is_told", too_much_memory_is_told),
-    ("resource_limits_are_set_or_kept", resource_limits_are_set_or_kept),
+    ("resource_limits_are_set_or_refused", resource_limits_are_set_or_refused),
     ("the_container_sees_its_own_cgroup_as_the_top", the_container_sees_its_own_cgroup_as_the_top),
 ];
 
@@ -95,17 +95,20 @@ fn too_much_memory_is_told() {
     container.delete().unwrap();
 }
 
-fn resource_limits_are_set_or_kept() {
+fn resource_limits_are_set_or_refused() {
     let rootfs = Rootfs::new();
     let mut spec = rootfs.shell("ulimit -n; ulimit -Hc; cat /proc/self/oom_score_adj");
     let limit = |r#type: &str, soft, hard| Rlimit { r#type: r#type.into(), soft, hard };
     let process = spec.process.as_mut().unwrap();
-    // Higher than a host without CAP_SYS_RESOURCE can give.
-    process.rlimits = vec![limit("RLIMIT_NOFILE", 99, 1 << 40), limit("RLIMIT_CORE", 0, 0)];
+    process.rlimits = vec![limit("RLIMIT_NOFILE", 99, 100), limit("RLIMIT_CORE", 0, 0)];
     process.oom_score_adj = Some(321);
     assert_eq!(run(&spec).unwrap().text, "99\n0\n321\n");
     spec.process.as_mut().unwrap().oom_score_adj = Some(-1000);
     assert_eq!(run(&spec).unwrap().status.code(), 0);
+    // Higher than any kernel gives (fs.nr_open): refused, and not silently less.
+    spec.process.as_mut().unwrap().rlimits = vec![limit("RLIMIT_NOFILE", 99, 1 << 40)];
+    let failure = run(&spec).unwrap_err();
+    assert_eq!((failure.step.as_str(), failure.path.as_str()), ("rlimit", "RLIMIT_NOFILE"), "{failure}");
 }
 
 fn the_container_sees_its_own_cgroup_as_the_top() {

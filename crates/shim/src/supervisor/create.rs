@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
-use runtime::{Failure, FirstProcess};
+use runtime::{Failure, FirstProcess, Request};
 use shim::log::write::{self as log, Writer};
 use shim::message::Incoming;
 use shim::proto::{Create, LOG_SERVER};
@@ -47,7 +47,8 @@ impl Supervisor {
         let (io, ends) = wiring.ends()?;
         let netns = netns.as_ref().map(AsFd::as_fd);
         let first = if create.reaper { FirstProcess::Reaper } else { FirstProcess::Program };
-        let (kernel, child) = runtime::create_as(first, &create.spec, netns, io)?;
+        let (kernel, child) =
+            runtime::create_with(&Request { first, netns, ..Request::new(&create.spec, io) })?;
         let served = wiring.process(INIT, child, ends).and_then(|mut init| {
             for (wants, socket) in create.attach.into_iter().zip(sockets) {
                 init.streams.attach(wants, socket).map_err(|e| failure("attach", "", &e))?;

@@ -191,6 +191,14 @@ impl Batch {
         self.0.push(("bring up", name), (RTM_SETLINK, NLM_F_ACK), &header, |w| w.string(IFLA_IFNAME, name));
     }
 
+    /// Moves a link to another namespace, where it has the name `to`. It is down there, and without addresses.
+    pub fn move_to(&mut self, index: u32, to: &str, netns: BorrowedFd<'_>) {
+        self.0.push(("move link to", to), (RTM_SETLINK, NLM_F_ACK), &link_header(0, index, 0, 0), |w| {
+            w.string(IFLA_IFNAME, to);
+            w.u32(IFLA_NET_NS_FD, netns.as_raw_fd().cast_unsigned());
+        });
+    }
+
     /// Removes a link; one that is not there is no error. Of a veth pair both ends go. The kernel waits for an RCU
     /// grace period: 10 to 20 ms.
     pub fn delete(&mut self, name: &str) {

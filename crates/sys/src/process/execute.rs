@@ -54,6 +54,42 @@ pub fn check_current_directory() -> Result<()> {
     if path.to_bytes().starts_with(b"/") { Ok(()) } else { Err(Error::new("getcwd", "", Errno::NOENT)) }
 }
 
+/// Executes this program again, from a read-only mount of its own file that is attached nowhere: whatever gets hold of
+/// `/proc/<pid>/exe` cannot write to it (CVE-2019-5736). Comes back at once when it is run so already.
+///
+/// # Errors
+/// open_tree(2)'s, mount_setattr(2)'s and execveat(2)'s.
+pub fn run_read_only() -> Result<()> {
+    const EXE: &str = "/proc/self/exe";
+    let failed = |errno| Error::new("seal", EXE, errno);
+    let system = rustix::fs::statvfs(EXE).map_err(failed)?;
+    if system.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY) {
+        return Ok(());
+    }
+    let mount = crate::mount::Mount::copy(Path::new(EXE), crate::mount::Depth::One)?;
+    let read_only = crate::mount::Attributes::READ_ONLY;
+    mount.set(read_only, crate::mount::Attributes::empty(), crate::mount::Depth::One)?;
+    let c_string = |text: std::ffi::OsString| CString::new(text.into_encoded_bytes()).unwrap_or_default();
+    let argv: Vec<CString> = std::env::args_os().map(c_string).collect();
+    let env: Vec<CString> = std::env::vars_os()
+        .map(|(mut name, value)| {
+            name.push("=");
+            name.push(value);
+            c_string(name)
+        })
+        .collect();
+    let pointers = |strings: &[CString]| -> Vec<*const c_char> {
+        strings.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect()
+    };
+    let (argv, env) = (pointers(&argv), pointers(&env));
+    let fd = std::os::fd::AsRawFd::as_raw_fd(&std::os::fd::AsFd::as_fd(&mount));
+    // SAFETY: an open descriptor, nul-terminated strings and null-terminated arrays, alive until the call is over.
+    unsafe {
+        libc::syscall(libc::SYS_execveat, fd, c"".as_ptr(), argv.as_ptr(), env.as_ptr(), libc::AT_EMPTY_PATH)
+    };
+    Err(Error::new("execveat", EXE, std::io::Error::last_os_error()))
+}
+
 /// Whether this process's effective user may execute the file at `path`.
 pub fn may_execute(path: &Path) -> bool {
     rustix::fs::accessat(CWD, path, Access::EXEC_OK, AtFlags::EACCESS).is_ok()

@@ -14,6 +14,7 @@ pub(crate) mod push;
 pub(crate) mod remove;
 pub(crate) mod save;
 pub(crate) mod tag;
+pub(crate) mod tree;
 
 use std::io;
 

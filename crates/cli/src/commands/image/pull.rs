@@ -62,7 +62,7 @@ pub(crate) async fn pull(
     platform: &str,
     output: Output,
 ) -> Result<()> {
-    let auth = app.config()?.registry_auth(image)?;
+    let auth = app.config()?.registry_auth(image);
     let tag = match (&image.digest, &image.tag) {
         (Some(digest), _) => digest.to_string(),
         (None, Some(tag)) => tag.clone(),

@@ -44,7 +44,7 @@ impl Verb for Push {
         }
         let platform = platform_json(&self.platform);
         // Push insists on the header, empty or not.
-        let auth = app.config()?.registry_auth(&image)?;
+        let auth = app.config()?.registry_auth(&image);
         let client = app.client().await?;
         let tag = image.tag.clone().unwrap_or_default();
         let lines = client.image_push(&image.familiar_repository(), &tag, &platform, &auth).await?;

@@ -1,0 +1,31 @@
+//! What comes from the host, opened before the host's tree is left.
+
+use spec::oci::runtime::Spec;
+use sys::cgroup::Cgroup;
+use sys::mount::{self, Mount, Propagation};
+
+use crate::failure::at;
+use crate::mounts::Planned;
+use crate::namespaces::Plan;
+use crate::{Failure, devices, mounts, root};
+
+/// Mounts that are attached nowhere yet.
+#[derive(Debug)]
+pub(crate) struct Sources {
+    pub(crate) root: Mount,
+    pub(crate) mounts: Vec<Planned>,
+    /// Device nodes of the host with their paths in the container, where nodes cannot be made.
+    pub(crate) devices: Vec<(String, Mount)>,
+}
+
+impl Sources {
+    /// Opens all. The calling process is in a mount namespace that is not the host's.
+    pub(crate) fn open(spec: &Spec, cgroup: &Cgroup, plan: &Plan) -> Result<Self, Failure> {
+        let mounts = mounts::open_sources(spec, cgroup, plan)?;
+        // Nothing that is mounted or unmounted from here on may reach the host.
+        mount::propagate_all(Propagation::Private).map_err(at("mount"))?;
+        let root = root::open(spec)?;
+        let devices = if plan.user.is_some() { devices::open_all(&spec.linux.devices)? } else { Vec::new() };
+        Ok(Self { root, mounts, devices })
+    }
+}
