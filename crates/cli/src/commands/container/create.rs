@@ -49,6 +49,9 @@ pub(super) async fn make(
     let platform = platform(&flags.platform);
     add_proxies(app, &mut request)?;
     let client = app.client().await?;
+    if !request.secrets.is_empty() {
+        super::need_corten(client, "--secret").await?;
+    }
     let image = request.config.image.clone();
     if flags.pull == "always" {
         pull_image(app, client, &image, &platform, flags.quiet).await?;
