@@ -264,6 +264,9 @@ pub(crate) struct CreateFlags {
     /// Set a resource limit (name=soft[:hard])
     #[arg(long, value_name = "ulimit", value_parser = checked::ulimit)]
     pub(crate) ulimit: Vec<String>,
+    /// Give the container the engine's socket, and your credentials
+    #[arg(long)]
+    pub(crate) use_api_socket: bool,
     /// User name or UID (format: <name|uid>[:<group|gid>])
     #[arg(short, long, default_value = "")]
     pub(crate) user: String,

@@ -7,6 +7,7 @@ use client::Client;
 use spec::Reference;
 use spec::api::ContainerCreateRequest;
 
+use super::api_socket;
 use crate::app::App;
 use crate::commands::image::pull;
 use crate::error::{Error, Result};
@@ -52,6 +53,10 @@ pub(super) async fn make(
     if !request.secrets.is_empty() {
         super::need_corten(client, "--secret").await?;
     }
+    let credentials = match flags.use_api_socket {
+        true => api_socket::prepare(app, client, &mut request)?,
+        false => None,
+    };
     let image = request.config.image.clone();
     if flags.pull == "always" {
         pull_image(app, client, &image, &platform, flags.quiet).await?;
@@ -69,6 +74,9 @@ pub(super) async fn make(
     };
     for warning in &created.warnings {
         print::err_line(format!("WARNING: {warning}"));
+    }
+    if let Some(config) = credentials {
+        api_socket::deliver(client, &created.id, &config).await?;
     }
     cid_file.write(&created.id)?;
     Ok(created.id)

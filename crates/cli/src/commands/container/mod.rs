@@ -1,5 +1,6 @@
 //! `corten container …`.
 
+mod api_socket;
 pub(crate) mod attach;
 pub(crate) mod commit;
 pub(crate) mod cp;
