@@ -167,9 +167,18 @@ pub fn json_line(value: &impl Serialize) -> Bytes {
 ///
 /// # Errors
 /// Larger than 4 MiB, or the connection broke.
-pub async fn bytes(body: Incoming) -> Result<Bytes> {
-    let collected = http_body_util::Limited::new(body, JSON_LIMIT).collect().await;
-    Ok(collected.map_err(|e| Error::invalid(format!("cannot read the request body: {e}")))?.to_bytes())
+pub async fn bytes(mut body: Incoming) -> Result<Bytes> {
+    let mut all = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|e| Error::invalid(format!("cannot read the request body: {e}")))?;
+        let Some(data) = frame.data_ref() else { continue };
+        if all.len() + data.len() > JSON_LIMIT {
+            drain(&mut body).await;
+            return Err(Error::invalid(format!("the request body is larger than {} MiB", JSON_LIMIT >> 20)));
+        }
+        all.extend_from_slice(data);
+    }
+    Ok(all.into())
 }
 
 /// A JSON body; `None` when it is empty. Anything else must say that it is JSON.
@@ -178,23 +187,52 @@ pub async fn bytes(body: Incoming) -> Result<Bytes> {
 /// Another content type, malformed JSON, or too large.
 pub async fn json_or_none<T: DeserializeOwned>(headers: &HeaderMap, body: Incoming) -> Result<Option<T>> {
     let bytes = bytes(body).await?;
-    if bytes.is_empty() {
+    let content_type = headers.get(header::CONTENT_TYPE).map_or(Ok(""), |v| v.to_str());
+    let content_type = content_type.map_err(|_| Error::invalid("malformed Content-Type header"))?;
+    if content_type.is_empty() && bytes.is_empty() {
         return Ok(None);
     }
-    let content_type = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
-    if !content_type.split(';').next().is_some_and(|t| t.trim().eq_ignore_ascii_case("application/json")) {
+    let media_type = content_type.split(';').next().unwrap_or_default().trim();
+    if media_type.is_empty() && !content_type.is_empty() {
+        return Err(Error::invalid(format!(
+            "malformed Content-Type header ({content_type}): mime: no media type"
+        )));
+    }
+    if !media_type.eq_ignore_ascii_case("application/json") {
         return Err(Error::invalid(format!(
             "unsupported Content-Type header ({content_type}): must be 'application/json'"
         )));
     }
-    spec::gojson::from_slice(&bytes).map(Some).map_err(|e| Error::invalid(format!("invalid JSON: {e}")))
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    spec::gojson::from_slice(&bytes).map(Some).map_err(|error| Error::invalid(malformed(&error)))
+}
+
+/// What is wrong with a document, in Go's words where it has some.
+fn malformed(error: &serde_json::Error) -> String {
+    if error.is_eof() {
+        return "invalid JSON: unexpected EOF".into();
+    }
+    if error.is_syntax() && error.to_string().starts_with("trailing characters") {
+        return "unexpected content after JSON".into();
+    }
+    format!("invalid JSON: {error}")
+}
+
+/// A JSON body; an empty one is the zero value, as everywhere but where a container is created.
+///
+/// # Errors
+/// Another content type, malformed JSON, or too large.
+pub async fn json<T: DeserializeOwned + Default>(headers: &HeaderMap, body: Incoming) -> Result<T> {
+    Ok(json_or_none(headers, body).await?.unwrap_or_default())
 }
 
 /// A JSON body that must be there.
 ///
 /// # Errors
-/// As [`json_or_none`], and when it is empty.
-pub async fn json<T: DeserializeOwned>(headers: &HeaderMap, body: Incoming) -> Result<T> {
+/// As [`json`], and when it is empty.
+pub async fn required_json<T: DeserializeOwned>(headers: &HeaderMap, body: Incoming) -> Result<T> {
     json_or_none(headers, body)
         .await?
         .ok_or_else(|| Error::invalid("invalid JSON: got EOF while reading request body"))

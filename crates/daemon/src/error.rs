@@ -32,7 +32,7 @@ impl Error {
 
     /// This engine does not do that.
     pub fn not_implemented(what: &str) -> Self {
-        Self::new(ErrorKind::NotImplemented, format!("{what} is not supported by this engine yet"))
+        Self::new(ErrorKind::NotImplemented, format!("not supported by this engine: {what}"))
     }
 
     /// The class of this failure.

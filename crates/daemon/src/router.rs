@@ -108,10 +108,16 @@ pub enum Route {
     NetworkDisconnect(String),
 
     PluginList,
+    /// One managed plugin, of which there is none.
+    Plugin(String),
     /// Part of the API, not done here: what it is.
     Missing(&'static str),
     /// Swarm's objects.
     Swarm,
+    /// What a node of a swarm does.
+    SwarmMember,
+    /// Any page, asked what may be done with it.
+    Options,
 }
 
 /// A version and the path behind it; `oldest` is the first that is accepted. Unversioned paths mean the newest version.
@@ -141,6 +147,9 @@ pub fn version(path: &str, oldest: Version) -> Result<(Version, &str)> {
 
 /// The operation behind a method and an unversioned path; `None` for a page that does not exist.
 pub fn route(method: &Method, path: &str) -> Option<Route> {
+    if *method == Method::OPTIONS {
+        return Some(Route::Options);
+    }
     let segments: Vec<String> =
         path.strip_prefix('/')?.trim_end_matches('/').split('/').map(|s| query::decode(s, false)).collect();
     let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
@@ -173,7 +182,7 @@ fn get(segments: &[&str]) -> Option<Route> {
         ["containers", id, "stats"] => Route::ContainerStats(owned(id)),
         ["containers", id, "archive"] => Route::ArchiveGet(owned(id)),
         ["containers", id, "attach", "ws"] => Route::ContainerAttachSocket(owned(id)),
-        ["containers", _, "checkpoints"] => Route::Missing("checkpoint"),
+        ["containers", _, "checkpoints"] => Route::Missing("checkpoints"),
         ["exec", id, "json"] => Route::ExecInspect(owned(id)),
         ["images", "json"] => Route::ImageList,
         ["images", "search"] => Route::Missing("search"),
@@ -188,7 +197,8 @@ fn get(segments: &[&str]) -> Option<Route> {
         ["networks"] => Route::NetworkList,
         ["networks", id] => Route::NetworkInspect(owned(id)),
         ["plugins"] => Route::PluginList,
-        ["plugins", ..] => Route::Missing("managed plugins"),
+        ["plugins", "privileges"] => Route::Missing("managing plugins"),
+        ["plugins", name @ .., "json"] => Route::Plugin(joined(name)?),
         ["swarm" | "nodes" | "services" | "tasks" | "secrets" | "configs", ..] => Route::Swarm,
         _ => return None,
     })
@@ -209,8 +219,8 @@ fn post(segments: &[&str]) -> Option<Route> {
         ["build", "prune"] => Route::BuildPrune,
         ["build", "cancel"] => Route::BuildCancel,
         ["commit"] => Route::Commit,
-        ["session"] => Route::Missing("BuildKit's session"),
-        ["grpc"] => Route::Missing("BuildKit's gRPC (set DOCKER_BUILDKIT=0)"),
+        ["session"] => Route::Missing("BuildKit (set DOCKER_BUILDKIT=0)"),
+        ["grpc"] => Route::Missing("BuildKit (set DOCKER_BUILDKIT=0)"),
         ["containers", "create"] => Route::ContainerCreate,
         ["containers", "prune"] => Route::ContainerPrune,
         ["containers", id, "resize"] => Route::ContainerResize(owned(id)),
@@ -225,7 +235,7 @@ fn post(segments: &[&str]) -> Option<Route> {
         ["containers", id, "attach"] => Route::ContainerAttach(owned(id)),
         ["containers", id, "wait"] => Route::ContainerWait(owned(id)),
         ["containers", id, "exec"] => Route::ExecCreate(owned(id)),
-        ["containers", _, "checkpoints"] => Route::Missing("checkpoint"),
+        ["containers", _, "checkpoints"] => Route::Missing("checkpoints"),
         ["exec", id, "start"] => Route::ExecStart(owned(id)),
         ["exec", id, "resize"] => Route::ExecResize(owned(id)),
         ["images", "create"] => Route::ImageCreate,
@@ -239,7 +249,12 @@ fn post(segments: &[&str]) -> Option<Route> {
         ["networks", "prune"] => Route::NetworkPrune,
         ["networks", id, "connect"] => Route::NetworkConnect(owned(id)),
         ["networks", id, "disconnect"] => Route::NetworkDisconnect(owned(id)),
-        ["plugins", ..] => Route::Missing("managed plugins"),
+        ["plugins", "pull" | "create"] => Route::Missing("managing plugins"),
+        ["plugins", name @ .., "enable" | "disable" | "push" | "set" | "upgrade"] => {
+            Route::Plugin(joined(name)?)
+        }
+        ["swarm", "init" | "join"] => Route::Missing("swarm mode"),
+        ["swarm", "leave" | "unlock"] => Route::SwarmMember,
         ["swarm" | "nodes" | "services" | "tasks" | "secrets" | "configs", ..] => Route::Swarm,
         _ => return None,
     })
@@ -248,11 +263,11 @@ fn post(segments: &[&str]) -> Option<Route> {
 fn delete(segments: &[&str]) -> Option<Route> {
     Some(match segments {
         ["containers", id] => Route::ContainerRemove(owned(id)),
-        ["containers", _, "checkpoints", _] => Route::Missing("checkpoint"),
+        ["containers", _, "checkpoints", _] => Route::Missing("checkpoints"),
         ["images", name @ ..] => Route::ImageRemove(joined(name)?),
         ["volumes", name] => Route::VolumeRemove(owned(name)),
         ["networks", id] => Route::NetworkRemove(owned(id)),
-        ["plugins", ..] => Route::Missing("managed plugins"),
+        ["plugins", name @ ..] => Route::Plugin(joined(name)?),
         ["nodes" | "services" | "secrets" | "configs", _] => Route::Swarm,
         _ => return None,
     })

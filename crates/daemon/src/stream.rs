@@ -3,8 +3,8 @@
 //! A client that closes its writing half ends the program's stdin and goes on reading. A shim that closes ends it all.
 
 use bytes::Bytes;
-use engine::Attached;
 use engine::container::attach::DetachKeys;
+use engine::{Attached, ExecStarting};
 use http::HeaderMap;
 use http::header::UPGRADE;
 use spec::api::Stream as FrameStream;
@@ -34,35 +34,48 @@ pub fn takeover(headers: &HeaderMap, version: Version, attached: Attached) -> Re
     })
 }
 
-/// A stream of one line, for a program that could not be started. Docker puts it on stdout.
-pub fn message(headers: &HeaderMap, version: Version, tty: bool, text: &str) -> Reply {
-    let line = format!("{text}\r\n");
-    let length = u32::try_from(line.len()).expect("a message is short");
-    let mut bytes = if tty { Vec::new() } else { FrameStream::Stdout.header(length).to_vec() };
-    bytes.extend_from_slice(line.as_bytes());
+/// Hands the connection over to an exec, and starts that only then. A client whose program cannot be started reads why
+/// on stdout, as in Docker; the exec has the exit code.
+pub fn exec(headers: &HeaderMap, version: Version, starting: ExecStarting) -> Reply {
+    let tty = starting.tty();
     Reply::Takeover(Takeover {
         head: head(headers, version, tty),
-        then: Box::new(move |mut client, _early| {
+        then: Box::new(move |client, early| {
             Box::pin(async move {
-                // The client may have gone.
-                let _ = client.write_all(&bytes).await;
-                let _ = client.shutdown().await;
+                match starting.run().await {
+                    Ok(Some(attached)) => run(client, early, attached).await,
+                    Ok(None) => {}
+                    Err(error) => message(client, tty, &error.message()).await,
+                }
             })
         }),
     })
 }
 
+/// One line on stdout, and the end.
+async fn message(mut client: Stream, tty: bool, text: &str) {
+    let line = format!("{text}\r\n");
+    let length = u32::try_from(line.len()).expect("a message is short");
+    let mut bytes = if tty { Vec::new() } else { FrameStream::Stdout.header(length).to_vec() };
+    bytes.extend_from_slice(line.as_bytes());
+    // The client may have gone.
+    let _ = client.write_all(&bytes).await;
+    let _ = client.shutdown().await;
+}
+
 /// The head of an answer that turns into a stream.
 fn head(headers: &HeaderMap, version: Version, tty: bool) -> Bytes {
+    if !headers.contains_key(UPGRADE) {
+        // Clients that do not ask for an upgrade know one type only.
+        return "HTTP/1.1 200 OK\r\nContent-Type: application/vnd.docker.raw-stream\r\n\r\n".into();
+    }
     let content_type = content_type(tty, version);
-    let head = if headers.contains_key(UPGRADE) {
-        format!(
-            "HTTP/1.1 101 UPGRADED\r\nContent-Type: {content_type}\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n"
-        )
-    } else {
-        format!("HTTP/1.1 200 OK\r\nContent-Type: {content_type}\r\n\r\n")
-    };
-    head.into()
+    format!(
+        "HTTP/1.1 101 UPGRADED\r\nContent-Type: {content_type}\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\
+         Api-Version: {}\r\nDocker-Experimental: false\r\nOstype: linux\r\n\r\n",
+        spec::api::API_VERSION
+    )
+    .into()
 }
 
 /// Copies until the shim ends the stream, the user detaches, or the client hangs up.

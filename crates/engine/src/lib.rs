@@ -39,6 +39,7 @@ mod volume;
 
 pub use container::archive::{Encoding, Extraction};
 pub use container::attach::{AttachOptions, Attached};
+pub use container::exec::ExecStarting;
 pub use container::{CommitOptions, ListOptions, LogOptions, RemoveOptions, Stats, WaitCondition, Waiter};
 pub use engine::{Config, Engine, Roots};
 pub use error::Error;

@@ -71,7 +71,8 @@ fn go_arch() -> String {
     spec::api::Platform::host().architecture
 }
 
-fn kernel() -> String {
+/// As `uname -r` says it.
+pub(crate) fn kernel() -> String {
     read("/proc/sys/kernel/osrelease")
 }
 
@@ -163,10 +164,7 @@ impl Engine {
         let pools = &self.inner.config.network.pools;
         let config = &self.inner.config;
         let settings = self.settings();
-        let security = match settings.seccomp_unconfined {
-            true => words(&["name=seccomp,profile=unconfined", "name=cgroupns"]),
-            false => words(&["name=seccomp,profile=builtin", "name=cgroupns"]),
-        };
+        let security = crate::container::security::options(&settings);
         let proxy = registry::client::Proxies::shown;
         Ok(SystemInfo {
             id: host.id,
@@ -197,8 +195,9 @@ impl Engine {
             oom_kill_disable: !host.unified,
             ipv4_forwarding: host.forwarding,
             n_fd: host.descriptors,
-            n_goroutines: i64::try_from(sys::file::list(Path::new("/proc/self/task")).map_or(0, |l| l.len()))
-                .unwrap_or(0),
+            // What we have instead: tasks.
+            n_goroutines: i64::try_from(tokio::runtime::Handle::current().metrics().num_alive_tasks())
+                .unwrap_or(i64::MAX),
             system_time: time::rfc3339(time::now()),
             logging_driver: settings.log.r#type.clone(),
             cgroup_driver: "cgroupfs".into(),

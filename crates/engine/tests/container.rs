@@ -97,15 +97,17 @@ fn an_exec_runs_in_the_container_and_its_code_is_there_at_once() {
             };
             for _ in 0..10 {
                 let exec = engine.exec_create("one", config(&["sh", "-c", "id -u; exit 5"])).await.unwrap();
-                let attached = engine.exec_start(&exec, ExecStart::default()).await.unwrap().unwrap();
+                let attached =
+                    engine.exec_start(&exec, ExecStart::default()).unwrap().run().await.unwrap().unwrap();
                 assert_eq!(read_all(attached).await, "7\n");
                 let inspect = engine.exec_inspect(&exec).await.unwrap();
                 assert_eq!((inspect.running, inspect.exit_code), (false, Some(5)));
-                let again = engine.exec_start(&exec, ExecStart::default()).await.unwrap_err();
+                let again = engine.exec_start(&exec, ExecStart::default()).unwrap_err();
                 assert_eq!(again.kind(), ErrorKind::Conflict);
             }
             let exec = engine.exec_create("one", config(&["nonsense"])).await.unwrap();
-            let error = engine.exec_start(&exec, ExecStart::default()).await.unwrap_err().message();
+            let error =
+                engine.exec_start(&exec, ExecStart::default()).unwrap().run().await.unwrap_err().message();
             assert!(error.contains("executable file not found in $PATH"), "{error}");
             assert_eq!(engine.exec_inspect(&exec).await.unwrap().exit_code, Some(127));
 

@@ -28,7 +28,8 @@ fn containers_run_on_without_the_engine_and_are_adopted() {
                 ..ExecConfig::default()
             };
             let exec = engine.exec_create("runs", config).await.unwrap();
-            engine.exec_start(&exec, ExecStart { detach: true, ..ExecStart::default() }).await.unwrap();
+            let start = ExecStart { detach: true, ..ExecStart::default() };
+            engine.exec_start(&exec, start).unwrap().run().await.unwrap();
             assert_eq!(waiter.done().await.status_code, 5);
             assert_eq!(output(&engine, "runs").await, "up\ndown\n");
         });

@@ -5,6 +5,7 @@
 
 mod copy_up;
 mod options;
+mod source;
 
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -58,8 +59,7 @@ pub(crate) fn open_source(
     let options = Options::parse(&mount.options);
     let kind = mount.r#type.as_str();
     let what = if let Some(depth) = options.bind.or((kind == "bind").then_some(Depth::All)) {
-        let copy = Mount::copy(Path::new(&mount.source), depth);
-        let copy = copy.map_err(at_path("mount", &mount.source))?;
+        let copy = source::open(&mount.source, options.subpath.as_deref(), depth)?;
         map_ids(&copy, mount, &options, linux)?;
         What::Bind(copy)
     } else if plan.is_some_and(|plan| is_foreign(kind, plan)) {

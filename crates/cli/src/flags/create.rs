@@ -79,13 +79,13 @@ pub(crate) struct CreateFlags {
     #[arg(long, value_parser = checked::operations)]
     pub(crate) device_write_iops: Vec<String>,
     /// Use this DNS server
-    #[arg(long)]
+    #[arg(long, value_parser = checked::server)]
     pub(crate) dns: Vec<String>,
     /// Set a resolver option
     #[arg(long, alias = "dns-opt")]
     pub(crate) dns_option: Vec<String>,
     /// Add a DNS search domain
-    #[arg(long)]
+    #[arg(long, value_parser = checked::domain)]
     pub(crate) dns_search: Vec<String>,
     /// NIS domain name of the container
     #[arg(long, default_value = "")]
@@ -151,7 +151,7 @@ pub(crate) struct CreateFlags {
     #[arg(long)]
     pub(crate) label_file: Vec<String>,
     /// Add a link to another container
-    #[arg(long)]
+    #[arg(long, value_parser = checked::link)]
     pub(crate) link: Vec<String>,
     /// Add a link-local address
     #[arg(long)]
@@ -250,7 +250,7 @@ pub(crate) struct CreateFlags {
     #[arg(long)]
     pub(crate) storage_opt: Vec<String>,
     /// Set a kernel parameter of the container (key=value)
-    #[arg(long, value_name = "map", value_parser = checked::pair)]
+    #[arg(long, value_name = "map", value_parser = checked::sysctl)]
     pub(crate) sysctl: Vec<String>,
     /// Mount a tmpfs directory
     #[arg(long)]

@@ -3,8 +3,9 @@
 use bytes::Bytes;
 use engine::engine::{AttachOptions, ListOptions, LogOptions, RemoveOptions, WaitCondition};
 use http::{Response, StatusCode};
+use hyper::body::Body as _;
 use spec::Filters;
-use spec::api::ContainerCreateRequest;
+use spec::api::{ContainerConfig, ContainerCreateRequest};
 
 use super::{Call, empty, json, ok, shaped, stream};
 use crate::body::{self, Body, Task};
@@ -45,7 +46,10 @@ pub(super) async fn list(call: &Call) -> Result<Response<Body>> {
 }
 
 pub(super) async fn create(call: Call) -> Result<Response<Body>> {
-    let mut request: ContainerCreateRequest = body::json(&call.headers, call.body).await?;
+    let mut request: ContainerCreateRequest = body::required_json(&call.headers, call.body).await?;
+    if request.config == ContainerConfig::default() {
+        return Err(Error::invalid("config cannot be empty in order to create a container"));
+    }
     let warning = versions::container_create(&mut request, call.version)?;
     let platform = call.query.optional("platform").filter(|_| call.version >= Version(1, 41));
     let mut created = call.engine.create(call.query.optional("name"), platform, request).await?;
@@ -62,6 +66,12 @@ pub(super) async fn top(call: &Call, id: &str) -> Result<Response<Body>> {
 }
 
 pub(super) async fn start(call: &Call, id: &str) -> Result<Response<Body>> {
+    // Old clients sent the host's half of the configuration here. `{}` and `null` say nothing.
+    if call.body.size_hint().exact().is_none_or(|length| length > 7) {
+        return Err(Error::invalid(
+            "starting container with non-empty request body was deprecated since API v1.22 and removed in v1.24",
+        ));
+    }
     call.engine.start(id).await?;
     empty(StatusCode::NO_CONTENT)
 }
@@ -114,10 +124,12 @@ pub(super) async fn resize(call: &Call, id: &str) -> Result<Response<Body>> {
 
 /// A terminal's size: `h` rows, `w` columns.
 pub(super) fn size(call: &Call) -> Result<(u16, u16)> {
-    let read = |key| -> Result<u16> {
-        call.query.number(key)?.ok_or_else(|| Error::invalid(format!("invalid resize {key}: it is missing")))
+    let read = |key, name| -> Result<u16> {
+        let text = call.query.get(key);
+        text.parse()
+            .map_err(|_| Error::invalid(format!("invalid resize {name} {text:?}: expected 0 to 65535")))
     };
-    Ok((read("h")?, read("w")?))
+    Ok((read("h", "height")?, read("w", "width")?))
 }
 
 pub(super) async fn remove(call: &Call, id: &str) -> Result<Response<Body>> {

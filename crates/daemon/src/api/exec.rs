@@ -1,7 +1,6 @@
 //! `/containers/{id}/exec` and `/exec`.
 
 use http::{Response, StatusCode};
-use spec::ErrorKind;
 use spec::api::{ExecConfig, ExecStart, IDResponse};
 
 use super::{Call, empty, json, ok};
@@ -24,24 +23,20 @@ pub(super) async fn create(call: Call, id: &str) -> Result<Response<Body>> {
 
 pub(super) async fn start(call: Call, id: &str) -> Result<Reply> {
     let connection = call.need_connection();
-    let mut start: ExecStart = body::json_or_none(&call.headers, call.body).await?.unwrap_or_default();
+    let mut start: ExecStart = body::json(&call.headers, call.body).await?;
     if call.version < Version(1, 42) {
         start.console_size = None;
     }
-    let (detach, tty) = (start.detach, start.tty);
+    let detach = start.detach;
     if !detach {
         connection?;
     }
-    match call.engine.exec_start(id, start).await.map_err(Error::from) {
-        Ok(Some(attached)) => Ok(crate::stream::takeover(&call.headers, call.version, attached)),
-        Ok(None) => empty(StatusCode::OK).map(Reply::Response),
-        // There is such an exec and it may be started, but its program cannot: clients that are attached read that in
-        // the stream, and the exit code in the exec.
-        Err(error) if !detach && !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Conflict) => {
-            Ok(crate::stream::message(&call.headers, call.version, tty, error.message()))
-        }
-        Err(error) => Err(error),
+    let starting = call.engine.exec_start(id, start)?;
+    if detach {
+        starting.run().await?;
+        return empty(StatusCode::OK).map(Reply::Response);
     }
+    Ok(crate::stream::exec(&call.headers, call.version, starting))
 }
 
 pub(super) async fn resize(call: &Call, id: &str) -> Result<Response<Body>> {

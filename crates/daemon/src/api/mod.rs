@@ -250,7 +250,14 @@ async fn dispatch(route: Route, call: Call) -> Result<Reply> {
         Route::NetworkConnect(id) => network::connect(call, &id).await,
         Route::NetworkDisconnect(id) => network::disconnect(call, &id).await,
 
-        Route::PluginList => Ok(json(StatusCode::OK, &[(); 0])),
+        Route::PluginList => system::plugins(&call),
+        Route::Plugin(name) => {
+            Err(Error::new(spec::ErrorKind::NotFound, format!("plugin {name:?} not found")))
+        }
+        Route::Options => empty(StatusCode::OK),
+        Route::SwarmMember => {
+            Err(Error::new(spec::ErrorKind::Unavailable, "This node is not part of a swarm"))
+        }
         Route::Missing(what) => Err(Error::not_implemented(what)),
         Route::Swarm => Err(Error::new(
             spec::ErrorKind::Unavailable,

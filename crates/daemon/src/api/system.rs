@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, header};
+use spec::Filters;
 use spec::api::AuthConfig;
 
 use super::{Call, ok, set_type, shaped};
@@ -31,6 +32,12 @@ pub(super) fn version(call: &Call) -> Result<Response<Body>> {
 
 pub(super) async fn info(call: &Call) -> Result<Response<Body>> {
     shaped(call, &call.engine.info().await?, versions::info)
+}
+
+/// There are no managed plugins.
+pub(super) fn plugins(call: &Call) -> Result<Response<Body>> {
+    Filters::parse(call.query.get("filters"), &["capability", "enabled"])?;
+    ok(&[(); 0])
 }
 
 pub(super) async fn auth(call: Call) -> Result<Response<Body>> {

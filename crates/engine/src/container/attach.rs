@@ -54,7 +54,8 @@ impl Engine {
         let record = container.view().record.clone();
         let tty = record.config.tty;
         let stdin = options.stdin && record.config.open_stdin;
-        let detach_keys = if tty && stdin { DetachKeys::parse(&options.detach_keys)? } else { Vec::new() };
+        let detach_keys = DetachKeys::parse(&options.detach_keys)?;
+        let detach_keys = if tty && stdin { detach_keys } else { Vec::new() };
         let replay = if options.logs {
             let logs = LogOptions { stdout: options.stdout, stderr: options.stderr, ..LogOptions::default() };
             Some(self.logs(id, logs).await?.0)
@@ -106,7 +107,10 @@ impl Engine {
     pub async fn resize(&self, id: &str, height: u16, width: u16) -> Result<(), Error> {
         let container = self.inner.containers.find(id)?;
         let link = container.running_link()?;
-        link.call(Request::Resize { exec: None, height, width }, Vec::new()).await?;
+        // Without a terminal there is nothing to do, and Docker says so to nobody.
+        if container.view().record.config.tty {
+            link.call(Request::Resize { exec: None, height, width }, Vec::new()).await?;
+        }
         let attributes = [("height", height.to_string()), ("width", width.to_string())];
         self.publish(container.event("resize", &attributes));
         Ok(())

@@ -70,6 +70,7 @@ impl Engine {
         }
         let attributes = [("exitCode", exit.code.to_string()), ("execDuration", lasted.to_string())];
         self.publish(container.event("die", &attributes));
+        container.publish(|view| view.told = view.state.ends);
         self.perform(container, &effects).await;
     }
 

@@ -14,10 +14,12 @@ use tokio::sync::watch;
 
 use super::attach::{Attached, DetachKeys, pair};
 use super::state::Phase;
-use super::{Container, check, config, oci as container_oci, start};
+use super::{Container, config, oci as container_oci, security, start};
 use crate::blocking::to_the_end;
 use crate::{Engine, Error, error, time};
 
+/// Docker's exit code of an exec whose program was not executed, unless there is none (127).
+const NOT_STARTED: i32 = 126;
 /// How long a finished exec can be inspected.
 const KEPT: Duration = Duration::from_secs(5 * 60);
 /// How many execs of one container may be configured or running at once.
@@ -134,14 +136,48 @@ impl Exec {
         let _ = link.call(kill, Vec::new()).await;
     }
 
+    /// The program, a space, and its arguments: also without any, as Docker's listeners know it.
     fn words(&self) -> String {
-        self.config.cmd.join(" ")
+        format!("{} {}", self.config.cmd[0], self.config.cmd[1..].join(" "))
     }
 
     fn tell(&self, engine: &Engine, action: &str, extra: &[(&str, String)]) {
         let mut attributes = vec![("execID", self.id.clone())];
         attributes.extend(extra.iter().cloned());
         engine.publish(self.container.event(action, &attributes));
+    }
+}
+
+/// An exec that is about to be started. Its client is answered first, so that the answer's head comes alone: docker-py
+/// loses what is read together with it.
+#[derive(Debug)]
+pub struct ExecStarting {
+    engine: Engine,
+    exec: Arc<Exec>,
+    start: ExecStart,
+}
+
+impl ExecStarting {
+    /// Whether it gets a terminal.
+    pub fn tty(&self) -> bool {
+        self.exec.config.tty || self.start.tty
+    }
+
+    /// Starts it: `None` when detached.
+    ///
+    /// # Errors
+    /// Its program cannot be executed; the exec has ended then, with 126 or 127.
+    pub async fn run(self) -> Result<Option<Attached>, Error> {
+        to_the_end(async move { self.engine.exec_run(&self.exec, &self.start).await }).await
+    }
+}
+
+impl Drop for ExecStarting {
+    /// A client that went before its program was started leaves an exec that has failed.
+    fn drop(&mut self) {
+        if *self.exec.life.borrow() == Life::Starting {
+            self.exec.end(NOT_STARTED, time::now());
+        }
     }
 }
 
@@ -194,8 +230,8 @@ impl Engine {
         Ok(exec)
     }
 
-    /// `POST /exec/{id}/start`: `None` when detached.
-    pub async fn exec_start(&self, exec: &str, start: ExecStart) -> Result<Option<Attached>, Error> {
+    /// `POST /exec/{id}/start`: it may be started, and nobody else may start it now.
+    pub fn exec_start(&self, exec: &str, start: ExecStart) -> Result<ExecStarting, Error> {
         let exec = self.inner.execs.find(exec)?;
         ready(&exec.container)?;
         let mut refused = None;
@@ -216,8 +252,7 @@ impl Engine {
         if let Some(why) = refused {
             return Err(Error::Conflict(format!("exec command {} {why}", exec.id)));
         }
-        let engine = self.clone();
-        to_the_end(async move { engine.exec_run(&exec, &start).await }).await
+        Ok(ExecStarting { engine: self.clone(), exec, start })
     }
 
     async fn exec_run(&self, exec: &Arc<Exec>, start: &ExecStart) -> Result<Option<Attached>, Error> {
@@ -265,7 +300,7 @@ impl Engine {
             Ok(started) => started,
             Err(error) => {
                 // Docker records 126 for a start that failed without a better code.
-                let code = if let Error::Exec { code: 127, .. } = error { 127 } else { 126 };
+                let code = if let Error::Exec { code: 127, .. } = error { 127 } else { NOT_STARTED };
                 exec.end(code, time::now());
                 return Err(error);
             }
@@ -392,8 +427,8 @@ fn process(
     let record = container.view().record.clone();
     let mut host = record.host.clone();
     host.privileged = wanted.privileged || host.privileged;
-    let security = check::security(&host.security_opt)?;
-    let capabilities = check::capabilities(&host)?;
+    let security = security::read(&host.security_opt)?;
+    let capabilities = security::capabilities(&host)?;
     let mut env = config::environment(&record.config, &start::hostname(&record));
     if tty && !env.iter().any(|v| v.starts_with("TERM=")) {
         env.push("TERM=xterm".into());
@@ -411,6 +446,7 @@ fn process(
         cwd: cwd.map_or("/", String::as_str).to_owned(),
         capabilities: Some(spec::defaults::oci::capability_sets(&capabilities)),
         no_new_privileges: security.no_new_privileges,
+        apparmor_profile: security.apparmor(host.privileged),
         ..oci::Process::default()
     })
 }

@@ -40,7 +40,7 @@ impl Engine {
             platform: "linux".into(),
             image_manifest_descriptor: Some(record.manifest.clone()),
             exec_ids: self.inner.execs.of(&container.id),
-            host_config: host_config(record),
+            host_config: spec::api::HostConfig { links: self.shown_links(record), ..host_config(record) },
             storage: serde_json::json!({ "RootFS": { "Snapshot": { "Name": "overlayfs" } } }),
             size_rw: sizes.map(|(rw, _)| rw),
             size_root_fs: sizes.map(|(_, all)| all),

@@ -9,6 +9,7 @@
 //! | `change` | a record becomes another one: what Corten's update can that Docker's cannot |
 //! | `secrets` | files that only the container sees |
 //! | `oci`, `files` | a record becomes an OCI configuration and the files beside it |
+//! | `security`, `seccomp`, `apparmor` | what confines it |
 //! | `link` | the connection to a container's shim |
 //! | `create` `start` `ended` `stop` … | the verbs, and what happens when init ends |
 //! | [`health`] | what probes say, and the probes |
@@ -17,10 +18,11 @@
 //! A lifecycle verb holds [`Container::verbs`] while it changes something; readers take the published [`View`] and no
 //! lock. Nobody holds the lock while waiting for a container to end.
 
+mod apparmor;
 pub mod archive;
 pub mod attach;
 mod change;
-mod check;
+pub(crate) mod check;
 mod commit;
 mod config;
 mod copyup;
@@ -36,6 +38,7 @@ mod inspect;
 mod kill;
 mod leftovers;
 mod link;
+pub(crate) mod linked;
 pub(crate) mod list;
 mod logs;
 mod mounts;
@@ -49,7 +52,9 @@ mod recover;
 mod remove;
 mod rename;
 mod restart;
+mod seccomp;
 mod secrets;
+pub(crate) mod security;
 mod start;
 pub mod state;
 mod stats;
@@ -94,6 +99,8 @@ pub(crate) struct View {
     pub(crate) state: State,
     /// Its place on networks, while it runs.
     pub(crate) network: Arc<Attachment>,
+    /// The end of so many runs has been told to `docker events`: who waits for an end to tell more waits for this.
+    pub(crate) told: u64,
     /// It is removed; no more views follow.
     pub(crate) gone: bool,
 }
@@ -129,7 +136,8 @@ impl Container {
     /// A container as recorded.
     pub(crate) fn new(dir: PathBuf, record: Record, state: State, network: Attachment) -> Arc<Self> {
         let id = record.id.clone();
-        let view = View { record: Arc::new(record), state, network: Arc::new(network), gone: false };
+        let told = state.ends;
+        let view = View { record: Arc::new(record), state, network: Arc::new(network), told, gone: false };
         Arc::new(Self {
             id,
             dir,
@@ -198,7 +206,7 @@ impl Container {
             Illegal::Running => Error::NotModified("container is already running".into()),
             Illegal::NotRunning => self.not_running(),
             Illegal::Paused => Error::Conflict(format!("container {id} is already paused")),
-            Illegal::NotPaused => Error::Internal(format!("Container {id} is not paused")),
+            Illegal::NotPaused => Error::Conflict(format!("Container {id} is not paused")),
             Illegal::Restarting => {
                 Error::Conflict(format!("container {id} is restarting, wait until the container is running"))
             }

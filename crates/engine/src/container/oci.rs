@@ -10,6 +10,8 @@ use store::RwMount;
 
 use super::mounts::{Kind, MountPoint};
 use super::record::{NetworkMode, Record};
+use super::seccomp::Facts;
+use super::security::{self, Security};
 use super::{check, config};
 use crate::Error;
 
@@ -28,6 +30,8 @@ pub(crate) struct Host<'a> {
     pub(crate) hostname: &'a str,
     /// A pid in the pid namespace to join (`--pid container:x`).
     pub(crate) pid_of: Option<i32>,
+    /// A pid in the IPC namespace to join (`--ipc container:x`).
+    pub(crate) ipc_of: Option<i32>,
     /// Devices by path on this host (`--device`, `--privileged`).
     pub(crate) devices: Vec<oci::Device>,
     /// Device numbers of the block devices that limits name.
@@ -36,16 +40,18 @@ pub(crate) struct Host<'a> {
     pub(crate) swap_limit: bool,
     /// Paths to mask beside Docker's fixed ones.
     pub(crate) masked: Vec<String>,
+    /// Major and minor version of the kernel.
+    pub(crate) kernel: (u32, u32),
 }
 
 /// The OCI configuration of a container.
 pub(crate) fn spec(record: &Record, host: &Host<'_>) -> Result<oci::Spec, Error> {
     let wanted = &record.host;
-    let security = check::security(&wanted.security_opt)?;
-    let capabilities = check::capabilities(wanted)?;
+    let security = security::read(&wanted.security_opt)?;
+    let capabilities = security::capabilities(wanted)?;
     let own_uts = wanted.uts_mode != "host";
-    let seccomp = (!wanted.privileged && !security.seccomp_unconfined)
-        .then(|| defaults::default_profile(&capabilities));
+    let facts = Facts { capabilities: &capabilities, kernel: host.kernel };
+    let seccomp = security.filter(wanted.privileged, facts);
     let paths = |given: &Option<Vec<String>>, standard: &[&str]| -> Vec<String> {
         match given {
             Some(paths) => paths.clone(),
@@ -59,7 +65,7 @@ pub(crate) fn spec(record: &Record, host: &Host<'_>) -> Result<oci::Spec, Error>
     }
     Ok(oci::Spec {
         oci_version: oci::OCI_VERSION.into(),
-        process: Some(process(record, host.hostname, &capabilities, security)?),
+        process: Some(process(record, host.hostname, &capabilities, &security)?),
         root: Some(oci::Root {
             path: String::new(),
             readonly: wanted.readonly_rootfs,
@@ -71,7 +77,7 @@ pub(crate) fn spec(record: &Record, host: &Host<'_>) -> Result<oci::Spec, Error>
         }),
         hostname: if own_uts { host.hostname.to_owned() } else { String::new() },
         domainname: if own_uts { record.config.domainname.clone() } else { String::new() },
-        mounts: mounts(record, host, security),
+        mounts: mounts(record, host, &security),
         annotations: wanted.annotations.clone(),
         linux: oci::Linux {
             sysctl: sysctls(record),
@@ -80,7 +86,7 @@ pub(crate) fn spec(record: &Record, host: &Host<'_>) -> Result<oci::Spec, Error>
                 ..resources(&wanted.resources, host.throttles.clone(), host.swap_limit)
             }),
             cgroups_path: cgroup(record, host.cgroup_parent),
-            namespaces: namespaces(wanted, record.network_mode(), host.pid_of),
+            namespaces: namespaces(wanted, record.network_mode(), host),
             devices: standard::standard_devices().into_iter().chain(host.devices.iter().cloned()).collect(),
             seccomp,
             rootfs_propagation: rootfs_propagation(&record.mounts),
@@ -105,7 +111,7 @@ fn process(
     record: &Record,
     hostname: &str,
     capabilities: &[String],
-    security: check::Security,
+    security: &Security,
 ) -> Result<oci::Process, Error> {
     let config = &record.config;
     let size = match record.host.console_size[..] {
@@ -125,6 +131,7 @@ fn process(
         capabilities: Some(standard::capability_sets(capabilities)),
         rlimits: rlimits(&record.host.resources.ulimits)?,
         no_new_privileges: security.no_new_privileges,
+        apparmor_profile: security.apparmor(record.host.privileged),
         oom_score_adj: Some(i32::try_from(record.host.oom_score_adj).unwrap_or(0)),
         ..oci::Process::default()
     })
@@ -132,7 +139,9 @@ fn process(
 
 /// `--user` and `--group-add`. A number is a number; a name is looked up by the runtime, in the container's own files.
 pub(crate) fn user(user: &str, groups: &[String]) -> oci::User {
-    let mut result = oci::User { username: user.to_owned(), ..oci::User::default() };
+    // Nobody is root, with root's groups of the image's group file.
+    let username = if user.is_empty() { "0" } else { user };
+    let mut result = oci::User { username: username.to_owned(), ..oci::User::default() };
     for group in groups {
         match group.parse() {
             Ok(number) => result.additional_gids.push(number),
@@ -157,7 +166,7 @@ fn rlimits(ulimits: &[api::Ulimit]) -> Result<Vec<oci::Rlimit>, Error> {
         .collect()
 }
 
-fn namespaces(wanted: &HostConfig, network: NetworkMode, pid_of: Option<i32>) -> Vec<oci::Namespace> {
+fn namespaces(wanted: &HostConfig, network: NetworkMode, host: &Host<'_>) -> Vec<oci::Namespace> {
     use oci::NamespaceKind as N;
     let mut namespaces = standard::standard_namespaces();
     namespaces.retain(|n| match n.r#type {
@@ -168,24 +177,25 @@ fn namespaces(wanted: &HostConfig, network: NetworkMode, pid_of: Option<i32>) ->
         N::Cgroup => wanted.cgroupns_mode != "host",
         N::Mount | N::User | N::Time => true,
     });
-    if let Some(pid) = pid_of {
-        for namespace in namespaces.iter_mut().filter(|n| n.r#type == N::Pid) {
-            namespace.path = format!("/proc/{pid}/ns/pid");
+    for (of, kind, file) in [(host.pid_of, N::Pid, "pid"), (host.ipc_of, N::Ipc, "ipc")] {
+        if let Some(pid) = of {
+            for namespace in namespaces.iter_mut().filter(|n| n.r#type == kind) {
+                namespace.path = format!("/proc/{pid}/ns/{file}");
+            }
         }
     }
     namespaces
 }
 
-fn mounts(record: &Record, host: &Host<'_>, security: check::Security) -> Vec<oci::Mount> {
+fn mounts(record: &Record, host: &Host<'_>, security: &Security) -> Vec<oci::Mount> {
     let wanted = &record.host;
     let shm = if wanted.shm_size > 0 { wanted.shm_size } else { defaults::SHM_SIZE };
     let taken = |destination: &str| record.mounts.iter().any(|m| m.destination == destination);
     let mut mounts = standard::standard_mounts(shm);
     mounts.retain(|m| {
-        let no_ipc = wanted.ipc_mode == "none" && m.destination == "/dev/shm";
-        let host_ipc =
-            wanted.ipc_mode == "host" && matches!(m.destination.as_str(), "/dev/shm" | "/dev/mqueue");
-        !taken(&m.destination) && !no_ipc && !host_ipc
+        // The message queues of a namespace show in any mount made in it; its shared memory is a mount of its own.
+        let own_memory = !matches!(wanted.ipc_mode.as_str(), "none" | "host") && host.ipc_of.is_none();
+        !taken(&m.destination) && (own_memory || m.destination != "/dev/shm")
     });
     let writable = |destination: &str| match destination {
         "/sys" => wanted.privileged,
@@ -196,10 +206,12 @@ fn mounts(record: &Record, host: &Host<'_>, security: check::Security) -> Vec<oc
         mount.options.retain(|o| o != "ro");
         mount.options.push("rw".into());
     }
-    if wanted.ipc_mode == "host" {
-        for path in ["/dev/shm", "/dev/mqueue"].into_iter().filter(|p| !taken(p)) {
-            mounts.push(bind(path, path, &["rprivate"]));
-        }
+    if wanted.ipc_mode == "host" && !taken("/dev/shm") {
+        mounts.push(bind("/dev/shm", "/dev/shm", &["rprivate"]));
+    }
+    if let Some(pid) = host.ipc_of.filter(|_| !taken("/dev/shm")) {
+        let options = ["rprivate", "subpath=dev/shm"];
+        mounts.push(bind(&format!("/proc/{pid}/root"), "/dev/shm", &options));
     }
     for file in ["hostname", "hosts", "resolv.conf"] {
         let destination = format!("/etc/{file}");
@@ -236,6 +248,9 @@ pub(crate) fn user_mount(mount: &MountPoint) -> oci::Mount {
             };
             let propagation = if mount.propagation.is_empty() { "rprivate" } else { &mount.propagation };
             let mut result = bind(&mount.source, &mount.destination, &[access, propagation]);
+            if !mount.subpath.is_empty() {
+                result.options.push(format!("subpath={}", mount.subpath));
+            }
             if mount.non_recursive {
                 result.options[0] = "bind".into();
             }
@@ -394,10 +409,12 @@ mod tests {
             cgroup_parent: "/corten",
             hostname: "h",
             pid_of: None,
+            ipc_of: None,
             devices: Vec::new(),
             throttles: oci::BlockIo::default(),
             swap_limit: true,
             masked: Vec::new(),
+            kernel: (6, 1),
         };
         spec(&record, &host).unwrap()
     }

@@ -37,6 +37,7 @@ impl Verb for Run {
     const OPTIONS_FIRST: bool = true;
 
     async fn run(self, app: &App) -> Result<u8> {
+        self.flags.check_pull().map_err(|error| super::refused(&error, &app.called))?;
         let streams = self.streams()?;
         if !self.detach
             && let Err(error) = Session::check_terminal(self.flags.tty, streams.stdin)

@@ -1,5 +1,6 @@
 //! `corten start`.
 
+use std::cell::RefCell;
 use std::ops::RangeInclusive;
 
 use client::{AttachOptions, WaitCondition};
@@ -38,17 +39,27 @@ impl Verb for Start {
             };
         }
         let client = app.client().await?;
-        let code = super::each(&self.containers, |name| async move {
-            client.container_start(&name).await?;
-            Ok(name)
+        let failed = RefCell::new(Vec::new());
+        super::each(&self.containers, |name| {
+            let failed = &failed;
+            async move {
+                match client.container_start(&name).await {
+                    Ok(()) => Ok(name),
+                    Err(error) => {
+                        failed.borrow_mut().push(name);
+                        Err(error.into())
+                    }
+                }
+            }
         })
         .await?;
-        if code == 0 { Ok(0) } else { Err(failed(&self.containers)) }
+        match failed.into_inner() {
+            failed if failed.is_empty() => Ok(0),
+            failed => {
+                Err(Error::invalid(format!("Error: failed to start containers: {}", failed.join(", "))))
+            }
+        }
     }
-}
-
-fn failed(names: &[String]) -> Error {
-    Error::Exit { code: 1, message: format!("Error: failed to start containers: {}", names.join(", ")) }
 }
 
 impl Start {

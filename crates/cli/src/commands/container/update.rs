@@ -54,6 +54,9 @@ pub(crate) struct Update {
     /// What to do when the container exits
     #[arg(long)]
     restart: Option<String>,
+    /// Accepted, and without effect: kernels no longer have this limit
+    #[arg(long, hide = true, value_name = "bytes", value_parser = units::parse_bytes)]
+    kernel_memory: Option<i64>,
     containers: Vec<String>,
 }
 
@@ -86,7 +89,7 @@ impl Verb for Update {
             },
             changes: None,
         };
-        if request == ContainerUpdateRequest::default() {
+        if request == ContainerUpdateRequest::default() && self.kernel_memory.is_none() {
             return Err(Error::invalid("you must provide one or more flags when using this command"));
         }
         let (client, request) = (app.client().await?, &request);
