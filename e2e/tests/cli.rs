@@ -260,3 +260,37 @@ printf '%s\\n' \"${COMPREPLY[@]}\"";
     host.corten(&["volume", "rm", "vault"]).ok();
     host.finish();
 }
+
+#[test]
+fn what_is_installed_is_uninstalled() {
+    let host = Host::bare();
+    let root = host.path("root");
+    std::fs::create_dir_all(root.join("var/lib/corten/volumes")).unwrap();
+    std::fs::create_dir_all(root.join("etc/systemd/system")).unwrap();
+    std::fs::write(root.join("etc/systemd/system/other.service"), "").unwrap();
+    let files = || host.command(&["find", &root.display().to_string(), "-type", "f"]).ok();
+    let at_root = |words: &[&str]| {
+        corten(&host, &[&["system"], words, &["--root", &root.display().to_string()]].concat())
+    };
+    let before = files();
+    let plan = at_root(&["install", "--dry-run"]).ok();
+    assert!(plan.contains("write   /etc/systemd/system/corten.service"), "{plan}");
+    assert_eq!(files(), before, "a dry run does nothing");
+    at_root(&["install", "--prefix", "/opt/corten"]).ok();
+    let service = std::fs::read_to_string(root.join("etc/systemd/system/corten.service")).unwrap();
+    assert!(service.contains("ExecStart=/opt/corten/bin/cortend "), "{service}");
+    let there = |path: &str| root.join(path).exists();
+    assert!(there("opt/corten/bin/corten-shim") && there("etc/systemd/system/corten.socket.d/docker.conf"));
+    at_root(&["uninstall"]).ok();
+    assert_eq!(files(), before);
+    assert!(there("var/lib/corten/volumes") && !there("etc/systemd/system/corten.socket.d"));
+    assert!(at_root(&["uninstall"]).fails(1).contains("nothing was installed"));
+    // Where Docker listens already, its socket is left alone, unless asked for.
+    std::fs::create_dir_all(root.join("var/run")).unwrap();
+    std::fs::write(root.join("var/run/docker.sock"), "").unwrap();
+    assert!(!at_root(&["install", "--dry-run"]).ok().contains("docker.conf"));
+    assert!(at_root(&["install", "--dry-run", "--docker-socket"]).ok().contains("docker.conf"));
+    at_root(&["uninstall", "--purge"]).ok();
+    assert!(!there("var/lib/corten"));
+    host.finish();
+}

@@ -72,7 +72,8 @@ fn docker_runs_its_containers_with_it() {
     let terminal = ["script", "-qec"];
     let socket = format!("unix://{}/s", dockerd.directory);
     let line = format!("docker -H {socket} run --rm -t busybox tty");
-    assert_eq!(host.command(&[&terminal[..], &[&line, "/dev/null"]].concat()).ok(), "/dev/pts/0");
+    let screen = host.command(&[&terminal[..], &[&line, "/dev/null"]].concat()).ok();
+    assert_eq!(screen.trim(), "/dev/pts/0");
 
     docker(&["run", "-d", "--name", "c1", "--memory", "64m", "busybox", "sleep", "1000"]).ok();
     assert_eq!(docker(&["exec", "c1", "echo", "inside"]).ok(), "inside");
@@ -199,6 +200,8 @@ fn namespaces_of_its_own_ids_and_clocks() {
             config["linux"]["timeOffsets"] = serde_json::json!({ "boottime": { "secs": 777 } });
         },
     );
+    // Its root makes mount points there.
+    Command::new(&["chown", "-R", "100000:100000", &host.path("bundle/rootfs").display().to_string()]).ok();
     let text = bundle.run("run").ok();
     let words: Vec<&str> = text.split_whitespace().collect();
     assert_eq!(words, ["0", "0", "100000", "65536", "monotonic", "0", "0", "boottime", "777", "0"]);
@@ -265,20 +268,59 @@ fn what_is_invalid_is_refused_before_anything_is_made() {
     host.finish();
 }
 
+/// CVE-2019-5736 and CVE-2024-21626: the runtime's own file, and what it has open.
+#[test]
+fn the_runtime_can_neither_be_overwritten_nor_looked_through() {
+    use std::os::fd::AsRawFd;
+    use std::os::unix::fs::OpenOptionsExt;
+    const O_PATH: i32 = 0o10_000_000;
+    const EROFS: i32 = 30;
+    let host = Host::bare();
+    let bundle = Bundle::new(&host);
+    bundle.configure("true", |_| {});
+    let pid = host.path("pid").display().to_string();
+    let bundle_path = host.path("bundle").display().to_string();
+    let (runtime, root) = (bundle.runtime.display(), host.path("rt"));
+    let line = format!(
+        "{runtime} --root {} create --bundle {bundle_path} --pid-file {pid} c1 >/dev/null 2>&1",
+        root.display()
+    );
+    host.command(&["sh", "-c", &line]).ok();
+    // Init still is a copy of the runtime. Whoever holds its file cannot write to it when nobody runs it any more.
+    let exe = format!("/proc/{}/exe", std::fs::read_to_string(&pid).unwrap());
+    let held = std::fs::File::options().read(true).custom_flags(O_PATH).open(exe).unwrap();
+    bundle.command(&["delete", "--force", "c1"]).ok();
+    let again = format!("/proc/self/fd/{}", held.as_raw_fd());
+    let error = std::fs::File::options().write(true).open(again).unwrap_err();
+    assert_eq!(error.raw_os_error(), Some(EROFS), "{error}");
+
+    bundle.configure("ls /proc/self/fd", |_| {});
+    let line = format!("exec 7</etc 9</; {runtime} --root {} run --bundle {bundle_path} c1", root.display());
+    // 3 is the directory that ls reads.
+    assert_eq!(
+        host.command(&["sh", "-c", &line]).ok().split_whitespace().collect::<Vec<_>>(),
+        ["0", "1", "2", "3"]
+    );
+    bundle.is_clean();
+    host.finish();
+}
+
 /// Wherever the creating process is killed, `delete` leaves nothing.
 #[test]
 fn a_killed_create_leaves_nothing_after_delete() {
     let host = Host::bare();
     let bundle = Bundle::new(&host);
-    // The hook kills its parent in the middle; before and after that, the time does.
+    // The hook kills its parent in the middle; everywhere else, the time does.
     let kill = serde_json::json!([{ "path": "/bin/sh", "args": ["sh", "-c", "kill -9 $PPID"] }]);
-    for kind in ["prestart", "createRuntime", "createContainer", "poststart"] {
-        bundle.configure("exec sleep 1000", |config| config["hooks"] = serde_json::json!({ kind: kill }));
+    for kind in ["prestart", "createRuntime", "poststart"] {
+        bundle.configure("exec sleep 1000 >/dev/null 2>&1", |config| {
+            config["hooks"] = serde_json::json!({ kind: kill })
+        });
         let _ = bundle.run("run").output();
         bundle.command(&["delete", "--force", "c1"]).ok();
         bundle.is_clean();
     }
-    bundle.configure("exec sleep 1000", |config| config["hooks"] = serde_json::json!({}));
+    bundle.configure("exec sleep 1000 >/dev/null 2>&1", |config| config["hooks"] = serde_json::json!({}));
     for microseconds in (0..40).map(|step| step * 500) {
         let script = format!(
             "{} --root {} create --bundle {} c1 >/dev/null 2>&1 & p=$!; busybox usleep {microseconds}; kill -9 $p; wait $p; true",

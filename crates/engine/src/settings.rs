@@ -30,8 +30,9 @@ pub struct Settings {
     pub init: bool,
     /// New containers cannot gain privileges.
     pub no_new_privileges: bool,
-    /// New containers have no system call filter.
-    pub seccomp_unconfined: bool,
+    /// The system call filter of containers that name none: empty is the built-in one, `unconfined` is none, else a
+    /// profile's JSON.
+    pub seccomp_profile: String,
     /// `host` or `private`.
     pub cgroupns_mode: String,
     /// `shareable` or `private`.
@@ -68,7 +69,7 @@ impl Default for Settings {
             stop_timeout: None,
             init: false,
             no_new_privileges: false,
-            seccomp_unconfined: false,
+            seccomp_profile: String::new(),
             cgroupns_mode: String::new(),
             ipc_mode: String::new(),
             dns: Vec::new(),
@@ -123,8 +124,8 @@ impl Settings {
         if self.no_new_privileges && !says(host, "no-new-privileges") {
             host.security_opt.push("no-new-privileges".into());
         }
-        if self.seccomp_unconfined && !says(host, "seccomp") {
-            host.security_opt.push("seccomp=unconfined".into());
+        if !self.seccomp_profile.is_empty() && !host.privileged && !says(host, "seccomp") {
+            host.security_opt.push(format!("seccomp={}", self.seccomp_profile));
         }
         for (mode, default) in
             [(&mut host.cgroupns_mode, &self.cgroupns_mode), (&mut host.ipc_mode, &self.ipc_mode)]
@@ -180,7 +181,7 @@ mod tests {
             shm_size: 7,
             init: true,
             no_new_privileges: true,
-            seccomp_unconfined: true,
+            seccomp_profile: "unconfined".into(),
             cgroupns_mode: "host".into(),
             dns: vec!["1.1.1.1".into()],
             publish_ip: Some(Ipv4Addr::LOCALHOST),

@@ -71,7 +71,8 @@ fn go_arch() -> String {
     spec::api::Platform::host().architecture
 }
 
-fn kernel() -> String {
+/// As `uname -r` says it.
+pub(crate) fn kernel() -> String {
     read("/proc/sys/kernel/osrelease")
 }
 
@@ -163,10 +164,7 @@ impl Engine {
         let pools = &self.inner.config.network.pools;
         let config = &self.inner.config;
         let settings = self.settings();
-        let security = match settings.seccomp_unconfined {
-            true => words(&["name=seccomp,profile=unconfined", "name=cgroupns"]),
-            false => words(&["name=seccomp,profile=builtin", "name=cgroupns"]),
-        };
+        let security = crate::container::security::options(&settings);
         let proxy = registry::client::Proxies::shown;
         Ok(SystemInfo {
             id: host.id,

@@ -12,7 +12,10 @@ use crate::verb::{Command, verb};
 
 /// What Docker has and Corten has not, and why.
 pub(crate) const ABSENT: &[(&str, &str)] = &[
+    ("bake", "it is a part of the buildx plugin: put docker-buildx into ~/.docker/cli-plugins"),
+    ("buildx", "it is a plugin: put docker-buildx into ~/.docker/cli-plugins; 'build' needs none"),
     ("checkpoint", "containers cannot be checkpointed"),
+    ("compose", "it is a plugin: put docker-compose into ~/.docker/cli-plugins"),
     ("config", "there is no Swarm mode"),
     (
         "manifest",
@@ -109,6 +112,8 @@ pub(crate) static ALL: &[Command] = &[
     verb::<system::events::Events>("system events", &["events"]),
     verb::<system::info::Info>("system info", &["info"]),
     verb::<system::inspect::Inspect>("inspect", &[]),
+    verb::<system::install::Install>("system install", &[]),
+    verb::<system::install::Uninstall>("system uninstall", &[]),
     verb::<system::prune::Prune>("system prune", &[]),
     verb::<system::version::Version>("version", &[]),
     verb::<volume::create::Create>("volume create", &[]),

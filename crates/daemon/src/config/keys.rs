@@ -178,7 +178,11 @@ const CONTAINERS: &[Key] = &[
     ),
     same("init", Bool, "Run an init in new containers that forwards signals and reaps"),
     same("no-new-privileges", Bool, "New containers' processes cannot gain privileges"),
-    same("seccomp-profile", Text, "System call filter: builtin or unconfined [default: builtin]"),
+    same(
+        "seccomp-profile",
+        Text,
+        "System call filter: builtin, unconfined, or a profile's file [default: builtin]",
+    ),
     same("cgroup-parent", Text, "Parent cgroup of all containers [default: /corten]"),
     key("exec-opts", "exec-opt", List, "native.cgroupdriver=cgroupfs (repeatable)"),
     same(

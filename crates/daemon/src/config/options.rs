@@ -147,12 +147,11 @@ fn settings(left: &mut Left, env: &impl Fn(&str) -> Option<String>) -> Result<en
         Some(_) | None => Ok(String::new()),
     };
     let log_driver = left.text("log-driver").filter(|d| !d.is_empty()).unwrap_or_else(|| "json-file".into());
-    let seccomp = left.text("seccomp-profile").unwrap_or_default();
-    if !matches!(seccomp.as_str(), "" | "builtin" | "unconfined") {
-        return Err(format!(
-            "seccomp-profile: {seccomp}: profiles from files are not supported yet: use builtin or unconfined"
-        ));
-    }
+    let seccomp_profile = match left.text("seccomp-profile").unwrap_or_default().as_str() {
+        "" | "builtin" => String::new(),
+        "unconfined" => "unconfined".into(),
+        file => seccomp_profile(file)?,
+    };
     let labels = left.list("labels");
     read::labels(&labels)?;
     let dns = left.list("dns");
@@ -186,7 +185,7 @@ fn settings(left: &mut Left, env: &impl Fn(&str) -> Option<String>) -> Result<en
         stop_timeout: left.number("default-stop-timeout"),
         init: left.flag("init").unwrap_or(false),
         no_new_privileges: left.flag("no-new-privileges").unwrap_or(false),
-        seccomp_unconfined: seccomp == "unconfined",
+        seccomp_profile,
         cgroupns_mode: mode(
             "default-cgroupns-mode",
             left.text("default-cgroupns-mode"),
@@ -209,6 +208,14 @@ fn settings(left: &mut Left, env: &impl Fn(&str) -> Option<String>) -> Result<en
         default_runtime,
         registry: registries(left, env)?,
     })
+}
+
+/// The JSON of a profile in a file. What it says is checked with the other settings.
+fn seccomp_profile(file: &str) -> Result<String, String> {
+    let wrong = |why: String| format!("seccomp-profile: opening seccomp profile ({file}) failed: {why}");
+    let bytes = sys::file::read(std::path::Path::new(file)).map_err(|e| wrong(e.errno().to_string()))?;
+    let json: serde_json::Value = serde_json::from_slice(&bytes).map_err(|e| wrong(e.to_string()))?;
+    Ok(json.to_string())
 }
 
 fn runtimes(left: &mut Left) -> Result<(BTreeMap<String, Runtime>, String), String> {

@@ -5,6 +5,7 @@ use spec::api::{ContainerConfig, DeviceRequest, HostConfig, Resources};
 
 use super::health::{OnFailure, Test};
 use super::record::{NetworkMode, network_mode};
+use super::security;
 use crate::Error;
 
 const MIB: i64 = 1 << 20;
@@ -67,8 +68,8 @@ pub(crate) fn request(config: &ContainerConfig, host: &HostConfig) -> Result<Vec
     namespaces(host)?;
     restart(host)?;
     super::logging::Logging::read(&host.log_config)?;
-    security(&host.security_opt)?;
-    capabilities(host)?;
+    security::read(&host.security_opt)?;
+    security::capabilities(host)?;
     sysctls(host)?;
     if host.shm_size < 0 {
         return invalid("SHM size can not be less than 0");
@@ -308,81 +309,6 @@ pub(crate) fn restart(host: &HostConfig) -> Result<(), Error> {
     Ok(())
 }
 
-/// `--security-opt`, read.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Security {
-    pub(crate) no_new_privileges: bool,
-    /// No system call filter.
-    pub(crate) seccomp_unconfined: bool,
-    /// The cgroup file system is mounted read-write.
-    pub(crate) writable_cgroups: bool,
-}
-
-/// Reads `--security-opt`.
-pub(crate) fn security(options: &[String]) -> Result<Security, Error> {
-    let mut security = Security::default();
-    for option in options {
-        let (key, value) = option.split_once(['=', ':']).unwrap_or((option, ""));
-        let flag = || match value {
-            "" | "true" => Ok(true),
-            "false" => Ok(false),
-            _ => invalid(format!("invalid --security-opt 2: {option:?}")),
-        };
-        match (key, value) {
-            ("no-new-privileges", _) => security.no_new_privileges = flag()?,
-            ("writable-cgroups", _) => security.writable_cgroups = flag()?,
-            ("seccomp", "unconfined") => security.seccomp_unconfined = true,
-            ("seccomp", "builtin" | "default") => security.seccomp_unconfined = false,
-            ("seccomp", _) => {
-                return not_yet(
-                    "custom seccomp profiles are not supported yet: use seccomp=unconfined or the default",
-                );
-            }
-            // There is no AppArmor or SELinux confinement to lift.
-            ("apparmor", "unconfined") | ("label", "disable") => {}
-            ("apparmor", _) => {
-                return not_yet(format!("AppArmor profiles are not supported yet: {option:?}"));
-            }
-            ("label", _) => return not_yet(format!("SELinux labels are not supported yet: {option:?}")),
-            _ => return invalid(format!("invalid --security-opt 2: {option:?}")),
-        }
-    }
-    Ok(security)
-}
-
-/// The capabilities of a container: Docker's default with `--cap-drop` taken and `--cap-add` given; all when
-/// privileged. In the kernel's order.
-pub(crate) fn capabilities(host: &HostConfig) -> Result<Vec<String>, Error> {
-    use spec::defaults::{ALL_CAPABILITIES, CAPABILITIES};
-    let read = |name: &String| -> Result<String, Error> {
-        let upper = name.to_ascii_uppercase();
-        if upper == "ALL" {
-            return Ok(upper);
-        }
-        let full = if upper.starts_with("CAP_") { upper } else { format!("CAP_{upper}") };
-        if ALL_CAPABILITIES.contains(&full.as_str()) {
-            Ok(full)
-        } else {
-            invalid(format!("invalid capability: {name:?}"))
-        }
-    };
-    let add = host.cap_add.iter().map(read).collect::<Result<Vec<_>, _>>()?;
-    let drop = host.cap_drop.iter().map(read).collect::<Result<Vec<_>, _>>()?;
-    let all = |list: &[String]| list.iter().any(|c| c == "ALL");
-    let keeps = |name: &str| {
-        let named = |list: &[String]| list.iter().any(|c| c == name);
-        if host.privileged {
-            return true;
-        }
-        match (all(&add), all(&drop)) {
-            (true, _) => !named(&drop),
-            (false, true) => named(&add),
-            (false, false) => named(&add) || (CAPABILITIES.contains(&name) && !named(&drop)),
-        }
-    };
-    Ok(ALL_CAPABILITIES.iter().filter(|name| keeps(name)).map(|name| (*name).to_owned()).collect())
-}
-
 /// Only what a namespace of the container holds may be set.
 fn sysctls(host: &HostConfig) -> Result<(), Error> {
     const IPC: [&str; 9] = [
@@ -433,9 +359,12 @@ mod tests {
         let refused = [
             (host(|h| h.resources.memory = 1), "Minimum memory limit allowed is 6MB"),
             (host(|h| h.userns_mode = "remap".into()), "user namespaces are not supported yet"),
-            (host(|h| h.cap_add = vec!["SYS_FOO".into()]), "invalid capability: \"SYS_FOO\""),
-            (host(|h| h.security_opt = vec!["apparmor=x".into()]), "AppArmor profiles are not supported"),
-            (host(|h| h.security_opt = vec!["foo".into()]), "invalid --security-opt 2: \"foo\""),
+            (
+                host(|h| h.cap_add = vec!["SYS_FOO".into()]),
+                "invalid CapAdd: unknown capability: \"CAP_SYS_FOO\"",
+            ),
+            (host(|h| h.security_opt = vec!["apparmor=x".into()]), "AppArmor is not available"),
+            (host(|h| h.security_opt = vec!["foo".into()]), "invalid --security-opt 1: \"foo\""),
             (
                 host(|h| h.log_config = LogConfig { r#type: "nope".into(), ..LogConfig::default() }),
                 "log driver",
@@ -475,18 +404,5 @@ mod tests {
             assert!(error.contains(text), "{error}");
         }
         assert!(request(&ContainerConfig::default(), &HostConfig::default()).unwrap().is_empty());
-    }
-
-    #[test]
-    fn capabilities_are_added_and_dropped() {
-        let with = |add: &[&str], drop: &[&str]| {
-            let list = |l: &[&str]| l.iter().map(|c| (*c).to_owned()).collect();
-            capabilities(&host(|h| (h.cap_add, h.cap_drop) = (list(add), list(drop)))).unwrap()
-        };
-        assert_eq!(with(&[], &[]).len(), 14);
-        assert_eq!(with(&["net_admin"], &["CAP_CHOWN"]).len(), 14);
-        assert_eq!(with(&["NET_ADMIN"], &["ALL"]), ["CAP_NET_ADMIN"]);
-        assert_eq!(with(&["ALL"], &["CHOWN"]).len(), 40);
-        assert_eq!(capabilities(&host(|h| h.privileged = true)).unwrap().len(), 41);
     }
 }

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 use super::attach::{Attached, DetachKeys, pair};
 use super::state::Phase;
-use super::{Container, check, config, oci as container_oci, start};
+use super::{Container, config, oci as container_oci, security, start};
 use crate::blocking::to_the_end;
 use crate::{Engine, Error, error, time};
 
@@ -427,8 +427,8 @@ fn process(
     let record = container.view().record.clone();
     let mut host = record.host.clone();
     host.privileged = wanted.privileged || host.privileged;
-    let security = check::security(&host.security_opt)?;
-    let capabilities = check::capabilities(&host)?;
+    let security = security::read(&host.security_opt)?;
+    let capabilities = security::capabilities(&host)?;
     let mut env = config::environment(&record.config, &start::hostname(&record));
     if tty && !env.iter().any(|v| v.starts_with("TERM=")) {
         env.push("TERM=xterm".into());
@@ -446,6 +446,7 @@ fn process(
         cwd: cwd.map_or("/", String::as_str).to_owned(),
         capabilities: Some(spec::defaults::oci::capability_sets(&capabilities)),
         no_new_privileges: security.no_new_privileges,
+        apparmor_profile: security.apparmor(host.privileged),
         ..oci::Process::default()
     })
 }

@@ -9,6 +9,7 @@
 //! | `change` | a record becomes another one: what Corten's update can that Docker's cannot |
 //! | `secrets` | files that only the container sees |
 //! | `oci`, `files` | a record becomes an OCI configuration and the files beside it |
+//! | `security`, `seccomp`, `apparmor` | what confines it |
 //! | `link` | the connection to a container's shim |
 //! | `create` `start` `ended` `stop` … | the verbs, and what happens when init ends |
 //! | [`health`] | what probes say, and the probes |
@@ -17,6 +18,7 @@
 //! A lifecycle verb holds [`Container::verbs`] while it changes something; readers take the published [`View`] and no
 //! lock. Nobody holds the lock while waiting for a container to end.
 
+mod apparmor;
 pub mod archive;
 pub mod attach;
 mod change;
@@ -51,7 +53,9 @@ mod recover;
 mod remove;
 mod rename;
 mod restart;
+mod seccomp;
 mod secrets;
+pub(crate) mod security;
 mod start;
 pub mod state;
 mod stats;

@@ -10,6 +10,8 @@ use store::RwMount;
 
 use super::mounts::{Kind, MountPoint};
 use super::record::{NetworkMode, Record};
+use super::seccomp::Facts;
+use super::security::{self, Security};
 use super::{check, config};
 use crate::Error;
 
@@ -38,16 +40,18 @@ pub(crate) struct Host<'a> {
     pub(crate) swap_limit: bool,
     /// Paths to mask beside Docker's fixed ones.
     pub(crate) masked: Vec<String>,
+    /// Major and minor version of the kernel.
+    pub(crate) kernel: (u32, u32),
 }
 
 /// The OCI configuration of a container.
 pub(crate) fn spec(record: &Record, host: &Host<'_>) -> Result<oci::Spec, Error> {
     let wanted = &record.host;
-    let security = check::security(&wanted.security_opt)?;
-    let capabilities = check::capabilities(wanted)?;
+    let security = security::read(&wanted.security_opt)?;
+    let capabilities = security::capabilities(wanted)?;
     let own_uts = wanted.uts_mode != "host";
-    let seccomp = (!wanted.privileged && !security.seccomp_unconfined)
-        .then(|| defaults::default_profile(&capabilities));
+    let facts = Facts { capabilities: &capabilities, kernel: host.kernel };
+    let seccomp = security.filter(wanted.privileged, facts);
     let paths = |given: &Option<Vec<String>>, standard: &[&str]| -> Vec<String> {
         match given {
             Some(paths) => paths.clone(),
@@ -61,7 +65,7 @@ pub(crate) fn spec(record: &Record, host: &Host<'_>) -> Result<oci::Spec, Error>
     }
     Ok(oci::Spec {
         oci_version: oci::OCI_VERSION.into(),
-        process: Some(process(record, host.hostname, &capabilities, security)?),
+        process: Some(process(record, host.hostname, &capabilities, &security)?),
         root: Some(oci::Root {
             path: String::new(),
             readonly: wanted.readonly_rootfs,
@@ -73,7 +77,7 @@ pub(crate) fn spec(record: &Record, host: &Host<'_>) -> Result<oci::Spec, Error>
         }),
         hostname: if own_uts { host.hostname.to_owned() } else { String::new() },
         domainname: if own_uts { record.config.domainname.clone() } else { String::new() },
-        mounts: mounts(record, host, security),
+        mounts: mounts(record, host, &security),
         annotations: wanted.annotations.clone(),
         linux: oci::Linux {
             sysctl: sysctls(record),
@@ -107,7 +111,7 @@ fn process(
     record: &Record,
     hostname: &str,
     capabilities: &[String],
-    security: check::Security,
+    security: &Security,
 ) -> Result<oci::Process, Error> {
     let config = &record.config;
     let size = match record.host.console_size[..] {
@@ -127,6 +131,7 @@ fn process(
         capabilities: Some(standard::capability_sets(capabilities)),
         rlimits: rlimits(&record.host.resources.ulimits)?,
         no_new_privileges: security.no_new_privileges,
+        apparmor_profile: security.apparmor(record.host.privileged),
         oom_score_adj: Some(i32::try_from(record.host.oom_score_adj).unwrap_or(0)),
         ..oci::Process::default()
     })
@@ -182,7 +187,7 @@ fn namespaces(wanted: &HostConfig, network: NetworkMode, host: &Host<'_>) -> Vec
     namespaces
 }
 
-fn mounts(record: &Record, host: &Host<'_>, security: check::Security) -> Vec<oci::Mount> {
+fn mounts(record: &Record, host: &Host<'_>, security: &Security) -> Vec<oci::Mount> {
     let wanted = &record.host;
     let shm = if wanted.shm_size > 0 { wanted.shm_size } else { defaults::SHM_SIZE };
     let taken = |destination: &str| record.mounts.iter().any(|m| m.destination == destination);
@@ -409,6 +414,7 @@ mod tests {
             throttles: oci::BlockIo::default(),
             swap_limit: true,
             masked: Vec::new(),
+            kernel: (6, 1),
         };
         spec(&record, &host).unwrap()
     }

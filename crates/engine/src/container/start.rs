@@ -13,7 +13,7 @@ use super::link::{Events, Link};
 use super::mounts::Kind;
 use super::record::{Attachment, NetworkMode, Record};
 use super::state::{Effect, Event, Illegal, Phase};
-use super::{Container, files, oci, ports};
+use super::{Container, apparmor, files, oci, ports};
 use crate::blocking::{blocking, to_the_end};
 use crate::{Engine, Error, error, network as networks};
 
@@ -344,8 +344,13 @@ impl Engine {
             throttles: super::devices::throttles(&record.host.resources)?,
             swap_limit: crate::system::swap_limit(),
             masked: super::devices::thermal_throttle_paths(),
+            kernel: super::seccomp::kernel(&crate::system::kernel()).unwrap_or_default(),
         };
-        oci::spec(record, &host)
+        let spec = oci::spec(record, &host)?;
+        if spec.process.as_ref().is_some_and(|p| p.apparmor_profile == apparmor::DEFAULT) {
+            apparmor::load_default(&self.inner.config.exec_root)?;
+        }
+        Ok(spec)
     }
 
     fn write_files(

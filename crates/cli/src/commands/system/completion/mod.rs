@@ -18,15 +18,21 @@ impl Verb for Completion {
     const WORDS: RangeInclusive<usize> = 1..=1;
 
     async fn run(self, _: &App) -> Result<u8> {
-        let script = match self.shell[0].as_str() {
-            "bash" => include_str!("completion.bash"),
-            "zsh" => include_str!("completion.zsh"),
-            "fish" => include_str!("completion.fish"),
-            other => {
-                return Err(Error::invalid(format!("unknown shell {other:?}: expected {}", Self::USAGE)));
-            }
-        };
-        print::out(script.replace("PROGRAM", program()));
+        let shell = self.shell[0].as_str();
+        let script = script(shell)
+            .ok_or_else(|| Error::invalid(format!("unknown shell {shell:?}: expected {}", Self::USAGE)))?;
+        print::out(script);
         Ok(0)
     }
+}
+
+/// The script of one shell.
+pub(super) fn script(shell: &str) -> Option<String> {
+    let script = match shell {
+        "bash" => include_str!("completion.bash"),
+        "zsh" => include_str!("completion.zsh"),
+        "fish" => include_str!("completion.fish"),
+        _ => return None,
+    };
+    Some(script.replace("PROGRAM", program()))
 }

@@ -1,0 +1,148 @@
+//! What confines a container and what it is given: security options, capabilities, devices, limits, user namespaces,
+//! other runtimes. Both clients, since the original one is what must keep working.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use testkit::{Command, Host, write};
+
+/// `corten run --rm … busybox sh -c script`, with the original client too: both must see the same.
+#[track_caller]
+fn run(host: &Host, flags: &[&str], script: &str) -> String {
+    let words = [&["run", "--rm"], flags, &["busybox", "sh", "-c", script]].concat();
+    let (ours, theirs) = (host.corten(&words).ok(), host.docker(&words).ok());
+    assert_eq!(ours, theirs, "{flags:?}");
+    ours
+}
+
+/// The text with which `create` is refused.
+#[track_caller]
+fn refused(host: &Host, flags: &[&str]) -> String {
+    host.docker(&[&["create"], flags, &["busybox"]].concat()).fails(1)
+}
+
+fn status(field: &str) -> String {
+    format!("grep {field}: /proc/self/status | cut -f2")
+}
+
+#[test]
+fn security_options() {
+    let host = Host::new();
+    assert_eq!(run(&host, &[], &status("Seccomp")), "2");
+    assert_eq!(run(&host, &["--security-opt", "seccomp=unconfined"], &status("Seccomp")), "0");
+    assert_eq!(run(&host, &["--security-opt", "seccomp=builtin"], &status("Seccomp")), "2");
+    assert_eq!(run(&host, &["--security-opt", "no-new-privileges"], &status("NoNewPrivs")), "1");
+    assert_eq!(run(&host, &["--security-opt", "no-new-privileges=false"], &status("NoNewPrivs")), "0");
+    assert_eq!(run(&host, &["--privileged"], &status("Seccomp")), "0");
+
+    // A profile of the user's: everything but mkdir, and chmod only for those who may chown.
+    let profile = host.path("profile.json");
+    write(
+        &profile,
+        br#"{"defaultAction": "SCMP_ACT_ALLOW",
+             "archMap": [{"architecture": "SCMP_ARCH_X86_64", "subArchitectures": ["SCMP_ARCH_X86"]}],
+             "syscalls": [
+               {"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 95, "args": null},
+               {"names": ["chmod", "fchmodat"], "action": "SCMP_ACT_ERRNO", "excludes": {"caps": ["CAP_CHOWN"]}},
+               {"names": ["umask"], "action": "SCMP_ACT_ERRNO", "includes": {"minKernel": "99.0"}}]}"#,
+    );
+    let own = format!("seccomp={}", profile.display());
+    let script = "mkdir /x 2>&1; chmod 0 /tmp && echo mode; umask 0 && echo mask";
+    let wanted = "mkdir: can't create directory '/x': Operation not supported\nmode\nmask";
+    assert_eq!(run(&host, &["--security-opt", &own], script), wanted);
+    assert_eq!(run(&host, &["--security-opt", &own, "--privileged"], script), wanted);
+    let dropped = run(&host, &["--security-opt", &own, "--cap-drop", "chown"], "chmod 0 /tmp 2>&1; true");
+    assert!(dropped.contains("Operation not permitted"), "{dropped}");
+
+    // An exec is confined as its container.
+    host.docker(&[
+        "run",
+        "-d",
+        "--name",
+        "c",
+        "--security-opt",
+        &own,
+        "--security-opt",
+        "no-new-privileges",
+        "busybox",
+        "sleep",
+        "100",
+    ])
+    .ok();
+    assert_eq!(
+        host.docker(&["exec", "c", "sh", "-c", "mkdir /x 2>&1; grep NoNewPrivs /proc/self/status"]).ok(),
+        "mkdir: can't create directory '/x': Operation not supported\nNoNewPrivs:\t1"
+    );
+
+    assert_eq!(
+        run(&host, &["--security-opt", "systempaths=unconfined"], "touch /proc/sys/kernel/panic && echo ok"),
+        "ok"
+    );
+    assert_eq!(
+        run(&host, &["--security-opt", "label=disable", "--security-opt", "apparmor=unconfined"], "echo ok"),
+        "ok"
+    );
+    assert_eq!(
+        run(
+            &host,
+            &["--security-opt", "writable-cgroups=true"],
+            "awk '$5 ~ /^.sys.fs.cgroup/ && $6 ~ /^ro/' /proc/self/mountinfo | wc -l"
+        ),
+        "0"
+    );
+
+    for (option, text) in [
+        ("foo=bar", "invalid --security-opt 2: \"foo=bar\""),
+        ("no-new-privileges=x", "invalid --security-opt 2: \"no-new-privileges=x\""),
+        ("label=type:spc_t", "SELinux labels are not available on this host"),
+    ] {
+        let error = refused(&host, &["--security-opt", option]);
+        assert!(error.contains(text), "{error}");
+    }
+    if !std::path::Path::new("/sys/module/apparmor").exists() {
+        let error = refused(&host, &["--security-opt", "apparmor=x"]);
+        assert!(error.contains("AppArmor is not available on this host"), "{error}");
+    }
+    write(&profile, br#"{"defaultAction": "ALLOW"}"#);
+    let error = refused(&host, &["--security-opt", &own]);
+    assert!(error.contains("Decoding seccomp profile failed: unknown action \"ALLOW\""), "{error}");
+    host.finish();
+}
+
+#[test]
+fn capabilities() {
+    let host = Host::new();
+    let effective = |flags: &[&str]| u64::from_str_radix(&run(&host, flags, &status("CapEff")), 16).unwrap();
+    let (standard, admin, chown) = (0xa804_25fb, 1 << 12, 1);
+    assert_eq!(effective(&[]), standard);
+    assert_eq!(effective(&["--cap-add", "net_admin"]), standard | admin);
+    assert_eq!(
+        effective(&["--cap-add", "CAP_NET_ADMIN", "--cap-drop", "chown"]),
+        (standard | admin) & !chown
+    );
+    assert_eq!(effective(&["--cap-drop", "all", "--cap-add", "NET_ADMIN"]), admin);
+    let all = effective(&["--cap-add", "ALL"]);
+    assert_eq!(all, effective(&["--privileged"]));
+    assert_eq!(effective(&["--cap-add", "ALL", "--cap-drop", "CHOWN"]), all & !chown);
+    let error = refused(&host, &["--cap-add", "SYS_FOO"]);
+    assert!(error.contains("invalid CapAdd: unknown capability: \"CAP_SYS_FOO\""), "{error}");
+    let error = refused(&host, &["--cap-drop", "x"]);
+    assert!(error.contains("invalid CapDrop: unknown capability: \"CAP_X\""), "{error}");
+
+    // Privileged: nothing is masked or read-only, the devices of the host are there and may be used.
+    let script = "awk '$5 ~ /^.(sys|proc)/ && $6 ~ /^ro/' /proc/self/mountinfo | wc -l; ls /dev | wc -l";
+    let privileged = run(&host, &["--privileged"], script);
+    let (masks, devices) = privileged.split_once('\n').unwrap();
+    assert_eq!(masks, "0");
+    assert!(devices.parse::<usize>().unwrap() >= 15, "{devices}");
+    assert_eq!(
+        run(&host, &["--privileged"], "mknod /tmp/kmsg c 1 11 && head -c 0 /tmp/kmsg && echo ok"),
+        "ok"
+    );
+    host.finish();
+}
+
+/// Any program to its end, outside of the host's network.
+#[expect(dead_code)]
+fn sh(script: &str) -> String {
+    Command::new(&["sh", "-c", script]).ok()
+}
