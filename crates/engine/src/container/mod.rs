@@ -40,6 +40,7 @@ mod leftovers;
 mod link;
 pub(crate) mod linked;
 pub(crate) mod list;
+pub(crate) mod logging;
 mod logs;
 mod mounts;
 mod oci;
