@@ -153,17 +153,17 @@ fn devices() {
     let nodes = directory.display().to_string();
     let kmsg = directory.join("kmsg").display().to_string();
     Command::new(&["mknod", &kmsg, "c", "1", "11"]).ok();
-    let script = "ls -l /dev/x | awk '{print $5 $6}'; (: > /dev/x) 2>&1; head -c 0 /dev/x && echo read";
+    let script = "ls -l /dev/x | awk '{print $5 $6}'; (: > /dev/x) 2>&1; true";
     assert_eq!(
         run(&host, &["--device", &format!("{kmsg}:/dev/x:r")], script),
-        "1,11\nsh: can't create /dev/x: Operation not permitted\nread"
+        "1,11\nsh: can't create /dev/x: Operation not permitted"
     );
     let all = format!("{nodes}:/dev/nodes");
     assert_eq!(
         run(&host, &["--device", &all], "head -c 3 /dev/nodes/sub/two | wc -c; cat /dev/nodes/one"),
         "3"
     );
-    let kmsg = "mknod /tmp/kmsg c 1 11 && head -c 0 /tmp/kmsg && echo ok || echo refused";
+    let kmsg = "mknod /tmp/kmsg c 1 11 && (: > /tmp/kmsg) && echo ok || echo refused";
     assert!(run(&host, &[], &format!("{kmsg} 2>&1")).ends_with("refused"));
     assert_eq!(run(&host, &["--device-cgroup-rule", "c 1:11 rwm"], kmsg), "ok");
     assert_eq!(run(&host, &["--device-cgroup-rule", "c *:* rwm"], kmsg), "ok");

@@ -23,23 +23,34 @@ pub struct Host {
 impl Host {
     /// A host with a running daemon and no images.
     pub fn bare() -> Self {
+        let mut host = Self::stopped();
+        host.start_daemon();
+        host
+    }
+
+    /// A host on which no daemon runs yet.
+    pub fn stopped() -> Self {
         need_root();
         let directory =
             tempfile::Builder::new().prefix("ct-").rand_bytes(5).tempdir().expect("a temporary directory");
         let name = directory.path().file_name().expect("a name").to_string_lossy().to_lowercase();
-        let mut host = Self { name, directory, daemon: None };
+        let host = Self { name, directory, daemon: None };
         host.make_networks();
-        host.start_daemon();
         host
     }
 
     /// A host with a running daemon and `busybox:latest`.
     pub fn new() -> Self {
         let host = Self::bare();
-        let tar = host.path("busybox.tar");
-        std::fs::write(&tar, image::busybox()).expect("writing the image");
-        host.corten(&["import", "-c", "CMD [\"sh\"]", &tar.display().to_string(), "busybox:latest"]).ok();
+        host.import_busybox();
         host
+    }
+
+    /// Gives the daemon `busybox:latest`.
+    pub fn import_busybox(&self) {
+        let tar = self.path("busybox.tar");
+        std::fs::write(&tar, image::busybox()).expect("writing the image");
+        self.corten(&["import", "-c", "CMD [\"sh\"]", &tar.display().to_string(), "busybox:latest"]).ok();
     }
 
     /// A path in the host's directory.
@@ -101,17 +112,24 @@ impl Host {
 
     /// Starts the daemon and waits until it answers.
     pub fn start_daemon(&mut self) {
+        self.start_daemon_with(&[], &[]);
+    }
+
+    /// Starts the daemon by a program that becomes it (`env A=b`), with further arguments, and waits until it answers.
+    pub fn start_daemon_with(&mut self, by: &[&str], arguments: &[&str]) {
         let log =
             std::fs::File::options().create(true).append(true).open(self.path("cortend.log")).expect("log");
         let child = std::process::Command::new("nsenter")
             .arg(format!("--net=/run/netns/{}", self.name))
             .arg("--")
+            .args(by)
             .arg(program("cortend"))
             .args(["-H", &self.socket(), "--data-root"])
             .arg(self.path("data"))
             .arg("--exec-root")
             .arg(self.path("run"))
             .args(["--cgroup-parent", &format!("/{}", self.name), "--firewall-table", &self.name])
+            .args(arguments)
             .env("CORTEND_WIRE_LOG", self.path("wire.log"))
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("log"))

@@ -15,8 +15,10 @@ use serde_json::{Map, Value};
 /// The newest version, the schema's own.
 const NEWEST: (u32, u32) = (1, 55);
 
-/// Properties the schema lacks: whose, which, and the first version without them (`None`: they stay).
+/// Properties the schema lacks: whose, which, and the first version without them (`None`: they stay). Older versions had
+/// them (moby `api/docs/CHANGELOG.md`); the old shape of the disk usage is for clients that do not negotiate.
 #[rustfmt::skip]
+#[allow(clippy::type_complexity, reason = "a table of three columns")]
 const ALLOWED: &[(&str, &[&str], Option<(u32, u32)>)] = &[
     ("NetworkSettings", &[
         "Bridge", "EndpointID", "Gateway", "GlobalIPv6Address", "GlobalIPv6PrefixLen", "HairpinMode", "IPAddress",
@@ -25,6 +27,21 @@ const ALLOWED: &[(&str, &[&str], Option<(u32, u32)>)] = &[
     ], Some((1, 52))),
     ("EventMessage", &["status", "id", "from"], Some((1, 52))),
     ("ImageInspect", &["DockerVersion", "Parent"], Some((1, 52))),
+    ("ImageInspect", &["Container", "ContainerConfig"], Some((1, 45))),
+    ("ImageInspect", &["VirtualSize"], Some((1, 44))),
+    ("ImageSummary", &["VirtualSize"], Some((1, 44))),
+    ("ImageConfig", &[
+        "AttachStderr", "AttachStdin", "AttachStdout", "Domainname", "Hostname", "Image", "OpenStdin", "StdinOnce", "Tty",
+    ], Some((1, 50))),
+    ("HostConfig", &["KernelMemory", "KernelMemoryTCP"], Some((1, 42))),
+    ("SystemInfo", &["BridgeNfIp6tables", "BridgeNfIptables"], Some((1, 50))),
+    ("SystemInfo", &["KernelMemory", "KernelMemoryTCP"], Some((1, 42))),
+    ("Commit", &["Expected"], Some((1, 49))),
+    ("RegistryServiceConfig", &[
+        "AllowNondistributableArtifactsCIDRs", "AllowNondistributableArtifactsHostnames",
+    ], Some((1, 48))),
+    ("SystemDataUsageResponse", &["BuilderSize"], Some((1, 42))),
+    ("SystemDataUsageResponse", &["BuildCache", "Containers", "Images", "LayersSize", "Volumes"], None),
 ];
 
 /// One recorded piece of an answer.
@@ -166,7 +183,8 @@ impl Check<'_> {
     fn value(&mut self, schema: &Value, value: &Value, place: &str) {
         let nullable = schema["x-nullable"] == true;
         let (schema, name) = self.resolve(schema);
-        let (schema, name) = (schema.clone(), name.unwrap_or(place).to_owned());
+        let name = name.or(schema["title"].as_str()).unwrap_or(place);
+        let (schema, name) = (schema.clone(), name.to_owned());
         let place = if name == place { name.clone() } else { format!("{place}<{name}>") };
         let Some(properties) = self.properties(&schema) else {
             self.plain(&schema, value, &place, nullable);

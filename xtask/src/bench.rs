@@ -3,6 +3,7 @@
 //! not kept.
 
 mod peer;
+mod runtime;
 
 use std::time::Instant;
 
@@ -59,6 +60,7 @@ pub(crate) fn bench(arguments: &[String]) -> Outcome {
         row(workload.name, "ms", &medians, workload.promise, &mut broken);
     }
     memory(&peers, &mut broken)?;
+    runtime::rows(&dist, times, &mut broken)?;
     if has("--gate") && !broken.is_empty() {
         return Err(format!("promises broken: {}", broken.join("; ")));
     }

@@ -7,6 +7,7 @@
 //! | `clients` | fetches the original clients that the tests drive into `target/clients/` |
 //! | `check` | format, lints, layers, file sizes |
 //! | `layers` | only the layers of `layers.toml` |
+//! | `man` | the man pages, in `target/dist/man/` |
 //! | `vm` | the end-to-end tests on a cgroup v2 machine, under qemu |
 //! | `bench` | times Corten beside Debian's docker.io; writes a table |
 
@@ -18,6 +19,7 @@ mod build;
 mod check;
 mod clients;
 mod layers;
+mod man;
 mod test;
 mod vm;
 
@@ -35,10 +37,11 @@ fn main() -> ExitCode {
         Some("clients") => clients::clients(),
         Some("check") => check::check(),
         Some("layers") => layers::layers(),
+        Some("man") => man::man().map(|directory| println!("wrote {}", directory.display())),
         Some("vm") => vm::vm(&arguments[1..]),
         Some("bench") => bench::bench(&arguments[1..]),
         Some(_) | None => {
-            Err("usage: cargo xtask build | test | clients | check | layers | vm | bench".into())
+            Err("usage: cargo xtask build | test | clients | check | layers | man | vm | bench".into())
         }
     };
     match outcome {

@@ -17,6 +17,7 @@ use spec::api::AuthConfig;
 use crate::app::env;
 use crate::config::Config;
 use crate::error::{Error, Result};
+use crate::print;
 
 /// The key of Docker Hub's credentials.
 pub(crate) const HUB: &str = "https://index.docker.io/v1/";
@@ -39,33 +40,39 @@ impl Config {
         }
     }
 
-    /// `X-Registry-Auth` for an image: base64 of the credentials of its registry.
-    pub(crate) fn registry_auth(&self, image: &Reference) -> Result<String> {
-        let server = if image.domain == spec::reference::DEFAULT_DOMAIN { HUB } else { &image.domain };
-        Ok(encode(&self.credentials(server)?))
+    /// `X-Registry-Auth` for an image: base64 of the credentials of its registry. Without an answer from the helper
+    /// none are sent: most images are for everybody.
+    pub(crate) fn registry_auth(&self, image: &Reference) -> String {
+        self.encoded(if image.domain == spec::reference::DEFAULT_DOMAIN { HUB } else { &image.domain })
+    }
+
+    /// The same for a registry.
+    pub(crate) fn encoded(&self, server: &str) -> String {
+        encode(&self.credentials(server).unwrap_or_else(warn))
     }
 
     /// `X-Registry-Config`: the credentials of all registries.
-    pub(crate) fn all_registries(&self) -> Result<String> {
+    pub(crate) fn all_registries(&self) -> String {
         let mut all = BTreeMap::new();
         for (key, value) in self.object("auths").into_iter().flatten() {
             all.insert(key.clone(), read_entry(key, value));
         }
         if let Some(store) = self.text("credsStore") {
-            for server in list(store)? {
-                all.insert(server.clone(), get(store, &server)?);
+            for server in list(store).unwrap_or_else(warn) {
+                let auth = get(store, &server).unwrap_or_else(warn);
+                all.insert(server, auth);
             }
         }
         for (server, helper) in self.object("credHelpers").into_iter().flatten() {
             if let Some(helper) = helper.as_str() {
-                all.insert(server.clone(), get(helper, server)?);
+                all.insert(server.clone(), get(helper, server).unwrap_or_else(warn));
             }
         }
-        all.retain(|_, auth| *auth != AuthConfig::default() && !is_empty(auth));
-        Ok(if all.is_empty() { String::new() } else { encode(&all) })
+        all.retain(|_, auth| !is_empty(auth));
+        if all.is_empty() { String::new() } else { encode(&all) }
     }
 
-    /// Remembers credentials; whether they are now in the file, for all who may read it.
+    /// Remembers credentials; whether the file has got a secret that it did not have.
     pub(crate) fn store(&self, server: &str, auth: &AuthConfig) -> Result<bool> {
         let mut auths = self.object("auths").cloned().unwrap_or_default();
         let Some(helper) = self.helper(server) else {
@@ -77,9 +84,9 @@ impl Config {
                     "identitytoken": auth.identitytoken,
                 })
             };
-            auths.insert(server.to_owned(), entry);
+            let is_new = auths.insert(server.to_owned(), entry.clone()) != Some(entry);
             self.set("auths", Some(auths.into()))?;
-            return Ok(true);
+            return Ok(is_new);
         };
         let (user, secret) = match auth.identitytoken.as_str() {
             "" => (auth.username.as_str(), auth.password.as_str()),
@@ -93,21 +100,18 @@ impl Config {
         Ok(false)
     }
 
-    /// Forgets credentials; whether there were any.
-    pub(crate) fn erase(&self, server: &str) -> Result<bool> {
+    /// Forgets credentials, if there are any.
+    pub(crate) fn erase(&self, server: &str) -> Result<()> {
         let mut auths = self.object("auths").cloned().unwrap_or_default();
-        let mut found = auths.remove(server).is_some();
+        let known = auths.remove(server).is_some();
         if let Some(helper) = self.helper(server) {
             match ask(&helper, "erase", server)? {
-                Ok(_) => found = true,
+                Ok(_) => {}
                 Err(text) if text == NOT_FOUND => {}
                 Err(text) => return Err(refused(&helper, "erase", &text)),
             }
         }
-        if found {
-            self.set("auths", Some(auths.into()))?;
-        }
-        Ok(found)
+        if known { self.set("auths", Some(auths.into())) } else { Ok(()) }
     }
 
     /// The helper of one registry.
@@ -168,6 +172,12 @@ fn ask(helper: &str, verb: &str, input: &str) -> Result<std::result::Result<Stri
 fn refused(helper: &str, verb: &str, text: &str) -> Error {
     let text = if text.is_empty() { "it failed without a word" } else { text };
     Error::invalid(format!("error getting credentials: docker-credential-{helper} {verb}: {text}"))
+}
+
+/// Goes on without what a helper would have said.
+fn warn<T: Default>(error: Error) -> T {
+    print::err_line(format!("WARNING: {}", error.line()));
+    T::default()
 }
 
 fn is_empty(auth: &AuthConfig) -> bool {

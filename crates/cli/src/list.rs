@@ -48,12 +48,16 @@ impl Kind {
     }
 
     fn render(&self, format: &str, rows: &[Json]) -> Result<String> {
-        let text = format.trim();
+        let text = format.trim_matches(' ');
         let (is_table, text) = match text.strip_prefix("table") {
             Some(rest) => (true, rest.trim()),
             None => (false, text),
         };
-        let template = Template::parse(&text.replace("\\t", "\t").replace("\\n", "\n"))?;
+        let template = Template::parse(&text.replace("\\t", "\t").replace("\\n", "\n")).map_err(|error| {
+            let error = error.to_string();
+            let reason = error.strip_prefix("template parsing error: ").unwrap_or(&error);
+            Error::invalid(format!("failed to parse template: {reason}"))
+        })?;
         let mut out = String::new();
         if is_table {
             let headers: Vec<_> = self
@@ -61,7 +65,7 @@ impl Kind {
                 .iter()
                 .map(|(field, header)| ((*field).to_owned(), Json::from(*header)))
                 .collect();
-            out.push_str(&template.render(&Json::Object(headers))?);
+            out.push_str(&template.render_header(&Json::Object(headers))?);
             out.push('\n');
         }
         for row in rows {
@@ -75,8 +79,9 @@ impl Kind {
     }
 }
 
-/// A row from its fields.
-pub(crate) fn row(fields: Vec<(&str, Json)>) -> Json {
+/// A row from its fields; as JSON they are shown by name, as Go shows a map.
+pub(crate) fn row(mut fields: Vec<(&str, Json)>) -> Json {
+    fields.sort_by_key(|(name, _)| *name);
     Json::Object(fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
 }
 

@@ -9,6 +9,7 @@
 //! | [`endpoint`], [`context`], [`autostart`] | which engine is meant, and that it runs |
 //! | [`config`], [`credentials`], [`file`] | the user's configuration and secrets |
 //! | [`plugin`] | commands that other programs bring |
+//! | [`complete`] | what the shells' completion asks |
 //! | [`attach`], [`terminal`], [`signals`] | being the terminal of a container |
 //! | [`template`], [`json`], [`table`], [`list`], [`units`] | `--format`, and what is shown without it |
 //! | [`copy`], [`path`] | `cp`: what goes where, tar in and out |
@@ -22,6 +23,7 @@ mod app;
 mod attach;
 mod autostart;
 mod commands;
+mod complete;
 mod config;
 mod context;
 mod copy;
@@ -63,6 +65,7 @@ fn main() -> ExitCode {
         std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
     let code = match words.as_slice() {
         [word, daemon] if word == autostart::BECOME_DAEMON => autostart::become_daemon(daemon),
+        [word, words @ ..] if word == complete::WORD => complete::main(words),
         words => start(words),
     };
     terminal::restore();

@@ -57,8 +57,22 @@ pub(crate) fn find(config: &Config, name: &str) -> Option<PathBuf> {
         .find(|path| is_program(path))
 }
 
+/// The names of all plugins.
+pub(crate) fn names(config: &Config) -> Vec<String> {
+    programs(config).into_keys().collect()
+}
+
 /// All plugins by name, each asked what it is, all at the same time.
 pub(crate) fn list(config: &Config) -> Vec<Plugin> {
+    let asked: Vec<_> = programs(config).into_iter().map(|(name, path)| (name, ask(&path), path)).collect();
+    asked
+        .into_iter()
+        .map(|(name, child, path)| Plugin { name, metadata: child.and_then(answer), path })
+        .collect()
+}
+
+/// The programs of all plugins.
+fn programs(config: &Config) -> BTreeMap<String, PathBuf> {
     let mut programs: BTreeMap<String, PathBuf> = BTreeMap::new();
     for directory in directories(config) {
         for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
@@ -70,11 +84,7 @@ pub(crate) fn list(config: &Config) -> Vec<Plugin> {
             }
         }
     }
-    let asked: Vec<_> = programs.into_iter().map(|(name, path)| (name, ask(&path), path)).collect();
-    asked
-        .into_iter()
-        .map(|(name, child, path)| Plugin { name, metadata: child.and_then(answer), path })
-        .collect()
+    programs
 }
 
 /// Becomes the plugin, which gets all of this program's words: the global options, then `words`, which begin with the

@@ -76,7 +76,8 @@ pub(crate) fn moment(text: &str) -> Result<String> {
         Ok(time.to_zoned_datetime(TimeZone::system())?.timestamp())
     };
     let time = text.parse::<Timestamp>().or_else(|_| local());
-    let time = time.map_err(|_| Error::invalid(format!("invalid value for time: {text:?}")))?;
+    let time =
+        time.map_err(|_| Error::invalid(format!("failed to parse value as time or duration: {text:?}")))?;
     Ok(format!("{}.{:09}", time.as_second(), time.subsec_nanosecond()))
 }
 

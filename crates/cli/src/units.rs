@@ -73,20 +73,28 @@ pub(crate) fn parse_bytes(text: &str) -> Result<i64, String> {
     Ok((value * 1024f64.powi(power)) as i64)
 }
 
-/// Reads a number of CPUs as billionths: `1.5` is 1500000000.
+/// Reads a number of CPUs as billionths: `1.5` and `3/2` are 1500000000.
 pub(crate) fn parse_cpus(text: &str) -> Result<i64, String> {
     let invalid = || format!("failed to parse {text} as a rational number");
-    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
-    if whole.is_empty() && fraction.is_empty() {
+    let (number, denominator) = match text.split_once('/') {
+        None => (text, 1),
+        Some((number, denominator)) => {
+            (number, denominator.parse::<i128>().ok().filter(|d| *d > 0).ok_or_else(invalid)?)
+        }
+    };
+    let (sign, number) = number.strip_prefix('-').map_or((1, number), |number| (-1, number));
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    let digits = format!("{whole}{fraction}");
+    if digits.is_empty() || digits.len() > 30 || !digits.bytes().all(|b| b.is_ascii_digit()) {
         return Err(invalid());
     }
-    if fraction.trim_end_matches('0').len() > 9 {
+    let numerator = digits.parse::<i128>().map_err(|_| invalid())? * 1_000_000_000;
+    let scale = 10i128.pow(u32::try_from(fraction.len()).map_err(|_| invalid())?);
+    let divisor = scale.checked_mul(denominator).ok_or_else(invalid)?;
+    if numerator % divisor != 0 {
         return Err("value is too precise".into());
     }
-    let digits = format!("{fraction:0<9}");
-    let whole: i64 = if whole.is_empty() { 0 } else { whole.parse().map_err(|_| invalid())? };
-    let nanos: u32 = digits[..9].parse().map_err(|_| invalid())?;
-    whole.checked_mul(1_000_000_000).and_then(|w| w.checked_add(i64::from(nanos))).ok_or_else(invalid)
+    i64::try_from(sign * numerator / divisor).map_err(|_| invalid())
 }
 
 /// Reads Go's durations: `1h30m`, `1.5s`, `300ms`.
@@ -178,6 +186,10 @@ mod tests {
         assert!(parse_bytes("1x").is_err() && parse_bytes("-1").is_err() && parse_bytes("").is_err());
         assert_eq!(parse_cpus("1.5"), Ok(1_500_000_000));
         assert_eq!(parse_cpus(".25"), Ok(250_000_000));
+        assert_eq!(parse_cpus("1/2"), Ok(500_000_000));
+        assert!(
+            parse_cpus("1/3").is_err() && parse_cpus("0.0000000001").is_err() && parse_cpus("1/0").is_err()
+        );
         assert!(parse_cpus("x").is_err() && parse_cpus("").is_err());
         assert_eq!(parse_duration("1h2m3.5s"), Ok(Duration::from_millis(3_723_500)));
         assert_eq!(parse_duration("300ms"), Ok(Duration::from_millis(300)));

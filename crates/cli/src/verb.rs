@@ -82,6 +82,11 @@ impl Command {
         adapt((self.build)(), self.options_first)
     }
 
+    /// Whether options end at the first word that is not one.
+    pub(crate) fn options_first(&self) -> bool {
+        self.options_first
+    }
+
     /// Reads the words after the command and runs it.
     pub(crate) fn run(&self, app: &App, words: &[String]) -> std::result::Result<Result<u8>, Misuse> {
         let called = app.called.as_str();
@@ -144,12 +149,13 @@ impl Command {
                 Some(_) | None => {
                     format!(
                         "flag needs an argument: {}",
-                        argument.split([' ', '=']).next().unwrap_or(&argument)
+                        argument.split([' ', '=', '[']).next().unwrap_or(&argument)
                     )
                 }
             },
             ErrorKind::ValueValidation | ErrorKind::InvalidValue => {
-                let cause = std::error::Error::source(error).map_or_else(String::new, |e| format!(": {e}"));
+                let cause = std::error::Error::source(error)
+                    .map_or_else(String::new, |e| format!(": {}", number(e, &argument, &value)));
                 format!("invalid argument {value:?} for \"{}\" flag{cause}", spelling(flags, &argument))
             }
             _ => error.to_string().trim().trim_start_matches("error: ").to_owned(),
@@ -164,9 +170,21 @@ impl Command {
     }
 }
 
+/// Why a value is refused; for a number, in the words of Go's `strconv`.
+fn number(cause: &(dyn std::error::Error + 'static), argument: &str, value: &str) -> String {
+    use std::num::IntErrorKind;
+    let Some(cause) = cause.downcast_ref::<std::num::ParseIntError>() else { return cause.to_string() };
+    let function = if argument.contains("uint") { "ParseUint" } else { "ParseInt" };
+    let reason = match cause.kind() {
+        IntErrorKind::PosOverflow | IntErrorKind::NegOverflow => "value out of range",
+        _ => "invalid syntax",
+    };
+    format!("strconv.{function}: parsing {value:?}: {reason}")
+}
+
 /// `-m, --memory` for clap's `--memory <bytes>`.
 fn spelling(flags: &clap::Command, argument: &str) -> String {
-    let long = argument.trim_start_matches('-').split([' ', '=']).next().unwrap_or_default();
+    let long = argument.trim_start_matches('-').split([' ', '=', '[']).next().unwrap_or_default();
     match flags.get_arguments().find(|arg| arg.get_long() == Some(long)).and_then(Arg::get_short) {
         Some(short) => format!("-{short}, --{long}"),
         None => format!("--{long}"),

@@ -106,12 +106,18 @@ pub struct CommitOptions {
 const TAR: &str = "application/x-tar";
 
 impl Client {
-    /// `GET /images/json`.
+    /// `GET /images/json`; with the manifests of each image if the engine knows how to tell.
     ///
     /// # Errors
     /// As every call: see [`Error`](crate::Error).
-    pub async fn image_list(&self, all: bool, filters: &Filters) -> Result<Vec<ImageSummary>> {
-        let query = Query::new().flag("all", all).with("filters", &filters.to_param());
+    pub async fn image_list(
+        &self,
+        all: bool,
+        manifests: bool,
+        filters: &Filters,
+    ) -> Result<Vec<ImageSummary>> {
+        let query =
+            Query::new().flag("all", all).flag("manifests", manifests).with("filters", &filters.to_param());
         self.list(Call::get("/images/json").query(query)).await
     }
 
@@ -127,8 +133,8 @@ impl Client {
     ///
     /// # Errors
     /// As every call.
-    pub async fn image_history(&self, name: &str) -> Result<Vec<ImageHistoryResponseItem>> {
-        self.list(Call::get(path(name, "history"))).await
+    pub async fn image_history(&self, name: &str, platform: &str) -> Result<Vec<ImageHistoryResponseItem>> {
+        self.list(Call::get(path(name, "history")).query(Query::new().with("platform", platform))).await
     }
 
     /// `POST /images/create?fromImage=`: a pull. `tag` may be a digest; empty for all tags.
@@ -203,8 +209,9 @@ impl Client {
         name: &str,
         force: bool,
         no_prune: bool,
+        platforms: &[String],
     ) -> Result<Vec<ImageDeleteResponseItem>> {
-        let query = Query::new().flag("force", force).flag("noprune", no_prune);
+        let query = Query::new().flag("force", force).flag("noprune", no_prune).all("platforms", platforms);
         self.list(Call::new(Method::DELETE, format!("/images/{}", segment(name))).query(query)).await
     }
 

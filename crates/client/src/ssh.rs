@@ -22,7 +22,8 @@ const REMOTE: &str =
 pub(crate) struct Ssh {
     // Killed on drop.
     _child: Child,
-    input: ChildStdin,
+    // Closed by leaving it: a pipe has no other way to say that nothing follows.
+    input: Option<ChildStdin>,
     output: ChildStdout,
     command: String,
     heard: bool,
@@ -38,7 +39,7 @@ impl Ssh {
             .kill_on_drop(true)
             .spawn()
             .map_err(|error| io::Error::new(error.kind(), format!("cannot run ssh: {error}")))?;
-        let input = child.stdin.take().expect("piped above");
+        let input = child.stdin.take();
         let output = child.stdout.take().expect("piped above");
         Ok(Self {
             _child: child,
@@ -90,15 +91,19 @@ impl AsyncRead for Ssh {
 
 impl AsyncWrite for Ssh {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.input).poll_write(cx, bytes)
+        match &mut self.input {
+            Some(input) => Pin::new(input).poll_write(cx, bytes),
+            None => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+        }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.input).poll_flush(cx)
+        self.input.as_mut().map_or(Poll::Ready(Ok(())), |input| Pin::new(input).poll_flush(cx))
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.input).poll_shutdown(cx)
+    fn poll_shutdown(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.input = None;
+        Poll::Ready(Ok(()))
     }
 }
 

@@ -64,12 +64,29 @@ impl Client {
         self.read(Call::post("/auth").json(credentials)).await
     }
 
-    /// `POST /build/prune`, as the engine wrote it.
+    /// `GET /images/search`, as the engine wrote it.
     ///
     /// # Errors
     /// As every call.
-    pub async fn build_prune_raw(&self, all: bool, filters: &Filters) -> Result<Bytes> {
-        let query = Query::new().flag("all", all).with("filters", &filters.to_param());
+    pub async fn search_raw(&self, term: &str, limit: i64, filters: &Filters, auth: &str) -> Result<Bytes> {
+        let query = Query::new()
+            .with("term", term)
+            .number("limit", Some(limit).filter(|limit| *limit != 0))
+            .with("filters", &filters.to_param());
+        self.raw(Call::get("/images/search").query(query).header("X-Registry-Auth", auth)).await
+    }
+
+    /// `POST /build/prune`, as the engine wrote it. `keep` is how many bytes of cache may stay.
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn build_prune_raw(&self, all: bool, keep: i64, filters: &Filters) -> Result<Bytes> {
+        let keep = Some(keep).filter(|keep| *keep != 0);
+        let query = Query::new()
+            .flag("all", all)
+            .number("keep-storage", keep)
+            .number("reserved-space", keep)
+            .with("filters", &filters.to_param());
         self.raw(Call::post("/build/prune").query(query)).await
     }
 }

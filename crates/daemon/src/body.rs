@@ -167,9 +167,18 @@ pub fn json_line(value: &impl Serialize) -> Bytes {
 ///
 /// # Errors
 /// Larger than 4 MiB, or the connection broke.
-pub async fn bytes(body: Incoming) -> Result<Bytes> {
-    let collected = http_body_util::Limited::new(body, JSON_LIMIT).collect().await;
-    Ok(collected.map_err(|e| Error::invalid(format!("cannot read the request body: {e}")))?.to_bytes())
+pub async fn bytes(mut body: Incoming) -> Result<Bytes> {
+    let mut all = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|e| Error::invalid(format!("cannot read the request body: {e}")))?;
+        let Some(data) = frame.data_ref() else { continue };
+        if all.len() + data.len() > JSON_LIMIT {
+            drain(&mut body).await;
+            return Err(Error::invalid(format!("the request body is larger than {} MiB", JSON_LIMIT >> 20)));
+        }
+        all.extend_from_slice(data);
+    }
+    Ok(all.into())
 }
 
 /// A JSON body; `None` when it is empty. Anything else must say that it is JSON.

@@ -25,15 +25,17 @@ pub use flags::Flags;
 pub use host::Host;
 pub use options::Options;
 
+/// Under the options in `--help`.
+const NOTES: &str = "Every option after the first two can stand in the configuration file instead, under Docker's name \
+                     for it, but not in both places.\nSIGHUP reads the file again. Containers outlive the daemon, \
+                     however it ends.";
+
 /// Where the file is, when the user does not say.
 const FILE: &str = "/etc/corten/daemon.json";
 
 /// The container engine's daemon
-///
-/// Every option but the first two can stand in the configuration file instead, under Docker's names. SIGHUP reads the
-/// file again. Containers outlive the daemon, however it ends.
 #[derive(Debug, Parser)]
-#[command(name = "cortend", version, args_conflicts_with_subcommands = true, max_term_width = 120)]
+#[command(name = "cortend", version, args_conflicts_with_subcommands = true, max_term_width = 120, after_help = NOTES)]
 pub struct Cli {
     /// Something else than the daemon.
     #[command(subcommand)]
@@ -118,8 +120,10 @@ impl Source {
         let named = self.config_file.is_some();
         let path = self.config_file.clone().unwrap_or_else(|| FILE.into());
         let directives = daemon_json::load(&path, named, &self.flags.0)?;
-        Options::new(directives, |name| std::env::var(name).ok().filter(|v| !v.is_empty()))
-            .map_err(Error::Value)
+        let options = Options::new(directives, |name| std::env::var(name).ok().filter(|v| !v.is_empty()))
+            .map_err(Error::Value)?;
+        options.engine.settings.check().map_err(|e| Error::Value(e.message()))?;
+        Ok(options)
     }
 }
 

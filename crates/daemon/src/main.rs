@@ -70,6 +70,8 @@ fn run(work: impl Future<Output = Outcome>) -> ExitCode {
 
 async fn serve_registry(options: RegistryOptions) -> Outcome {
     let stop = stop_signal()?;
+    // It has nothing to read again, and does not end for being asked to.
+    let _hangup = signal(SignalKind::hangup())?;
     registry::serve(options, async move {
         let mut stop = stop;
         // A sender that is gone means that the program is ending too.
@@ -130,15 +132,10 @@ async fn serve_engine(source: Source, options: Options) -> Outcome {
     let serving = server::serve(listeners, api, stop.clone(), move || patience.patience());
     let counting =
         server::serve(metrics, Metrics::new(engine.clone(), times), stop.clone(), || Some(Duration::ZERO));
-    let besides = async {
-        tokio::join!(
-            manager.watchdog(),
-            answer_signals(hangup, user, &current, &engine, &manager),
-            tell_stopping(&manager, stop)
-        )
-    };
+    let besides =
+        async { tokio::join!(manager.watchdog(), answer_signals(hangup, user, &current, &engine, &manager)) };
     tokio::select! {
-        ((), ()) = async { tokio::join!(serving, counting) } => {}
+        ((), (), ()) = async { tokio::join!(serving, counting, tell_stopping(&manager, stop)) } => {}
         _ = besides => unreachable!("signals are answered for ever"),
     }
     if let Some(path) = &pidfile {

@@ -194,6 +194,10 @@ pub(crate) fn start(error: &shim::client::Error) -> Error {
     let shim::client::Error::Failed(failure) = error else {
         return Error::Start { text: chain(error), code: 128, kind: ErrorKind::Internal };
     };
+    if failure.step == shim::proto::LOG_SERVER {
+        let text = format!("failed to initialize logging driver: {}", failure.detail);
+        return Error::Start { text, code: 128, kind: ErrorKind::Internal };
+    }
     let (text, code) = failure_text(&failure.step, &failure.path, failure.errno, &failure.detail);
     let kind = match failure.step.as_str() {
         "exec" | "chdir" | "user" => ErrorKind::InvalidParameter,

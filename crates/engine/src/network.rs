@@ -13,8 +13,8 @@ use spec::api::{
 use spec::{Filters, Id};
 
 use crate::blocking::{blocking, to_the_end};
-use crate::container::Container;
 use crate::container::record::{Attachment, NetworkMode, Record};
+use crate::container::{Container, linked};
 use crate::engine::Prune;
 use crate::volume::{excluded, is_true};
 use crate::{Engine, Error, events, time};
@@ -72,7 +72,7 @@ pub(crate) fn member_event(action: &str, endpoint: &Endpoint, container: &Id) ->
 pub(crate) fn intent(settings: &EndpointSettings) -> EndpointSettings {
     EndpointSettings {
         ipam_config: settings.ipam_config.clone(),
-        links: Vec::new(),
+        links: settings.links.clone(),
         mac_address: settings.mac_address.clone(),
         aliases: settings.aliases.clone(),
         driver_opts: settings.driver_opts.clone(),
@@ -121,8 +121,8 @@ pub(crate) fn check_endpoint(network: &network::Network, settings: &EndpointSett
             "network-scoped alias is supported only for containers in user defined networks".into(),
         ));
     }
-    if !settings.links.is_empty() {
-        return Err(Error::NotImplemented("links are not supported: use the containers' names".into()));
+    for link in &settings.links {
+        linked::parse(link)?;
     }
     if !settings.driver_opts.is_empty() {
         return Err(Error::NotImplemented("driver options of endpoints are not supported yet".into()));
@@ -192,7 +192,18 @@ impl Engine {
             mac: settings.mac_address.clone(),
             names,
             container_name: record.name.clone(),
+            links: self.link_aliases(settings),
         })
+    }
+
+    /// Aliases that only this container knows: those of its links, for the names that their targets have now.
+    fn link_aliases(&self, settings: &EndpointSettings) -> Vec<(String, String)> {
+        let alias = |link: &String| {
+            let (target, alias) = linked::parse(link).ok()?;
+            let target = self.inner.containers.find(target).ok()?;
+            Some((alias.to_owned(), target.id.short().to_owned()))
+        };
+        settings.links.iter().filter_map(alias).collect()
     }
 
     /// A running container's endpoints as the network room knows them.

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, PoisonError};
 
-use spec::api::{HostConfig, LogConfig, Runtime, Ulimit};
+use spec::api::{ContainerConfig, HostConfig, LogConfig, Runtime, Ulimit};
 
-use crate::container::cdi;
-use crate::{Engine, events, system};
+use crate::container::{cdi, check};
+use crate::{Engine, Error, events, system};
 
 /// The settings. What is empty is Docker's default.
 #[derive(Debug, Clone)]
@@ -89,6 +89,16 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// Whether containers can be made with these settings: what each create would be told is told once.
+    ///
+    /// # Errors
+    /// As of a create that asks for nothing.
+    pub fn check(&self) -> Result<(), Error> {
+        let mut host = HostConfig::default();
+        self.fill(&mut host);
+        check::request(&ContainerConfig::default(), &host).map(drop)
+    }
+
     /// Fills in what a new container's user left open. It is recorded with the container, so that a later change
     /// of the settings is for later containers.
     pub(crate) fn fill(&self, host: &mut HostConfig) {

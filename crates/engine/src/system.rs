@@ -183,7 +183,7 @@ impl Engine {
                 volume: words(&["local"]),
                 network: words(&["bridge", "host", "null"]),
                 authorization: Vec::new(),
-                log: words(&["json-file", "none"]),
+                log: words(&crate::container::logging::DRIVERS),
             }),
             memory_limit: true,
             swap_limit: host.swap,

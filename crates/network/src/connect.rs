@@ -217,6 +217,7 @@ impl State {
             network_id: network.id.clone(),
             network_name: network.name.clone(),
             names: request.names.clone(),
+            links: request.links.clone(),
             ip,
             prefix,
             gateway,

@@ -21,6 +21,8 @@ pub struct EndpointRequest {
     pub names: Vec<String>,
     /// The container's name, for messages.
     pub container_name: String,
+    /// Names that only this container knows on this network, and the name of whom each means.
+    pub links: Vec<(String, String)>,
 }
 
 /// A container's place on a network.
@@ -46,6 +48,9 @@ pub struct Endpoint {
     pub host_interface: String,
     /// Names on this network.
     pub names: Vec<String>,
+    /// Names that only this container knows, and the name of whom each means.
+    #[serde(default)]
+    pub links: Vec<(String, String)>,
 }
 
 /// A container's network namespace with all its endpoints.

@@ -163,6 +163,10 @@ impl State {
         let mut found = Vec::new();
         for (id, network) in self.named_networks(container) {
             let suffix = format!(".{}", network.to_ascii_lowercase());
+            let own = self.endpoints_of(id).find(|(record, _)| record.container == *container);
+            let links = own.map_or(&[][..], |(_, endpoint)| &endpoint.links);
+            let link = links.iter().find(|(alias, _)| alias.eq_ignore_ascii_case(name));
+            let name = link.map_or(name, |(_, target)| target);
             let short = name.strip_suffix(&suffix);
             let is_meant = |known: &String| {
                 known.eq_ignore_ascii_case(name)
@@ -232,6 +236,7 @@ mod tests {
             interface: "eth0".into(),
             host_interface: String::new(),
             names: names.iter().map(|s| (*s).to_owned()).collect(),
+            links: Vec::new(),
         });
         let record = Record {
             container: id(n),

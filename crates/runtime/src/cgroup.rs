@@ -41,6 +41,7 @@ pub(crate) fn limit(cgroup: &Cgroup, resources: &Resources) -> Result<(), Failur
         Version::V1 => v1::writes(resources),
         Version::V2 => v2::writes(resources),
     };
+    check_memory(cgroup, resources)?;
     let mut refused = Vec::new();
     for write in writes? {
         match cgroup.write(write.controller, &write.file, &write.value) {
@@ -54,6 +55,35 @@ pub(crate) fn limit(cgroup: &Cgroup, resources: &Resources) -> Result<(), Failur
     refused
         .into_iter()
         .try_for_each(|write| cgroup.write(write.controller, &write.file, &write.value).map_err(at("cgroup")))
+}
+
+/// `checkBeforeUpdate`: a limit below what is used would have the kernel kill for it.
+fn check_memory(cgroup: &Cgroup, resources: &Resources) -> Result<(), Failure> {
+    let Some(memory) = resources.memory.as_ref().filter(|m| m.check_before_update == Some(true)) else {
+        return Ok(());
+    };
+    let (file, limit_file) = match cgroup.version() {
+        Version::V1 => ("memory.usage_in_bytes", "memory.limit_in_bytes"),
+        Version::V2 => ("memory.current", "memory.max"),
+    };
+    let used: i64 = cgroup.read("memory", file).ok().and_then(|text| text.parse().ok()).unwrap_or(0);
+    match memory.limit {
+        Some(limit) if limit > 0 && used > limit => {
+            let detail = format!("the limit {limit} is below what is used, {used}");
+            Err(Failure::new("cgroup", limit_file, detail))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// The same file and form in both versions.
+fn rdma(resources: &Resources) -> impl Iterator<Item = Write> + '_ {
+    resources.rdma.iter().map(|(device, limits)| {
+        let word =
+            |key: &str, limit: Option<u32>| limit.map(|limit| format!(" {key}={limit}")).unwrap_or_default();
+        let handles = word("hca_handle", limits.hca_handles);
+        Write::new("rdma", "rdma.max", format!("{device}{handles}{}", word("hca_object", limits.hca_objects)))
+    })
 }
 
 /// How many processes the kernel has killed for want of memory.

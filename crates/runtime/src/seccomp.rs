@@ -31,7 +31,9 @@ impl Filter {
     pub(crate) fn compile(profile: &Seccomp) -> Result<Self, Failure> {
         let default = action(&profile.default_action, profile.default_errno_ret)?;
         let rules = profile.syscalls.iter().map(rule).collect::<Result<_, _>>()?;
-        let other_abis = profile.architectures.len() != 1;
+        let listed = |name: &&'static str| profile.architectures.iter().any(|listed| listed == name);
+        // Without a list it is this machine's own alone, as in runc.
+        let other_abis = sys::seccomp::ARCHITECTURES.into_iter().filter(listed).collect();
         let program = seccomp::compile(&Profile { default, rules, other_abis });
         let flags = profile.flags.iter().try_fold(0, |bits, name| Ok(bits | flag(name)?))?;
         let notifies = profile.syscalls.iter().any(|rule| rule.action == "SCMP_ACT_NOTIFY");

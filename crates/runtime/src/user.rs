@@ -76,6 +76,10 @@ fn identify(user: &User, passwd: &str, group: &str) -> Result<Identity, String> 
             identity.gid = find_group(group, group_name)?;
         }
     }
+    if !user.username.is_empty() {
+        // Without it, leaving that group would be a way around what the group may not do (CVE-2022-36109).
+        identity.groups.push(identity.gid);
+    }
     for name in &user.additional_groups {
         identity.groups.push(find_group(group, name)?);
     }
@@ -161,12 +165,12 @@ mod tests {
 
     #[test]
     fn names_and_numbers() {
-        let bob = Identity { uid: 1000, gid: 1001, groups: vec![10, 50], home: "/home/bob".into() };
+        let bob = Identity { uid: 1000, gid: 1001, groups: vec![10, 50, 1001], home: "/home/bob".into() };
         assert_eq!(named("bob"), Ok(bob.clone()));
         assert_eq!(named("1000"), Ok(bob.clone()), "a number is not a name");
-        assert_eq!(named("bob:staff"), Ok(Identity { gid: 50, groups: vec![], ..bob.clone() }));
-        assert_eq!(named("bob:77"), Ok(Identity { gid: 77, groups: vec![], ..bob }));
-        let stranger = Identity { uid: 4242, gid: 0, groups: vec![], home: "/".into() };
+        assert_eq!(named("bob:staff"), Ok(Identity { gid: 50, groups: vec![50], ..bob.clone() }));
+        assert_eq!(named("bob:77"), Ok(Identity { gid: 77, groups: vec![77], ..bob }));
+        let stranger = Identity { uid: 4242, gid: 0, groups: vec![0], home: "/".into() };
         assert_eq!(named("4242"), Ok(stranger));
         assert_eq!(named("low").unwrap().home, "/");
     }

@@ -24,9 +24,12 @@ use hierarchy::Hierarchies;
 pub use devices::{DeviceAccess, DeviceException, DeviceKind, DevicePolicy};
 
 /// The controllers that a container's limits and statistics need.
-const CONTROLLERS: [&str; 8] = ["cpu", "cpuacct", "cpuset", "memory", "pids", "devices", "blkio", "freezer"];
+const CONTROLLERS: [&str; 12] = [
+    "cpu", "cpuacct", "cpuset", "memory", "pids", "devices", "blkio", "freezer", "hugetlb", "rdma",
+    "net_cls", "net_prio",
+];
 /// The same on v2, where devices and freezing are no controllers.
-const CONTROLLERS_V2: [&str; 5] = ["cpu", "cpuset", "memory", "pids", "io"];
+const CONTROLLERS_V2: [&str; 7] = ["cpu", "cpuset", "memory", "pids", "io", "hugetlb", "rdma"];
 
 /// How long a state that the kernel reaches by itself may take.
 const PATIENCE: Duration = Duration::from_secs(10);

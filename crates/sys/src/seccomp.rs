@@ -84,8 +84,9 @@ pub struct Profile {
     pub default: Action,
     /// The rules.
     pub rules: Vec<Rule>,
-    /// The other ABIs of this architecture too (32-bit and x32 on x86-64); otherwise their calls kill the process.
-    pub other_abis: bool,
+    /// Of the ABIs that this machine runs beside its own ([`ARCHITECTURES`]), those whose calls the rules are for
+    /// too. Calls of the others kill the process.
+    pub other_abis: Vec<&'static str>,
 }
 
 /// The ABIs whose calls a filter can tell apart on this machine, by libseccomp's names.

@@ -12,8 +12,15 @@ use crate::verb::{Command, verb};
 
 /// What Docker has and Corten has not, and why.
 pub(crate) const ABSENT: &[(&str, &str)] = &[
+    ("bake", "it is a part of the buildx plugin: put docker-buildx into ~/.docker/cli-plugins"),
+    ("buildx", "it is a plugin: put docker-buildx into ~/.docker/cli-plugins; 'build' needs none"),
     ("checkpoint", "containers cannot be checkpointed"),
+    ("compose", "it is a plugin: put docker-compose into ~/.docker/cli-plugins"),
     ("config", "there is no Swarm mode"),
+    (
+        "manifest",
+        "the builder makes images of several platforms; lists of manifests are not edited by hand yet",
+    ),
     ("node", "there is no Swarm mode"),
     ("plugin", "the engine has no managed plugins"),
     ("secret", "there is no Swarm mode"),
@@ -37,7 +44,7 @@ pub(crate) const GROUPS: &[(&str, &str)] = &[
 
 /// The commands a newcomer needs, in that order.
 pub(crate) const COMMON: &[&str] =
-    &["run", "exec", "ps", "build", "pull", "push", "images", "login", "logout", "version", "info"];
+    &["run", "exec", "ps", "build", "pull", "push", "images", "login", "logout", "search", "version", "info"];
 
 /// Every command.
 pub(crate) static ALL: &[Command] = &[
@@ -96,6 +103,7 @@ pub(crate) static ALL: &[Command] = &[
     verb::<network::remove::Remove>("network rm", &["network remove"]),
     verb::<registry::login::Login>("login", &[]),
     verb::<registry::login::Logout>("logout", &[]),
+    verb::<registry::search::Search>("search", &[]),
     verb::<registry::serve::Serve>("registry serve", &[]),
     verb::<system::build_prune::BuildPrune>("builder prune", &[]),
     verb::<system::completion::Completion>("completion", &[]),
@@ -104,6 +112,8 @@ pub(crate) static ALL: &[Command] = &[
     verb::<system::events::Events>("system events", &["events"]),
     verb::<system::info::Info>("system info", &["info"]),
     verb::<system::inspect::Inspect>("inspect", &[]),
+    verb::<system::install::Install>("system install", &[]),
+    verb::<system::install::Uninstall>("system uninstall", &[]),
     verb::<system::prune::Prune>("system prune", &[]),
     verb::<system::version::Version>("version", &[]),
     verb::<volume::create::Create>("volume create", &[]),

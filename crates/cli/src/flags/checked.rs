@@ -80,7 +80,56 @@ pub(crate) fn cgroup_rule(text: &str) -> Word {
     checked(text, device::cgroup_rule)
 }
 
-/// `--annotation`, `--sysctl`: the value may be missing.
+/// `--dns`.
+pub(crate) fn server(text: &str) -> Word {
+    match text.trim().parse::<std::net::IpAddr>() {
+        Ok(address) => Ok(address.to_string()),
+        Err(_) => Err(format!("IP address is not correctly formatted: {text}")),
+    }
+}
+
+/// `--dns-search`; `.` stands for no domain at all.
+pub(crate) fn domain(text: &str) -> Word {
+    let text = text.trim();
+    let label = |label: &str| {
+        !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+    };
+    if text == "." || text.trim_end_matches('.').split('.').all(label) {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("{text} is not a valid domain"))
+    }
+}
+
+/// `--link`.
+pub(crate) fn link(text: &str) -> Word {
+    match text.split(':').count() {
+        _ if text.is_empty() => Err("empty string specified for links".into()),
+        1 | 2 => Ok(text.to_owned()),
+        _ => Err(format!("bad format for links: {text}")),
+    }
+}
+
+/// `--sysctl`: those that belong to a container's namespaces.
+pub(crate) fn sysctl(text: &str) -> Word {
+    const KNOWN: [&str; 8] = [
+        "kernel.msgmax",
+        "kernel.msgmnb",
+        "kernel.msgmni",
+        "kernel.sem",
+        "kernel.shmall",
+        "kernel.shmmax",
+        "kernel.shmmni",
+        "kernel.shm_rmid_forced",
+    ];
+    match text.split_once('=') {
+        Some((key, _)) if KNOWN.contains(&key) => Ok(text.to_owned()),
+        Some((key, _)) if key.starts_with("net.") || key.starts_with("fs.mqueue.") => Ok(text.to_owned()),
+        Some(_) | None => Err(format!("sysctl '{text}' is not allowed")),
+    }
+}
+
+/// `--annotation`: the value may be missing.
 pub(crate) fn pair(text: &str) -> Word {
     match text.split('=').next() {
         None | Some("") => Err(format!("invalid argument: {text:?}")),

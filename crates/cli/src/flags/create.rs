@@ -79,13 +79,13 @@ pub(crate) struct CreateFlags {
     #[arg(long, value_parser = checked::operations)]
     pub(crate) device_write_iops: Vec<String>,
     /// Use this DNS server
-    #[arg(long)]
+    #[arg(long, value_parser = checked::server)]
     pub(crate) dns: Vec<String>,
     /// Set a resolver option
     #[arg(long, alias = "dns-opt")]
     pub(crate) dns_option: Vec<String>,
     /// Add a DNS search domain
-    #[arg(long)]
+    #[arg(long, value_parser = checked::domain)]
     pub(crate) dns_search: Vec<String>,
     /// NIS domain name of the container
     #[arg(long, default_value = "")]
@@ -151,7 +151,7 @@ pub(crate) struct CreateFlags {
     #[arg(long)]
     pub(crate) label_file: Vec<String>,
     /// Add a link to another container
-    #[arg(long)]
+    #[arg(long, value_parser = checked::link)]
     pub(crate) link: Vec<String>,
     /// Add a link-local address
     #[arg(long)]
@@ -234,6 +234,9 @@ pub(crate) struct CreateFlags {
     /// OCI runtime to use
     #[arg(long, default_value = "")]
     pub(crate) runtime: String,
+    /// Give the container a secret file (id=NAME,src=FILE|env=VAR[,target=PATH][,mode=0400]; Corten only)
+    #[arg(long, value_name = "secret", value_parser = super::secret::check)]
+    pub(crate) secret: Vec<String>,
     /// Set a security option
     #[arg(long)]
     pub(crate) security_opt: Vec<String>,
@@ -250,7 +253,7 @@ pub(crate) struct CreateFlags {
     #[arg(long)]
     pub(crate) storage_opt: Vec<String>,
     /// Set a kernel parameter of the container (key=value)
-    #[arg(long, value_name = "map", value_parser = checked::pair)]
+    #[arg(long, value_name = "map", value_parser = checked::sysctl)]
     pub(crate) sysctl: Vec<String>,
     /// Mount a tmpfs directory
     #[arg(long)]
@@ -261,6 +264,9 @@ pub(crate) struct CreateFlags {
     /// Set a resource limit (name=soft[:hard])
     #[arg(long, value_name = "ulimit", value_parser = checked::ulimit)]
     pub(crate) ulimit: Vec<String>,
+    /// Give the container the engine's socket, and your credentials
+    #[arg(long)]
+    pub(crate) use_api_socket: bool,
     /// User name or UID (format: <name|uid>[:<group|gid>])
     #[arg(short, long, default_value = "")]
     pub(crate) user: String,

@@ -25,13 +25,16 @@ pub(crate) fn mapping(text: &str) -> Result<DeviceMapping, String> {
         [host, mode] if is_mode(mode) => (*host, *host, *mode),
         [host, container] => (*host, *container, "rwm"),
         [host, container, mode] => (*host, *container, *mode),
-        _ => return Err(format!("invalid device specification: {text}")),
+        _ => return Err(format!("bad format for path: {text}")),
     };
-    if host.is_empty() || !container.starts_with('/') {
-        return Err(format!("{text} is not an absolute path"));
+    if host.is_empty() {
+        return Err(format!("bad format for path: {text}"));
     }
     if !is_mode(mode) {
         return Err(format!("bad mode specified: {mode}"));
+    }
+    if !container.starts_with('/') {
+        return Err(format!("{container} is not an absolute path"));
     }
     Ok(DeviceMapping {
         path_on_host: host.to_owned(),
@@ -57,17 +60,22 @@ pub(crate) fn cgroup_rule(text: &str) -> Result<String, String> {
 
 /// `/dev/sda:1mb`: bytes a second.
 pub(crate) fn throttle_bytes(text: &str) -> Result<ThrottleDevice, String> {
-    throttle(text, units::parse_bytes)
+    let unit = "[<unit>]. Number must be a positive integer. Unit is optional and can be kb, mb, or gb";
+    throttle(text, unit, units::parse_bytes)
 }
 
 /// `/dev/sda:100`: operations a second.
 pub(crate) fn throttle_operations(text: &str) -> Result<ThrottleDevice, String> {
-    throttle(text, |rate| rate.parse().map_err(|_| String::new()))
+    throttle(text, ". Number must be a positive integer", |rate| rate.parse().map_err(|_| String::new()))
 }
 
-fn throttle(text: &str, read: impl Fn(&str) -> Result<i64, String>) -> Result<ThrottleDevice, String> {
+fn throttle(
+    text: &str,
+    unit: &str,
+    read: impl Fn(&str) -> Result<i64, String>,
+) -> Result<ThrottleDevice, String> {
     let wrong =
-        || format!("invalid rate for device: {text}. The correct format is <device-path>:<number>[<unit>]");
+        || format!("invalid rate for device: {text}. The correct format is <device-path>:<number>{unit}");
     let (path, rate) = text.split_once(':').ok_or(format!("bad format: {text}"))?;
     if !path.starts_with("/dev/") {
         return Err(format!("bad format for device path: {text}"));
@@ -90,10 +98,12 @@ pub(crate) fn weight(text: &str) -> Result<WeightDevice, String> {
 /// `all`, a number, or `count=…,device=…,capabilities=…,driver=…,options=…`.
 pub(crate) fn gpus(text: &str) -> Result<DeviceRequest, String> {
     let mut request = DeviceRequest::default();
-    let mut capabilities = vec!["gpu".to_owned()];
+    let mut capabilities = Vec::new();
     let count = |value: &str| match value {
         "all" => Ok(-1),
-        n => n.parse().map_err(|_| format!("count must be an integer: {n}")),
+        n => n.parse().map_err(|_| {
+            format!("invalid count ({n}): value must be either \"all\" or an integer: invalid syntax")
+        }),
     };
     let mut counted = false;
     for field in csv(text)? {
@@ -117,6 +127,9 @@ pub(crate) fn gpus(text: &str) -> Result<DeviceRequest, String> {
     }
     if !counted && request.device_ids.is_empty() {
         request.count = 1;
+    }
+    if !capabilities.iter().any(|capability| capability == "gpu") {
+        capabilities.push("gpu".to_owned());
     }
     request.capabilities = vec![capabilities];
     Ok(request)
@@ -152,6 +165,6 @@ mod tests {
         assert_eq!(gpus("all").unwrap().count, -1);
         let request = gpus("\"device=0,1\",capabilities=utility").unwrap();
         assert_eq!((request.count, request.device_ids.len()), (0, 2));
-        assert_eq!(request.capabilities, [["gpu", "utility"]]);
+        assert_eq!(request.capabilities, [["utility", "gpu"]]);
     }
 }

@@ -27,8 +27,15 @@ pub(crate) fn ulimit(text: &str) -> Result<Ulimit, String> {
     if !NAMES.contains(&name) {
         return Err(format!("invalid ulimit type: {name}"));
     }
-    let number = |text: &str| text.parse::<i64>().map_err(|_| format!("invalid ulimit value: {text}"));
+    let number = |text: &str| {
+        text.parse::<i64>().map_err(|_| format!("strconv.ParseInt: parsing {text:?}: invalid syntax"))
+    };
     let (soft, hard) = limits.split_once(':').unwrap_or((limits, limits));
+    if hard.contains(':') && limits != hard {
+        return Err(format!(
+            "too many limit value arguments - {limits}, can only have up to two, `soft[:hard]`"
+        ));
+    }
     let (soft, hard) = (number(soft)?, number(hard)?);
     if hard != -1 && (soft == -1 || soft > hard) {
         return Err(format!("ulimit soft limit must be less than or equal to hard limit: {soft} > {hard}"));
@@ -56,10 +63,14 @@ pub(crate) fn bytes_or_unlimited(text: &str) -> Result<i64, String> {
     if text == "-1" { Ok(-1) } else { units::parse_bytes(text) }
 }
 
-/// A duration in nanoseconds that is not negative and not below a millisecond, unless zero.
+/// A duration in nanoseconds; it may be negative.
 pub(crate) fn nanoseconds(text: &str) -> Result<i64, String> {
-    let duration = units::parse_duration(text)?;
-    i64::try_from(duration.as_nanos()).map_err(|_| format!("time: invalid duration {text:?}"))
+    let (sign, size) = text.strip_prefix('-').map_or((1, text), |size| (-1, size));
+    let duration = units::parse_duration(size)
+        .map_err(|reason| reason.replace(&format!("{size:?}"), &format!("{text:?}")))?;
+    i64::try_from(duration.as_nanos())
+        .map(|nanoseconds| sign * nanoseconds)
+        .map_err(|_| format!("time: invalid duration {text:?}"))
 }
 
 #[cfg(test)]
@@ -75,5 +86,6 @@ mod tests {
         assert!(restart("on-failure:x").is_err() && restart(":1").is_err());
         assert_eq!(bytes_or_unlimited("-1"), Ok(-1));
         assert_eq!(nanoseconds("1.5s"), Ok(1_500_000_000));
+        assert_eq!(nanoseconds("-2ms"), Ok(-2_000_000));
     }
 }

@@ -36,7 +36,7 @@ pub(crate) fn parse(text: &str) -> Result<Attachment, String> {
             }
             "gw-priority" => {
                 settings.gw_priority =
-                    value.parse().map_err(|_| format!("invalid gw-priority ({value}): must be a number"))?;
+                    value.parse().map_err(|_| format!("invalid gw-priority ({value}): invalid syntax"))?;
             }
             _ => return Err(format!("invalid field key {key}")),
         }
@@ -58,6 +58,13 @@ pub(crate) fn address(text: &str) -> Result<String, String> {
         Ok(_) => Ok(text.to_owned()),
         Err(_) => Err(format!("invalid IP address: {text}")),
     }
+}
+
+/// Whether it is an Ethernet address.
+pub(crate) fn is_mac(text: &str) -> bool {
+    let parts: Vec<_> = text.split([':', '-']).collect();
+    parts.len() == 6
+        && parts.iter().all(|part| part.len() == 2 && part.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 
 /// `name:ip` or `name=ip`; the API wants the colon.

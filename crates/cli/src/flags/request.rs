@@ -5,11 +5,13 @@ use spec::api::{
     NetworkingConfig, Resources,
 };
 
+use std::collections::BTreeMap;
+
 use super::create::CreateFlags;
 use super::network::Attachment;
 use super::port::Ports;
 use super::volume::Volume;
-use super::{device, env, limits, map, mount, network, security, volume};
+use super::{device, env, limits, map, mount, network, secret, security, volume};
 use crate::error::{Error, Result};
 
 /// The standard streams a container's creator attaches to.
@@ -55,7 +57,12 @@ impl CreateFlags {
             config: self.config(image, command, streams)?,
             host_config: self.host_config()?,
             networking_config: NetworkingConfig::default(),
-            secrets: Vec::new(),
+            secrets: self
+                .secret
+                .iter()
+                .map(|text| secret::read(text))
+                .collect::<Result<_, _>>()
+                .map_err(Error::Invalid)?,
         };
         self.networks(&mut request)?;
         self.volumes(&mut request)?;
@@ -147,6 +154,14 @@ impl CreateFlags {
         if self.rm && !matches!(restart.name.as_str(), "" | "no") {
             return Err(Error::invalid("conflicting options: cannot specify both --restart and --rm"));
         }
+        self.check_modes()?;
+        if self.log_driver == "none" && !self.log_opt.is_empty() {
+            return Err(Error::invalid("invalid logging opts for driver none"));
+        }
+        if self.storage_opt.iter().any(|option| !option.contains('=')) {
+            return Err(Error::invalid("invalid storage option"));
+        }
+        let (cap_add, cap_drop) = security::capabilities(&self.cap_add, &self.cap_drop);
         let mut host = HostConfig {
             resources: self.resources()?,
             container_id_file: self.cidfile.clone(),
@@ -160,8 +175,8 @@ impl CreateFlags {
                 None => Vec::new(),
             },
             annotations: map(&self.annotation),
-            cap_add: self.cap_add.clone(),
-            cap_drop: self.cap_drop.clone(),
+            cap_add,
+            cap_drop,
             cgroupns_mode: self.cgroupns.clone(),
             dns: self.dns.clone(),
             dns_options: self.dns_option.clone(),
@@ -187,15 +202,29 @@ impl CreateFlags {
         Ok(host)
     }
 
+    /// Refuses namespaces of no kind.
+    fn check_modes(&self) -> Result<()> {
+        let of_container = |mode: &str| mode.strip_prefix("container:").is_some_and(|name| !name.is_empty());
+        let pid = matches!(self.pid.as_str(), "" | "host") || of_container(&self.pid);
+        for (ok, flag, kind) in [
+            (pid, "pid", "PID"),
+            (matches!(self.uts.as_str(), "" | "host"), "uts", "UTS"),
+            (matches!(self.userns.as_str(), "" | "host"), "userns", "USER"),
+            (matches!(self.cgroupns.as_str(), "" | "host" | "private"), "cgroupns", "CGROUP"),
+        ] {
+            if !ok {
+                return Err(Error::invalid(format!("--{flag}: invalid {kind} mode")));
+            }
+        }
+        Ok(())
+    }
+
     fn resources(&self) -> Result<Resources> {
         let (cdi, paths): (Vec<_>, Vec<_>) =
             self.device.iter().cloned().partition(|text| device::is_cdi(text));
         let mut requests: Vec<_> = (!cdi.is_empty()).then(|| device::cdi(cdi)).into_iter().collect();
         if let Some(text) = &self.gpus {
             requests.push(device::gpus(text).map_err(|reason| wrong("--gpus", text, &reason))?);
-        }
-        if self.cpus != 0 && (self.cpu_period != 0 || self.cpu_quota != 0) {
-            return Err(Error::invalid("conflicting options: --cpus with --cpu-period or --cpu-quota"));
         }
         if self.memory_swappiness != -1 && !(0..=100).contains(&self.memory_swappiness) {
             return Err(Error::invalid(format!(
@@ -231,7 +260,11 @@ impl CreateFlags {
             cpu_realtime_runtime: self.cpu_rt_runtime,
             cpuset_cpus: self.cpuset_cpus.clone(),
             cpuset_mems: self.cpuset_mems.clone(),
-            devices: all("--device", &paths, device::mapping)?,
+            devices: paths
+                .iter()
+                .map(|path| device::mapping(path))
+                .collect::<Result<_, _>>()
+                .map_err(Error::Invalid)?,
             device_cgroup_rules: all("--device-cgroup-rule", &self.device_cgroup_rule, device::cgroup_rule)?,
             device_requests: requests,
             memory_reservation: self.memory_reservation,
@@ -241,7 +274,13 @@ impl CreateFlags {
             oom_kill_disable: self.oom_kill_disable,
             init: self.init,
             pids_limit: Some(self.pids_limit).filter(|limit| *limit != 0),
-            ulimits: all("--ulimit", &self.ulimit, limits::ulimit)?,
+            // Of several for the same resource the last counts.
+            ulimits: all("--ulimit", &self.ulimit, limits::ulimit)?
+                .into_iter()
+                .map(|limit| (limit.name.clone(), limit))
+                .collect::<BTreeMap<_, _>>()
+                .into_values()
+                .collect(),
             ..Resources::default()
         })
     }
@@ -255,9 +294,47 @@ impl CreateFlags {
         if attachments.is_empty() {
             attachments.push(Attachment { name: "default".into(), settings: EndpointSettings::default() });
         }
-        let first = &mut attachments[0].settings;
+        let name = attachments[0].name.clone();
+        if attachments.len() > 1 && !attachments.iter().all(|a| is_user_defined(&a.name)) {
+            return Err(Error::invalid(
+                "conflicting options: cannot attach both user-defined and non-user-defined network-modes",
+            ));
+        }
+        self.endpoint(&mut attachments[0].settings, is_user_defined(&name))?;
+        request.host_config.links = self.link.clone();
+        request.host_config.network_mode = name;
+        request.networking_config.endpoints_config = attachments
+            .into_iter()
+            .filter(|a| is_user_defined(&a.name) || a.settings != EndpointSettings::default())
+            .map(|a| (a.name, a.settings))
+            .collect();
+        Ok(())
+    }
+
+    /// What the flags say of the first network.
+    fn endpoint(&self, first: &mut EndpointSettings, user_defined: bool) -> Result<()> {
+        let ipam = first.ipam_config.clone().unwrap_or_default();
+        for (both, flag, other) in [
+            (!self.network_alias.is_empty() && !first.aliases.is_empty(), "--network-alias", "alias"),
+            (!self.ip.is_empty() && !ipam.ipv4_address.is_empty(), "--ip", "IPv4 address"),
+            (!self.ip6.is_empty() && !ipam.ipv6_address.is_empty(), "--ip6", "IPv6 address"),
+            (!self.mac_address.is_empty() && !first.mac_address.is_empty(), "--mac-address", "MAC address"),
+        ] {
+            if both {
+                return Err(Error::invalid(format!(
+                    "conflicting options: cannot specify both {flag} and per-network {other}"
+                )));
+            }
+        }
+        if !self.network_alias.is_empty() && !user_defined {
+            return Err(Error::invalid(
+                "network-scoped aliases are only supported for user-defined networks",
+            ));
+        }
         first.aliases.extend_from_slice(&self.network_alias);
-        first.links.extend_from_slice(&self.link);
+        if user_defined {
+            first.links.extend_from_slice(&self.link);
+        }
         for (flag, text) in [("--ip", &self.ip), ("--ip6", &self.ip6)] {
             if !text.is_empty() {
                 let address = network::address(text).map_err(|reason| wrong(flag, text, &reason))?;
@@ -269,24 +346,11 @@ impl CreateFlags {
             network::ipam(first).link_local_ips.extend_from_slice(&self.link_local_ip);
         }
         if !self.mac_address.is_empty() {
+            if !network::is_mac(&self.mac_address) {
+                return Err(Error::invalid(format!("{} is not a valid mac address", self.mac_address)));
+            }
             first.mac_address.clone_from(&self.mac_address);
         }
-        let name = attachments[0].name.clone();
-        if !is_user_defined(&name) && attachments.len() > 1 {
-            return Err(Error::invalid(
-                "conflicting options: cannot attach both user-defined and non-user-defined network-modes",
-            ));
-        }
-        if !is_user_defined(&name) {
-            // Links of the default bridge are the container's, not the endpoint's.
-            request.host_config.links = std::mem::take(&mut attachments[0].settings.links);
-        }
-        request.host_config.network_mode = name;
-        request.networking_config.endpoints_config = attachments
-            .into_iter()
-            .filter(|a| is_user_defined(&a.name) || a.settings != EndpointSettings::default())
-            .map(|a| (a.name, a.settings))
-            .collect();
         Ok(())
     }
 
@@ -336,7 +400,8 @@ mod tests {
         let words_too = clap::Arg::new("words").num_args(0..);
         let command = <CreateFlags as clap::Args>::augment_args(clap::Command::new("x")).arg(words_too);
         let command = crate::verb::adapt(command, true);
-        let matches = command.try_get_matches_from(std::iter::once(&"x").chain(words)).unwrap();
+        let matches = command.try_get_matches_from(std::iter::once(&"x").chain(words));
+        let matches = matches.map_err(|error| Error::invalid(error.to_string()))?;
         let flags = CreateFlags::from_arg_matches(&matches).unwrap();
         let words: Vec<String> = matches.get_many("words").unwrap().cloned().collect();
         let streams = flags.streams();
@@ -404,11 +469,11 @@ mod tests {
             ),
             ("--init img", "/HostConfig/Init", json!(true)),
             ("--stop-timeout 3 img", "/StopTimeout", json!(3)),
-            ("--sysctl a.b=1 img", "/HostConfig/Sysctls", json!({"a.b": "1"})),
+            ("--sysctl net.a=1 img", "/HostConfig/Sysctls", json!({"net.a": "1"})),
             (
-                "--log-driver none --log-opt a=b img",
+                "--log-driver local --log-opt a=b img",
                 "/HostConfig/LogConfig",
-                json!({"Type": "none", "Config": {"a": "b"}}),
+                json!({"Type": "local", "Config": {"a": "b"}}),
             ),
         ] {
             check(words, path, wanted);
@@ -422,9 +487,12 @@ mod tests {
             "--rm --restart always img",
             "--no-healthcheck --health-cmd x img",
             "-a nowhere img",
-            "--cpus 1 --cpu-quota 5 img",
             "--network host --network n img",
-            "--add-host x img",
+            "--network n --network host img",
+            "--network-alias a img",
+            "--network name=n,ip=1.2.3.4 --ip 1.2.3.5 img",
+            "--mac-address x img",
+            "--pid bogus img",
             "-p 80:80:80:80 img",
             "-v a:b:c:d img",
             "--memory-swappiness 101 img",

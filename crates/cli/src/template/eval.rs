@@ -1,7 +1,8 @@
 //! A tree filled in with data.
 
+use super::HIDDEN;
 use super::functions;
-use super::parse::{Command, Node, Operand, Pipeline};
+use super::parse::{Command, Definitions, Node, Operand, Pipeline};
 use crate::json::Json;
 
 /// Members that Go's types leave out of their JSON when they are empty: absent means empty, not a mistake.
@@ -61,9 +62,17 @@ pub(crate) const LABELS: &str = "\0labels";
 
 struct Scope<'a> {
     root: &'a Json,
+    defined: &'a Definitions,
+    /// The data are the headers of columns.
+    header: bool,
+    /// Templates within templates.
+    depth: usize,
     variables: Vec<(String, Json)>,
     out: String,
 }
+
+/// More templates within each other than that are a circle.
+const DEEPEST: usize = 100;
 
 enum Flow {
     Next,
@@ -74,15 +83,23 @@ enum Flow {
 /// What could not be evaluated, and why.
 pub(super) struct Failure {
     pub(super) at: String,
+    /// Where in `at` it is, in bytes.
+    pub(super) offset: usize,
     pub(super) reason: String,
 }
 
 fn fail(at: impl Into<String>, reason: impl Into<String>) -> Failure {
-    Failure { at: at.into(), reason: reason.into() }
+    Failure { at: at.into(), offset: 0, reason: reason.into() }
 }
 
-pub(super) fn render(nodes: &[Node], data: &Json) -> Result<String, Failure> {
-    let mut scope = Scope { root: data, variables: Vec::new(), out: String::new() };
+pub(super) fn render(
+    nodes: &[Node],
+    defined: &Definitions,
+    data: &Json,
+    header: bool,
+) -> Result<String, Failure> {
+    let mut scope =
+        Scope { root: data, defined, header, depth: 0, variables: Vec::new(), out: String::new() };
     scope.run(nodes, data)?;
     Ok(scope.out)
 }
@@ -136,11 +153,38 @@ impl Scope<'_> {
                     }
                 }
                 Node::Range(pipeline, body, other) => self.range(pipeline, body, other, dot)?,
+                Node::Template(name, pipeline) => {
+                    let data = match pipeline {
+                        Some(pipeline) => self.evaluate(pipeline, dot)?,
+                        None => Json::Null,
+                    };
+                    self.template(name, &data)?;
+                }
                 Node::Break => return Ok(Flow::Break),
                 Node::Continue => return Ok(Flow::Continue),
             }
         }
         Ok(Flow::Next)
+    }
+
+    /// Fills in another template; it sees its own data only.
+    fn template(&mut self, name: &str, data: &Json) -> Result<(), Failure> {
+        let nodes =
+            self.defined.get(name).ok_or_else(|| fail(name, format!("template {name:?} not defined")))?;
+        if self.depth == DEEPEST {
+            return Err(fail(name, "exceeded maximum template depth"));
+        }
+        let mut inner = Scope {
+            root: data,
+            defined: self.defined,
+            header: self.header,
+            depth: self.depth + 1,
+            variables: Vec::new(),
+            out: std::mem::take(&mut self.out),
+        };
+        let outcome = inner.run(nodes, data);
+        self.out = inner.out;
+        outcome.map(drop)
     }
 
     fn range(
@@ -219,10 +263,15 @@ impl Scope<'_> {
                     arguments.push(value);
                 }
                 arguments.extend(last);
-                functions::call(name, arguments).map_err(|reason| fail(name, reason))
+                self.call(name, arguments).map_err(|reason| fail(shown(command), reason))
             }
             Operand::Field(path) if path.last().is_some_and(|name| name == "Label") && rest.len() == 1 => {
                 let name = functions::print(&self.operand(&rest[0], dot)?);
+                if self.header {
+                    // A label's column is called after the last part of its name.
+                    let last = name.rsplit('.').next().unwrap_or(&name);
+                    return Ok(last.replace(['-', '_'], " ").into());
+                }
                 let labels = dot.get(LABELS).cloned().unwrap_or(Json::Null);
                 Ok(labels.get(&name).cloned().unwrap_or_else(|| "".into()))
             }
@@ -230,6 +279,14 @@ impl Scope<'_> {
                 Err(fail(describe(first), format!("can't give argument to non-function {}", describe(first))))
             }
             _ => self.operand(first, dot),
+        }
+    }
+
+    fn call(&self, name: &str, arguments: Vec<Json>) -> Result<Json, String> {
+        if self.header {
+            functions::call_on_header(name, arguments)
+        } else {
+            functions::call(name, arguments)
         }
     }
 
@@ -241,7 +298,7 @@ impl Scope<'_> {
                 let value = self.variables.iter().rev().find(|(n, _)| n == name).map(|(_, v)| v);
                 walk(value.ok_or_else(|| fail(format!("${name}"), "undefined variable"))?, path)
             }
-            Operand::Function(name) => functions::call(name, Vec::new()).map_err(|reason| fail(name, reason)),
+            Operand::Function(name) => self.call(name, Vec::new()).map_err(|reason| fail(name, reason)),
             Operand::Text(text) => Ok(Json::Text(text.clone())),
             Operand::Int(number) => Ok(Json::Int(*number)),
             Operand::Float(number) => Ok(Json::Float(*number)),
@@ -257,7 +314,7 @@ impl Scope<'_> {
 
 /// A value as text. What JSON calls null, Go knows as an empty list, an empty map, a nil pointer or a missing key.
 fn printed(pipeline: &Pipeline, value: &Json) -> String {
-    const POINTERS: [&str; 10] = [
+    const POINTERS: [&str; 12] = [
         "Health",
         "Healthcheck",
         "IPAMConfig",
@@ -266,8 +323,21 @@ fn printed(pipeline: &Pipeline, value: &Json) -> String {
         "OomKillDisable",
         "PidsLimit",
         "Platform",
+        "SizeRootFs",
+        "SizeRw",
         "StopTimeout",
         "UsageData",
+    ];
+    const TEXTS: [&str; 9] = [
+        "Author",
+        "Comment",
+        "HostIp",
+        "MacAddress",
+        "Name",
+        "OsVersion",
+        "Runtime",
+        "StopSignal",
+        "Variant",
     ];
     let path = match pipeline.commands.as_slice() {
         [command] => match command.as_slice() {
@@ -280,10 +350,16 @@ fn printed(pipeline: &Pipeline, value: &Json) -> String {
     match (value, path) {
         (Json::Null, [.., parent, _]) if is(&MAPS, parent) => "<no value>".into(),
         (Json::Null, [.., name]) if is(&POINTERS, name) => "<nil>".into(),
+        (Json::Null, [.., name]) if is(&TEXTS, name) => String::new(),
         (Json::Null, [.., name]) if is(&MAPS, name) => "map[]".into(),
         (Json::Null, [.., _]) => "[]".into(),
         _ => functions::print(value),
     }
+}
+
+/// A command as it was written.
+fn shown(command: &Command) -> String {
+    command.iter().map(describe).collect::<Vec<_>>().join(" ")
 }
 
 fn describe(operand: &Operand) -> String {
@@ -300,23 +376,26 @@ fn describe(operand: &Operand) -> String {
     }
 }
 
+/// Whether Go's type has a field, or the map may have a key, that is not in the JSON.
+fn is_optional(parent: &str, name: &str) -> bool {
+    OPTIONAL.contains(&name) || MAPS.contains(&parent)
+}
+
 fn walk(from: &Json, path: &[String]) -> Result<Json, Failure> {
     let mut at = from;
     let mut parent = "";
-    for name in path {
-        let place = || format!(".{}", path.join("."));
+    for (i, name) in path.iter().enumerate() {
+        let offset = path[..i].iter().map(|name| name.len() + 1).sum();
+        let wrong = |reason| Failure { at: format!(".{}", path.join(".")), offset, reason };
         at = match at {
-            Json::Object(_) => match at.get(name) {
+            Json::Object(_) => match at.get(name).or_else(|| at.get(&format!("{HIDDEN}{name}"))) {
                 Some(value) => value,
-                None if OPTIONAL.contains(&name.as_str()) || MAPS.contains(&parent) => return Ok(Json::Null),
-                None => return Err(fail(place(), format!("map has no entry for key {name:?}"))),
+                None if i + 1 == path.len() && is_optional(parent, name) => return Ok(Json::Null),
+                None => return Err(wrong(format!("map has no entry for key {name:?}"))),
             },
-            Json::Null => return Err(fail(place(), format!("nil data; no entry for key {name:?}"))),
+            Json::Null => return Err(wrong(format!("nil data; no entry for key {name:?}"))),
             Json::Bool(_) | Json::Int(_) | Json::Float(_) | Json::Text(_) | Json::List(_) => {
-                return Err(fail(
-                    place(),
-                    format!("can't evaluate field {name} in a value that is no object"),
-                ));
+                return Err(wrong(format!("can't evaluate field {name} in type interface {{}}")));
             }
         };
         parent = name;

@@ -2,11 +2,13 @@
 
 use std::cmp::Ordering;
 
+use super::{HIDDEN, types};
 use crate::json::Json;
 
-const NAMES: [&str; 24] = [
+const NAMES: [&str; 26] = [
     "and", "or", "not", "eq", "ne", "lt", "le", "gt", "ge", "len", "index", "slice", "print", "printf",
-    "println", "html", "json", "split", "join", "title", "lower", "upper", "pad", "truncate",
+    "println", "html", "json", "split", "join", "title", "lower", "upper", "pad", "truncate", "js",
+    "urlquery",
 ];
 
 pub(super) fn exists(name: &str) -> bool {
@@ -48,10 +50,27 @@ pub(super) fn call(name: &str, arguments: Vec<Json>) -> Result<Json, String> {
                 .replace('"', "&#34;")
                 .replace('\'', "&#39;"),
         ),
+        "js" => Json::Text(
+            text(first()?)
+                .replace('\\', "\\\\")
+                .replace('\'', "\\'")
+                .replace('"', "\\\"")
+                .replace('<', "\\u003C")
+                .replace('>', "\\u003E")
+                .replace('&', "\\u0026")
+                .replace('=', "\\u003D")
+                .replace('\n', "\\u000A"),
+        ),
+        "urlquery" => Json::Text(query(&text(first()?))),
         "json" => Json::Text(visible(first()?).compact()),
         "split" => {
             let separator = text(second()?);
-            Json::List(text(first()?).split(separator.as_str()).map(Json::from).collect())
+            let whole = text(first()?);
+            Json::List(match separator.as_str() {
+                // Go has nothing before the first character and after the last.
+                "" => whole.chars().map(|c| Json::from(c.to_string())).collect(),
+                separator => whole.split(separator).map(Json::from).collect(),
+            })
         }
         "join" => {
             let separator = text(second()?);
@@ -81,14 +100,32 @@ pub(super) fn call(name: &str, arguments: Vec<Json>) -> Result<Json, String> {
     })
 }
 
-/// A row's own bookkeeping is not shown.
+/// As Go's `url.QueryEscape`.
+fn query(text: &str) -> String {
+    let byte = |byte: u8| match byte {
+        b' ' => "+".to_owned(),
+        b'-' | b'_' | b'.' | b'~' => char::from(byte).to_string(),
+        byte if byte.is_ascii_alphanumeric() => char::from(byte).to_string(),
+        byte => format!("%{byte:02X}"),
+    };
+    text.bytes().map(byte).collect()
+}
+
+/// What a function makes of a column's header: most leave it alone, so that the header still says what is below.
+pub(super) fn call_on_header(name: &str, arguments: Vec<Json>) -> Result<Json, String> {
+    match (name, arguments.first()) {
+        ("json" | "split" | "join" | "title" | "lower" | "upper" | "truncate", Some(first)) => {
+            Ok(first.clone())
+        }
+        _ => call(name, arguments),
+    }
+}
+
+/// Without the members that are not shown. A list's rows are shown by name, as Go shows a map.
 fn visible(value: &Json) -> Json {
     match value {
-        Json::Object(members) if members.iter().any(|(key, _)| key.starts_with('\0')) => {
-            let mut members: Vec<_> =
-                members.iter().filter(|(key, _)| !key.starts_with('\0')).cloned().collect();
-            members.sort_by(|(a, _), (b, _)| a.cmp(b));
-            Json::Object(members)
+        Json::Object(members) if members.iter().any(|(key, _)| key.starts_with(HIDDEN)) => {
+            Json::Object(members.iter().filter(|(key, _)| !key.starts_with(HIDDEN)).cloned().collect())
         }
         other => other.clone(),
     }
@@ -117,11 +154,17 @@ pub(super) fn print(value: &Json) -> String {
         Json::Text(text) => text.clone(),
         Json::List(items) => format!("[{}]", items.iter().map(inner).collect::<Vec<_>>().join(" ")),
         Json::Object(members) => {
-            let mut members: Vec<_> = members.iter().filter(|(key, _)| !key.starts_with('\0')).collect();
+            if let Some(text) = types::print_struct(members) {
+                return text;
+            }
+            let mut members: Vec<_> = members.iter().filter(|(key, _)| !key.starts_with(HIDDEN)).collect();
             members.sort_by(|(a, _), (b, _)| a.cmp(b));
-            let members: Vec<_> =
-                members.iter().map(|(key, value)| format!("{key}:{}", inner(value))).collect();
-            format!("map[{}]", members.join(" "))
+            let member = |(key, value): &(String, Json)| match value {
+                Json::Object(inside) if inside.is_empty() && types::is_set_key(key) => format!("{key}:{{}}"),
+                Json::Null if types::is_set_key(key) => format!("{key}:[]"),
+                value => format!("{key}:{}", inner(value)),
+            };
+            format!("map[{}]", members.into_iter().map(member).collect::<Vec<_>>().join(" "))
         }
     }
 }
@@ -279,6 +322,20 @@ fn format(template: &str, arguments: &[Json]) -> String {
             },
             ('d', Json::Int(number)) => number.to_string(),
             ('t', Json::Bool(value)) => value.to_string(),
+            ('T', Json::Text(_)) => "string".into(),
+            ('T', Json::Int(_)) => "int".into(),
+            ('T', Json::Float(_)) => "float64".into(),
+            ('T', Json::Bool(_)) => "bool".into(),
+            ('T', Json::List(_)) => "[]interface {}".into(),
+            ('T', Json::Object(_)) => "map[string]interface {}".into(),
+            ('T', Json::Null) => "<nil>".into(),
+            ('c', Json::Int(number)) => {
+                u32::try_from(*number).ok().and_then(char::from_u32).map_or_else(String::new, String::from)
+            }
+            ('e' | 'g', Json::Float(number)) => number.to_string(),
+            ('o', Json::Int(number)) => format!("{number:o}"),
+            ('b', Json::Int(number)) => format!("{number:b}"),
+            ('x', Json::Text(text)) => text.bytes().map(|byte| format!("{byte:02x}")).collect(),
             (verb, value) => format!("%!{verb}({})", print(value)),
         };
         let blanks = width.saturating_sub(text.chars().count());

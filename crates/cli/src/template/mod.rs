@@ -4,14 +4,19 @@ mod eval;
 mod functions;
 mod parse;
 mod scan;
+mod types;
 
 use crate::json::Json;
+
+/// In front of a member's name: a template finds it, JSON does not show it.
+pub(crate) const HIDDEN: char = '\0';
 
 /// A template, parsed.
 #[derive(Debug)]
 pub(crate) struct Template {
     text: String,
     nodes: Vec<parse::Node>,
+    defined: parse::Definitions,
 }
 
 /// Why a template cannot be used, in Go's words.
@@ -26,20 +31,30 @@ pub(crate) enum TemplateError {
 impl Template {
     /// Reads a template.
     pub(crate) fn parse(text: &str) -> Result<Self, TemplateError> {
-        Ok(Self { text: text.to_owned(), nodes: parse::parse(scan::scan(text)?)? })
+        let (nodes, defined) = parse::parse(scan::scan(text)?)?;
+        Ok(Self { text: text.to_owned(), nodes, defined })
     }
 
     /// Fills the template in.
     pub(crate) fn render(&self, data: &Json) -> Result<String, TemplateError> {
-        eval::render(&self.nodes, data).map_err(|failure| {
-            let (line, column) = self.find(&failure.at);
+        self.fill(data, false)
+    }
+
+    /// Fills the template in with the headers of its columns.
+    pub(crate) fn render_header(&self, headers: &Json) -> Result<String, TemplateError> {
+        self.fill(headers, true)
+    }
+
+    fn fill(&self, data: &Json, header: bool) -> Result<String, TemplateError> {
+        eval::render(&self.nodes, &self.defined, data, header).map_err(|failure| {
+            let (line, column) = self.find(&failure.at, failure.offset);
             TemplateError::Execute { line, column, at: failure.at, reason: failure.reason }
         })
     }
 
-    /// Line (from 1) and column (from 0) of a field or function; of a path, of its last field.
-    fn find(&self, at: &str) -> (usize, usize) {
-        let offset = self.text.find(at).map_or(0, |offset| offset + at.rfind('.').unwrap_or(0));
+    /// Line (from 1) and column (from 0) of what is `within` bytes from the beginning of `at`.
+    fn find(&self, at: &str, within: usize) -> (usize, usize) {
+        let offset = self.text.find(at).map_or(0, |offset| offset + within);
         let before = &self.text[..offset];
         (before.matches('\n').count() + 1, before.rsplit('\n').next().map_or(0, str::len))
     }
@@ -76,6 +91,15 @@ mod tests {
             ("{{pad \"x\" 1 2}}{{truncate \"abcdef\" 3}}", " x  abc"),
             ("{{`raw`}}{{\"a\\tb\"}}", "rawa\tb"),
             ("{{println .N}}", "3\n"),
+            (
+                "{{define \"x\"}}[{{.}}]{{end}}{{template \"x\" .N}}{{block \"y\" .Name}}<{{.}}>{{end}}",
+                "[3]</x>",
+            ),
+            (
+                "{{'a'}} {{0x10}} {{\"\\u00e9\"}} {{urlquery \"a b&c\"}} {{js \"it's\"}}",
+                "97 16 \u{e9} a+b%26c it\\'s",
+            ),
+            ("{{join (split \"abc\" \"\") \"-\"}} {{printf \"%T %x %c\" .N \"hi\" 65}}", "a-b-c int 6869 A"),
             ("{{slice .Config.Image 0 4}}", "busy"),
         ] {
             assert_eq!(render(template).unwrap_or_else(|e| panic!("{template}: {e}")), text, "{template}");
@@ -113,6 +137,10 @@ mod tests {
             "{{.Nope}}",
             "{{.N.x}}",
             "{{index .List 9}}",
+            "{{if}}x{{end}}",
+            "{{template \"none\"}}",
+            "{{define \"x\"}}{{template \"x\"}}{{end}}{{template \"x\"}}",
+            "{{.Config.Health.Status}}",
         ] {
             assert!(render(bad).is_err(), "{bad}");
         }

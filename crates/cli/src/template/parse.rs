@@ -1,5 +1,7 @@
 //! Tokens into a tree.
 
+use std::collections::HashMap;
+
 use super::TemplateError;
 use super::scan::{Piece, Token};
 
@@ -14,6 +16,8 @@ pub(super) enum Node {
     Range(Pipeline, Vec<Node>, Vec<Node>),
     Break,
     Continue,
+    /// Another template, by its name, and what it gets.
+    Template(String, Option<Pipeline>),
 }
 
 /// Commands, each fed to the next; and the variables that take the result.
@@ -43,8 +47,12 @@ pub(super) enum Operand {
 }
 
 struct Parser {
-    pieces: std::iter::Peekable<std::vec::IntoIter<Piece>>,
+    pieces: std::vec::IntoIter<Piece>,
+    defined: Definitions,
 }
+
+/// Templates by name.
+pub(super) type Definitions = HashMap<String, Vec<Node>>;
 
 /// What ended a list of nodes.
 enum End {
@@ -55,10 +63,11 @@ enum End {
     Else(Vec<Token>),
 }
 
-pub(super) fn parse(pieces: Vec<Piece>) -> Result<Vec<Node>, TemplateError> {
-    let mut parser = Parser { pieces: pieces.into_iter().peekable() };
+/// The template itself, and those it defines.
+pub(super) fn parse(pieces: Vec<Piece>) -> Result<(Vec<Node>, Definitions), TemplateError> {
+    let mut parser = Parser { pieces: pieces.into_iter(), defined: Definitions::new() };
     match parser.list()? {
-        (nodes, End::OutOfText) => Ok(nodes),
+        (nodes, End::OutOfText) => Ok((nodes, parser.defined)),
         (_, End::Closed) => Err(fail(1, "unexpected {{end}}")),
         (_, End::Else(_)) => Err(fail(1, "unexpected {{else}}")),
     }
@@ -89,6 +98,27 @@ impl Parser {
                 "else" => return Ok((nodes, End::Else(tokens[1..].to_vec()))),
                 "break" => Node::Break,
                 "continue" => Node::Continue,
+                "define" => {
+                    let name = name_of(&tokens, line)?;
+                    let body = self.until_end(line)?;
+                    self.defined.insert(name, body);
+                    continue;
+                }
+                "block" => {
+                    let name = name_of(&tokens, line)?;
+                    let pipeline = pipeline(&tokens[2..], line)?;
+                    let body = self.until_end(line)?;
+                    self.defined.insert(name.clone(), body);
+                    Node::Template(name, Some(pipeline))
+                }
+                "template" => {
+                    let name = name_of(&tokens, line)?;
+                    let data = &tokens[2..];
+                    Node::Template(name, if data.is_empty() { None } else { Some(pipeline(data, line)?) })
+                }
+                "if" | "with" | "range" if tokens.len() == 1 => {
+                    return Err(fail(line, format!("missing value for {keyword}")));
+                }
                 "if" => self.branch(&tokens[1..], line)?,
                 "with" => {
                     let (pipeline, body, other) = self.block(&tokens[1..], line)?;
@@ -146,6 +176,14 @@ impl Parser {
             (_, End::OutOfText) => Err(fail(line, "unexpected EOF")),
             (_, End::Else(_)) => Err(fail(line, "unexpected {{else}}")),
         }
+    }
+}
+
+/// The name after `define`, `block` or `template`.
+fn name_of(tokens: &[Token], line: usize) -> Result<String, TemplateError> {
+    match tokens.get(1) {
+        Some(Token::Text(name)) => Ok(name.clone()),
+        Some(_) | None => Err(fail(line, "a template's name must be a quoted string")),
     }
 }
 

@@ -109,6 +109,13 @@ fn tokens(mut rest: &str) -> Result<(Vec<Token>, &str), String> {
                 (Token::Variable(name.to_owned(), fields), after)
             }
             '"' => quoted(rest)?,
+            '\'' => {
+                let mut chars = rest[1..].chars();
+                match (chars.next(), chars.next(), chars.as_str()) {
+                    (Some(c), Some('\''), after) => (Token::Int(i64::from(u32::from(c))), after),
+                    _ => return Err("unterminated character constant".into()),
+                }
+            }
             '`' => {
                 let (text, after) = rest[1..].split_once('`').ok_or("unterminated raw quoted string")?;
                 (Token::Text(text.to_owned()), after)
@@ -155,6 +162,18 @@ fn quoted(text: &str) -> Result<(Token, &str), String> {
                 Some('t') => value.push('\t'),
                 Some('r') => value.push('\r'),
                 Some(c @ ('"' | '\\' | '\'')) => value.push(c),
+                Some(c @ ('x' | 'u' | 'U')) => {
+                    let digits = if c == 'x' {
+                        2
+                    } else if c == 'u' {
+                        4
+                    } else {
+                        8
+                    };
+                    let code: String = chars.by_ref().take(digits).map(|(_, c)| c).collect();
+                    let c = u32::from_str_radix(&code, 16).ok().and_then(char::from_u32);
+                    value.push(c.ok_or("invalid syntax")?);
+                }
                 Some(_) | None => return Err("invalid syntax".into()),
             },
             c => value.push(c),
@@ -164,10 +183,13 @@ fn quoted(text: &str) -> Result<(Token, &str), String> {
 }
 
 fn number(text: &str) -> Result<(Token, &str), String> {
-    let digits = |c: char| c.is_ascii_digit() || c == '.' || c == '_';
+    let hexadecimal = text.starts_with("0x");
+    let digits =
+        |c: char| c.is_ascii_digit() || c == '.' || (hexadecimal && (c.is_ascii_hexdigit() || c == 'x'));
     let end = text[1..].find(|c| !digits(c)).map_or(text.len(), |at| at + 1);
     let (number, after) = text.split_at(end);
-    let token = match number.parse() {
+    let hexadecimal = number.strip_prefix("0x").and_then(|digits| i64::from_str_radix(digits, 16).ok());
+    let token = match hexadecimal.map_or_else(|| number.parse(), Ok) {
         Ok(value) => Token::Int(value),
         Err(_) => Token::Float(number.parse().map_err(|_| format!("bad number syntax: {number:?}"))?),
     };

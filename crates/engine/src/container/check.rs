@@ -20,6 +20,46 @@ fn not_yet<T>(text: impl Into<String>) -> Result<T, Error> {
     Err(Error::NotImplemented(text.into()))
 }
 
+/// Checks which modes go together. The user's configuration alone: what the image exposes is no conflict.
+pub(crate) fn modes(config: &ContainerConfig, host: &HostConfig) -> Result<(), Error> {
+    let conflicting = |what: &str| invalid(format!("conflicting options: {what}"));
+    match network_mode(&host.network_mode) {
+        NetworkMode::Container(target) => {
+            if target.is_empty() {
+                return invalid("invalid network mode: invalid container format container:<name|id>");
+            }
+            for (given, what) in [
+                (!config.hostname.is_empty(), "hostname and the network mode"),
+                (
+                    !host.links.is_empty(),
+                    "container type network can't be used with links. This would result in undefined behavior",
+                ),
+                (!host.dns.is_empty(), "dns and the network mode"),
+                (!host.extra_hosts.is_empty(), "custom host-to-IP mapping and the network mode"),
+                (
+                    !host.port_bindings.is_empty() || host.publish_all_ports,
+                    "port publishing and the container type network mode",
+                ),
+                (!config.exposed_ports.is_empty(), "port exposing and the container type network mode"),
+            ] {
+                if given {
+                    return conflicting(what);
+                }
+            }
+        }
+        NetworkMode::Host if !host.links.is_empty() => {
+            return conflicting(
+                "host type networking can't be used with links. This would result in undefined behavior",
+            );
+        }
+        NetworkMode::Host | NetworkMode::None | NetworkMode::Networks => {}
+    }
+    if host.uts_mode == "host" && !config.hostname.is_empty() {
+        return conflicting("hostname and the UTS mode");
+    }
+    Ok(())
+}
+
 /// Checks a merged configuration and its host half. Returns the warnings to show.
 pub(crate) fn request(config: &ContainerConfig, host: &HostConfig) -> Result<Vec<String>, Error> {
     configuration(config)?;
@@ -27,7 +67,7 @@ pub(crate) fn request(config: &ContainerConfig, host: &HostConfig) -> Result<Vec
     resources(&host.resources)?;
     namespaces(host)?;
     restart(host)?;
-    logs(host)?;
+    super::logging::Logging::read(&host.log_config)?;
     security::read(&host.security_opt)?;
     security::capabilities(host)?;
     sysctls(host)?;
@@ -40,9 +80,6 @@ pub(crate) fn request(config: &ContainerConfig, host: &HostConfig) -> Result<Vec
             host.oom_score_adj
         ));
     }
-    if !host.links.is_empty() {
-        return not_yet("--link is not supported: put the containers on one network and use their names");
-    }
     if !host.storage_opt.is_empty() {
         return not_yet("--storage-opt is not supported yet");
     }
@@ -52,7 +89,10 @@ pub(crate) fn request(config: &ContainerConfig, host: &HostConfig) -> Result<Vec
         return invalid(format!("unknown or invalid runtime name: {runtime}"));
     }
     if !matches!(host.isolation.as_str(), "" | "default") {
-        return invalid(format!("invalid isolation {:?} on linux", host.isolation));
+        return invalid(format!("invalid isolation ({}): linux only supports 'default'", host.isolation));
+    }
+    if host.annotations.contains_key("") {
+        return invalid("invalid Annotations: the empty string is not permitted as an annotation key");
     }
     if let Some(health) = &config.healthcheck
         && !Test::is_known(&health.test)
@@ -230,24 +270,6 @@ fn namespaces(host: &HostConfig) -> Result<(), Error> {
     if host.resources.cgroup_parent.split('/').any(|part| part == "..") {
         return invalid("cgroup-parent must not contain \"..\"");
     }
-    let conflicting = |what: &str| invalid(format!("conflicting options: {what} and the network mode"));
-    match network_mode(&host.network_mode) {
-        NetworkMode::Container(target) => {
-            if target.is_empty() {
-                return invalid("Invalid network mode: invalid container format container:<name|id>");
-            }
-            if !host.port_bindings.is_empty() || host.publish_all_ports {
-                return conflicting("port publishing");
-            }
-            if !host.dns.is_empty() {
-                return conflicting("dns");
-            }
-            if !host.extra_hosts.is_empty() {
-                return conflicting("custom host-to-IP mapping");
-            }
-        }
-        NetworkMode::Host | NetworkMode::None | NetworkMode::Networks => {}
-    }
     Ok(())
 }
 
@@ -277,61 +299,6 @@ pub(crate) fn restart(host: &HostConfig) -> Result<(), Error> {
         return invalid("can't create 'AutoRemove' container with restart policy");
     }
     Ok(())
-}
-
-/// The shim writes json-file logs, or none.
-fn logs(host: &HostConfig) -> Result<(), Error> {
-    let log = &host.log_config;
-    match log.r#type.as_str() {
-        "" | "json-file" => {
-            log_limits(host)?;
-        }
-        "none" => {}
-        other => return not_yet(format!("log driver {other:?} is not supported yet: use json-file or none")),
-    }
-    Ok(())
-}
-
-/// `max-size` in bytes (0: never rotated) and `max-file`. Rotation is on by default: 50 MB, 5 files.
-pub(crate) fn log_limits(host: &HostConfig) -> Result<(u64, u32), Error> {
-    let (mut size, mut files) = (50_000_000, 5);
-    for (key, value) in &host.log_config.config {
-        match key.as_str() {
-            "max-size" if value == "-1" => size = 0,
-            "max-size" => {
-                size = parse_size(value).ok_or_else(|| {
-                    Error::Invalid(format!("invalid size for log option max-size: {value:?}"))
-                })?;
-            }
-            "max-file" => {
-                files = value.parse().ok().filter(|n| *n >= 1).ok_or_else(|| {
-                    Error::Invalid(format!("invalid number for log option max-file: {value:?}"))
-                })?;
-            }
-            "mode" if value == "blocking" => {}
-            "mode" => return not_yet(format!("log option mode={value} is not supported yet")),
-            // They only add attributes to lines, or shape what is rotated away.
-            "labels" | "labels-regex" | "env" | "env-regex" | "tag" | "compress" => {}
-            _ => return invalid(format!("unknown log opt '{key}' for json-file log driver")),
-        }
-    }
-    Ok((size, files))
-}
-
-/// `10m`, `1g`, `1.5kb`: base 1024, as Docker reads log sizes.
-fn parse_size(text: &str) -> Option<u64> {
-    let lower = text.trim().to_ascii_lowercase();
-    let digits = lower.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(lower.len());
-    let number: f64 = lower[..digits].parse().ok()?;
-    let unit = match lower[digits..].trim() {
-        "" | "b" => 1u64,
-        "k" | "kb" | "kib" => 1 << 10,
-        "m" | "mb" | "mib" => 1 << 20,
-        "g" | "gb" | "gib" => 1 << 30,
-        _ => return None,
-    };
-    let bytes = number * unit as f64;
-    (1.0..1e15).contains(&bytes).then_some(bytes as u64)
 }
 
 /// Only what a namespace of the container holds may be set.
@@ -391,7 +358,7 @@ mod tests {
             (host(|h| h.security_opt = vec!["apparmor=x".into()]), "AppArmor is not available"),
             (host(|h| h.security_opt = vec!["foo".into()]), "invalid --security-opt 1: \"foo\""),
             (
-                host(|h| h.log_config = LogConfig { r#type: "syslog".into(), ..LogConfig::default() }),
+                host(|h| h.log_config = LogConfig { r#type: "nope".into(), ..LogConfig::default() }),
                 "log driver",
             ),
             (
@@ -420,18 +387,5 @@ mod tests {
             assert!(error.contains(text), "{error}");
         }
         assert!(request(&ContainerConfig::default(), &HostConfig::default()).unwrap().is_empty());
-    }
-
-    #[test]
-    fn log_limits_are_read() {
-        let with = |key: &str, value: &str| {
-            let config = [(key.to_owned(), value.to_owned())].into();
-            log_limits(&host(|h| h.log_config = LogConfig { r#type: String::new(), config })).ok()
-        };
-        assert_eq!(with("max-size", "10m"), Some((10 << 20, 5)));
-        assert_eq!(with("max-size", "-1"), Some((0, 5)));
-        assert_eq!(with("max-file", "3"), Some((50_000_000, 3)));
-        assert_eq!(with("max-file", "0"), None);
-        assert_eq!(with("colour", "red"), None);
     }
 }

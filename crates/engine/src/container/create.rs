@@ -53,6 +53,7 @@ impl Engine {
         }
         let platform = read_platform(platform)?;
         let (image, mut warnings) = self.image_for(&config.image, platform).await?;
+        check::modes(&config, &host_config)?;
         config::merge(&mut config, &image.config.config)?;
         let settings = self.settings();
         settings.fill(&mut host_config);
@@ -67,21 +68,23 @@ impl Engine {
         self.check_devices(&host_config)?;
         let secrets = secrets::read(secrets)?;
         let networks = self.wanted_networks(&mut host_config.network_mode, networking_config)?;
+        self.resolve_links(&mut host_config)?;
         if let Some(other) = host_config.pid_mode.strip_prefix("container:") {
-            let target = self.inner.containers.find(other)?;
+            let target = self.joined(other, "failed to join PID namespace")?;
             host_config.pid_mode = format!("container:{}", target.id);
         }
-        if host_config.ipc_mode.starts_with("container:") {
-            return Err(Error::NotImplemented("--ipc container:… is not supported yet".into()));
+        if let Some(other) = host_config.ipc_mode.strip_prefix("container:") {
+            let target = self.joined(other, "failed to join IPC namespace")?;
+            let theirs = target.view().record.host.ipc_mode.clone();
+            if !matches!(theirs.as_str(), "shareable" | "host") && !theirs.starts_with("container:") {
+                return Err(Error::Invalid(format!(
+                    "container {other}: non-shareable IPC (hint: use IpcMode:shareable for the donor container)"
+                )));
+            }
+            host_config.ipc_mode = format!("container:{}", target.id);
         }
         let inherited = self.inherited_mounts(&host_config.volumes_from)?;
         let mounts = mounts::wanted(&config, &host_config, inherited)?;
-        if let Some(mount) = mounts.iter().find(|m| !m.subpath.is_empty()) {
-            return Err(Error::NotImplemented(format!(
-                "volume-subpath {:?} is not supported yet",
-                mount.subpath
-            )));
-        }
         for mount in mounts.iter().filter(|m| m.kind == Kind::Bind) {
             bind_source(mount)?;
         }
@@ -192,8 +195,11 @@ impl Engine {
         let chain = store.unpack_image(image)?;
         let rw: RwMount = store.rw_create(record.id.as_str(), chain.as_ref())?;
         let working_dir = mounts::clean(&record.config.working_dir);
-        let volumes: Vec<&MountPoint> =
-            record.mounts.iter().filter(|m| m.kind == Kind::Volume && m.copy).collect();
+        let volumes: Vec<&MountPoint> = record
+            .mounts
+            .iter()
+            .filter(|m| m.kind == Kind::Volume && m.copy && m.subpath.is_empty())
+            .collect();
         if working_dir == "/" && volumes.is_empty() {
             return Ok(());
         }
@@ -285,7 +291,7 @@ impl Engine {
                 Ok(BTreeMap::new())
             }
             NetworkMode::Container(other) => {
-                let target = self.inner.containers.find(&other)?;
+                let target = self.joined(&other, "joining network namespace of container")?;
                 *mode = format!("container:{}", target.id);
                 Ok(BTreeMap::new())
             }
@@ -305,6 +311,12 @@ impl Engine {
         }
     }
 
+    /// A container whose namespace is to be joined. That there is none is the request's fault: from a 404 the client
+    /// would conclude that the image is missing.
+    fn joined(&self, name: &str, why: &str) -> Result<Arc<Container>, Error> {
+        self.inner.containers.find(name).map_err(|error| Error::Invalid(format!("{why}: {error}")))
+    }
+
     /// `--volumes-from container[:ro|rw]`.
     fn inherited_mounts(&self, from: &[String]) -> Result<Vec<MountPoint>, Error> {
         let mut mounts = Vec::new();
@@ -313,7 +325,7 @@ impl Engine {
             if !mode.split(',').all(|w| matches!(w, "ro" | "rw" | "z" | "Z")) {
                 return Err(Error::Invalid(format!("invalid mode: {mode}")));
             }
-            let view = self.inner.containers.find(name)?.view();
+            let view = self.joined(name, "cannot use the volumes of another container")?.view();
             for mount in view.record.mounts.iter().filter(|m| m.kind != Kind::Tmpfs) {
                 let writable = mount.writable && !mode.split(',').any(|w| w == "ro");
                 // It is the other container's: it is not filled, and not removed with this one.

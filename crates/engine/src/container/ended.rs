@@ -25,6 +25,9 @@ impl Engine {
                 match events.next().await {
                     Some(Wake::ExecExited { id, exit }) => engine.exec_ended(&id, &exit),
                     Some(Wake::Oom) => engine.publish(container.event("oom", &[])),
+                    Some(Wake::LogLost { entries, why }) => {
+                        tracing::warn!(container = %container.id, "{entries} entries of its log are lost: {why}");
+                    }
                     Some(Wake::Exited(exit)) => return engine.ended(&container, run, Some(exit)).await,
                     // The shim is gone: what it left on disk is the truth.
                     None => return engine.ended(&container, run, None).await,
@@ -70,6 +73,7 @@ impl Engine {
         }
         let attributes = [("exitCode", exit.code.to_string()), ("execDuration", lasted.to_string())];
         self.publish(container.event("die", &attributes));
+        container.publish(|view| view.told = view.state.ends);
         self.perform(container, &effects).await;
     }
 

@@ -136,8 +136,9 @@ impl Exec {
         let _ = link.call(kill, Vec::new()).await;
     }
 
+    /// The program, a space, and its arguments: also without any, as Docker's listeners know it.
     fn words(&self) -> String {
-        self.config.cmd.join(" ")
+        format!("{} {}", self.config.cmd[0], self.config.cmd[1..].join(" "))
     }
 
     fn tell(&self, engine: &Engine, action: &str, extra: &[(&str, String)]) {

@@ -26,12 +26,13 @@ pub(crate) fn write(dir: &Path, hostname: &str, hosts: &str, resolv_conf: &str) 
     Ok(())
 }
 
-/// The hosts file: localhost, `--add-host`, and the container itself on each of its networks.
+/// The hosts file: localhost, `--add-host`, the container itself on each of its networks, and what it is linked to.
 pub(crate) fn hosts(
     record: &Record,
     hostname: &str,
     endpoints: &[Endpoint],
     gateway: Option<IpAddr>,
+    linked: &str,
 ) -> Result<String, Error> {
     let mut text = LOCAL.to_owned();
     for extra in &record.host.extra_hosts {
@@ -39,11 +40,18 @@ pub(crate) fn hosts(
         text.push_str(&format!("{ip}\t{name}\n"));
     }
     let domain = &record.config.domainname;
-    let names =
-        if domain.is_empty() { hostname.to_owned() } else { format!("{hostname}.{domain} {hostname}") };
+    let mut names = hostname.to_owned();
+    if !domain.is_empty() {
+        names = format!("{names}.{domain}");
+    }
+    // The name may hold its domain already: both forms are known.
+    if let Some((first, _)) = names.split_once('.') {
+        names = format!("{names} {first}");
+    }
     for endpoint in endpoints {
         text.push_str(&format!("{}\t{names}\n", endpoint.ip));
     }
+    text.push_str(linked);
     Ok(text)
 }
 

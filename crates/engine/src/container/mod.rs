@@ -24,7 +24,7 @@ pub mod archive;
 pub mod attach;
 pub(crate) mod cdi;
 mod change;
-mod check;
+pub(crate) mod check;
 mod commit;
 mod config;
 mod copyup;
@@ -40,7 +40,9 @@ mod inspect;
 mod kill;
 mod leftovers;
 mod link;
+pub(crate) mod linked;
 pub(crate) mod list;
+pub(crate) mod logging;
 mod logs;
 mod mounts;
 mod oci;
@@ -100,6 +102,8 @@ pub(crate) struct View {
     pub(crate) state: State,
     /// Its place on networks, while it runs.
     pub(crate) network: Arc<Attachment>,
+    /// The end of so many runs has been told to `docker events`: who waits for an end to tell more waits for this.
+    pub(crate) told: u64,
     /// It is removed; no more views follow.
     pub(crate) gone: bool,
 }
@@ -135,7 +139,8 @@ impl Container {
     /// A container as recorded.
     pub(crate) fn new(dir: PathBuf, record: Record, state: State, network: Attachment) -> Arc<Self> {
         let id = record.id.clone();
-        let view = View { record: Arc::new(record), state, network: Arc::new(network), gone: false };
+        let told = state.ends;
+        let view = View { record: Arc::new(record), state, network: Arc::new(network), told, gone: false };
         Arc::new(Self {
             id,
             dir,

@@ -30,6 +30,8 @@ pub(crate) struct Host<'a> {
     pub(crate) hostname: &'a str,
     /// A pid in the pid namespace to join (`--pid container:x`).
     pub(crate) pid_of: Option<i32>,
+    /// A pid in the IPC namespace to join (`--ipc container:x`).
+    pub(crate) ipc_of: Option<i32>,
     /// Devices by path on this host (`--device`, `--privileged`).
     pub(crate) devices: Vec<oci::Device>,
     /// Device numbers of the block devices that limits name.
@@ -84,7 +86,7 @@ pub(crate) fn spec(record: &Record, host: &Host<'_>) -> Result<oci::Spec, Error>
                 ..resources(&wanted.resources, host.throttles.clone(), host.swap_limit)
             }),
             cgroups_path: cgroup(record, host.cgroup_parent),
-            namespaces: namespaces(wanted, record.network_mode(), host.pid_of),
+            namespaces: namespaces(wanted, record.network_mode(), host),
             devices: standard::standard_devices().into_iter().chain(host.devices.iter().cloned()).collect(),
             seccomp,
             rootfs_propagation: rootfs_propagation(&record.mounts),
@@ -137,7 +139,9 @@ fn process(
 
 /// `--user` and `--group-add`. A number is a number; a name is looked up by the runtime, in the container's own files.
 pub(crate) fn user(user: &str, groups: &[String]) -> oci::User {
-    let mut result = oci::User { username: user.to_owned(), ..oci::User::default() };
+    // Nobody is root, with root's groups of the image's group file.
+    let username = if user.is_empty() { "0" } else { user };
+    let mut result = oci::User { username: username.to_owned(), ..oci::User::default() };
     for group in groups {
         match group.parse() {
             Ok(number) => result.additional_gids.push(number),
@@ -162,7 +166,7 @@ fn rlimits(ulimits: &[api::Ulimit]) -> Result<Vec<oci::Rlimit>, Error> {
         .collect()
 }
 
-fn namespaces(wanted: &HostConfig, network: NetworkMode, pid_of: Option<i32>) -> Vec<oci::Namespace> {
+fn namespaces(wanted: &HostConfig, network: NetworkMode, host: &Host<'_>) -> Vec<oci::Namespace> {
     use oci::NamespaceKind as N;
     let mut namespaces = standard::standard_namespaces();
     namespaces.retain(|n| match n.r#type {
@@ -173,9 +177,11 @@ fn namespaces(wanted: &HostConfig, network: NetworkMode, pid_of: Option<i32>) ->
         N::Cgroup => wanted.cgroupns_mode != "host",
         N::Mount | N::User | N::Time => true,
     });
-    if let Some(pid) = pid_of {
-        for namespace in namespaces.iter_mut().filter(|n| n.r#type == N::Pid) {
-            namespace.path = format!("/proc/{pid}/ns/pid");
+    for (of, kind, file) in [(host.pid_of, N::Pid, "pid"), (host.ipc_of, N::Ipc, "ipc")] {
+        if let Some(pid) = of {
+            for namespace in namespaces.iter_mut().filter(|n| n.r#type == kind) {
+                namespace.path = format!("/proc/{pid}/ns/{file}");
+            }
         }
     }
     namespaces
@@ -187,10 +193,9 @@ fn mounts(record: &Record, host: &Host<'_>, security: &Security) -> Vec<oci::Mou
     let taken = |destination: &str| record.mounts.iter().any(|m| m.destination == destination);
     let mut mounts = standard::standard_mounts(shm);
     mounts.retain(|m| {
-        let no_ipc = wanted.ipc_mode == "none" && m.destination == "/dev/shm";
-        let host_ipc =
-            wanted.ipc_mode == "host" && matches!(m.destination.as_str(), "/dev/shm" | "/dev/mqueue");
-        !taken(&m.destination) && !no_ipc && !host_ipc
+        // The message queues of a namespace show in any mount made in it; its shared memory is a mount of its own.
+        let own_memory = !matches!(wanted.ipc_mode.as_str(), "none" | "host") && host.ipc_of.is_none();
+        !taken(&m.destination) && (own_memory || m.destination != "/dev/shm")
     });
     let writable = |destination: &str| match destination {
         "/sys" => wanted.privileged,
@@ -201,10 +206,12 @@ fn mounts(record: &Record, host: &Host<'_>, security: &Security) -> Vec<oci::Mou
         mount.options.retain(|o| o != "ro");
         mount.options.push("rw".into());
     }
-    if wanted.ipc_mode == "host" {
-        for path in ["/dev/shm", "/dev/mqueue"].into_iter().filter(|p| !taken(p)) {
-            mounts.push(bind(path, path, &["rprivate"]));
-        }
+    if wanted.ipc_mode == "host" && !taken("/dev/shm") {
+        mounts.push(bind("/dev/shm", "/dev/shm", &["rprivate"]));
+    }
+    if let Some(pid) = host.ipc_of.filter(|_| !taken("/dev/shm")) {
+        let options = ["rprivate", "subpath=dev/shm"];
+        mounts.push(bind(&format!("/proc/{pid}/root"), "/dev/shm", &options));
     }
     for file in ["hostname", "hosts", "resolv.conf"] {
         let destination = format!("/etc/{file}");
@@ -241,6 +248,9 @@ pub(crate) fn user_mount(mount: &MountPoint) -> oci::Mount {
             };
             let propagation = if mount.propagation.is_empty() { "rprivate" } else { &mount.propagation };
             let mut result = bind(&mount.source, &mount.destination, &[access, propagation]);
+            if !mount.subpath.is_empty() {
+                result.options.push(format!("subpath={}", mount.subpath));
+            }
             if mount.non_recursive {
                 result.options[0] = "bind".into();
             }
@@ -399,6 +409,7 @@ mod tests {
             cgroup_parent: "/corten",
             hostname: "h",
             pid_of: None,
+            ipc_of: None,
             devices: Vec::new(),
             throttles: oci::BlockIo::default(),
             swap_limit: true,

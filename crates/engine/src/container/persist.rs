@@ -71,7 +71,10 @@ impl Container {
     pub(crate) async fn commit(self: &Arc<Self>, state: State) -> Result<(), Error> {
         let network = self.view().network.clone();
         self.save_state(state.clone(), network).await?;
-        self.publish(|view| view.state = state);
+        self.publish(|view| {
+            view.told = state.ends;
+            view.state = state;
+        });
         Ok(())
     }
 

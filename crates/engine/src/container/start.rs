@@ -7,13 +7,13 @@ use std::sync::Arc;
 
 use network::{Endpoint, EndpointRequest, Sandbox};
 use shim::client::{Connection, Spawned};
-use shim::proto::{Create, Log, Reply, Request};
+use shim::proto::{Create, Reply, Request};
 
 use super::link::{Events, Link};
 use super::mounts::Kind;
 use super::record::{Attachment, NetworkMode, Record};
-use super::state::{Effect, Event, Illegal};
-use super::{Container, apparmor, check, files, oci, ports};
+use super::state::{Effect, Event, Illegal, Phase};
+use super::{Container, apparmor, files, oci, ports};
 use crate::blocking::{blocking, to_the_end};
 use crate::{Engine, Error, error, network as networks};
 
@@ -22,6 +22,13 @@ use crate::{Engine, Error, error, network as networks};
 struct Made {
     network: Option<Sandbox>,
     link: Option<Arc<Link>>,
+}
+
+/// Pids in the namespaces of other containers that are joined.
+#[derive(Debug, Clone, Copy)]
+struct Joined {
+    pid: Option<i32>,
+    ipc: Option<i32>,
 }
 
 /// How a container comes to its network namespace.
@@ -94,8 +101,13 @@ impl Engine {
         if let Some(link) = made.link {
             undone.extend(link.end().await.err());
         }
-        if made.network.is_some() {
+        if let Some(sandbox) = made.network {
             undone.extend(self.release(container).await.err());
+            for action in ["connect", "disconnect"] {
+                for endpoint in &sandbox.endpoints {
+                    self.publish(networks::member_event(action, endpoint, &container.id));
+                }
+            }
         }
         Error::first(error, undone)
     }
@@ -123,9 +135,9 @@ impl Engine {
         });
         let (rw, (link, events), (endpoints, published)) = (rw?, spawned?, sandbox?.unwrap_or_default());
         let shared = plan.shares.as_ref().map(|c| c.view());
-        let pid_of = match record.host.pid_mode.strip_prefix("container:") {
-            Some(other) => Some(self.running_pid(other)?),
-            None => None,
+        let joined = Joined {
+            pid: self.running_pid(&record.host.pid_mode)?,
+            ipc: self.running_pid(&record.host.ipc_mode)?,
         };
         let netns: Option<OwnedFd> = match &shared {
             Some(view) => {
@@ -145,7 +157,7 @@ impl Engine {
             let files = plan.shares.as_ref().map(|c| c.dir.clone());
             let hostname = shared.as_ref().map(|v| hostname(&v.record)).unwrap_or_else(|| hostname(&record));
             let endpoints = endpoints.clone();
-            blocking(move || engine.prepare(&container, &record, &rw, files, &hostname, &endpoints, pid_of))
+            blocking(move || engine.prepare(&container, &record, &rw, files, &hostname, &endpoints, joined))
                 .await?
         };
         let early = container.take_early();
@@ -153,7 +165,7 @@ impl Engine {
         let create = Create {
             spec,
             netns: !fds.is_empty(),
-            log: log(container, record)?,
+            log: container.log_settings(record).await?,
             open_stdin: record.config.open_stdin,
             stdin_once: record.config.stdin_once,
             attach: early.iter().map(|e| e.attach).collect(),
@@ -176,8 +188,20 @@ impl Engine {
             view.network = network;
         });
         self.tell_started(container);
+        if let Err(error) = self.update_links(container).await {
+            tracing::warn!(container = %container.id, "its links: {}", error.message());
+        }
         self.monitor(container);
         Ok(events)
+    }
+
+    /// Containers that link to this one learn its address. Where nobody has links it costs nothing.
+    async fn update_links(&self, container: &Arc<Container>) -> Result<(), Error> {
+        if !self.inner.containers.any_linked() {
+            return Ok(());
+        }
+        let (engine, container) = (self.clone(), container.clone());
+        blocking(move || engine.tell_linked(&container)).await
     }
 
     fn tell_started(&self, container: &Arc<Container>) {
@@ -224,13 +248,18 @@ impl Engine {
         }
     }
 
-    fn running_pid(&self, other: &str) -> Result<i32, Error> {
-        let target = self.inner.containers.find(other)?;
-        let view = target.view();
-        if view.state.is_alive() {
-            Ok(view.state.pid)
-        } else {
-            Err(Error::Conflict(format!("cannot join PID namespace of a non running container: {other}")))
+    /// The pid of init of the container that a mode `container:<id>` names; `None` for any other mode.
+    fn running_pid(&self, mode: &str) -> Result<Option<i32>, Error> {
+        let Some(other) = mode.strip_prefix("container:") else { return Ok(None) };
+        let state = self.inner.containers.find(other)?.view().state.clone();
+        match state.phase {
+            Phase::Running | Phase::Paused => Ok(Some(state.pid)),
+            Phase::Restarting => Err(Error::Conflict(format!(
+                "Container {other} is restarting, wait until the container is running"
+            ))),
+            Phase::Created | Phase::Exited | Phase::Removing | Phase::Dead => {
+                Err(Error::Conflict(format!("container {other} is not running")))
+            }
         }
     }
 
@@ -291,7 +320,7 @@ impl Engine {
         shared_files: Option<PathBuf>,
         hostname: &str,
         endpoints: &[Endpoint],
-        pid_of: Option<i32>,
+        joined: Joined,
     ) -> Result<spec::oci::runtime::Spec, Error> {
         self.check_sources(record)?;
         // An old record must not be taken for this run's.
@@ -309,7 +338,8 @@ impl Engine {
             secrets: super::secrets::binds(&container.dir, &record.secrets),
             cgroup_parent: &self.inner.config.cgroup_parent,
             hostname,
-            pid_of,
+            pid_of: joined.pid,
+            ipc_of: joined.ipc,
             devices: super::devices::wanted(&record.host)?,
             throttles: super::devices::throttles(&record.host.resources)?,
             swap_limit: crate::system::swap_limit(),
@@ -339,11 +369,12 @@ impl Engine {
                 let bytes = sys::file::read_if_exists(Path::new(path))?.unwrap_or_default();
                 Ok(String::from_utf8_lossy(&bytes).into_owned())
             };
-            let mut hosts = read("/etc/hosts")?;
-            for extra in &record.host.extra_hosts {
-                let (name, ip) = files::extra_host(extra, gateway)?;
-                hosts.push_str(&format!("{ip}\t{name}\n"));
-            }
+            // As Docker does it: with names of its own it gets none of the host's.
+            let hosts = if record.host.extra_hosts.is_empty() {
+                read("/etc/hosts")?
+            } else {
+                files::hosts(record, hostname, &[], gateway, "")?
+            };
             return files::write(&container.dir, hostname, &hosts, &read("/etc/resolv.conf")?);
         }
         let requests = match record.network_mode() {
@@ -352,7 +383,7 @@ impl Engine {
         };
         let [servers, search, options] = settings.resolver(&record.host);
         let resolv = self.inner.networks.resolv_conf(&requests, servers, search, options);
-        let hosts = files::hosts(record, hostname, endpoints, gateway)?;
+        let hosts = files::hosts(record, hostname, endpoints, gateway, &self.linked_hosts(record)?)?;
         files::write(&container.dir, hostname, &hosts, &resolv.text)
     }
 
@@ -379,12 +410,4 @@ pub(crate) fn hostname(record: &Record) -> String {
     }
     let shares_uts = record.host.uts_mode == "host" || record.network_mode() == NetworkMode::Host;
     if shares_uts { crate::system::hostname() } else { record.id.short().to_owned() }
-}
-
-fn log(container: &Container, record: &Record) -> Result<Option<Log>, Error> {
-    if record.host.log_config.r#type == "none" {
-        return Ok(None);
-    }
-    let (max_size, max_files) = check::log_limits(&record.host)?;
-    Ok(Some(Log { path: container.log_path(), max_size, max_files, attrs: Default::default() }))
 }

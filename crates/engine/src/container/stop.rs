@@ -94,10 +94,10 @@ pub(super) fn no_end() -> Error {
 }
 
 impl Container {
-    /// Waits until more than `ends` runs have ended, or it is gone; `false` when `patience` (`None`: endless) ran out.
+    /// Waits until the end of more than `ends` runs has been told, or it is gone; `false` when `patience` (`None`: endless) ran out.
     pub(crate) async fn wait_for_end(&self, ends: u64, patience: Option<Duration>) -> bool {
         let mut view = self.watch();
-        let ended = view.wait_for(|v| v.gone || v.state.ends > ends);
+        let ended = view.wait_for(|v| v.gone || v.told > ends);
         match patience {
             // The sender lives as long as the container, which the caller holds.
             None => ended.await.is_ok(),

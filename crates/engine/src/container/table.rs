@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use spec::Id;
@@ -13,6 +14,8 @@ use crate::Error;
 #[derive(Debug, Default)]
 pub(crate) struct Table {
     inner: Mutex<Inner>,
+    /// There has been a container with links (`--link`): the starts of others may concern it.
+    linked: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -33,6 +36,9 @@ impl Reservation<'_> {
     /// The container is made: the name stays, and the container can be found.
     pub(crate) fn keep(mut self, container: Arc<Container>) {
         self.kept = true;
+        if !container.view().record.host.links.is_empty() {
+            self.table.linked.store(true, Ordering::Release);
+        }
         self.table.lock().by_id.insert(container.id.clone(), container);
     }
 }
@@ -69,6 +75,11 @@ impl Table {
         let mut inner = self.lock();
         inner.by_id.remove(id);
         inner.by_name.retain(|_, holder| holder != id);
+    }
+
+    /// Whether any container may have links.
+    pub(crate) fn any_linked(&self) -> bool {
+        self.linked.load(Ordering::Acquire)
     }
 
     /// All containers, by id.

@@ -37,6 +37,7 @@ pub(crate) fn view() -> View {
         record: Arc::new(record()),
         state: State::default(),
         network: Arc::new(Attachment::default()),
+        told: 0,
         gone: false,
     }
 }

@@ -47,8 +47,9 @@ impl Waiter {
         // The container's last owner went: what was published last is all there will be.
         let met = met.await.map(|view| view.clone());
         let view = met.unwrap_or_else(|_| self.view.borrow().clone());
-        // Of a start or a removal that failed.
-        let failed = !view.state.is_alive() && !view.state.error.is_empty();
+        // Of a removal that failed, or of the start before; a start that fails now is told to who asked for it.
+        let over = matches!(until, Until::Now) || view.state.phase == Phase::Dead;
+        let failed = over && !view.state.error.is_empty();
         ContainerWaitResponse {
             status_code: view.state.ended_with.into(),
             error: failed.then(|| ContainerWaitExitError { message: view.state.error.clone() }),

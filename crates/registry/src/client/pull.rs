@@ -38,7 +38,7 @@ pub(crate) async fn pull(
 ) -> Result<Descriptor, Error> {
     let (session, target) = find(client, reference, auth).await?;
     let session = Arc::new(session);
-    say(&progress, Progress::of(&key(reference), format!("Pulling from {}", reference.path))).await;
+    say(&progress, Progress::of(key(reference), format!("Pulling from {}", reference.path))).await;
 
     let lease = {
         let (store, what) = (store.clone(), format!("pull of {reference}"));

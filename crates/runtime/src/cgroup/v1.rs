@@ -20,6 +20,8 @@ pub(super) fn writes(resources: &Resources) -> Result<Vec<Write>, Failure> {
         write("cpu", "cpu.shares", cpu.shares.filter(|n| *n > 0).map(|n| n.to_string()));
         write("cpu", "cpu.cfs_period_us", cpu.period.filter(|n| *n > 0).map(|n| n.to_string()));
         write("cpu", "cpu.cfs_quota_us", cpu.quota.filter(|n| *n != 0).map(|n| n.to_string()));
+        write("cpu", "cpu.cfs_burst_us", cpu.burst.map(|n| n.to_string()));
+        write("cpu", "cpu.idle", cpu.idle.map(|n| n.to_string()));
         write("cpu", "cpu.rt_period_us", cpu.realtime_period.filter(|n| *n > 0).map(|n| n.to_string()));
         write("cpu", "cpu.rt_runtime_us", cpu.realtime_runtime.filter(|n| *n != 0).map(|n| n.to_string()));
         write("cpuset", "cpuset.cpus", Some(cpu.cpus.clone()).filter(|text| !text.is_empty()));
@@ -31,16 +33,31 @@ pub(super) fn writes(resources: &Resources) -> Result<Vec<Write>, Failure> {
     if let Some(memory) = &resources.memory {
         let swap = memory.swap.map(|n| Write::new("memory", "memory.memsw.limit_in_bytes", n));
         let swappiness = memory.swappiness.map(|n| Write::new("memory", "memory.swappiness", n));
-        writes.extend(swap.into_iter().chain(swappiness).map(Write::optional));
+        let tcp = memory.kernel_tcp.map(|n| Write::new("memory", "memory.kmem.tcp.limit_in_bytes", n));
+        writes.extend(swap.into_iter().chain(swappiness).chain(tcp).map(Write::optional));
     }
     if let Some(io) = &resources.block_io {
         // The file's name depends on the scheduler: bfq's is the only one that weighs today.
         let weight = io.weight.filter(|n| *n > 0);
         writes.extend(weight.map(|n| Write::new("blkio", "blkio.bfq.weight", n).optional()));
+        let weights = io.weight_device.iter().filter_map(|d| Some((d.major, d.minor, d.weight?)));
+        let line = |(major, minor, weight): (i64, i64, u16)| format!("{major}:{minor} {weight}");
+        writes.extend(weights.map(|w| Write::new("blkio", "blkio.bfq.weight_device", line(w))));
         for (file, _, devices) in throttles(io) {
             let line = |t: &spec::oci::runtime::Throttle| format!("{}:{} {}", t.major, t.minor, t.rate);
             writes.extend(devices.iter().map(|device| Write::new("blkio", file, line(device))));
         }
+    }
+    for limit in &resources.hugepage_limits {
+        let file = format!("hugetlb.{}.limit_in_bytes", limit.page_size);
+        writes.push(Write::new("hugetlb", file, limit.limit));
+    }
+    writes.extend(super::rdma(resources));
+    if let Some(network) = &resources.network {
+        writes.extend(network.class_id.map(|id| Write::new("net_cls", "net_cls.classid", id)));
+        let line = |p: &spec::oci::runtime::InterfacePriority| format!("{} {}", p.name, p.priority);
+        writes
+            .extend(network.priorities.iter().map(|p| Write::new("net_prio", "net_prio.ifpriomap", line(p))));
     }
     if let Some(key) = resources.unified.keys().next() {
         return Err(Failure::new("cgroup", key, "this host has cgroup v1: files of v2 cannot be set"));

@@ -25,6 +25,11 @@ pub(super) fn writes(resources: &Resources) -> Result<Vec<Write>, Failure> {
             let quota = unlimited_or(quota.unwrap_or(-1));
             writes.push(Write::new("cpu", "cpu.max", format!("{quota} {}", period.unwrap_or(PERIOD))));
         }
+        writes.extend(cpu.burst.map(|n| Write::new("cpu", "cpu.max.burst", n)));
+        writes.extend(cpu.idle.map(|n| Write::new("cpu", "cpu.idle", n)));
+        if cpu.realtime_runtime.is_some_and(|n| n != 0) || cpu.realtime_period.is_some_and(|n| n != 0) {
+            return Err(Failure::new("cgroup", "cpu.rt_runtime_us", "cgroup v2 has no real-time limits"));
+        }
         for (file, list) in [("cpuset.cpus", &cpu.cpus), ("cpuset.mems", &cpu.mems)] {
             writes.extend(Some(list).filter(|text| !text.is_empty()).map(|t| Write::new("cpuset", file, t)));
         }
@@ -39,10 +44,20 @@ pub(super) fn writes(resources: &Resources) -> Result<Vec<Write>, Failure> {
             let scaled = 1 + (u64::from(weight).max(10) - 10) * 9999 / 990;
             writes.push(Write::new("io", "io.weight", format!("default {scaled}")).optional());
         }
+        let weights = io.weight_device.iter().filter_map(|d| Some((d.major, d.minor, d.weight?)));
+        let line = |(major, minor, weight): (i64, i64, u16)| format!("{major}:{minor} {weight}");
+        writes.extend(weights.map(|w| Write::new("io", "io.bfq.weight", line(w))));
         for (_, key, devices) in throttles(io) {
             let line = |t: &spec::oci::runtime::Throttle| format!("{}:{} {key}={}", t.major, t.minor, t.rate);
             writes.extend(devices.iter().map(|device| Write::new("io", "io.max", line(device))));
         }
+    }
+    for limit in &resources.hugepage_limits {
+        writes.push(Write::new("hugetlb", format!("hugetlb.{}.max", limit.page_size), limit.limit));
+    }
+    writes.extend(super::rdma(resources));
+    if resources.network.is_some() {
+        return Err(Failure::new("cgroup", "net_cls.classid", "cgroup v2 does not mark traffic"));
     }
     for (file, value) in &resources.unified {
         // Every file of v2 is in the one directory, whatever its controller.

@@ -79,6 +79,8 @@ pub(super) struct Options {
     pub(super) map_ids: Option<Depth>,
     /// A new tmpfs begins with what is at its place.
     pub(super) copy_up: bool,
+    /// Of a bind mount (`subpath=…`): what is there below the source.
+    pub(super) subpath: Option<String>,
     /// The file system's own, `key` or `key=value`.
     pub(super) data: Vec<String>,
 }
@@ -122,6 +124,8 @@ impl Options {
                     } else {
                         self.remove_below = self.remove_below.with(attribute);
                     }
+                } else if let Some(path) = word.strip_prefix("subpath=").filter(|_| self.bind.is_some()) {
+                    self.subpath = Some(path.to_owned());
                 } else {
                     self.data.push(word.to_owned());
                 }

@@ -136,11 +136,14 @@ fn create_in(point: &str, names: &[&str], controllers: &[String], delegate: bool
             Mode::empty(),
         )
         .map_err(|errno| Error::new("open", &label, errno))?;
-        if made && controllers.iter().any(|c| c == "cpuset") {
-            // A new cpuset of v1 is empty, and no process can enter an empty one.
+        if controllers.iter().any(|c| c == "cpuset") {
+            // A new cpuset of v1 is empty, and no process can enter an empty one. One that was there already may be
+            // another's that is just being made.
             for file in ["cpuset.cpus", "cpuset.mems"] {
-                let inherited = read_at(fd.as_fd(), &parent, file)?;
-                write_at(child.as_fd(), &label, file, &inherited)?;
+                if made || read_at(child.as_fd(), &label, file)?.trim().is_empty() {
+                    let inherited = read_at(fd.as_fd(), &parent, file)?;
+                    write_at(child.as_fd(), &label, file, &inherited)?;
+                }
             }
         }
         fd = child;

@@ -25,6 +25,7 @@ const fn argument_high(index: u8) -> u32 {
 
 /// One ABI: the architecture value of linux/audit.h, the bit its numbers carry, its table.
 struct Abi {
+    name: &'static str,
     architecture: u32,
     bit: u32,
     table: &'static [(&'static str, u32)],
@@ -32,12 +33,13 @@ struct Abi {
 
 #[cfg(target_arch = "x86_64")]
 const ABIS: &[Abi] = &[
-    Abi { architecture: 0xc000_003e, bit: 0, table: tables::X86_64 },
-    Abi { architecture: 0xc000_003e, bit: 0x4000_0000, table: tables::X32 },
-    Abi { architecture: 0x4000_0003, bit: 0, table: tables::I386 },
+    Abi { name: "SCMP_ARCH_X86_64", architecture: 0xc000_003e, bit: 0, table: tables::X86_64 },
+    Abi { name: "SCMP_ARCH_X32", architecture: 0xc000_003e, bit: 0x4000_0000, table: tables::X32 },
+    Abi { name: "SCMP_ARCH_X86", architecture: 0x4000_0003, bit: 0, table: tables::I386 },
 ];
 #[cfg(target_arch = "aarch64")]
-const ABIS: &[Abi] = &[Abi { architecture: 0xc000_00b7, bit: 0, table: tables::AARCH64 }];
+const ABIS: &[Abi] =
+    &[Abi { name: "SCMP_ARCH_AARCH64", architecture: 0xc000_00b7, bit: 0, table: tables::AARCH64 }];
 
 /// What happens to one number: the conditional decisions in order, then the last one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,13 +51,16 @@ struct Decision {
 /// Compiles a profile for this machine's architecture.
 pub fn compile(profile: &Profile) -> Vec<Instruction> {
     let mut program = Program::default();
-    let abis = if profile.other_abis { ABIS } else { &ABIS[..1] };
+    let wanted = |index: usize, abi: &Abi| index == 0 || profile.other_abis.contains(&abi.name);
+    let abis: Vec<&Abi> =
+        ABIS.iter().enumerate().filter(|(index, abi)| wanted(*index, abi)).map(|(_, abi)| abi).collect();
     program.load(ARCHITECTURE);
     for (index, abi) in abis.iter().enumerate() {
         // ABIs of one architecture stand together; the numbers' bit tells them apart.
         if index == 0 || abis[index - 1].architecture != abi.architecture {
             let next = program.jump_unless(JUMP_EQUAL, abi.architecture);
-            let same: Vec<&Abi> = abis.iter().filter(|a| a.architecture == abi.architecture).collect();
+            let same: Vec<&Abi> =
+                abis.iter().filter(|a| a.architecture == abi.architecture).copied().collect();
             program.load(NUMBER);
             program.architecture(profile, &same);
             program.land(next);
@@ -161,7 +166,13 @@ impl Program {
     /// Decides every number of the ABIs of one architecture. The number is in the accumulator.
     fn architecture(&mut self, profile: &Profile, abis: &[&Abi]) {
         // The ABIs are sorted by their bit, so their ranges follow each other.
-        let all: Vec<_> = abis.iter().flat_map(|abi| ranges(profile, abi)).collect();
+        let mut all: Vec<_> = abis.iter().flat_map(|abi| ranges(profile, abi)).collect();
+        // An ABI that is left out must not pass as unknown numbers of its sibling.
+        let left_out = |abi: &&Abi| {
+            abi.architecture == abis[0].architecture && !abis.iter().any(|taken| taken.bit == abi.bit)
+        };
+        let kill = || Decision { conditional: Vec::new(), last: Action::KillProcess };
+        all.extend(ABIS.iter().filter(left_out).map(|abi| (abi.bit, kill())));
         self.bisect(&all);
     }
 
@@ -297,7 +308,11 @@ mod tests {
     }
 
     fn profile(rules: Vec<Rule>) -> Vec<Instruction> {
-        compile(&Profile { default: Action::Errno(1), rules, other_abis: true })
+        compile(&Profile {
+            default: Action::Errno(1),
+            rules,
+            other_abis: super::super::ARCHITECTURES.to_vec(),
+        })
     }
 
     #[test]
@@ -315,6 +330,16 @@ mod tests {
         assert_eq!(ask(I386, 11), ALLOW); // execve
         assert_eq!(ask(I386, 0), EPERM);
         assert_eq!(ask(0xc000_00b7, 0), 0x8000_0000);
+    }
+
+    #[test]
+    fn an_abi_that_is_left_out_is_killed() {
+        let rules = vec![rule(&["write"], Action::Errno(1), vec![])];
+        let program = compile(&Profile { default: Action::Allow, rules, other_abis: vec![] });
+        let ask = |architecture, number| interpret(&program, architecture, number, [0; 6]);
+        assert_eq!((ask(AMD64, 0), ask(AMD64, 1)), (ALLOW, EPERM));
+        assert_eq!(ask(AMD64, 0x4000_0000 | 1), 0x8000_0000);
+        assert_eq!(ask(I386, 4), 0x8000_0000);
     }
 
     #[test]

@@ -40,6 +40,9 @@ impl Verb for Commit {
             None => (String::new(), String::new()),
             Some(name) => {
                 let name: Reference = name.parse().map_err(|error| Error::invalid(format!("{error}")))?;
+                if name.digest.is_some() {
+                    return Err(Error::invalid("refusing to create a tag with a digest reference"));
+                }
                 let name = name.or_latest();
                 (name.familiar_repository(), name.tag.unwrap_or_default())
             }

@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 
 use crate::app::App;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::print;
 use crate::verb::Verb;
 
@@ -18,6 +18,9 @@ impl Verb for Diff {
     const WORDS: RangeInclusive<usize> = 1..=1;
 
     async fn run(self, app: &App) -> Result<u8> {
+        if self.container[0].is_empty() {
+            return Err(Error::invalid("Container name cannot be empty"));
+        }
         let mut out = String::new();
         for change in app.client().await?.container_changes(&self.container[0]).await? {
             let kind = match change.kind {

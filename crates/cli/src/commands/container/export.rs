@@ -4,8 +4,8 @@ use std::ops::RangeInclusive;
 
 use crate::app::App;
 use crate::error::{Error, Result};
-use crate::terminal;
 use crate::verb::Verb;
+use crate::{path, terminal};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Export {
@@ -26,7 +26,23 @@ impl Verb for Export {
                 "cowardly refusing to save to a terminal. Use the -o flag or redirect",
             ));
         }
+        if !self.output.is_empty() {
+            check(&self.output)
+                .map_err(|reason| Error::invalid(format!("failed to export container: {reason}")))?;
+        }
         let body = app.client().await?.container_export(&self.container[0]).await?;
         crate::commands::image::save::write(body, &self.output).await
+    }
+}
+
+/// Refuses what is no place for a file.
+fn check(path: &str) -> std::result::Result<(), String> {
+    let (directory, _) = path::split(path);
+    if let Err(source) = std::fs::metadata(&directory) {
+        return Err(format!("invalid output path: {}", Error::file("stat", directory)(source).line()));
+    }
+    match std::fs::metadata(path) {
+        Ok(meta) if meta.is_dir() => Err("cannot write to a directory".into()),
+        Ok(_) | Err(_) => Ok(()),
     }
 }

@@ -66,6 +66,10 @@ const KIND: Kind = Kind {
     headers: HEADERS,
 };
 
+/// `--format raw`: a field a line.
+const RAW: &str = "container_id: {{.ID}}\nimage: {{.Image}}\ncommand: {{.Command}}\ncreated_at: {{.CreatedAt}}\nstate: \
+                   {{.State}}\nstatus: {{.Status}}\nnames: {{.Names}}\nlabels:{{with .Labels}} {{.}}{{end}}\nports:{{with .Ports}} {{.}}{{end}}\n";
+
 /// The same with sizes.
 const SIZED: Kind = Kind {
     table: "table {{.ID}}\t{{.Image}}\t{{.Command}}\t{{.RunningFor}}\t{{.Status}}\t{{.Ports}}\t{{.Names}}\t{{.Size}}",
@@ -80,6 +84,11 @@ impl Verb for List {
 
     async fn run(self, app: &App) -> Result<u8> {
         let filters = filter::filters(&self.filter)?;
+        if self.quiet && self.format.as_ref().is_some_and(|format| !format.is_empty()) {
+            crate::print::err_line(
+                "WARNING: Ignoring custom format, because both --format and --quiet are set.",
+            );
+        }
         let last = if self.latest && self.last == -1 { 1 } else { self.last };
         let limit = Some(last).filter(|last| *last > 0);
         let configured = if self.format.is_none() && !self.quiet {
@@ -89,11 +98,17 @@ impl Verb for List {
         };
         let shown = self.format.as_deref().or(configured.as_deref()).unwrap_or_default();
         // Sizes are slow to find out: only for those who look at them.
-        let size = self.size || (shown.contains(".Size") && !shown.starts_with("json"));
+        let size = self.size || shown.contains(".Size") || shown.contains("{{json .}}");
         let containers = app.client().await?.container_list(self.all, limit, size, &filters).await?;
         let rows: Vec<_> = containers.iter().map(|container| fields(container, !self.no_trunc)).collect();
         let kind = if self.size { &SIZED } else { &KIND };
-        kind.show(self.format.as_deref(), configured.as_deref(), self.quiet, &rows)?;
+        let format = match self.format.as_deref() {
+            Some("raw") if self.quiet => Some("container_id: {{.ID}}"),
+            Some(_) if self.quiet => None,
+            Some("raw") => Some(RAW),
+            format => format,
+        };
+        kind.show(format, configured.as_deref(), self.quiet, &rows)?;
         Ok(0)
     }
 }

@@ -26,7 +26,7 @@ impl Verb for Port {
             Some(port) => {
                 let key = if port.contains('/') { port.clone() } else { format!("{port}/tcp") };
                 let bindings = ports.get(&key).and_then(Option::as_ref).ok_or_else(|| {
-                    Error::invalid(format!("Error: No public port '{key}' published for {}", self.words[0]))
+                    Error::invalid(format!("Error: No public port '{port}' published for {}", self.words[0]))
                 })?;
                 bindings.iter().map(address).collect()
             }

@@ -3,9 +3,8 @@
 use std::ops::RangeInclusive;
 
 use crate::app::App;
-use crate::commands::system::prune::{confirm, reclaimed};
+use crate::commands::system::prune::{PruneFlags, reclaimed};
 use crate::error::Result;
-use crate::flags::filter;
 use crate::print;
 use crate::verb::Verb;
 
@@ -14,12 +13,8 @@ const WARNING: &str = "WARNING! This will remove all stopped containers.\nAre yo
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Prune {
-    /// Remove only what matches (e.g. "until=<timestamp>")
-    #[arg(long, value_name = "filter", value_parser = filter::word)]
-    filter: Vec<String>,
-    /// Do not ask for confirmation
-    #[arg(short, long)]
-    force: bool,
+    #[command(flatten)]
+    flags: PruneFlags,
 }
 
 impl Verb for Prune {
@@ -28,10 +23,10 @@ impl Verb for Prune {
     const WORDS: RangeInclusive<usize> = 0..=0;
 
     async fn run(self, app: &App) -> Result<u8> {
-        if !self.force && !confirm(WARNING)? {
+        if !self.flags.agreed(WARNING)? {
             return Ok(0);
         }
-        let pruned = app.client().await?.container_prune(&filter::filters(&self.filter)?).await?;
+        let pruned = app.client().await?.container_prune(&self.flags.filters(app)?).await?;
         print::out(reclaimed("Deleted Containers:", &pruned.containers_deleted, pruned.space_reclaimed));
         Ok(0)
     }

@@ -31,7 +31,7 @@ impl Verb for Remove {
         super::at_once(&self.containers, |name| async move {
             let path = name.trim_matches('/').to_owned();
             if path.is_empty() {
-                return Err(Error::invalid("Container name cannot be empty"));
+                return Err(Error::invalid("container name cannot be empty"));
             }
             match client.container_remove(&path, volumes, link, force).await {
                 // What is not there need not be forced away.

@@ -19,9 +19,12 @@ impl Verb for Rename {
     async fn run(self, app: &App) -> Result<u8> {
         let (old, new) = (self.names[0].trim(), self.names[1].trim());
         if old.is_empty() || new.is_empty() {
-            return Err(Error::invalid("neither old nor new names may be empty"));
+            return Err(Error::invalid("Error: Neither old nor new names may be empty"));
         }
-        app.client().await?.container_rename(old, new).await?;
+        if let Err(error) = app.client().await?.container_rename(old, new).await {
+            crate::print::err_line(Error::from(error).line());
+            return Err(Error::invalid(format!("Error: failed to rename container named {old}")));
+        }
         Ok(0)
     }
 }

@@ -1,12 +1,13 @@
 //! `corten start`.
 
+use std::cell::RefCell;
 use std::ops::RangeInclusive;
 
 use client::{AttachOptions, WaitCondition};
 
 use super::run::exit_code;
 use crate::app::App;
-use crate::attach::{End, Session, converse, parse_detach_keys};
+use crate::attach::{End, Session, converse, detach_keys};
 use crate::error::{Error, Result};
 use crate::signals::Signals;
 use crate::verb::{MANY, Verb};
@@ -38,17 +39,27 @@ impl Verb for Start {
             };
         }
         let client = app.client().await?;
-        let code = super::each(&self.containers, |name| async move {
-            client.container_start(&name).await?;
-            Ok(name)
+        let failed = RefCell::new(Vec::new());
+        super::each(&self.containers, |name| {
+            let failed = &failed;
+            async move {
+                match client.container_start(&name).await {
+                    Ok(()) => Ok(name),
+                    Err(error) => {
+                        failed.borrow_mut().push(name);
+                        Err(error.into())
+                    }
+                }
+            }
         })
         .await?;
-        if code == 0 { Ok(0) } else { Err(failed(&self.containers)) }
+        match failed.into_inner() {
+            failed if failed.is_empty() => Ok(0),
+            failed => {
+                Err(Error::invalid(format!("Error: failed to start containers: {}", failed.join(", "))))
+            }
+        }
     }
-}
-
-fn failed(names: &[String]) -> Error {
-    Error::Exit { code: 1, message: format!("Error: failed to start containers: {}", names.join(", ")) }
 }
 
 impl Start {
@@ -58,14 +69,9 @@ impl Start {
         let stdin = self.interactive && inspected.config.open_stdin;
         let tty = inspected.config.tty;
         Session::check_terminal(tty, stdin)?;
-        let session = Session { tty, stdin, detach_keys: parse_detach_keys(&self.detach_keys)? };
-        let options = AttachOptions {
-            stdin,
-            stdout: true,
-            stderr: true,
-            logs: false,
-            detach_keys: self.detach_keys.clone(),
-        };
+        let (words, keys) = detach_keys(app, &self.detach_keys, tty && stdin)?;
+        let session = Session { tty, stdin, detach_keys: keys };
+        let options = AttachOptions { stdin, stdout: true, stderr: true, logs: false, detach_keys: words };
         let id = &inspected.id;
         let condition =
             if inspected.host_config.auto_remove { WaitCondition::Removed } else { WaitCondition::NextExit };

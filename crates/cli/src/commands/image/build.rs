@@ -34,7 +34,7 @@ pub(crate) struct Build {
     #[arg(long, default_value = "")]
     cgroup_parent: String,
     /// Compress the build context
-    #[arg(long, hide = true)]
+    #[arg(long)]
     compress: bool,
     /// Length of a CPU scheduling period in microseconds
     #[arg(long, default_value = "0", value_name = "int")]
@@ -190,7 +190,7 @@ impl Build {
             cpu_quota: self.cpu_quota,
             cgroup_parent: self.cgroup_parent.clone(),
             ulimits: json(&ulimits, ulimits.is_empty()),
-            registry_config: app.config()?.all_registries()?,
+            registry_config: app.config()?.all_registries(),
             ..BuildOptions::default()
         })
     }

@@ -19,8 +19,8 @@ pub(crate) struct History {
     /// Don't truncate output
     #[arg(long)]
     no_trunc: bool,
-    /// Accepted for the platform of the image
-    #[arg(long, default_value = "", hide = true)]
+    /// Show the history of this platform's image (os[/arch[/variant]])
+    #[arg(long, default_value = "")]
     platform: String,
     /// Only show image IDs
     #[arg(short, long)]
@@ -47,7 +47,11 @@ impl Verb for History {
     const WORDS: RangeInclusive<usize> = 1..=1;
 
     async fn run(self, app: &App) -> Result<u8> {
-        let items = app.client().await?.image_history(&self.image[0]).await?;
+        let items = app
+            .client()
+            .await?
+            .image_history(&self.image[0], &super::push::platform_json(&self.platform))
+            .await?;
         let rows: Vec<_> = items
             .iter()
             .map(|item| {

@@ -5,13 +5,14 @@ use std::ops::RangeInclusive;
 use spec::Reference;
 use spec::api::ImageSummary;
 
+use super::tree;
 use crate::app::App;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::flags::filter;
 use crate::json::Json;
 use crate::list::{Kind, row, short_id};
 use crate::verb::Verb;
-use crate::{time, units};
+use crate::{print, time, units};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct List {
@@ -33,6 +34,9 @@ pub(crate) struct List {
     /// Only show image IDs
     #[arg(short, long)]
     quiet: bool,
+    /// List the platforms of each image as a tree
+    #[arg(long)]
+    tree: bool,
     repository: Vec<String>,
 }
 
@@ -78,7 +82,21 @@ impl Verb for List {
         } else {
             None
         };
-        let images = app.client().await?.image_list(self.all, &filters).await?;
+        let plain = [
+            (self.quiet, "--quiet"),
+            (self.no_trunc, "--no-trunc"),
+            (self.digests, "--digests"),
+            (self.format.is_some(), "--format"),
+        ];
+        if let Some((_, flag)) = plain.iter().find(|(given, _)| *given && self.tree) {
+            return Err(Error::invalid(format!("{flag} is not yet supported with --tree")));
+        }
+        let tree = configured.is_none() && plain.iter().all(|(given, _)| !given);
+        let images = app.client().await?.image_list(self.all, tree, &filters).await?;
+        if tree {
+            print::out(tree::draw(&images, self.tree, self.all));
+            return Ok(0);
+        }
         let format = self.format.as_deref().unwrap_or_default();
         let digests = self.digests || format.contains(".Digest");
         let rows: Vec<_> = images.iter().flat_map(|image| rows(image, !self.no_trunc, digests)).collect();

@@ -14,6 +14,7 @@ pub(crate) mod push;
 pub(crate) mod remove;
 pub(crate) mod save;
 pub(crate) mod tag;
+pub(crate) mod tree;
 
 use std::io;
 
@@ -21,10 +22,27 @@ use client::Upload;
 use spec::Reference;
 
 use crate::error::{Error, Result};
+use crate::print;
 
 /// A reference as the user wrote it.
 fn reference(text: &str) -> Result<Reference> {
     text.parse().map_err(|error| Error::invalid(format!("{error}")))
+}
+
+/// The image that a pull or push names: `latest` if no tag is said, all of them with `--all-tags`.
+fn named(text: &str, all_tags: bool, quiet: bool) -> Result<Reference> {
+    let image = reference(text)?;
+    let bare = image.tag.is_none() && image.digest.is_none();
+    match (all_tags, bare) {
+        (true, false) => Err(Error::invalid("tag can't be used with --all-tags/-a")),
+        (true, true) => Ok(image),
+        (false, _) => {
+            if bare && !quiet {
+                print::line(format!("Using default tag: {}", spec::reference::DEFAULT_TAG));
+            }
+            Ok(image.or_latest())
+        }
+    }
 }
 
 /// Sends what a reader holds; the reading is done by a thread of its own.

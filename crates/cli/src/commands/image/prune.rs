@@ -3,9 +3,8 @@
 use std::ops::RangeInclusive;
 
 use crate::app::App;
-use crate::commands::system::prune::{confirm, deleted_images, reclaimed};
+use crate::commands::system::prune::{PruneFlags, deleted_images, reclaimed};
 use crate::error::Result;
-use crate::flags::filter;
 use crate::print;
 use crate::verb::Verb;
 
@@ -18,12 +17,8 @@ pub(crate) struct Prune {
     /// Remove all unused images, not just dangling ones
     #[arg(short, long)]
     all: bool,
-    /// Remove only what matches (e.g. "until=<timestamp>")
-    #[arg(long, value_name = "filter", value_parser = filter::word)]
-    filter: Vec<String>,
-    /// Do not ask for confirmation
-    #[arg(short, long)]
-    force: bool,
+    #[command(flatten)]
+    flags: PruneFlags,
 }
 
 impl Verb for Prune {
@@ -32,10 +27,10 @@ impl Verb for Prune {
     const WORDS: RangeInclusive<usize> = 0..=0;
 
     async fn run(self, app: &App) -> Result<u8> {
-        if !self.force && !confirm(if self.all { UNUSED } else { DANGLING })? {
+        if !self.flags.agreed(if self.all { UNUSED } else { DANGLING })? {
             return Ok(0);
         }
-        let mut filters = filter::filters(&self.filter)?;
+        let mut filters = self.flags.filters(app)?;
         filters.add("dangling", if self.all { "false" } else { "true" });
         let pruned = app.client().await?.image_prune(&filters).await?;
         print::out(reclaimed(

@@ -7,7 +7,7 @@ use spec::Reference;
 
 use crate::app::App;
 use crate::commands::container::create::platform;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::print;
 use crate::progress::{self, Output};
 use crate::verb::Verb;
@@ -35,17 +35,7 @@ impl Verb for Pull {
     const WORDS: RangeInclusive<usize> = 1..=1;
 
     async fn run(self, app: &App) -> Result<u8> {
-        let mut image = super::reference(&self.image[0])?;
-        if self.all_tags {
-            if image.tag.is_some() || image.digest.is_some() {
-                return Err(Error::invalid("tag can't be used with --all-tags/-a"));
-            }
-        } else {
-            if image.tag.is_none() && image.digest.is_none() && !self.quiet {
-                print::line(format!("Using default tag: {}", spec::reference::DEFAULT_TAG));
-            }
-            image = image.or_latest();
-        }
+        let image = super::named(&self.image[0], self.all_tags, self.quiet)?;
         let client = app.client().await?;
         let output = if self.quiet { Output::Nowhere } else { Output::Stdout };
         pull(app, client, &image, &platform(&self.platform), output).await?;
@@ -62,7 +52,7 @@ pub(crate) async fn pull(
     platform: &str,
     output: Output,
 ) -> Result<()> {
-    let auth = app.config()?.registry_auth(image)?;
+    let auth = app.config()?.registry_auth(image);
     let tag = match (&image.digest, &image.tag) {
         (Some(digest), _) => digest.to_string(),
         (None, Some(tag)) => tag.clone(),

@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 
 use crate::app::App;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::print;
 use crate::progress::{self, Output};
 use crate::verb::Verb;
@@ -31,20 +31,10 @@ impl Verb for Push {
     const WORDS: RangeInclusive<usize> = 1..=1;
 
     async fn run(self, app: &App) -> Result<u8> {
-        let mut image = super::reference(&self.image[0])?;
-        if self.all_tags {
-            if image.tag.is_some() || image.digest.is_some() {
-                return Err(Error::invalid("tag can't be used with --all-tags/-a"));
-            }
-        } else {
-            if image.tag.is_none() && image.digest.is_none() && !self.quiet {
-                print::line(format!("Using default tag: {}", spec::reference::DEFAULT_TAG));
-            }
-            image = image.or_latest();
-        }
+        let image = super::named(&self.image[0], self.all_tags, self.quiet)?;
         let platform = platform_json(&self.platform);
         // Push insists on the header, empty or not.
-        let auth = app.config()?.registry_auth(&image)?;
+        let auth = app.config()?.registry_auth(&image);
         let client = app.client().await?;
         let tag = image.tag.clone().unwrap_or_default();
         let lines = client.image_push(&image.familiar_repository(), &tag, &platform, &auth).await?;

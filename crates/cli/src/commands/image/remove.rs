@@ -15,6 +15,9 @@ pub(crate) struct Remove {
     /// Do not delete untagged parents
     #[arg(long)]
     no_prune: bool,
+    /// Remove only the given platform (os[/arch[/variant]])
+    #[arg(long, value_delimiter = ',')]
+    platform: Vec<String>,
     images: Vec<String>,
 }
 
@@ -25,9 +28,10 @@ impl Verb for Remove {
 
     async fn run(self, app: &App) -> Result<u8> {
         let client = app.client().await?;
+        let platforms: Vec<_> = self.platform.iter().map(|p| super::push::platform_json(p)).collect();
         let mut code = 0;
         for image in &self.images {
-            match client.image_remove(image, self.force, self.no_prune).await {
+            match client.image_remove(image, self.force, self.no_prune, &platforms).await {
                 Ok(items) => {
                     for item in items {
                         if item.deleted.is_empty() {

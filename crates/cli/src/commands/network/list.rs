@@ -47,11 +47,7 @@ impl Verb for List {
     const WORDS: RangeInclusive<usize> = 0..=0;
 
     async fn run(self, app: &App) -> Result<u8> {
-        let configured = if self.format.is_none() && !self.quiet {
-            app.config()?.text("networksFormat").map(str::to_owned)
-        } else {
-            None
-        };
+        let configured = app.config()?.text("networksFormat");
         let mut networks = app.client().await?.network_list(&filter::filters(&self.filter)?).await?;
         networks.sort_by(|a, b| a.name.cmp(&b.name));
         let rows: Vec<_> = networks
@@ -73,7 +69,7 @@ impl Verb for List {
                 ])
             })
             .collect();
-        KIND.show(self.format.as_deref(), configured.as_deref(), self.quiet, &rows)?;
+        KIND.show(self.format.as_deref(), configured, self.quiet, &rows)?;
         Ok(0)
     }
 }

@@ -3,9 +3,8 @@
 use std::ops::RangeInclusive;
 
 use crate::app::App;
-use crate::commands::system::prune::confirm;
+use crate::commands::system::prune::PruneFlags;
 use crate::error::Result;
-use crate::flags::filter;
 use crate::print;
 use crate::verb::Verb;
 
@@ -14,12 +13,8 @@ const WARNING: &str = "WARNING! This will remove all custom networks not used by
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Prune {
-    /// Remove only what matches (e.g. "until=<timestamp>")
-    #[arg(long, value_name = "filter", value_parser = filter::word)]
-    filter: Vec<String>,
-    /// Do not ask for confirmation
-    #[arg(short, long)]
-    force: bool,
+    #[command(flatten)]
+    flags: PruneFlags,
 }
 
 impl Verb for Prune {
@@ -28,11 +23,10 @@ impl Verb for Prune {
     const WORDS: RangeInclusive<usize> = 0..=0;
 
     async fn run(self, app: &App) -> Result<u8> {
-        if !self.force && !confirm(WARNING)? {
+        if !self.flags.agreed(WARNING)? {
             return Ok(0);
         }
-        let deleted =
-            app.client().await?.network_prune(&filter::filters(&self.filter)?).await?.networks_deleted;
+        let deleted = app.client().await?.network_prune(&self.flags.filters(app)?).await?.networks_deleted;
         if !deleted.is_empty() {
             print::out(format!("Deleted Networks:\n{}\n\n", deleted.join("\n")));
         }

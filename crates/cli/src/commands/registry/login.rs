@@ -3,9 +3,9 @@
 use std::io::{BufRead as _, Read as _};
 use std::ops::RangeInclusive;
 
-use spec::api::AuthConfig;
+use spec::api::{AuthConfig, AuthResponse};
 
-use crate::app::App;
+use crate::app::{App, program};
 use crate::credentials::HUB;
 use crate::error::{Error, Result};
 use crate::verb::Verb;
@@ -32,31 +32,58 @@ impl Verb for Login {
 
     async fn run(self, app: &App) -> Result<u8> {
         let server = server_key(self.server.first());
-        let stored = app.config()?.credentials(&server)?;
-        let mut auth = self.ask(&stored)?;
-        auth.serveraddress.clone_from(&server);
-        let answer = app.client().await?.auth(&auth).await?;
-        if !answer.identity_token.is_empty() {
-            auth.identitytoken = answer.identity_token;
-            auth.password.clear();
+        let client = app.client().await?;
+        if self.username.is_empty() && self.password.is_none() && !self.password_stdin {
+            let stored = app.config()?.credentials(&server)?;
+            if !stored.username.is_empty() || !stored.identitytoken.is_empty() {
+                greet(&stored.username);
+                match client.auth(&stored).await {
+                    Ok(answer) => return keep(app, &server, stored, answer),
+                    // They may be from long ago: asks for new ones.
+                    Err(error) => print::err_line(format!("Login did not succeed, error: {error}")),
+                }
+            }
         }
-        let config = app.config()?;
-        config.store(&server, &auth)?;
+        let mut auth = self.ask()?;
+        auth.serveraddress.clone_from(&server);
+        let answer = client.auth(&auth).await?;
+        keep(app, &server, auth, answer)
+    }
+}
+
+fn greet(user: &str) {
+    let user = if user.is_empty() { String::new() } else { format!(" [Username: {user}]") };
+    let program = program();
+    print::err_line(format!(
+        "Authenticating with existing credentials...{user}\n\n Info -> To login with a different account, run \
+         '{program} logout' followed by '{program} login'\n\n"
+    ));
+}
+
+/// Remembers credentials that the registry took.
+fn keep(app: &App, server: &str, mut auth: AuthConfig, answer: AuthResponse) -> Result<u8> {
+    if !answer.identity_token.is_empty() {
+        auth.identitytoken = answer.identity_token;
+        auth.password.clear();
+    }
+    let config = app.config()?;
+    let stored = config.store(server, &auth);
+    if stored.map_err(|error| Error::invalid(format!("Error saving credentials: {}", error.line())))? {
         print::err_line(format!(
             "\nWARNING! Your credentials are stored unencrypted in '{}'.\nConfigure a credential helper to remove \
              this warning. See\nhttps://docs.docker.com/go/credential-store/\n",
             config.path().display()
         ));
-        if !answer.status.is_empty() {
-            print::line(answer.status);
-        }
-        Ok(0)
     }
+    if !answer.status.is_empty() {
+        print::line(answer.status);
+    }
+    Ok(0)
 }
 
 impl Login {
-    /// The credentials from flags, from STDIN, from the file, or from the user.
-    fn ask(&self, stored: &AuthConfig) -> Result<AuthConfig> {
+    /// The credentials from flags, from STDIN, or from the user.
+    fn ask(&self) -> Result<AuthConfig> {
         let mut auth = AuthConfig { username: self.username.clone(), ..AuthConfig::default() };
         match (&self.password, self.password_stdin) {
             (Some(_), true) => {
@@ -79,9 +106,6 @@ impl Login {
                     .read_to_string(&mut text)
                     .map_err(|source| Error::Io { what: "cannot read the password", source })?;
                 auth.password = text.trim_end_matches(['\r', '\n']).to_owned();
-            }
-            (None, false) if self.username.is_empty() && !stored.username.is_empty() => {
-                return Ok(stored.clone());
             }
             (None, false) => {
                 if !terminal::stdin_is_terminal() {
@@ -138,11 +162,8 @@ impl Verb for Logout {
 
     async fn run(self, app: &App) -> Result<u8> {
         let server = server_key(self.server.first());
-        if app.config()?.erase(&server)? {
-            print::line(format!("Removing login credentials for {server}"));
-        } else {
-            print::line(format!("Not logged in to {server}"));
-        }
+        print::line(format!("Removing login credentials for {server}"));
+        app.config()?.erase(&server)?;
         Ok(0)
     }
 }

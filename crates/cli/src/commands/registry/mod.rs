@@ -1,4 +1,5 @@
-//! `corten login`, `corten logout`, `corten registry …`.
+//! `corten login`, `corten logout`, `corten search`, `corten registry …`.
 
 pub(crate) mod login;
+pub(crate) mod search;
 pub(crate) mod serve;

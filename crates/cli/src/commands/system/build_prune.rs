@@ -2,13 +2,12 @@
 
 use std::ops::RangeInclusive;
 
-use super::prune::{confirm, reclaimed, texts};
+use super::prune::{PruneFlags, reclaimed, texts};
 use crate::app::App;
 use crate::error::Result;
-use crate::flags::filter;
 use crate::json::Json;
-use crate::print;
 use crate::verb::Verb;
+use crate::{print, units};
 
 const DANGLING: &str =
     "WARNING! This will remove all dangling build cache. Are you sure you want to continue?";
@@ -19,12 +18,11 @@ pub(crate) struct BuildPrune {
     /// Remove all unused build cache, not just dangling ones
     #[arg(short, long)]
     all: bool,
-    /// Remove only what matches (e.g. "until=24h")
-    #[arg(long, value_name = "filter", value_parser = filter::word)]
-    filter: Vec<String>,
-    /// Do not ask for confirmation
-    #[arg(short, long)]
-    force: bool,
+    /// Amount of disk space to keep for cache
+    #[arg(long, alias = "keep-storage", default_value = "0", value_name = "bytes", value_parser = units::parse_bytes)]
+    reserved_space: i64,
+    #[command(flatten)]
+    flags: PruneFlags,
 }
 
 impl Verb for BuildPrune {
@@ -33,10 +31,14 @@ impl Verb for BuildPrune {
     const WORDS: RangeInclusive<usize> = 0..=0;
 
     async fn run(self, app: &App) -> Result<u8> {
-        if !self.force && !confirm(if self.all { ALL } else { DANGLING })? {
+        if !self.flags.agreed(if self.all { ALL } else { DANGLING })? {
             return Ok(0);
         }
-        let answer = app.client().await?.build_prune_raw(self.all, &filter::filters(&self.filter)?).await?;
+        let answer = app
+            .client()
+            .await?
+            .build_prune_raw(self.all, self.reserved_space, &self.flags.filters(app)?)
+            .await?;
         let answer = Json::parse(&answer).unwrap_or(Json::Null);
         let deleted = texts(answer.items(&["CachesDeleted"]));
         print::out(reclaimed("Deleted build cache objects:", &deleted, answer.int(&["SpaceReclaimed"])));

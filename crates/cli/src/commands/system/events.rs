@@ -6,10 +6,10 @@ use client::EventOptions;
 use spec::api::EventMessage;
 
 use crate::app::App;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::flags::filter;
 use crate::json::Json;
-use crate::template::Template;
+use crate::template::{HIDDEN, Template, TemplateError};
 use crate::verb::Verb;
 use crate::{print, time};
 
@@ -40,16 +40,30 @@ impl Verb for Events {
             until: time::moment(&self.until)?,
             filters: filter::filters(&self.filter)?,
         };
-        let template = match self.format.as_str() {
-            "" => None,
-            "json" => Some(Template::parse("{{json .}}")?),
-            format => Some(Template::parse(format)?),
+        let wrong = |error: TemplateError| Error::Exit {
+            code: 64,
+            message: format!("Error parsing format: {error}"),
         };
+        let template = match self.format.as_str() {
+            "" | "json" => None,
+            format => Some(Template::parse(format).map_err(wrong)?),
+        };
+        if let Some(template) = &template {
+            // A mistake is told now, not with the first event.
+            template.render(&fields(Json::of(&EventMessage::default()))).map_err(wrong)?;
+        }
         let mut events = app.client().await?.events(&options).await?;
-        while let Some(event) = events.next().await? {
+        while let Some(line) = events.line().await? {
+            let json =
+                || Json::parse(&line).map_err(|error| Error::invalid(format!("not an event: {error}")));
             match &template {
-                None => print::line(describe(&event)),
-                Some(template) => print::line(template.render(&fields(&event))?),
+                None if self.format == "json" => print::line(json()?.compact()),
+                None => {
+                    let event = spec::gojson::from_slice(&line)
+                        .map_err(|error| Error::invalid(format!("not an event: {error}")))?;
+                    print::line(describe(&event));
+                }
+                Some(template) => print::line(template.render(&fields(json()?)).map_err(wrong)?),
             }
         }
         Ok(0)
@@ -68,17 +82,24 @@ fn describe(event: &EventMessage) -> String {
     line
 }
 
-/// The fields of Go's type, under its names; in JSON they have the API's.
-fn fields(event: &EventMessage) -> Json {
-    let Json::Object(mut members) = Json::of(event) else { return Json::Null };
-    for (name, value) in [
-        ("Time", Json::Int(event.time)),
-        ("TimeNano", Json::Int(event.time_nano)),
-        ("Scope", event.scope.as_str().into()),
-        ("ID", event.actor.id.as_str().into()),
-        ("Status", event.action.as_str().into()),
-    ] {
-        members.push((name.to_owned(), value));
-    }
+/// The fields under the names of Go's type; shown as JSON they keep those of the API.
+fn fields(event: Json) -> Json {
+    let names = [
+        ("Status", "status"),
+        ("ID", "id"),
+        ("From", "from"),
+        ("Scope", "scope"),
+        ("Time", "time"),
+        ("TimeNano", "timeNano"),
+    ];
+    let Json::Object(mut members) = event else { return event };
+    let named: Vec<_> = names
+        .iter()
+        .map(|(name, key)| {
+            let value = members.iter().find(|(k, _)| k == key).map(|(_, value)| value.clone());
+            (format!("{HIDDEN}{name}"), value.unwrap_or_else(|| "".into()))
+        })
+        .collect();
+    members.extend(named);
     Json::Object(members)
 }

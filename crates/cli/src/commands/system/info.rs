@@ -6,6 +6,8 @@ use super::prune::texts;
 use crate::app::App;
 use crate::error::{Error, Result};
 use crate::json::Json;
+use crate::list::row;
+use crate::plugin::{self, Metadata};
 use crate::template::Template;
 use crate::verb::Verb;
 use crate::{print, units};
@@ -30,15 +32,12 @@ impl Verb for Info {
         };
         if !self.format.is_empty() {
             let Json::Object(mut info) = answer.await? else { return Err(Error::invalid("no information")) };
-            info.push(("ClientInfo".into(), client_info()));
+            info.push(("ClientInfo".into(), client_info(app)?));
             let template = Template::parse(if self.format == "json" { "{{json .}}" } else { &self.format })?;
             print::line(template.render(&Json::Object(info))?);
             return Ok(0);
         }
-        print::out(format!(
-            "Client: Corten\n Version:    {}\n Context:    default\n Debug Mode: false\n\nServer:\n",
-            env!("CARGO_PKG_VERSION")
-        ));
+        print::out(describe_client(app)?);
         let info = match answer.await {
             Ok(info) => info,
             Err(error) => {
@@ -54,14 +53,53 @@ impl Verb for Info {
     }
 }
 
-fn client_info() -> Json {
-    crate::list::row(vec![
-        ("Debug", false.into()),
+fn client_info(app: &App) -> Result<Json> {
+    let plugins = plugin::list(app.config()?);
+    let plugins = plugins.iter().filter_map(|plugin| {
+        let metadata = plugin.metadata.as_ref().ok()?;
+        Some(row(vec![
+            ("SchemaVersion", metadata.schema_version.as_str().into()),
+            ("Vendor", metadata.vendor.as_str().into()),
+            ("Version", metadata.version.as_str().into()),
+            ("ShortDescription", metadata.short_description.as_str().into()),
+            ("Name", plugin.name.as_str().into()),
+            ("Path", plugin.path.display().to_string().into()),
+        ]))
+    });
+    Ok(row(vec![
+        ("Debug", app.globals().debug.into()),
         ("Version", env!("CARGO_PKG_VERSION").into()),
-        ("Context", "default".into()),
-        ("Plugins", Json::List(Vec::new())),
+        ("DefaultAPIVersion", spec::api::API_VERSION.into()),
+        ("Context", app.context()?.into()),
+        ("Plugins", Json::List(plugins.collect())),
         ("Warnings", Json::Null),
-    ])
+    ]))
+}
+
+fn describe_client(app: &App) -> Result<String> {
+    let mut out = format!(
+        "Client: Corten\n Version:    {}\n Context:    {}\n Debug Mode: {}\n",
+        env!("CARGO_PKG_VERSION"),
+        app.context()?,
+        app.globals().debug
+    );
+    let (mut listed, mut warnings) = (String::new(), String::new());
+    for plugin in plugin::list(app.config()?) {
+        let path = plugin.path.display();
+        match plugin.metadata {
+            Ok(Metadata { vendor, version, short_description, .. }) => listed.push_str(&format!(
+                "  {}: {short_description} ({vendor})\n    Version:  {version}\n    Path:     {path}\n",
+                plugin.name
+            )),
+            Err(error) => warnings.push_str(&format!("WARNING: Plugin \"{path}\" is not valid: {error}\n")),
+        }
+    }
+    if !listed.is_empty() {
+        out.push_str(&format!(" Plugins:\n{listed}"));
+    }
+    print::err(warnings);
+    out.push_str("\nServer:\n");
+    Ok(out)
 }
 
 fn describe(info: &Json) -> String {

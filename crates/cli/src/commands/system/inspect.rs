@@ -35,7 +35,9 @@ impl Verb for Inspect {
         const TYPES: [&str; 4] = ["container", "image", "network", "volume"];
         let kind = self.r#type.as_str();
         if !kind.is_empty() && !TYPES.contains(&kind) {
-            return Err(Error::invalid(format!("unknown type: {kind:?}")));
+            return Err(Error::invalid(format!(
+                "unknown type: {kind:?}: must be one of \"container\", \"image\", \"network\", \"volume\""
+            )));
         }
         let (client, size) = (app.client().await?, self.size);
         show(&self.names, &self.format, |name| async move { find(client, kind, size, &name).await }).await
@@ -75,7 +77,10 @@ where
 {
     let template = match format {
         "" | "json" => None,
-        format => Some(Template::parse(format)?),
+        format => {
+            let parsed = Template::parse(format);
+            Some(parsed.map_err(|error| Error::Exit { code: 64, message: error.to_string() })?)
+        }
     };
     let (mut found, mut errors) = (Vec::new(), Vec::new());
     for name in names {

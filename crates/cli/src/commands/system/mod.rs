@@ -7,5 +7,6 @@ pub(crate) mod dial_stdio;
 pub(crate) mod events;
 pub(crate) mod info;
 pub(crate) mod inspect;
+pub(crate) mod install;
 pub(crate) mod prune;
 pub(crate) mod version;

@@ -3,6 +3,7 @@
 use std::io::BufRead as _;
 use std::ops::RangeInclusive;
 
+use spec::Filters;
 use spec::api::ImageDeleteResponseItem;
 
 use crate::app::App;
@@ -12,17 +13,39 @@ use crate::json::Json;
 use crate::verb::Verb;
 use crate::{print, units};
 
+/// The flags of every prune.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Prune {
-    /// Remove all unused images, not just dangling ones
-    #[arg(short, long)]
-    all: bool,
-    /// Remove only what matches (e.g. "label=<key>=<value>")
+pub(crate) struct PruneFlags {
+    /// Remove only what matches (e.g. "until=24h", "label=<key>=<value>")
     #[arg(long, value_name = "filter", value_parser = filter::word)]
     filter: Vec<String>,
     /// Do not ask for confirmation
     #[arg(short, long)]
     force: bool,
+}
+
+impl PruneFlags {
+    /// Whether the user agrees, now or by `--force`.
+    pub(crate) fn agreed(&self, question: &str) -> Result<bool> {
+        Ok(self.force || confirm(question)?)
+    }
+
+    /// The filters of the command line, and those that the user's configuration adds to every prune.
+    pub(crate) fn filters(&self, app: &App) -> Result<Filters> {
+        let given = |word: &str| self.filter.iter().any(|filter| filter == word);
+        let mut words = self.filter.clone();
+        words.extend(app.config()?.list("pruneFilters").into_iter().filter(|w| !given(w)).map(str::to_owned));
+        filter::filters(&words)
+    }
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Prune {
+    /// Remove all unused images, not just dangling ones
+    #[arg(short, long)]
+    all: bool,
+    #[command(flatten)]
+    flags: PruneFlags,
     /// Remove anonymous volumes too
     #[arg(long)]
     volumes: bool,
@@ -34,10 +57,10 @@ impl Verb for Prune {
     const WORDS: RangeInclusive<usize> = 0..=0;
 
     async fn run(self, app: &App) -> Result<u8> {
-        if !self.force && !confirm(&self.warning())? {
+        if !self.flags.agreed(&self.warning())? {
             return Ok(0);
         }
-        let filters = filter::filters(&self.filter)?;
+        let filters = self.flags.filters(app)?;
         let client = app.client().await?;
         let mut total = 0;
         let mut out = String::new();
@@ -55,7 +78,7 @@ impl Verb for Prune {
         let images = client.image_prune(&of_images).await?;
         total += images.space_reclaimed;
         section(&mut out, "Deleted Images:", &deleted_images(&images.images_deleted));
-        let cache = client.build_prune_raw(self.all, &filters).await?;
+        let cache = client.build_prune_raw(self.all, 0, &filters).await?;
         let cache = Json::parse(&cache).unwrap_or(Json::Null);
         total += cache.int(&["SpaceReclaimed"]);
         section(&mut out, "Deleted build cache objects:", &texts(cache.items(&["CachesDeleted"])));
@@ -73,11 +96,11 @@ impl Prune {
             true => ("all images without at least one container associated to them", "all build cache"),
             false => ("all dangling images", "unused build cache"),
         };
-        let filters = match self.filter.is_empty() {
+        let filters = match self.flags.filter.is_empty() {
             true => String::new(),
             false => format!(
                 "\n  Items to be pruned will be filtered with:\n{}",
-                self.filter.iter().map(|f| format!("  - {f}\n")).collect::<String>()
+                self.flags.filter.iter().map(|f| format!("  - {f}\n")).collect::<String>()
             ),
         };
         format!(
@@ -88,7 +111,7 @@ impl Prune {
 }
 
 /// Asks; only `y` and `yes` agree.
-pub(crate) fn confirm(question: &str) -> Result<bool> {
+fn confirm(question: &str) -> Result<bool> {
     print::out(format!("{question} [y/N] "));
     let mut line = String::new();
     let read = std::io::stdin().lock().read_line(&mut line);

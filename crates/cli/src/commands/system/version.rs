@@ -35,7 +35,7 @@ impl Verb for Version {
                 Err(error) => (Json::Null, spec::api::API_VERSION.to_owned(), Some(error)),
             }
         };
-        let client = client(&api);
+        let client = client(&api, &app.context()?);
         match self.format.as_str() {
             "" => {
                 let mut out = describe_client(&client);
@@ -62,7 +62,7 @@ async fn server(app: &App) -> Result<(Json, String)> {
     Ok((server, client.api_version()))
 }
 
-fn client(api: &str) -> Json {
+fn client(api: &str, context: &str) -> Json {
     row(vec![
         ("Version", env!("CARGO_PKG_VERSION").into()),
         ("APIVersion", api.into()),
@@ -70,7 +70,7 @@ fn client(api: &str) -> Json {
         ("DefaultAPIVersion", spec::api::API_VERSION.into()),
         ("Os", std::env::consts::OS.into()),
         ("Arch", architecture().into()),
-        ("Context", "default".into()),
+        ("Context", context.into()),
     ])
 }
 
@@ -88,11 +88,18 @@ fn describe_client(client: &Json) -> String {
     let downgraded = if api == own { String::new() } else { format!(" (downgraded from {own})") };
     format!(
         "Client: Corten\n Version:           {}\n API version:       {api}{downgraded}\n OS/Arch:           \
-         {}/{}\n Context:           default\n",
+         {}/{}\n Context:           {}\n",
         client.text(&["Version"]),
         client.text(&["Os"]),
-        client.text(&["Arch"])
+        client.text(&["Arch"]),
+        client.text(&["Context"])
     )
+}
+
+/// A time as C's `asctime` writes it; what is no time stays as it is.
+fn built(text: &str) -> String {
+    text.parse::<jiff::Timestamp>()
+        .map_or_else(|_| text.to_owned(), |time| time.strftime("%a %b %e %H:%M:%S %Y").to_string())
 }
 
 fn describe_server(server: &Json) -> String {
@@ -114,7 +121,7 @@ fn describe_server(server: &Json) -> String {
                 ),
                 ("Go version:", detail("GoVersion")),
                 ("Git commit:", detail("GitCommit")),
-                ("Built:", detail("BuildTime")),
+                ("Built:", built(&detail("BuildTime"))),
                 ("OS/Arch:", format!("{}/{}", detail("Os"), detail("Arch"))),
                 ("Experimental:", detail("Experimental")),
             ];

@@ -3,9 +3,8 @@
 use std::ops::RangeInclusive;
 
 use crate::app::App;
-use crate::commands::system::prune::{confirm, reclaimed};
+use crate::commands::system::prune::{PruneFlags, reclaimed};
 use crate::error::Result;
-use crate::flags::filter;
 use crate::print;
 use crate::verb::Verb;
 
@@ -19,12 +18,8 @@ pub(crate) struct Prune {
     /// Remove all unused volumes, not just anonymous ones
     #[arg(short, long)]
     all: bool,
-    /// Remove only what matches (e.g. "label=<label>")
-    #[arg(long, value_name = "filter", value_parser = filter::word)]
-    filter: Vec<String>,
-    /// Do not ask for confirmation
-    #[arg(short, long)]
-    force: bool,
+    #[command(flatten)]
+    flags: PruneFlags,
 }
 
 impl Verb for Prune {
@@ -33,10 +28,10 @@ impl Verb for Prune {
     const WORDS: RangeInclusive<usize> = 0..=0;
 
     async fn run(self, app: &App) -> Result<u8> {
-        if !self.force && !confirm(if self.all { ALL } else { ANONYMOUS })? {
+        if !self.flags.agreed(if self.all { ALL } else { ANONYMOUS })? {
             return Ok(0);
         }
-        let mut filters = filter::filters(&self.filter)?;
+        let mut filters = self.flags.filters(app)?;
         if self.all {
             filters.add("all", "true");
         }

@@ -1,0 +1,143 @@
+//! `corten images` as Docker 29 shows it: one line for each name, below it the platforms if asked for.
+
+use serde_json::Value;
+use spec::Reference;
+use spec::api::ImageSummary;
+
+use crate::list::short_id;
+use crate::units;
+
+/// One line: name or platform, id, disk usage, content size, extra.
+struct Line {
+    cells: [String; 5],
+    is_child: bool,
+}
+
+const TITLES: [&str; 5] = ["IMAGE", "ID", "DISK USAGE", "CONTENT SIZE", "EXTRA"];
+/// Sizes stand at the right of their columns.
+const RIGHT: [bool; 5] = [false, false, true, true, false];
+
+/// The images as text. Those without a name are shown only with `all`.
+pub(super) fn draw(images: &[ImageSummary], platforms: bool, all: bool) -> String {
+    let lines: Vec<Line> = images.iter().flat_map(|image| lines(image, platforms, all)).collect();
+    let widths: [usize; 5] = std::array::from_fn(|column| {
+        let cells = lines.iter().map(|line| line.cells[column].chars().count());
+        cells.chain([TITLES[column].len()]).max().unwrap_or_default()
+    });
+    let mut out = row(&TITLES.map(str::to_owned), &widths);
+    for (at, line) in lines.iter().enumerate() {
+        // A tree is set apart from what is above it.
+        if platforms && at > 0 && !line.is_child {
+            out.push('\n');
+        }
+        out.push_str(&row(&line.cells, &widths));
+    }
+    out
+}
+
+fn row(cells: &[String; 5], widths: &[usize; 5]) -> String {
+    let mut line = String::new();
+    for (column, cell) in cells.iter().enumerate() {
+        let width = widths[column];
+        let padded = if RIGHT[column] { format!("{cell:>width$}") } else { format!("{cell:<width$}") };
+        line.push_str(&padded);
+        line.push_str("   ");
+    }
+    format!("{}\n", line.trim_end())
+}
+
+fn lines(image: &ImageSummary, platforms: bool, all: bool) -> Vec<Line> {
+    let mut names: Vec<String> = image
+        .repo_tags
+        .iter()
+        .filter_map(|tag| tag.parse::<Reference>().ok())
+        .map(|tag| format!("{}:{}", tag.familiar_repository(), tag.tag.unwrap_or_default()))
+        .filter(|name| name != "<none>:<none>")
+        .collect();
+    if names.is_empty() {
+        let by_digest = image.repo_digests.iter().find_map(|digest| digest.parse::<Reference>().ok());
+        names.extend(by_digest.map(|digest| digest.familiar_repository()));
+    }
+    if names.is_empty() {
+        if !all {
+            return Vec::new();
+        }
+        names.push("<untagged>".into());
+    }
+    let is_image = |manifest: &&Value| manifest["Kind"] == "image";
+    let children: Vec<&Value> = image.manifests.iter().filter(is_image).collect();
+    let number = |value: &Value| value.as_i64().unwrap_or_default();
+    let used = |manifest: &Value| {
+        manifest["ImageData"]["Containers"].as_array().is_some_and(|containers| !containers.is_empty())
+    };
+    let content: i64 = image.manifests.iter().map(|manifest| number(&manifest["Size"]["Content"])).sum();
+    let in_use = image.containers > 0 || children.iter().any(|manifest| used(manifest));
+    let extra = |used: bool| if used { "U".to_owned() } else { String::new() };
+    let mut lines = Vec::new();
+    for name in names {
+        let cells = [
+            name,
+            short_id(&image.id).to_owned(),
+            units::human_size_3(image.size),
+            units::human_size_3(content),
+            extra(in_use),
+        ];
+        lines.push(Line { cells, is_child: false });
+    }
+    for (at, manifest) in children.iter().enumerate().filter(|_| platforms) {
+        let branch = if at + 1 == children.len() { "└─" } else { "├─" };
+        let cells = [
+            format!("{branch} {}", platform(&manifest["ImageData"]["Platform"])),
+            short_id(manifest["ID"].as_str().unwrap_or_default()).to_owned(),
+            units::human_size_3(number(&manifest["Size"]["Total"])),
+            units::human_size_3(number(&manifest["Size"]["Content"])),
+            extra(used(manifest)),
+        ];
+        lines.push(Line { cells, is_child: true });
+    }
+    lines
+}
+
+/// `linux/arm64/v8`
+fn platform(platform: &Value) -> String {
+    let parts = ["os", "architecture", "variant"].map(|key| platform[key].as_str().unwrap_or_default());
+    parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("/")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_platforms_and_use() {
+        let manifest = |arch: &str, containers: &[&str]| {
+            serde_json::json!({
+                "ID": format!("sha256:{arch}{}", "0".repeat(60)), "Kind": "image",
+                "Size": { "Content": 2_000_000, "Total": 6_500_000 },
+                "ImageData": { "Platform": { "os": "linux", "architecture": arch }, "Containers": containers },
+            })
+        };
+        let image = ImageSummary {
+            id: format!("sha256:{}", "ab".repeat(32)),
+            repo_tags: vec!["docker.io/library/busybox:latest".into()],
+            size: 6_500_000,
+            manifests: vec![manifest("amd64", &["c"]), manifest("arm64", &[])],
+            ..ImageSummary::default()
+        };
+        let dangling = ImageSummary { id: "sha256:00".into(), ..ImageSummary::default() };
+        let images = [image, dangling];
+        assert_eq!(
+            draw(&images, false, false),
+            "IMAGE            ID             DISK USAGE   CONTENT SIZE   EXTRA\n\
+             busybox:latest   abababababab        6.5MB            4MB   U\n"
+        );
+        assert_eq!(
+            draw(&images, true, false).lines().skip(2).collect::<Vec<_>>(),
+            [
+                "├─ linux/amd64   amd640000000        6.5MB            2MB   U",
+                "└─ linux/arm64   arm640000000        6.5MB            2MB",
+            ]
+        );
+        assert!(draw(&images, false, true).contains("<untagged>"));
+    }
+}

@@ -1,0 +1,151 @@
+//! `--link`, as it is from the time before networks had names: on the default bridge a linked container's names stand
+//! in the hosts file. (On networks of the user's a link is an alias in the name service: `crate::network`.) The
+//! environment variables of old links are gone, as in Docker 29.
+
+use std::sync::Arc;
+
+use spec::api::HostConfig;
+
+use super::Container;
+use super::record::{NetworkMode, Record};
+use super::state::Phase;
+use crate::{Engine, Error};
+
+/// The network on which links are lines of the hosts file.
+const DEFAULT: &str = "bridge";
+
+/// `name[:alias]`, or the form in which inspect shows it: `/name:/parent/alias`.
+pub(crate) fn parse(text: &str) -> Result<(&str, &str), Error> {
+    let parts: Vec<&str> = text.split(':').collect();
+    match parts[..] {
+        [""] => Err(Error::Invalid("empty string specified for links".into())),
+        [name] => Ok((name, name)),
+        [name, alias] if name.starts_with('/') => Ok((&name[1..], alias.rsplit('/').next().unwrap_or(alias))),
+        [name, alias] => Ok((name, alias)),
+        _ => Err(Error::Invalid(format!("bad format for links: {text}"))),
+    }
+}
+
+impl Engine {
+    /// Looks up the links of a create request, and notes each target by its id: its name may change.
+    pub(crate) fn resolve_links(&self, host: &mut HostConfig) -> Result<(), Error> {
+        for link in &mut host.links {
+            let (name, alias) = parse(link)?;
+            let missing = |name: &str| {
+                let error = Error::NoSuchContainer(name.to_owned());
+                Error::Invalid(format!("could not get container for {name}: {error}"))
+            };
+            let mut target = self.inner.containers.find(name).map_err(|_| missing(name))?;
+            // A container in another's network is reached there.
+            while let NetworkMode::Container(other) = target.view().record.network_mode() {
+                target = self.inner.containers.find(&other).map_err(|_| missing(&other))?;
+            }
+            if target.view().record.network_mode() == NetworkMode::Host {
+                return Err(Error::Invalid(
+                    "conflicting options: host type networking can't be used with links. This would result in undefined behavior".into(),
+                ));
+            }
+            *link = format!("{}:{alias}", target.id);
+        }
+        Ok(())
+    }
+
+    /// What inspect shows: `/name:/parent/alias`.
+    pub(crate) fn shown_links(&self, record: &Record) -> Vec<String> {
+        let shown = |link: &String| {
+            let (id, alias) = link.split_once(':')?;
+            let target = self.inner.containers.find(id).ok()?;
+            Some(format!("/{}:/{}/{alias}", target.view().record.name, record.name))
+        };
+        record.host.links.iter().filter_map(shown).collect()
+    }
+
+    /// The lines of a container's links for its hosts file: names of an address. All targets must run.
+    pub(crate) fn linked_hosts(&self, record: &Record) -> Result<String, Error> {
+        let mut lines = String::new();
+        if !record.networks.contains_key(DEFAULT) {
+            return Ok(lines);
+        }
+        for link in &record.host.links {
+            let (id, alias) = parse(link)?;
+            let target = self.inner.containers.find(id)?;
+            let view = target.view();
+            let name = &view.record.name;
+            if !matches!(view.state.phase, Phase::Running | Phase::Paused | Phase::Restarting) {
+                return Err(Error::Conflict(format!(
+                    "Cannot link to a non running container: /{name} AS /{}/{alias}",
+                    record.name
+                )));
+            }
+            let on_default = view.network.endpoints.iter().find(|e| e.network_name == DEFAULT);
+            let Some(endpoint) = on_default else {
+                return Err(Error::Conflict(format!(
+                    "Cannot link to /{name}, as it does not belong to the default network"
+                )));
+            };
+            let hostname = super::start::hostname(&view.record);
+            let own = if alias == name { String::new() } else { format!(" {name}") };
+            lines.push_str(&format!("{}\t{alias} {hostname}{own}\n", endpoint.ip));
+        }
+        Ok(lines)
+    }
+
+    /// A container has an address on the default bridge: those that link to it learn it. Blocking.
+    pub(crate) fn tell_linked(&self, container: &Arc<Container>) -> Result<(), Error> {
+        let view = container.view();
+        let Some(endpoint) = view.network.endpoints.iter().find(|e| e.network_name == DEFAULT) else {
+            return Ok(());
+        };
+        for parent in self.inner.containers.all() {
+            let theirs = parent.view();
+            for link in theirs.record.host.links.iter().filter(|_| theirs.state.is_alive()) {
+                let Some((id, alias)) = link.split_once(':') else { continue };
+                if id == container.id.as_str() {
+                    let path = parent.dir.join("hosts");
+                    let text = String::from_utf8_lossy(&sys::file::read(&path)?).into_owned();
+                    let changed = with_address(&text, alias, &endpoint.ip.to_string());
+                    if changed != text {
+                        // In place: the container has this very file mounted.
+                        let failed = |e| sys::Error::new("write", path.display().to_string(), e);
+                        let mut file = sys::file::create(&path, 0o644)?;
+                        std::io::Write::write_all(&mut file, changed.as_bytes()).map_err(failed)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A hosts file in which the line whose first name is `alias` has another address.
+fn with_address(hosts: &str, alias: &str, ip: &str) -> String {
+    let line = |line: &str| match line.split_once(['\t', ' ']) {
+        Some((first, names)) if first != "#" && names.split_whitespace().next() == Some(alias) => {
+            format!("{ip}\t{names}\n")
+        }
+        _ => format!("{line}\n"),
+    };
+    hosts.lines().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_are_read_in_both_forms() {
+        assert_eq!(parse("db").unwrap(), ("db", "db"));
+        assert_eq!(parse("db:alias").unwrap(), ("db", "alias"));
+        assert_eq!(parse("/db:/web/alias").unwrap(), ("db", "alias"));
+        for bad in ["", "a:b:c"] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn only_the_links_line_changes() {
+        let hosts = "127.0.0.1\tlocalhost\n172.17.0.2\tdb abc\n172.17.0.3\tdb2\n# db\n";
+        let changed = with_address(hosts, "db", "172.17.0.9");
+        assert_eq!(changed, "127.0.0.1\tlocalhost\n172.17.0.9\tdb abc\n172.17.0.3\tdb2\n# db\n");
+    }
+}

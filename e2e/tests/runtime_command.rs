@@ -1,0 +1,336 @@
+//! The runtime as a command, driven by those who drive runc: Debian's dockerd with its containerd, and by hand.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::path::PathBuf;
+use std::process::Child;
+
+use testkit::{Command, Host, image, program, until};
+
+/// Our runtime under its own name, in a directory of the host's.
+fn runtime(host: &Host) -> PathBuf {
+    let path = host.path("corten-runtime");
+    std::os::unix::fs::symlink(program("corten-shim"), &path).unwrap();
+    path
+}
+
+/// Debian's dockerd, whose default runtime is ours.
+struct Dockerd<'a> {
+    host: &'a Host,
+    daemon: Child,
+    directory: String,
+}
+
+impl<'a> Dockerd<'a> {
+    fn start(host: &'a Host) -> Self {
+        let directory = host.path("dockerd").display().to_string();
+        std::fs::create_dir_all(&directory).unwrap();
+        let runtime = runtime(host).display().to_string();
+        let script = format!(
+            "exec dockerd --data-root {directory}/data --exec-root {directory}/run --pidfile {directory}/pid \
+             -H unix://{directory}/s --add-runtime corten={runtime} --default-runtime corten --bridge none \
+             --iptables=false --cgroup-parent /{} >{directory}/log 2>&1",
+            directory.rsplit('/').nth(1).unwrap().to_lowercase()
+        );
+        let daemon = host.command(&["sh", "-c", &script]).spawn();
+        let dockerd = Self { host, daemon, directory };
+        until("dockerd", || (dockerd.docker(&["version"]).output().code == 0).then_some(()));
+        let tar = host.path("busybox.tar");
+        testkit::write(&tar, &image::busybox());
+        dockerd.docker(&["import", "-c", "CMD [\"sh\"]", &tar.display().to_string(), "busybox:latest"]).ok();
+        dockerd
+    }
+
+    fn docker(&self, arguments: &[&str]) -> Command {
+        let socket = format!("unix://{}/s", self.directory);
+        self.host.command(&[&["docker", "-H", &socket], arguments].concat())
+    }
+}
+
+impl Drop for Dockerd<'_> {
+    fn drop(&mut self) {
+        // SIGTERM: it ends its containerd and unmounts what it mounted.
+        let _ = Command::new(&["kill", &self.daemon.id().to_string()]).output();
+        let _ = self.daemon.wait();
+        let unmount = format!("umount -R {0}/data {0}/run/netns/* {0}/run 2>/dev/null; true", self.directory);
+        let _ = Command::new(&["sh", "-c", &unmount]).output();
+    }
+}
+
+#[test]
+fn docker_runs_its_containers_with_it() {
+    let host = Host::bare();
+    let dockerd = Dockerd::start(&host);
+    let docker = |arguments: &[&str]| dockerd.docker(arguments);
+    assert_eq!(docker(&["run", "--rm", "busybox", "echo", "hello"]).ok(), "hello");
+    docker(&["run", "--rm", "busybox", "sh", "-c", "exit 7"]).fails(7);
+    docker(&["run", "--rm", "busybox", "no-such-program"]).fails(127);
+    docker(&["run", "--rm", "busybox", "/etc"]).fails(126);
+    // Six megabytes are enough for a small program; a runtime that needs more would be killed for it.
+    docker(&["run", "--rm", "--memory", "6m", "busybox", "true"]).ok();
+    assert_eq!(docker(&["run", "--rm", "--privileged", "busybox", "id", "-u"]).ok(), "0");
+    let terminal = ["script", "-qec"];
+    let socket = format!("unix://{}/s", dockerd.directory);
+    let line = format!("docker -H {socket} run --rm -t busybox tty");
+    let screen = host.command(&[&terminal[..], &[&line, "/dev/null"]].concat()).ok();
+    assert_eq!(screen.trim(), "/dev/pts/0");
+
+    docker(&["run", "-d", "--name", "c1", "--memory", "64m", "busybox", "sleep", "1000"]).ok();
+    assert_eq!(docker(&["exec", "c1", "echo", "inside"]).ok(), "inside");
+    docker(&["exec", "c1", "no-such-program"]).fails(126);
+    assert!(docker(&["top", "c1"]).ok().contains("sleep 1000"));
+    assert!(docker(&["stats", "--no-stream", "--format", "{{.MemUsage}}", "c1"]).ok().ends_with("/ 64MiB"));
+    docker(&["update", "--memory", "128m", "--memory-swap", "256m", "c1"]).ok();
+    docker(&["pause", "c1"]).ok();
+    assert_eq!(docker(&["inspect", "-f", "{{.State.Status}}", "c1"]).ok(), "paused");
+    docker(&["unpause", "c1"]).ok();
+    docker(&["kill", "-s", "KILL", "c1"]).ok();
+    assert_eq!(docker(&["wait", "c1"]).ok(), "137");
+    docker(&["start", "c1"]).ok();
+    docker(&["rm", "-f", "c1"]).ok();
+    drop(dockerd);
+    host.finish();
+}
+
+/// A bundle of busybox beside the host's daemon, and the command on it.
+struct Bundle<'a> {
+    host: &'a Host,
+    runtime: PathBuf,
+}
+
+impl<'a> Bundle<'a> {
+    fn new(host: &'a Host) -> Self {
+        let tar = host.path("busybox.tar");
+        testkit::write(&tar, &image::busybox());
+        let rootfs = host.path("bundle/rootfs");
+        std::fs::create_dir_all(&rootfs).unwrap();
+        Command::new(&["tar", "-xf", &tar.display().to_string(), "-C", &rootfs.display().to_string()]).ok();
+        let bundle = Self { host, runtime: runtime(host) };
+        bundle.command(&["spec", "--bundle", &host.path("bundle").display().to_string()]).ok();
+        bundle
+    }
+
+    /// The configuration with `change` made to it, and a script to run.
+    fn configure(&self, script: &str, change: impl FnOnce(&mut serde_json::Value)) {
+        let path = self.host.path("bundle/config.json");
+        let mut config: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        config["process"]["terminal"] = false.into();
+        config["process"]["args"] = serde_json::json!(["sh", "-c", script]);
+        config["linux"]["cgroupsPath"] = format!("/{}/bundle", self.name()).into();
+        change(&mut config);
+        testkit::write(&path, config.to_string().as_bytes());
+    }
+
+    fn name(&self) -> String {
+        self.host.path("").file_name().unwrap().to_string_lossy().to_lowercase()
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let (runtime, root) =
+            (self.runtime.display().to_string(), self.host.path("rt").display().to_string());
+        self.host.command(&[&[runtime.as_str(), "--root", &root], arguments].concat())
+    }
+
+    fn run(&self, verb: &str) -> Command {
+        self.command(&[verb, "--bundle", &self.host.path("bundle").display().to_string(), "c1"])
+    }
+
+    fn status(&self) -> String {
+        let state: serde_json::Value = serde_json::from_str(&self.command(&["state", "c1"]).ok()).unwrap();
+        state["status"].as_str().unwrap().to_owned()
+    }
+
+    /// Nothing of the container is left.
+    fn is_clean(&self) {
+        assert_eq!(self.command(&["list", "-q"]).ok(), "");
+        let cgroup =
+            format!("ls -d /sys/fs/cgroup/{0}/bundle /sys/fs/cgroup/*/{0}/bundle 2>/dev/null", self.name());
+        assert_eq!(Command::new(&["sh", "-c", &format!("{cgroup}; true")]).ok(), "");
+    }
+}
+
+#[test]
+fn a_container_goes_through_its_states() {
+    let host = Host::bare();
+    let bundle = Bundle::new(&host);
+    bundle.configure("read x; exit 3", |_| {});
+    let script = format!(
+        "exec {} --root {} create --bundle {} --pid-file {} c1 < /dev/zero",
+        bundle.runtime.display(),
+        host.path("rt").display(),
+        host.path("bundle").display(),
+        host.path("pid").display()
+    );
+    host.command(&["sh", "-c", &format!("{script} >/dev/null 2>&1")]).ok();
+    assert_eq!(bundle.status(), "created");
+    let pid = std::fs::read_to_string(host.path("pid")).unwrap();
+    assert!(std::path::Path::new(&format!("/proc/{pid}")).exists());
+    bundle.run("create").fails(1);
+    bundle.command(&["start", "c1"]).ok();
+    assert_eq!(bundle.status(), "running");
+    bundle.command(&["start", "c1"]).fails(1);
+    bundle.command(&["exec", "c1", "sh", "-c", "exit 5"]).fails(5);
+    bundle.command(&["exec", "c1", "no-such-program"]).fails(255);
+    bundle.command(&["delete", "c1"]).fails(1);
+    bundle.command(&["pause", "c1"]).ok();
+    assert_eq!(bundle.status(), "paused");
+    bundle.command(&["resume", "c1"]).ok();
+    bundle.command(&["kill", "c1", "KILL"]).ok();
+    until("its end", || (bundle.status() == "stopped").then_some(()));
+    bundle.command(&["kill", "c1", "KILL"]).fails(1);
+    bundle.command(&["delete", "c1"]).ok();
+    bundle.command(&["state", "c1"]).fails(1);
+    bundle.is_clean();
+    host.finish();
+}
+
+#[test]
+fn namespaces_of_its_own_ids_and_clocks() {
+    let host = Host::bare();
+    let bundle = Bundle::new(&host);
+    let mapping = serde_json::json!([{ "containerID": 0, "hostID": 100_000, "size": 65_536 }]);
+    bundle.configure(
+        "id -u; cut -d' ' -f5- /proc/self/uid_map | tr -s ' '; cat /proc/self/timens_offsets",
+        |config| {
+            let namespaces = config["linux"]["namespaces"].as_array_mut().unwrap();
+            namespaces.push(serde_json::json!({ "type": "user" }));
+            namespaces.push(serde_json::json!({ "type": "time" }));
+            config["linux"]["uidMappings"] = mapping.clone();
+            config["linux"]["gidMappings"] = mapping;
+            config["linux"]["timeOffsets"] = serde_json::json!({ "boottime": { "secs": 777 } });
+        },
+    );
+    // Its root makes mount points there.
+    Command::new(&["chown", "-R", "100000:100000", &host.path("bundle/rootfs").display().to_string()]).ok();
+    let text = bundle.run("run").ok();
+    let words: Vec<&str> = text.split_whitespace().collect();
+    assert_eq!(words, ["0", "0", "100000", "65536", "monotonic", "0", "0", "boottime", "777", "0"]);
+    bundle.is_clean();
+    host.finish();
+}
+
+#[test]
+fn hooks_run_in_their_order_and_can_refuse() {
+    let host = Host::bare();
+    let bundle = Bundle::new(&host);
+    let log = host.path("hooks.log").display().to_string();
+    let kinds = ["prestart", "createRuntime", "createContainer", "poststart", "poststop"];
+    let hook = |kind: &str| {
+        let script = format!("echo {kind} $(grep -o '\"status\":\"[a-z]*\"') >> {log}");
+        serde_json::json!([{ "path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/usr/bin:/bin"] }])
+    };
+    bundle.configure("true", |config| {
+        for kind in kinds {
+            config["hooks"][kind] = hook(kind);
+        }
+    });
+    bundle.run("run").ok();
+    let said = std::fs::read_to_string(&log).unwrap().replace('"', "");
+    let expected = "prestart status:creating\ncreateRuntime status:creating\ncreateContainer status:creating\n\
+                    poststart status:running\npoststop status:stopped\n";
+    assert_eq!(said, expected);
+    bundle.configure("echo never", |config| {
+        config["hooks"] = serde_json::json!({ "createRuntime": [{ "path": "/bin/false" }] });
+    });
+    let refused = bundle.run("run").fails(1);
+    assert!(!format!("{refused:?}").contains("never"));
+    bundle.is_clean();
+    host.finish();
+}
+
+#[test]
+fn what_is_invalid_is_refused_before_anything_is_made() {
+    let host = Host::bare();
+    let bundle = Bundle::new(&host);
+    let cases: [(&str, serde_json::Value, &str); 6] = [
+        ("/linux/rootfsPropagation", "sideways".into(), "linux.rootfsPropagation"),
+        ("/process/user/uid", (-1).into(), "process.user.uid"),
+        ("/linux/sysctl", serde_json::json!({ "vm.swappiness": "1" }), "vm.swappiness"),
+        ("/linux/intelRdt", serde_json::json!({ "closID": "x" }), "linux.intelRdt"),
+        ("/process/apparmorProfile", "x".into(), "process.apparmorProfile"),
+        (
+            "/linux/uidMappings",
+            serde_json::json!([{ "containerID": 0, "hostID": 0, "size": 1 }]),
+            "linux.uidMappings",
+        ),
+    ];
+    let original = std::fs::read(host.path("bundle/config.json")).unwrap();
+    for (pointer, value, word) in cases {
+        testkit::write(&host.path("bundle/config.json"), &original);
+        bundle.configure("echo never", |config| {
+            let (parent, name) = pointer.rsplit_once('/').unwrap();
+            config.pointer_mut(parent).unwrap()[name] = value;
+        });
+        let refused = format!("{:?}", bundle.run("run").fails(1));
+        assert!(refused.contains(word) && !refused.contains("never\\n"), "{pointer}: {refused}");
+        bundle.is_clean();
+    }
+    host.finish();
+}
+
+/// CVE-2019-5736 and CVE-2024-21626: the runtime's own file, and what it has open.
+#[test]
+fn the_runtime_can_neither_be_overwritten_nor_looked_through() {
+    use std::os::fd::AsRawFd;
+    use std::os::unix::fs::OpenOptionsExt;
+    const O_PATH: i32 = 0o10_000_000;
+    const EROFS: i32 = 30;
+    let host = Host::bare();
+    let bundle = Bundle::new(&host);
+    bundle.configure("true", |_| {});
+    let pid = host.path("pid").display().to_string();
+    let bundle_path = host.path("bundle").display().to_string();
+    let (runtime, root) = (bundle.runtime.display(), host.path("rt"));
+    let line = format!(
+        "{runtime} --root {} create --bundle {bundle_path} --pid-file {pid} c1 >/dev/null 2>&1",
+        root.display()
+    );
+    host.command(&["sh", "-c", &line]).ok();
+    // Init still is a copy of the runtime. Whoever holds its file cannot write to it when nobody runs it any more.
+    let exe = format!("/proc/{}/exe", std::fs::read_to_string(&pid).unwrap());
+    let held = std::fs::File::options().read(true).custom_flags(O_PATH).open(exe).unwrap();
+    bundle.command(&["delete", "--force", "c1"]).ok();
+    let again = format!("/proc/self/fd/{}", held.as_raw_fd());
+    let error = std::fs::File::options().write(true).open(again).unwrap_err();
+    assert_eq!(error.raw_os_error(), Some(EROFS), "{error}");
+
+    bundle.configure("ls /proc/self/fd", |_| {});
+    let line = format!("exec 7</etc 9</; {runtime} --root {} run --bundle {bundle_path} c1", root.display());
+    // 3 is the directory that ls reads.
+    assert_eq!(
+        host.command(&["sh", "-c", &line]).ok().split_whitespace().collect::<Vec<_>>(),
+        ["0", "1", "2", "3"]
+    );
+    bundle.is_clean();
+    host.finish();
+}
+
+/// Wherever the creating process is killed, `delete` leaves nothing.
+#[test]
+fn a_killed_create_leaves_nothing_after_delete() {
+    let host = Host::bare();
+    let bundle = Bundle::new(&host);
+    // The hook kills its parent in the middle; everywhere else, the time does.
+    let kill = serde_json::json!([{ "path": "/bin/sh", "args": ["sh", "-c", "kill -9 $PPID"] }]);
+    for kind in ["prestart", "createRuntime", "poststart"] {
+        bundle.configure("exec sleep 1000 >/dev/null 2>&1", |config| {
+            config["hooks"] = serde_json::json!({ kind: kill })
+        });
+        let _ = bundle.run("run").output();
+        bundle.command(&["delete", "--force", "c1"]).ok();
+        bundle.is_clean();
+    }
+    bundle.configure("exec sleep 1000 >/dev/null 2>&1", |config| config["hooks"] = serde_json::json!({}));
+    for microseconds in (0..40).map(|step| step * 500) {
+        let script = format!(
+            "{} --root {} create --bundle {} c1 >/dev/null 2>&1 & p=$!; busybox usleep {microseconds}; kill -9 $p; wait $p; true",
+            bundle.runtime.display(),
+            host.path("rt").display(),
+            host.path("bundle").display()
+        );
+        host.command(&["sh", "-c", &script]).ok();
+        bundle.command(&["delete", "--force", "c1"]).ok();
+        bundle.is_clean();
+    }
+    host.finish();
+}

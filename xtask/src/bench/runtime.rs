@@ -1,0 +1,100 @@
+//! The runtime alone: `run` of `true` from a bundle, as a command, beside runc and crun.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use super::median;
+use crate::Outcome;
+
+/// So many times faster than each peer is the goal.
+const GOALS: [(&str, f64); 2] = [("runc", 6.0), ("crun", 2.0)];
+/// Megabytes of resident memory at most.
+const MEMORY: f64 = 2.0;
+
+/// Prints two rows, and adds the promises that do not hold.
+pub(super) fn rows(dist: &Path, times: usize, broken: &mut Vec<String>) -> Outcome {
+    let directory = std::env::temp_dir().join(format!("ct-bench-runtime-{}", std::process::id()));
+    let measured = measure(dist, &directory, times);
+    let _ = std::fs::remove_dir_all(&directory);
+    let (figures, peak) = measured?;
+    let ours = figures[0];
+    println!("| runtime alone, `run` of `true` | {ours:.2} ms | – | – |");
+    for ((peer, goal), figure) in GOALS.iter().zip(&figures[1..]) {
+        // crun refuses a host that has both versions of cgroups.
+        let faster =
+            if figure.is_nan() { "refuses this host".into() } else { format!("{:.1} times", figure / ours) };
+        println!("| … beside {peer} | {figure:.2} ms | {faster} | goal: {goal} times |");
+    }
+    println!("| … its largest process | {peak:.2} MB | – | ≤ {MEMORY} MB |");
+    if peak > MEMORY {
+        broken.push(format!("the runtime takes {peak:.2} MB, promised {MEMORY}"));
+    }
+    Ok(())
+}
+
+fn measure(dist: &Path, directory: &Path, times: usize) -> Result<(Vec<f64>, f64), String> {
+    let failed = |e: std::io::Error| format!("{}: {e}", directory.display());
+    let bin = directory.join("rootfs/bin");
+    std::fs::create_dir_all(&bin).map_err(failed)?;
+    std::fs::copy("/bin/busybox", bin.join("true")).map_err(failed)?;
+    let ours = directory.join("corten-runtime");
+    std::os::unix::fs::symlink(dist.join("corten-shim"), &ours).map_err(failed)?;
+    let mut runtimes = vec![ours.clone()];
+    for (peer, _) in GOALS {
+        let found = ["/usr/sbin", "/usr/bin"].iter().map(|d| Path::new(d).join(peer)).find(|p| p.exists());
+        runtimes.push(found.ok_or_else(|| format!("{peer} is missing: apt-get install {peer}"))?);
+    }
+    // The same bundle for all: what runc's `spec` writes, with `true` as the program.
+    let mut spec = Command::new(&runtimes[1]);
+    run(spec.args(["spec", "--bundle"]).arg(directory))?;
+    let config = directory.join("config.json");
+    let text = std::fs::read_to_string(&config).map_err(failed)?;
+    let text = text.replace("\"terminal\": true", "\"terminal\": false").replace("\"sh\"", "\"/bin/true\"");
+    std::fs::write(&config, text).map_err(failed)?;
+    let mut figures = vec![Vec::new(); runtimes.len()];
+    let mut willing = vec![true; runtimes.len()];
+    for round in 0..=times.max(5) {
+        for ((runtime, figures), willing) in runtimes.iter().zip(&mut figures).zip(&mut willing) {
+            if !*willing {
+                continue;
+            }
+            let start = Instant::now();
+            match run(&mut command(runtime, directory)) {
+                Err(_) if *runtime != ours => *willing = false,
+                done => done?,
+            }
+            // The first round warms caches.
+            if round > 0 && *willing {
+                figures.push(start.elapsed().as_secs_f64() * 1e3);
+            }
+        }
+    }
+    Ok((figures.into_iter().map(median).collect(), peak(&ours, directory)?))
+}
+
+fn command(runtime: &Path, directory: &Path) -> Command {
+    let mut command = Command::new(runtime);
+    command.arg("--root").arg(directory.join("state")).args(["run", "--bundle"]).arg(directory).arg("bench");
+    command
+}
+
+/// The largest process of one run, as GNU time tells it.
+fn peak(runtime: &Path, directory: &Path) -> Result<f64, String> {
+    let line = command(runtime, directory);
+    let mut timed = Command::new("/usr/bin/time");
+    timed.args(["-f", "%M"]).arg(line.get_program()).args(line.get_args());
+    let output = timed.stdin(Stdio::null()).output().map_err(|e| format!("/usr/bin/time: {e}"))?;
+    let text = String::from_utf8_lossy(&output.stderr);
+    let kilobytes: f64 = text.trim().parse().map_err(|_| format!("/usr/bin/time said {text:?}"))?;
+    Ok(kilobytes / 1024.0)
+}
+
+fn run(command: &mut Command) -> Outcome {
+    let words = format!("{command:?}");
+    let output = command.stdin(Stdio::null()).output().map_err(|e| format!("{words}: {e}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(format!("{words}: {}", String::from_utf8_lossy(&output.stderr)))
+}
