@@ -58,6 +58,7 @@ impl Engine {
         let settings = self.settings();
         settings.fill(&mut host_config);
         warnings.extend(check::request(&config, &host_config)?);
+        warnings.extend(self.adapt(&mut host_config.resources).await?);
         ports::requests(&config, &host_config, settings.publish_on(&host_config))?;
         for extra in &host_config.extra_hosts {
             files::extra_host(extra, Some(std::net::Ipv4Addr::LOCALHOST.into()))?;

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use spec::api::{HostConfig, Resources, ThrottleDevice};
-use spec::oci::runtime::{BlockIo, Device, Throttle};
+use spec::api::{HostConfig, Resources, ThrottleDevice, WeightDevice};
+use spec::oci::runtime::{BlockIo, Device, Throttle, Weight};
 use sys::root::{Dir, Follow, Kind, Metadata, Root};
 
 use super::oci::device_target;
@@ -84,6 +84,7 @@ fn device(path: &str, metadata: &Metadata) -> Device {
 /// `--device-read-bps` and its kin, with the devices' numbers.
 pub(crate) fn throttles(limits: &Resources) -> Result<BlockIo, Error> {
     Ok(BlockIo {
+        weight_device: weights(&limits.blkio_weight_device)?,
         throttle_read_bps_device: rates(&limits.blkio_device_read_bps)?,
         throttle_write_bps_device: rates(&limits.blkio_device_write_bps)?,
         throttle_read_iops_device: rates(&limits.blkio_device_read_iops)?,
@@ -105,6 +106,23 @@ fn rates(devices: &[ThrottleDevice]) -> Result<Vec<Throttle>, Error> {
                 Error::Invalid(format!("invalid rate for device {}: {}", limit.path, limit.rate))
             })?;
             Ok(Throttle { major: metadata.major.into(), minor: metadata.minor.into(), rate })
+        })
+        .collect()
+}
+
+fn weights(devices: &[WeightDevice]) -> Result<Vec<Weight>, Error> {
+    let root = Root::open(Path::new("/"))?;
+    devices
+        .iter()
+        .map(|device| {
+            let metadata = root.metadata(&device.path, Follow::Yes)?;
+            let weight = u16::try_from(device.weight).ok();
+            Ok(Weight {
+                major: metadata.major.into(),
+                minor: metadata.minor.into(),
+                weight,
+                leaf_weight: None,
+            })
         })
         .collect()
 }

@@ -9,6 +9,7 @@
 //! | `change` | a record becomes another one: what Corten's update can that Docker's cannot |
 //! | `secrets` | files that only the container sees |
 //! | `oci`, `files` | a record becomes an OCI configuration and the files beside it |
+//! | `resources` | limits against what this host has |
 //! | `devices`, `cdi` | what it gets of the host's devices |
 //! | `security`, `seccomp`, `apparmor` | what confines it |
 //! | `link` | the connection to a container's shim |
@@ -54,6 +55,7 @@ pub(crate) mod record;
 mod recover;
 mod remove;
 mod rename;
+pub(crate) mod resources;
 mod restart;
 mod seccomp;
 mod secrets;
