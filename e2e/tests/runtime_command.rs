@@ -268,6 +268,43 @@ fn what_is_invalid_is_refused_before_anything_is_made() {
     host.finish();
 }
 
+/// CVE-2019-5736 and CVE-2024-21626: the runtime's own file, and what it has open.
+#[test]
+fn the_runtime_can_neither_be_overwritten_nor_looked_through() {
+    use std::os::fd::AsRawFd;
+    use std::os::unix::fs::OpenOptionsExt;
+    const O_PATH: i32 = 0o10_000_000;
+    const EROFS: i32 = 30;
+    let host = Host::bare();
+    let bundle = Bundle::new(&host);
+    bundle.configure("true", |_| {});
+    let pid = host.path("pid").display().to_string();
+    let bundle_path = host.path("bundle").display().to_string();
+    let (runtime, root) = (bundle.runtime.display(), host.path("rt"));
+    let line = format!(
+        "{runtime} --root {} create --bundle {bundle_path} --pid-file {pid} c1 >/dev/null 2>&1",
+        root.display()
+    );
+    host.command(&["sh", "-c", &line]).ok();
+    // Init still is a copy of the runtime. Whoever holds its file cannot write to it when nobody runs it any more.
+    let exe = format!("/proc/{}/exe", std::fs::read_to_string(&pid).unwrap());
+    let held = std::fs::File::options().read(true).custom_flags(O_PATH).open(exe).unwrap();
+    bundle.command(&["delete", "--force", "c1"]).ok();
+    let again = format!("/proc/self/fd/{}", held.as_raw_fd());
+    let error = std::fs::File::options().write(true).open(again).unwrap_err();
+    assert_eq!(error.raw_os_error(), Some(EROFS), "{error}");
+
+    bundle.configure("ls /proc/self/fd", |_| {});
+    let line = format!("exec 7</etc 9</; {runtime} --root {} run --bundle {bundle_path} c1", root.display());
+    // 3 is the directory that ls reads.
+    assert_eq!(
+        host.command(&["sh", "-c", &line]).ok().split_whitespace().collect::<Vec<_>>(),
+        ["0", "1", "2", "3"]
+    );
+    bundle.is_clean();
+    host.finish();
+}
+
 /// Wherever the creating process is killed, `delete` leaves nothing.
 #[test]
 fn a_killed_create_leaves_nothing_after_delete() {

@@ -6,6 +6,7 @@ use client::{Client, Frames, Hijacked};
 use spec::api::Stream;
 use tokio::sync::mpsc;
 
+use crate::app::App;
 use crate::error::{Error, Result};
 use crate::{print, terminal};
 
@@ -186,8 +187,18 @@ impl DetachKeys {
     }
 }
 
+/// The keys that detach from a process: those of the flag, or those of `config.json` (`detachKeys`), or the engine's
+/// own. They count only where somebody types; elsewhere the file is not read for them.
+pub(crate) fn detach_keys(app: &App, flag: &str, typed: bool) -> Result<(String, Vec<u8>)> {
+    let text = match flag {
+        "" if typed => app.config()?.text("detachKeys").unwrap_or_default(),
+        flag => flag,
+    };
+    Ok((text.to_owned(), parse_detach_keys(text)?))
+}
+
 /// `ctrl-p,ctrl-q` as bytes.
-pub(crate) fn parse_detach_keys(text: &str) -> Result<Vec<u8>> {
+fn parse_detach_keys(text: &str) -> Result<Vec<u8>> {
     let key = |word: &str| {
         let wrong = || Error::invalid(format!("invalid escape keys: Unknown character: '{word}'"));
         match word.as_bytes() {

@@ -113,7 +113,7 @@ fn set_up(
     if spec.linux.has(NamespaceKind::Uts) {
         set_names(spec)?;
     }
-    mounts::mount_all(&root, mounts)?;
+    let mounted = mounts::mount_all(&root, mounts)?;
     devices::make_all(&root, &spec.linux.devices, devices)?;
     if late {
         if !(spec.hooks.prestart.is_empty() && spec.hooks.create_runtime.is_empty()) {
@@ -127,8 +127,8 @@ fn set_up(
     let console = terminal::wire(&root, &request.io, user.uid, size, terminal::Console::Bind)?;
     sysctl::set_all(&proc, spec)?;
     process::make_cwd(&root, &order.process.cwd);
-    paths::mask(&root, &spec.linux.masked_paths)?;
-    paths::make_read_only(&root, &spec.linux.readonly_paths)?;
+    paths::mask(&root, &mounted, &spec.linux.masked_paths)?;
+    paths::make_read_only(&root, &mounted, &spec.linux.readonly_paths)?;
     root::finish(spec)?;
     let settings = Settings {
         filtered: order.filter.is_some(),

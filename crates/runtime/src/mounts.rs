@@ -9,7 +9,7 @@ mod proc;
 mod source;
 
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use spec::oci::runtime::{self, Linux, Spec};
 use sys::cgroup::{Cgroup, Version};
@@ -87,22 +87,42 @@ fn open_cgroups(cgroup: &Cgroup) -> Result<Vec<(String, Vec<String>, Mount)>, Fa
         .collect()
 }
 
+/// What was mounted, held: a name in the container's tree may lead somewhere else a moment later.
+#[derive(Debug, Default)]
+pub(crate) struct Mounted(Vec<(PathBuf, Mount)>);
+
+impl Mounted {
+    /// The last mount that `path` lies on or below, and the rest of the path in it.
+    pub(crate) fn below<'p>(&self, path: &'p str) -> Option<(&Mount, &'p Path)> {
+        let path = Path::new(path);
+        let over = |(destination, mount)| Some((mount, path.strip_prefix::<&PathBuf>(destination).ok()?));
+        self.0.iter().rev().map(|(destination, mount)| (destination, mount)).find_map(over)
+    }
+}
+
 /// Mounts them.
-pub(crate) fn mount_all(root: &Root, planned: Vec<Planned>) -> Result<(), Failure> {
-    planned.into_iter().try_for_each(|one| mount_one(root, one))
+pub(crate) fn mount_all(root: &Root, planned: Vec<Planned>) -> Result<Mounted, Failure> {
+    let mounted = planned.into_iter().map(|one| {
+        let destination = PathBuf::from(&one.destination);
+        mount_one(root, one).map(|mount| (destination, mount))
+    });
+    mounted.collect::<Result<_, _>>().map(Mounted)
 }
 
 /// Mounts one.
-pub(crate) fn mount_one(root: &Root, planned: Planned) -> Result<(), Failure> {
+pub(crate) fn mount_one(root: &Root, planned: Planned) -> Result<Mount, Failure> {
     let Planned { destination, options, what } = planned;
-    match what {
-        What::Bind(mount) => bind(root, &destination, &options, &mount),
-        What::Cgroups(cgroups) => mount_cgroups(root, &destination, &options, cgroups),
-        What::New { kind, source } => {
-            place(root, &destination, &options, &new(&kind, &source, &destination, &options)?)
+    let mount = match what {
+        What::Cgroups(cgroups) => return mount_cgroups(root, &destination, &options, cgroups),
+        What::Bind(mount) => {
+            bind(root, &destination, &options, &mount)?;
+            return Ok(mount);
         }
-        What::Made(mount) => place(root, &destination, &options, &mount),
-    }
+        What::New { kind, source } => new(&kind, &source, &destination, &options)?,
+        What::Made(mount) => mount,
+    };
+    place(root, &destination, &options, &mount)?;
+    Ok(mount)
 }
 
 fn new(kind: &str, source: &str, destination: &str, options: &Options) -> Result<Mount, Failure> {
@@ -189,14 +209,14 @@ fn mount_cgroups(
     destination: &str,
     options: &Options,
     cgroups: Vec<(String, Vec<String>, Mount)>,
-) -> Result<(), Failure> {
+) -> Result<Mount, Failure> {
     let failed = at_path("mount", destination);
     let attributes = options.add.without(Attributes::READ_ONLY);
     let tmpfs = Mount::new("tmpfs", "tmpfs", &["mode=755"], attributes).map_err(&failed)?;
     let target = root.create_dirs(destination, 0o755).map_err(&failed)?;
     tmpfs.attach(target.as_fd()).map_err(&failed)?;
-    // The descriptor from before shows what is below the mount.
-    let top = root.dir(destination).map_err(&failed)?;
+    let top = Root::from_fd(tmpfs.open_top().map_err(&failed)?, destination);
+    let top = top.top();
     for (name, controllers, mount) in cgroups {
         mount.propagate(Propagation::Private, Depth::One).map_err(&failed)?;
         mount.set(options.add, options.remove, Depth::One).map_err(&failed)?;
@@ -207,5 +227,6 @@ fn mount_cgroups(
             top.symlink(&name, controller).map_err(&failed)?;
         }
     }
-    tmpfs.set(options.add, options.remove, Depth::One).map_err(&failed)
+    tmpfs.set(options.add, options.remove, Depth::One).map_err(&failed)?;
+    Ok(tmpfs)
 }

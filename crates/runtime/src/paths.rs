@@ -7,17 +7,18 @@ use sys::root::{Follow, Kind, Metadata, Root};
 
 use crate::Failure;
 use crate::failure::at_path;
+use crate::mounts::Mounted;
 
 const ENOENT: i32 = 2;
 const ENOTDIR: i32 = 20;
 
 /// Hides files behind /dev/null and directories behind one empty, read-only tmpfs. Absent ones are skipped.
-pub(crate) fn mask(root: &Root, paths: &[String]) -> Result<(), Failure> {
+pub(crate) fn mask(root: &Root, mounted: &Mounted, paths: &[String]) -> Result<(), Failure> {
     let mut null: Option<OwnedFd> = None;
     let mut empty: Option<Mount> = None;
     for path in paths {
         let failed = at_path("mask", path);
-        let Some((target, kind)) = find(root, path)? else { continue };
+        let Some((target, kind)) = find(root, mounted, path)? else { continue };
         if kind == Kind::Directory {
             // The first is the original, the others are copies of it, which must be attached to be copied.
             let mount = match &empty {
@@ -40,10 +41,10 @@ pub(crate) fn mask(root: &Root, paths: &[String]) -> Result<(), Failure> {
 }
 
 /// Makes paths and all below read-only, each by a copy of itself on top of it. Absent ones are skipped.
-pub(crate) fn make_read_only(root: &Root, paths: &[String]) -> Result<(), Failure> {
+pub(crate) fn make_read_only(root: &Root, mounted: &Mounted, paths: &[String]) -> Result<(), Failure> {
     for path in paths {
         let failed = at_path("read-only path", path);
-        let Some((target, _)) = find(root, path)? else { continue };
+        let Some((target, _)) = find(root, mounted, path)? else { continue };
         let copy = Mount::copy_of(target.as_fd(), path, Depth::All).map_err(&failed)?;
         copy.set(Attributes::READ_ONLY, Attributes::empty(), Depth::All).map_err(&failed)?;
         copy.attach(target.as_fd()).map_err(&failed)?;
@@ -51,9 +52,21 @@ pub(crate) fn make_read_only(root: &Root, paths: &[String]) -> Result<(), Failur
     Ok(())
 }
 
-fn find(root: &Root, path: &str) -> Result<Option<(OwnedFd, Kind)>, Failure> {
+/// What lies on a mount of the configuration's is looked for in that mount, however it is reached now: whoever can
+/// rename in the container's tree could hide it from us for this moment.
+fn find(root: &Root, mounted: &Mounted, path: &str) -> Result<Option<(OwnedFd, Kind)>, Failure> {
     let failed = at_path("find", path);
-    let fd = match root.find(path, Follow::Yes) {
+    let found = match mounted.below(path) {
+        Some((mount, rest)) if rest.as_os_str().is_empty() => {
+            mount.as_fd().try_clone_to_owned().map_err(|e| sys::Error::new("dup", path, e))
+        }
+        Some((mount, rest)) => match mount.open_top() {
+            Ok(top) => Root::from_fd(top, path).find(rest, Follow::Yes),
+            Err(error) => Err(error),
+        },
+        None => root.find(path, Follow::Yes),
+    };
+    let fd = match found {
         Err(error) if matches!(error.errno(), ENOENT | ENOTDIR) => return Ok(None),
         found => found.map_err(&failed)?,
     };

@@ -1,4 +1,5 @@
 //! `corten-shim <id> --dir <dir>`: supervises one container. cortend spawns it with a connection as fd 3.
+//! `corten-shim --compress`: compresses stdin to stdout; a shim spawns it for a log that it has rotated.
 //!
 //! Under the name `corten-runtime`, or as `corten-shim runtime …`: a runtime's command line (see `command`).
 
@@ -6,12 +7,16 @@ mod command;
 mod supervisor;
 
 use std::io::Write;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use supervisor::Supervisor;
 
 fn main() -> ExitCode {
+    if std::env::args().nth(1).as_deref() == Some("--compress") {
+        return compress();
+    }
     if let Some(words) = command::arguments() {
         return command::main(&words);
     }
@@ -33,6 +38,17 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(Some(&dir), &format!("{error}: {}", error.source)),
     }
+}
+
+/// Compresses a rotated log, stdin to stdout; our parent, the shim, sees how it went.
+fn compress() -> ExitCode {
+    let run = || -> std::io::Result<()> {
+        sys::process::set_lowest_priority().map_err(|e| e.source)?;
+        let input = std::io::stdin().as_fd().try_clone_to_owned()?;
+        let output = std::io::stdout().as_fd().try_clone_to_owned()?;
+        shim::log::compress::run(input.into(), output.into())
+    };
+    if run().is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// The container's id stands in the arguments for people who look at `ps`.

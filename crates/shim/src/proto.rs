@@ -6,6 +6,7 @@
 //! shim's [`Event`]s afterwards: wake-ups only, the truth is `exit.json` on disk.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use runtime::Failure;
@@ -14,6 +15,9 @@ use spec::oci::runtime::{Mount, Process, Resources, Spec};
 
 /// The protocol's version; a shim accepts older and newer daemons and answers with its own.
 pub const VERSION: u32 = 1;
+
+/// The step of a failure to connect to the log server; its detail says all.
+pub const LOG_SERVER: &str = "log server";
 
 /// The name of a shim's socket in its directory.
 pub const SOCKET: &str = "shim.sock";
@@ -97,18 +101,126 @@ pub struct Create {
     pub exit_file: PathBuf,
 }
 
-/// A json-file log: `{"log":"…\n","stream":"stdout","time":"…"}` lines.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+/// What becomes of init's output.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Log {
-    /// `<id>-json.log`.
+    /// The files that are kept on this host, from which `logs` reads.
+    pub files: Option<LogFiles>,
+    /// Where it is sent as well.
+    pub remote: Option<Remote>,
+    /// What every entry in the files carries beside its text (labels, environment, tag).
+    pub attrs: BTreeMap<String, String>,
+}
+
+/// A log on this host: the file that is written, and those that were rotated away.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct LogFiles {
+    /// The file that is written.
     pub path: PathBuf,
+    /// How entries are written.
+    pub format: LogFormat,
     /// Rotate when the file would pass this many bytes; 0 is never.
     pub max_size: u64,
     /// How many files to keep, the current one included (`.1` is the newest rotated one).
     pub max_files: u32,
-    /// What every entry carries beside its text (labels, environment, tag).
-    #[serde(default)]
-    pub attrs: BTreeMap<String, String>,
+    /// Rotated files are compressed (`.1.gz`).
+    pub compress: bool,
+}
+
+/// How entries are written to a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LogFormat {
+    /// `{"log":"…\n","stream":"stdout","time":"…"}` lines.
+    JsonFile,
+    /// Protocol buffers between their lengths, as Docker's `local` driver writes them.
+    Local,
+}
+
+/// A log server. It is connected before init is made; a failure fails the start.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Remote {
+    /// The first that answers is taken.
+    pub addresses: Vec<Address>,
+    /// What is sent.
+    pub form: Form,
+    /// The container starts without a connection, which is made later (`fluentd-async`).
+    pub later: bool,
+    /// Milliseconds until a lost connection is tried again; each further time half as long again, a minute at most.
+    pub retry_wait: u64,
+    /// After so many failed tries in a row entries are dropped for good.
+    pub max_retries: u64,
+    /// How many bytes may wait for the server.
+    pub buffer: u64,
+    /// What comes when so much waits is dropped (`mode=non-blocking`). Otherwise a connected server that is slow
+    /// holds the container's output back.
+    pub drop: bool,
+}
+
+/// Where a log server listens.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Address {
+    /// A TCP connection.
+    Tcp(SocketAddr),
+    /// One datagram for each entry.
+    Udp(SocketAddr),
+    /// A unix stream socket.
+    Unix(PathBuf),
+    /// A unix datagram socket.
+    Unixgram(PathBuf),
+}
+
+/// The forms in which entries are sent.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum Form {
+    /// systemd's native journal protocol.
+    Journald {
+        /// Of every entry.
+        fields: BTreeMap<String, String>,
+    },
+    /// Syslog.
+    Syslog {
+        /// 0 to 23.
+        facility: u8,
+        /// The sender's name in every message.
+        tag: String,
+        /// This host's name.
+        hostname: String,
+        /// The daemon's process id.
+        pid: u32,
+        /// Which of syslog's formats.
+        format: SyslogFormat,
+        /// Seconds that local time is ahead of UTC.
+        utc_offset: i32,
+    },
+    /// Fluentd's forward protocol, one message for each entry.
+    Fluentd {
+        /// Of every message.
+        tag: String,
+        /// Of every record.
+        fields: BTreeMap<String, String>,
+        /// Times have nanoseconds.
+        sub_second: bool,
+    },
+    /// Graylog's extended log format, uncompressed.
+    Gelf {
+        /// This host's name.
+        host: String,
+        /// Of every entry, with their underscore.
+        fields: BTreeMap<String, String>,
+    },
+}
+
+/// The formats of a syslog message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SyslogFormat {
+    /// As programs write to `/dev/log`: RFC 3164 without a host name.
+    Local,
+    /// RFC 3164.
+    Rfc3164,
+    /// RFC 5424.
+    Rfc5424,
+    /// RFC 5424 with microseconds.
+    Rfc5424Micro,
 }
 
 /// What an attached client wants. Its socket carries output as Docker's 8-byte-header frames when `framed`
@@ -196,4 +308,11 @@ pub enum Event {
     },
     /// The kernel killed something in the container for want of memory.
     Oom,
+    /// Entries of the log were lost: told at the first, and again at the end with their number.
+    LogLost {
+        /// How many entries.
+        entries: u64,
+        /// Why the first was.
+        why: String,
+    },
 }

@@ -25,7 +25,7 @@ fn code(watch: &mut Watch, exec: &str) -> i32 {
     loop {
         match watch.next().unwrap().unwrap() {
             Event::ExecExited { id, exit } if id == exec => return exit.code,
-            Event::ExecExited { .. } | Event::Exited(_) | Event::Oom => {}
+            Event::ExecExited { .. } | Event::Exited(_) | Event::Oom | Event::LogLost { .. } => {}
         }
     }
 }

@@ -7,6 +7,7 @@
 //! | [`caps`] | Capabilities of a process (capabilities(7)) |
 //! | [`cgroup`] | Control groups, v2 and v1/hybrid, through a directory fd (cgroups(7)) |
 //! | [`clock`] | Clocks (clock_gettime(2)) |
+//! | [`dial`] | Connections that are made without waiting (connect(2)) |
 //! | [`file`] | Files with their path in every error, and atomic writes |
 //! | [`inotify`] | Waiting for changes in a directory (inotify(7)) |
 //! | [`memfd`] | Sealed programs in memory (memfd_create(2)) |
@@ -32,6 +33,7 @@
 pub mod caps;
 pub mod cgroup;
 pub mod clock;
+pub mod dial;
 pub mod file;
 pub mod inotify;
 pub mod memfd;

@@ -25,6 +25,20 @@ pub fn seal(name: &str, path: &Path) -> Result<OwnedFd> {
     Ok(copy.into())
 }
 
+/// A sealed memory file that holds these bytes, to be sent to another process.
+///
+/// # Errors
+/// memfd_create(2)'s and write(2)'s.
+pub fn of_bytes(name: &str, bytes: &[u8]) -> Result<OwnedFd> {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let memory = memfd_create(name, flags).map_err(|e| Error::new("memfd_create", name, e))?;
+    let mut file = File::from(memory);
+    std::io::Write::write_all(&mut file, bytes).map_err(|e| Error::new("write", name, e))?;
+    let seals = SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE;
+    fcntl_add_seals(&file, seals).map_err(|e| Error::new("seal", name, e))?;
+    Ok(file.into())
+}
+
 /// MFD_EXEC is new in Linux 6.3, where the system may be set up to refuse memory files without it; older
 /// kernels refuse the flag and make every memory file executable.
 fn create(name: &str) -> Result<OwnedFd> {

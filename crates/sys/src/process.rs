@@ -145,6 +145,14 @@ pub fn pidfd_send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> Result<()> {
     check("pidfd_send_signal", answer).map(drop)
 }
 
+/// The calling process runs when nobody else wants to (setpriority(2)).
+///
+/// # Errors
+/// setpriority(2)'s.
+pub fn set_lowest_priority() -> Result<()> {
+    rustix::process::setpriority_process(None, 19).map_err(|e| Error::new("setpriority", "", e))
+}
+
 /// Makes this process the parent of its descendants' orphans (PR_SET_CHILD_SUBREAPER).
 ///
 /// # Errors

@@ -51,6 +51,21 @@ pub fn send(socket: impl AsFd, bytes: &[u8], fds: &[BorrowedFd<'_>], wait: Wait)
     retry(|| sendmsg(&socket, &[IoSlice::new(bytes)], &mut control, flags)).map_err(failed)
 }
 
+/// Sends one fd over a connected datagram socket, in a message without bytes, without waiting.
+///
+/// # Errors
+/// sendmsg(2)'s.
+pub fn send_fd(socket: impl AsFd, fd: BorrowedFd<'_>) -> Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let fds = [fd];
+    assert!(control.push(SendAncillaryMessage::ScmRights(&fds)), "there is room for one");
+    let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+    retry(|| sendmsg(&socket, &[], &mut control, flags))
+        .map(drop)
+        .map_err(|e| Error::new("send", "socket", e))
+}
+
 /// Receives what there is, up to the buffer's length, and appends the fds that came with it, close-on-exec.
 /// 0 is the end.
 ///

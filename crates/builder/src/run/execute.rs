@@ -159,7 +159,7 @@ fn wait(mut watch: Watch, exit_file: &Path) -> Result<Exit> {
     loop {
         match watch.next()? {
             Some(Event::Exited(exit)) => return Ok(exit),
-            Some(Event::ExecExited { .. } | Event::Oom) => {}
+            Some(Event::ExecExited { .. } | Event::Oom | Event::LogLost { .. }) => {}
             None => break,
         }
     }

@@ -234,6 +234,9 @@ pub(crate) struct CreateFlags {
     /// OCI runtime to use
     #[arg(long, default_value = "")]
     pub(crate) runtime: String,
+    /// Give the container a secret file (id=NAME,src=FILE|env=VAR[,target=PATH][,mode=0400]; Corten only)
+    #[arg(long, value_name = "secret", value_parser = super::secret::check)]
+    pub(crate) secret: Vec<String>,
     /// Set a security option
     #[arg(long)]
     pub(crate) security_opt: Vec<String>,
@@ -261,6 +264,9 @@ pub(crate) struct CreateFlags {
     /// Set a resource limit (name=soft[:hard])
     #[arg(long, value_name = "ulimit", value_parser = checked::ulimit)]
     pub(crate) ulimit: Vec<String>,
+    /// Give the container the engine's socket, and your credentials
+    #[arg(long)]
+    pub(crate) use_api_socket: bool,
     /// User name or UID (format: <name|uid>[:<group|gid>])
     #[arg(short, long, default_value = "")]
     pub(crate) user: String,

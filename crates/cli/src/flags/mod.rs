@@ -1,5 +1,6 @@
 //! The grammars of flags, and the flags that `run` and `create` share.
 
+pub(crate) mod changes;
 pub(crate) mod checked;
 pub(crate) mod create;
 pub(crate) mod device;
@@ -10,6 +11,7 @@ pub(crate) mod mount;
 pub(crate) mod network;
 pub(crate) mod port;
 pub(crate) mod request;
+pub(crate) mod secret;
 pub(crate) mod security;
 pub(crate) mod volume;
 

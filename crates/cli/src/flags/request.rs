@@ -11,7 +11,7 @@ use super::create::CreateFlags;
 use super::network::Attachment;
 use super::port::Ports;
 use super::volume::Volume;
-use super::{device, env, limits, map, mount, network, security, volume};
+use super::{device, env, limits, map, mount, network, secret, security, volume};
 use crate::error::{Error, Result};
 
 /// The standard streams a container's creator attaches to.
@@ -57,7 +57,12 @@ impl CreateFlags {
             config: self.config(image, command, streams)?,
             host_config: self.host_config()?,
             networking_config: NetworkingConfig::default(),
-            secrets: Vec::new(),
+            secrets: self
+                .secret
+                .iter()
+                .map(|text| secret::read(text))
+                .collect::<Result<_, _>>()
+                .map_err(Error::Invalid)?,
         };
         self.networks(&mut request)?;
         self.volumes(&mut request)?;

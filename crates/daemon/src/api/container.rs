@@ -175,6 +175,7 @@ pub(super) async fn logs(call: Call, id: &str) -> Result<Response<Body>> {
         since: query.time("since")?.unwrap_or(0),
         until: query.time("until")?.unwrap_or(0),
         timestamps: query.bool("timestamps"),
+        details: query.bool("details"),
         // What is not a number means all, as in Docker.
         tail: query.get("tail").parse().ok(),
     };

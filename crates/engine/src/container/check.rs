@@ -1,7 +1,7 @@
 //! Whether a request can be honoured. What Docker refuses is refused in its words; what Docker does and Corten does
 //! not yet is refused plainly: an option that would change what a container may do is never ignored.
 
-use spec::api::{ContainerConfig, DeviceRequest, HostConfig, Resources};
+use spec::api::{ContainerConfig, HostConfig, Resources};
 
 use super::health::{OnFailure, Test};
 use super::record::{NetworkMode, network_mode};
@@ -67,7 +67,7 @@ pub(crate) fn request(config: &ContainerConfig, host: &HostConfig) -> Result<Vec
     resources(&host.resources)?;
     namespaces(host)?;
     restart(host)?;
-    logs(host)?;
+    super::logging::Logging::read(&host.log_config)?;
     security::read(&host.security_opt)?;
     security::capabilities(host)?;
     sysctls(host)?;
@@ -201,9 +201,6 @@ pub(crate) fn resources(r: &Resources) -> Result<(), Error> {
     if !r.blkio_weight_device.is_empty() {
         return not_yet("--blkio-weight-device is not supported yet");
     }
-    if let Some(request) = r.device_requests.first() {
-        return invalid(no_device_driver(request));
-    }
     for ulimit in &r.ulimits {
         rlimit_name(&ulimit.name)?;
         if ulimit.hard >= 0 && ulimit.soft > ulimit.hard {
@@ -217,11 +214,6 @@ pub(crate) fn resources(r: &Resources) -> Result<(), Error> {
         return invalid("CpuCount, CpuPercent and IOMaximum… are Windows' options");
     }
     Ok(())
-}
-
-fn no_device_driver(request: &DeviceRequest) -> String {
-    let words: Vec<String> = request.capabilities.iter().map(|c| format!("[{}]", c.join(" "))).collect();
-    format!("could not select device driver {:?} with capabilities: [{}]", request.driver, words.join(" "))
 }
 
 /// `nofile` as `RLIMIT_NOFILE`.
@@ -309,61 +301,6 @@ pub(crate) fn restart(host: &HostConfig) -> Result<(), Error> {
     Ok(())
 }
 
-/// The shim writes json-file logs, or none.
-fn logs(host: &HostConfig) -> Result<(), Error> {
-    let log = &host.log_config;
-    match log.r#type.as_str() {
-        "" | "json-file" => {
-            log_limits(host)?;
-        }
-        "none" => {}
-        other => return not_yet(format!("log driver {other:?} is not supported yet: use json-file or none")),
-    }
-    Ok(())
-}
-
-/// `max-size` in bytes (0: never rotated) and `max-file`. Rotation is on by default: 50 MB, 5 files.
-pub(crate) fn log_limits(host: &HostConfig) -> Result<(u64, u32), Error> {
-    let (mut size, mut files) = (50_000_000, 5);
-    for (key, value) in &host.log_config.config {
-        match key.as_str() {
-            "max-size" if value == "-1" => size = 0,
-            "max-size" => {
-                size = parse_size(value).ok_or_else(|| {
-                    Error::Invalid(format!("invalid size for log option max-size: {value:?}"))
-                })?;
-            }
-            "max-file" => {
-                files = value.parse().ok().filter(|n| *n >= 1).ok_or_else(|| {
-                    Error::Invalid(format!("invalid number for log option max-file: {value:?}"))
-                })?;
-            }
-            "mode" if value == "blocking" => {}
-            "mode" => return not_yet(format!("log option mode={value} is not supported yet")),
-            // They only add attributes to lines, or shape what is rotated away.
-            "labels" | "labels-regex" | "env" | "env-regex" | "tag" | "compress" => {}
-            _ => return invalid(format!("unknown log opt '{key}' for json-file log driver")),
-        }
-    }
-    Ok((size, files))
-}
-
-/// `10m`, `1g`, `1.5kb`: base 1024, as Docker reads log sizes.
-fn parse_size(text: &str) -> Option<u64> {
-    let lower = text.trim().to_ascii_lowercase();
-    let digits = lower.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(lower.len());
-    let number: f64 = lower[..digits].parse().ok()?;
-    let unit = match lower[digits..].trim() {
-        "" | "b" => 1u64,
-        "k" | "kb" | "kib" => 1 << 10,
-        "m" | "mb" | "mib" => 1 << 20,
-        "g" | "gb" | "gib" => 1 << 30,
-        _ => return None,
-    };
-    let bytes = number * unit as f64;
-    (1.0..1e15).contains(&bytes).then_some(bytes as u64)
-}
-
 /// Only what a namespace of the container holds may be set.
 fn sysctls(host: &HostConfig) -> Result<(), Error> {
     const IPC: [&str; 9] = [
@@ -421,17 +358,8 @@ mod tests {
             (host(|h| h.security_opt = vec!["apparmor=x".into()]), "AppArmor is not available"),
             (host(|h| h.security_opt = vec!["foo".into()]), "invalid --security-opt 1: \"foo\""),
             (
-                host(|h| h.log_config = LogConfig { r#type: "syslog".into(), ..LogConfig::default() }),
+                host(|h| h.log_config = LogConfig { r#type: "nope".into(), ..LogConfig::default() }),
                 "log driver",
-            ),
-            (
-                host(|h| {
-                    h.resources.device_requests = vec![DeviceRequest {
-                        capabilities: vec![vec!["gpu".into()]],
-                        ..DeviceRequest::default()
-                    }]
-                }),
-                "could not select device driver \"\" with capabilities: [[gpu]]",
             ),
             (
                 host(|h| {
@@ -459,18 +387,5 @@ mod tests {
             assert!(error.contains(text), "{error}");
         }
         assert!(request(&ContainerConfig::default(), &HostConfig::default()).unwrap().is_empty());
-    }
-
-    #[test]
-    fn log_limits_are_read() {
-        let with = |key: &str, value: &str| {
-            let config = [(key.to_owned(), value.to_owned())].into();
-            log_limits(&host(|h| h.log_config = LogConfig { r#type: String::new(), config })).ok()
-        };
-        assert_eq!(with("max-size", "10m"), Some((10 << 20, 5)));
-        assert_eq!(with("max-size", "-1"), Some((0, 5)));
-        assert_eq!(with("max-file", "3"), Some((50_000_000, 3)));
-        assert_eq!(with("max-file", "0"), None);
-        assert_eq!(with("colour", "red"), None);
     }
 }

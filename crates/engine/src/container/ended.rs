@@ -25,6 +25,9 @@ impl Engine {
                 match events.next().await {
                     Some(Wake::ExecExited { id, exit }) => engine.exec_ended(&id, &exit),
                     Some(Wake::Oom) => engine.publish(container.event("oom", &[])),
+                    Some(Wake::LogLost { entries, why }) => {
+                        tracing::warn!(container = %container.id, "{entries} entries of its log are lost: {why}");
+                    }
                     Some(Wake::Exited(exit)) => return engine.ended(&container, run, Some(exit)).await,
                     // The shim is gone: what it left on disk is the truth.
                     None => return engine.ended(&container, run, None).await,

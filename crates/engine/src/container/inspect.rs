@@ -1,7 +1,6 @@
 //! Inspect: everything that is known of one container.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use spec::api::{ContainerInspectResponse, EndpointSettings, NetworkSettings, RestartPolicy};
 
@@ -29,11 +28,10 @@ impl Engine {
             resolv_conf_path: file("resolv.conf"),
             hostname_path: file("hostname"),
             hosts_path: file("hosts"),
-            log_path: if record.host.log_config.r#type == "none" {
-                String::new()
-            } else {
-                container.log_path().display().to_string()
-            },
+            log_path: container
+                .log_path(&record.host.log_config)
+                .map(|path| path.display().to_string())
+                .unwrap_or_default(),
             name: format!("/{}", record.name),
             restart_count: view.state.restarts.into(),
             driver: "overlayfs".into(),
@@ -63,13 +61,6 @@ impl Engine {
             Ok((rw.cast_signed(), (rw + image).cast_signed()))
         })
         .await
-    }
-}
-
-impl Container {
-    /// `<id>-json.log`, as Docker names it.
-    pub(crate) fn log_path(&self) -> PathBuf {
-        self.dir.join(format!("{}-json.log", self.id))
     }
 }
 

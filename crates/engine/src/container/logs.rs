@@ -1,6 +1,6 @@
 //! Logs: read from the files the shim writes, as frames ready for the wire.
 
-use std::path::Path;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -30,6 +30,8 @@ pub struct LogOptions {
     pub until: i128,
     /// RFC 3339 in front of each line.
     pub timestamps: bool,
+    /// Labels, environment and tag in front of each line.
+    pub details: bool,
     /// The last so many lines; `None` is all.
     pub tail: Option<u64>,
 }
@@ -48,24 +50,25 @@ impl Engine {
         if !options.stdout && !options.stderr {
             return Err(Error::Invalid("Bad parameters: you must choose at least one stream".into()));
         }
-        if view.record.host.log_config.r#type == "none" {
-            return Err(Error::NotImplemented("configured logging driver does not support reading".into()));
-        }
+        let (path, format) = container.log_files(&view.record.host.log_config).ok_or_else(|| {
+            Error::NotImplemented("configured logging driver does not support reading".into())
+        })?;
         let time = |t: i128| u64::try_from(t).ok().filter(|t| *t > 0);
-        let query =
-            Query { tail: options.tail, since: time(options.since), until: time(options.until), join: false };
-        let path = container.log_path();
+        let query = Query { tail: options.tail, since: time(options.since), until: time(options.until) };
         let follow = if options.follow && view.state.is_alive() {
-            let changes = Changes::watch(&container.dir)?;
+            let directory = path.parent().unwrap_or(&container.dir);
+            // The shim makes it too, but perhaps later.
+            sys::file::create_dir_all(directory, 0o700)?;
+            let changes = Changes::watch(directory)?;
             let changes = Polled::register(changes).map_err(|e| sys::Error::new("epoll", "log", e))?;
             Some((changes, container.watch()))
         } else {
             None
         };
         let tty = view.record.config.tty;
-        let shape =
-            Shape { tty, stdout: options.stdout, stderr: options.stderr, timestamps: options.timestamps };
-        let reader = blocking(move || open(&path, query)).await?;
+        let LogOptions { stdout, stderr, timestamps, details, .. } = options;
+        let shape = Shape { tty, stdout, stderr, timestamps, details };
+        let reader = blocking(move || Reader::open(&path, format, query)).await?;
         let (sender, receiver) = mpsc::channel(AHEAD);
         tokio::spawn(async move {
             // The status and headers are sent; a log that cannot be read on ends here.
@@ -75,10 +78,6 @@ impl Engine {
         });
         Ok((receiver, tty))
     }
-}
-
-fn open(path: &Path, query: Query) -> Result<Reader, Error> {
-    Ok(Reader::open(path, query)?)
 }
 
 type Follow = (AsyncFd<Polled<Changes>>, watch::Receiver<Arc<View>>);
@@ -137,6 +136,7 @@ struct Shape {
     stdout: bool,
     stderr: bool,
     timestamps: bool,
+    details: bool,
 }
 
 impl Shape {
@@ -157,18 +157,44 @@ impl Shape {
         if !wanted {
             return;
         }
-        let stamp = if self.timestamps && entry.begins_line {
-            format!("{} ", shim::log::time::format_fixed(entry.time))
-        } else {
-            String::new()
-        };
-        let length = stamp.len() + entry.text.len();
+        let mut head = String::new();
+        if self.timestamps && entry.begins_line {
+            head.push_str(&shim::log::time::format_fixed(entry.time));
+            head.push(' ');
+        }
+        if self.details && entry.begins_line {
+            write_details(&mut head, &entry.attrs);
+        }
+        let length = head.len() + entry.text.len();
         if !self.tty {
-            // Entries are at most a piece of 16 KiB and a stamp.
+            // Entries are at most a piece of 16 KiB, a time and details.
             bytes.extend_from_slice(&entry.stream.header(u32::try_from(length).unwrap_or(u32::MAX)));
         }
-        bytes.extend_from_slice(stamp.as_bytes());
-        bytes.extend_from_slice(entry.text.as_bytes());
+        bytes.extend_from_slice(head.as_bytes());
+        bytes.extend_from_slice(&entry.text);
+    }
+}
+
+/// `key=value,key=value `, each escaped as in a URL's query: the original client reads them so.
+fn write_details(head: &mut String, attrs: &BTreeMap<String, String>) {
+    for (n, (key, value)) in attrs.iter().enumerate() {
+        if n > 0 {
+            head.push(',');
+        }
+        escape(head, key);
+        head.push('=');
+        escape(head, value);
+    }
+    head.push(' ');
+}
+
+fn escape(out: &mut String, text: &str) {
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => out.push(byte.into()),
+            b' ' => out.push('+'),
+            _ => out.push_str(&format!("%{byte:02X}")),
+        }
     }
 }
 
@@ -178,16 +204,21 @@ mod tests {
 
     #[test]
     fn entries_become_frames_or_raw_bytes() {
-        let entry =
-            |stream, text: &str| Entry { stream, time: 1_500_000_000, text: text.into(), begins_line: true };
-        let shape = Shape { tty: false, stdout: true, stderr: false, timestamps: false };
+        let entry = |stream, text: &str| Entry {
+            stream,
+            time: 1_500_000_000,
+            text: text.into(),
+            begins_line: true,
+            attrs: BTreeMap::from([("k k".into(), "v=".into()), ("l".into(), "1".into())]),
+        };
+        let shape = Shape { tty: false, stdout: true, stderr: false, timestamps: false, details: false };
         let mut bytes = Vec::new();
         shape.write(&entry(Stream::Stdout, "hi\n"), &mut bytes);
         shape.write(&entry(Stream::Stderr, "no\n"), &mut bytes);
         assert_eq!(bytes, b"\x01\0\0\0\0\0\0\x03hi\n");
-        let raw = Shape { tty: true, stdout: true, stderr: true, timestamps: true };
+        let raw = Shape { tty: true, stdout: true, stderr: true, timestamps: true, details: true };
         let mut bytes = Vec::new();
         raw.write(&entry(Stream::Stdout, "hi\n"), &mut bytes);
-        assert_eq!(bytes, b"1970-01-01T00:00:01.500000000Z hi\n");
+        assert_eq!(bytes, b"1970-01-01T00:00:01.500000000Z k+k=v%3D,l=1 hi\n");
     }
 }

@@ -7,13 +7,13 @@ use std::sync::Arc;
 
 use network::{Endpoint, EndpointRequest, Sandbox};
 use shim::client::{Connection, Spawned};
-use shim::proto::{Create, Log, Reply, Request};
+use shim::proto::{Create, Reply, Request};
 
 use super::link::{Events, Link};
 use super::mounts::Kind;
 use super::record::{Attachment, NetworkMode, Record};
 use super::state::{Effect, Event, Illegal, Phase};
-use super::{Container, apparmor, check, files, oci, ports};
+use super::{Container, apparmor, files, oci, ports};
 use crate::blocking::{blocking, to_the_end};
 use crate::{Engine, Error, error, network as networks};
 
@@ -165,7 +165,7 @@ impl Engine {
         let create = Create {
             spec,
             netns: !fds.is_empty(),
-            log: log(container, record)?,
+            log: container.log_settings(record).await?,
             open_stdin: record.config.open_stdin,
             stdin_once: record.config.stdin_once,
             attach: early.iter().map(|e| e.attach).collect(),
@@ -346,7 +346,8 @@ impl Engine {
             masked: super::devices::thermal_throttle_paths(),
             kernel: super::seccomp::kernel(&crate::system::kernel()).unwrap_or_default(),
         };
-        let spec = oci::spec(record, &host)?;
+        let mut spec = oci::spec(record, &host)?;
+        self.inject_devices(&record.host, &mut spec)?;
         if spec.process.as_ref().is_some_and(|p| p.apparmor_profile == apparmor::DEFAULT) {
             apparmor::load_default(&self.inner.config.exec_root)?;
         }
@@ -409,12 +410,4 @@ pub(crate) fn hostname(record: &Record) -> String {
     }
     let shares_uts = record.host.uts_mode == "host" || record.network_mode() == NetworkMode::Host;
     if shares_uts { crate::system::hostname() } else { record.id.short().to_owned() }
-}
-
-fn log(container: &Container, record: &Record) -> Result<Option<Log>, Error> {
-    if record.host.log_config.r#type == "none" {
-        return Ok(None);
-    }
-    let (max_size, max_files) = check::log_limits(&record.host)?;
-    Ok(Some(Log { path: container.log_path(), max_size, max_files, attrs: Default::default() }))
 }

@@ -1,7 +1,7 @@
 //! The log read back: the last lines, a span of time, what is new since the last look. Rotation may happen at
 //! any moment; a rotated file that is open is read to its end.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::io::ErrorKind;
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -11,7 +11,8 @@ use serde::Deserialize;
 use spec::api::Stream;
 use sys::file;
 
-use super::{rotated, tail, time};
+use super::{compress, local, packed, rotated, tail, time};
+use crate::proto::LogFormat;
 
 /// How much is read at a time.
 pub(super) const BLOCK: usize = 64 * 1024;
@@ -19,20 +20,15 @@ pub(super) const BLOCK: usize = 64 * 1024;
 /// A longer line of the file is no entry (a piece whose every byte is escaped is a tenth of this).
 pub(super) const MAX_ENTRY: usize = 1024 * 1024;
 
-/// A joined line longer than this comes in parts.
-const MAX_JOINED: usize = 1024 * 1024;
-
 /// What to read.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Query {
-    /// Only this many entries (with `join`: lines) from the end.
+    /// Only this many lines from the end.
     pub tail: Option<u64>,
     /// Only entries at or after this time, nanoseconds since 1970.
     pub since: Option<u64>,
     /// Only entries at or before this time.
     pub until: Option<u64>,
-    /// Put the pieces of a long line together again.
-    pub join: bool,
 }
 
 /// One entry of a log.
@@ -43,15 +39,17 @@ pub struct Entry {
     /// When, in nanoseconds since 1970.
     pub time: u64,
     /// The text, with its newline if it ends a line.
-    pub text: String,
+    pub text: Vec<u8>,
     /// It is not the rest of a line that an earlier entry of the stream began.
     pub begins_line: bool,
+    /// Labels, environment and tag, as `--details` shows them.
+    pub attrs: BTreeMap<String, String>,
 }
 
 impl Entry {
     /// Whether this is the end of its line.
     pub fn ends_line(&self) -> bool {
-        self.text.ends_with('\n')
+        self.text.ends_with(b"\n")
     }
 }
 
@@ -59,6 +57,7 @@ impl Entry {
 #[derive(Debug)]
 pub struct Reader {
     path: PathBuf,
+    format: LogFormat,
     query: Query,
     /// The oldest first; the first is being read.
     files: VecDeque<Open>,
@@ -69,25 +68,51 @@ pub struct Reader {
     start: usize,
     /// Inside a line too long to be an entry.
     skipping: bool,
-    stdout: Line,
-    stderr: Line,
+    /// The last entry of the stream did not end its line.
+    unfinished_stdout: bool,
+    unfinished_stderr: bool,
     done: bool,
-}
-
-/// What is known of a stream's current line.
-#[derive(Debug, Default)]
-struct Line {
-    /// The last entry did not end it.
-    unfinished: bool,
-    /// Pieces being joined.
-    joined: Option<Entry>,
 }
 
 /// An open log file. Its inode number is its name across renames: it is not reused while the file is open.
 #[derive(Debug)]
 pub(super) struct Open {
     pub(super) file: File,
+    /// Of the plain file, also when this is the compressed one.
     inode: u64,
+    /// It is compressed, and has not been read.
+    packed: bool,
+}
+
+impl Open {
+    pub(super) fn is_packed(&self) -> bool {
+        self.packed
+    }
+
+    /// Puts the plain bytes of a compressed file into a file without a name beside the log, once they are wanted.
+    pub(super) fn unpack(&mut self, log: &Path) -> std::io::Result<()> {
+        if !self.packed {
+            return Ok(());
+        }
+        let directory = log.parent().unwrap_or(Path::new("."));
+        let mut plain = sys::scratch::unnamed(directory).map_err(|e| e.source)?;
+        let mut packed = flate2::read::MultiGzDecoder::new(&self.file);
+        match std::io::copy(&mut packed, &mut plain) {
+            // What could be unpacked of a broken file is better than nothing.
+            Err(e)
+                if !matches!(
+                    e.kind(),
+                    ErrorKind::InvalidInput | ErrorKind::InvalidData | ErrorKind::UnexpectedEof
+                ) =>
+            {
+                return Err(e);
+            }
+            Ok(_) | Err(_) => {}
+        }
+        self.file = plain;
+        self.packed = false;
+        Ok(())
+    }
 }
 
 impl Reader {
@@ -95,7 +120,7 @@ impl Reader {
     ///
     /// # Errors
     /// open(2)'s and read(2)'s.
-    pub fn open(path: &Path, query: Query) -> Result<Self, sys::Error> {
+    pub fn open(path: &Path, format: LogFormat, query: Query) -> Result<Self, sys::Error> {
         let mut files = open_all(path)?;
         if let Some(since) = query.since {
             // What was last written before `since` holds nothing younger.
@@ -105,20 +130,21 @@ impl Reader {
         }
         let mut offset = 0;
         if let Some(lines) = query.tail {
-            let begin = tail::find(&files, lines, query.join).map_err(|e| at(path, e))?;
+            let begin = tail::find(path, &mut files, format, lines).map_err(|e| at(path, e))?;
             files.drain(..begin.file);
             offset = begin.offset;
         }
         Ok(Self {
             path: path.to_owned(),
+            format,
             query,
             files,
             offset,
             buffer: Vec::new(),
             start: 0,
             skipping: false,
-            stdout: Line::default(),
-            stderr: Line::default(),
+            unfinished_stdout: false,
+            unfinished_stderr: false,
             done: false,
         })
     }
@@ -130,15 +156,12 @@ impl Reader {
     /// open(2)'s and read(2)'s.
     pub fn next_entry(&mut self) -> Result<Option<Entry>, sys::Error> {
         while !self.done {
-            let Some(entry) = self.raw_entry()? else {
-                // What was to be joined is not there yet: it comes in two parts rather than late.
-                return Ok(self.stdout.joined.take().or_else(|| self.stderr.joined.take()));
-            };
+            let Some(entry) = self.raw_entry()? else { return Ok(None) };
             if let Some(entry) = self.select(entry) {
                 return Ok(Some(entry));
             }
         }
-        Ok(self.stdout.joined.take().or_else(|| self.stderr.joined.take()))
+        Ok(None)
     }
 
     /// Nothing more will come: an entry later than `until` was met.
@@ -148,46 +171,35 @@ impl Reader {
 
     /// Applies the query to an entry.
     fn select(&mut self, mut entry: Entry) -> Option<Entry> {
-        let line = if entry.stream == Stream::Stderr { &mut self.stderr } else { &mut self.stdout };
-        entry.begins_line = !line.unfinished;
-        line.unfinished = !entry.ends_line();
+        let stderr = entry.stream == Stream::Stderr;
+        let unfinished = if stderr { &mut self.unfinished_stderr } else { &mut self.unfinished_stdout };
+        entry.begins_line = !std::mem::replace(unfinished, !entry.ends_line());
         if self.query.until.is_some_and(|until| entry.time > until) {
             self.done = true;
             return None;
         }
-        if self.query.since.is_some_and(|since| entry.time < since) {
-            return None;
-        }
-        if !self.query.join {
-            return Some(entry);
-        }
-        let whole = match line.joined.take() {
-            None => entry,
-            Some(mut joined) => {
-                joined.text.push_str(&entry.text);
-                joined
-            }
-        };
-        if whole.ends_line() || whole.text.len() >= MAX_JOINED {
-            return Some(whole);
-        }
-        line.joined = Some(whole);
-        None
+        Some(entry).filter(|entry| self.query.since.is_none_or(|since| entry.time >= since))
     }
 
     fn raw_entry(&mut self) -> Result<Option<Entry>, sys::Error> {
         loop {
             let unread = &self.buffer[self.start..];
-            if let Some(end) = unread.iter().position(|&b| b == b'\n') {
-                let line = &unread[..end];
-                let entry = if self.skipping { None } else { decode(line) };
-                self.skipping = false;
-                self.start += end + 1;
-                if entry.is_some() {
-                    return Ok(entry);
+            match next(self.format, unread) {
+                Next::Entry(entry, length) => {
+                    self.start += length;
+                    if !std::mem::take(&mut self.skipping) {
+                        return Ok(Some(entry));
+                    }
                 }
-            } else if !self.fill()? {
-                return Ok(None);
+                Next::Nothing(length) => {
+                    self.start += length;
+                    self.skipping = false;
+                }
+                Next::More => {
+                    if !self.fill()? {
+                        return Ok(None);
+                    }
+                }
             }
         }
     }
@@ -200,10 +212,11 @@ impl Reader {
             self.buffer.clear();
             self.skipping = true;
         }
-        let Some(current) = self.files.front() else {
+        let Some(current) = self.files.front_mut() else {
             self.files = open_all(&self.path)?;
             return Ok(!self.files.is_empty());
         };
+        current.unpack(&self.path).map_err(|e| at(&self.path, e))?;
         let had = self.buffer.len();
         self.buffer.resize(had + BLOCK, 0);
         let read = current.file.read_at(&mut self.buffer[had..], self.offset);
@@ -261,23 +274,33 @@ fn open_all(path: &Path) -> Result<VecDeque<Open>, sys::Error> {
     let mut files: VecDeque<Open> = VecDeque::new();
     let mut missing = 0;
     for n in 0.. {
-        match file::open(&rotated(path, n)) {
-            Ok(file) => {
-                let inode = file.metadata().map_err(|e| at(path, e))?.ino();
-                if files.iter().all(|open| open.inode != inode) {
-                    files.push_front(Open { file, inode });
-                }
+        let plain = rotated(path, n);
+        // A file is there in one form or in both.
+        let opened = match open_if_there(&plain)? {
+            None if n > 0 => open_if_there(&packed(&plain))?.map(|file| (file, true)),
+            plain => plain.map(|file| (file, false)),
+        };
+        let Some((file, packed)) = opened else {
+            missing += 1;
+            if missing == 2 {
+                break;
             }
-            Err(e) if e.source.kind() == ErrorKind::NotFound => {
-                missing += 1;
-                if missing == 2 {
-                    break;
-                }
-            }
-            Err(e) => return Err(e),
+            continue;
+        };
+        let own = file.metadata().map_err(|e| at(path, e))?.ino();
+        let inode = if packed { compress::compressed_inode(&file).unwrap_or(own) } else { own };
+        if files.iter().all(|open| open.inode != inode) {
+            files.push_front(Open { file, inode, packed });
         }
     }
     Ok(files)
+}
+
+fn open_if_there(path: &Path) -> Result<Option<File>, sys::Error> {
+    match file::open(path) {
+        Err(e) if e.source.kind() == ErrorKind::NotFound => Ok(None),
+        opened => opened.map(Some),
+    }
 }
 
 fn at(path: &Path, source: std::io::Error) -> sys::Error {
@@ -291,33 +314,86 @@ fn last_written(file: &File) -> u64 {
     u64::try_from(nanos).unwrap_or(0)
 }
 
-/// One line of the file, without its newline; `None` when it is no entry.
-pub(super) fn decode(line: &[u8]) -> Option<Entry> {
+/// What stands at the beginning of some bytes of a log, and how long it is.
+enum Next {
+    Entry(Entry, usize),
+    /// No entry: left out.
+    Nothing(usize),
+    /// It is not all there yet.
+    More,
+}
+
+fn next(format: LogFormat, bytes: &[u8]) -> Next {
+    match format {
+        LogFormat::JsonFile => match memchr::memchr(b'\n', bytes) {
+            None => Next::More,
+            Some(end) => decode(format, &bytes[..end])
+                .map_or(Next::Nothing(end + 1), |entry| Next::Entry(entry, end + 1)),
+        },
+        LogFormat::Local => {
+            let Some(length) = local::length(bytes) else { return Next::More };
+            let begin = bytes.get(local::LENGTH..local::LENGTH + local::BEGIN.len());
+            // After nonsense an entry is looked for at every byte.
+            if length > MAX_ENTRY / 2 || begin.is_some_and(|begin| begin != local::BEGIN) {
+                return Next::Nothing(1);
+            }
+            let whole = length + 2 * local::LENGTH;
+            let Some(entry) = bytes.get(..whole) else { return Next::More };
+            let (inner, end) = entry[local::LENGTH..].split_at(length);
+            match local::decode(inner).filter(|_| local::length(end) == Some(length)) {
+                Some(entry) => Next::Entry(entry, whole),
+                None => Next::Nothing(1),
+            }
+        }
+    }
+}
+
+/// One entry as it stands in the file, without what separates it from others; `None` when it is none.
+pub(super) fn decode(format: LogFormat, bytes: &[u8]) -> Option<Entry> {
     #[derive(Deserialize)]
     struct Raw<'a> {
         #[serde(default)]
         log: String,
         stream: &'a str,
         time: &'a str,
+        #[serde(default)]
+        attrs: BTreeMap<String, String>,
     }
-    let raw: Raw<'_> = serde_json::from_slice(line).ok()?;
+    if format == LogFormat::Local {
+        return local::decode(bytes);
+    }
+    // A machine that stopped may leave a hole in front of the next entry.
+    let hole = bytes.iter().take_while(|b| **b == 0).count();
+    let bytes = &bytes[hole..];
+    let raw: Raw<'_> = serde_json::from_slice(bytes).ok()?;
     let stream = if raw.stream == "stderr" { Stream::Stderr } else { Stream::Stdout };
-    Some(Entry { stream, time: time::parse(raw.time)?, text: raw.log, begins_line: true })
+    let time = time::parse(raw.time)?;
+    Some(Entry { stream, time, text: raw.log.into_bytes(), begins_line: true, attrs: raw.attrs })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::log::Writer;
-    use crate::proto::Log;
+    use crate::proto::{Log, LogFiles};
 
-    fn writer(directory: &Path, max_size: u64, max_files: u32) -> Writer {
-        let attrs = std::collections::BTreeMap::new();
-        Writer::open(&Log { path: directory.join("log"), max_size, max_files, attrs }).unwrap()
+    const FORMATS: [LogFormat; 2] = [LogFormat::JsonFile, LogFormat::Local];
+
+    fn writer(directory: &Path, format: LogFormat, max_size: u64, max_files: u32) -> Writer {
+        let files = LogFiles { path: directory.join("log"), format, max_size, max_files, compress: false };
+        Writer::open(&Log { files: Some(files), ..Log::default() }).unwrap()
     }
 
     fn rest(reader: &mut Reader) -> Vec<String> {
-        std::iter::from_fn(|| reader.next_entry().unwrap()).map(|e| e.text).collect()
+        std::iter::from_fn(|| reader.next_entry().unwrap())
+            .map(|e| String::from_utf8(e.text).unwrap())
+            .collect()
+    }
+
+    /// As the shim does it, but at once.
+    fn compress(plain: &Path) {
+        compress::run(file::open(plain).unwrap(), file::create(&packed(plain), 0o640).unwrap()).unwrap();
+        file::remove(plain).unwrap();
     }
 
     fn lines(from: usize, to: usize) -> Vec<String> {
@@ -325,66 +401,80 @@ mod tests {
     }
 
     #[test]
-    fn tails_reach_over_rotated_files() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("log");
-        assert_eq!(rest(&mut Reader::open(&path, Query::default()).unwrap()), Vec::<String>::new());
-        let mut log = writer(directory.path(), 20_000, 10);
-        log.write(Stream::Stdout, lines(0, 1000).concat().as_bytes()).unwrap();
-        assert!(file::list(directory.path()).unwrap().len() > 3);
-        for n in [0, 1, 2, 250, 999, 1000, 5000] {
-            let query = Query { tail: Some(n), ..Query::default() };
-            let got = rest(&mut Reader::open(&path, query).unwrap());
-            let first = 1000 - usize::try_from(n).unwrap().min(1000);
-            assert_eq!(got, lines(first, 1000), "tail {n}");
-        }
-        assert_eq!(rest(&mut Reader::open(&path, Query::default()).unwrap()), lines(0, 1000));
-    }
-
-    #[test]
-    fn following_goes_through_rotations_and_truncation() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("log");
-        let mut reader = Reader::open(&path, Query { tail: Some(0), ..Query::default() }).unwrap();
-        let mut log = writer(directory.path(), 1000, 4);
-        let mut got = Vec::new();
-        for n in 0..300 {
-            log.write(Stream::Stdout, format!("line {n}\n").as_bytes()).unwrap();
-            // Between two looks the log rotates once or twice.
-            if n % 25 == 0 {
-                got.extend(rest(&mut reader));
+    fn tails_reach_over_rotated_and_compressed_files() {
+        for format in FORMATS {
+            let directory = tempfile::tempdir().unwrap();
+            let path = directory.path().join("log");
+            let read = |tail| {
+                let query = Query { tail, ..Query::default() };
+                rest(&mut Reader::open(&path, format, query).unwrap())
+            };
+            assert_eq!(read(None), Vec::<String>::new());
+            let mut log = writer(directory.path(), format, 9_000, 12);
+            log.write(Stream::Stdout, lines(0, 1000).concat().as_bytes());
+            let count = file::list(directory.path()).unwrap().len();
+            assert!(count > 3);
+            for packed in [false, true] {
+                for n in [0, 1, 2, 250, 999, 1000, 5000] {
+                    let first = 1000 - usize::try_from(n).unwrap().min(1000);
+                    assert_eq!(read(Some(n)), lines(first, 1000), "tail {n}");
+                }
+                assert_eq!(read(None), lines(0, 1000));
+                if !packed {
+                    (1..u32::try_from(count).unwrap()).for_each(|n| compress(&rotated(&path, n)));
+                }
             }
         }
-        got.extend(rest(&mut reader));
-        assert_eq!(got, lines(0, 300));
-        sys::file::create(&path, 0o640).unwrap();
-        assert_eq!(rest(&mut reader), Vec::<String>::new());
-        log.write(Stream::Stdout, b"after\n").unwrap();
-        assert_eq!(rest(&mut reader), ["after\n"]);
     }
 
     #[test]
-    fn long_lines_are_joined_and_counted_as_one() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("log");
-        let mut log = writer(directory.path(), 0, 1);
-        let long = "x".repeat(40_000) + "\n";
-        log.write(Stream::Stdout, (String::from("first\n") + &long).as_bytes()).unwrap();
-        log.write(Stream::Stdout, b"unfinished").unwrap();
-        log.finish().unwrap();
-        let tail = |n, join| {
-            rest(&mut Reader::open(&path, Query { tail: Some(n), join, ..Query::default() }).unwrap())
-        };
-        assert_eq!(tail(1, true), ["unfinished"]);
-        assert_eq!(tail(2, true), [long.as_str(), "unfinished"]);
-        assert_eq!(tail(9, true), ["first\n", long.as_str(), "unfinished"]);
-        let pieces = tail(9, false);
-        assert_eq!(pieces.len(), 5);
-        assert_eq!(pieces.concat(), String::from("first\n") + &long + "unfinished");
-        let mut reader = Reader::open(&path, Query::default()).unwrap();
-        let begins: Vec<bool> =
-            std::iter::from_fn(|| reader.next_entry().unwrap()).map(|e| e.begins_line).collect();
-        assert_eq!(begins, [true, true, false, false, true]);
+    fn following_goes_through_rotation_compression_and_truncation() {
+        for format in FORMATS {
+            let directory = tempfile::tempdir().unwrap();
+            let path = directory.path().join("log");
+            let query = Query { tail: Some(0), ..Query::default() };
+            let mut reader = Reader::open(&path, format, query).unwrap();
+            let mut log = writer(directory.path(), format, 1000, 4);
+            let mut got = Vec::new();
+            for n in 0..300 {
+                log.write(Stream::Stdout, format!("line {n}\n").as_bytes());
+                // Between two looks the log rotates once or twice.
+                if n % 20 == 0 {
+                    got.extend(rest(&mut reader));
+                }
+                if n % 20 == 10 && file::open(&rotated(&path, 1)).is_ok() {
+                    compress(&rotated(&path, 1));
+                }
+            }
+            got.extend(rest(&mut reader));
+            assert_eq!(got, lines(0, 300), "{format:?}");
+            sys::file::create(&path, 0o640).unwrap();
+            assert_eq!(rest(&mut reader), Vec::<String>::new());
+            log.write(Stream::Stdout, b"after\n");
+            assert_eq!(rest(&mut reader), ["after\n"]);
+        }
+    }
+
+    #[test]
+    fn a_long_line_counts_as_one_and_comes_whole() {
+        for format in FORMATS {
+            let directory = tempfile::tempdir().unwrap();
+            let path = directory.path().join("log");
+            let mut log = writer(directory.path(), format, 0, 1);
+            let long = "x".repeat(40_000) + "\n";
+            log.write(Stream::Stdout, (String::from("first\n") + &long).as_bytes());
+            log.write(Stream::Stdout, b"unfinished");
+            log.finish();
+            let open = |tail| Reader::open(&path, format, Query { tail, ..Query::default() }).unwrap();
+            let tail = |n| rest(&mut open(Some(n))).concat();
+            assert_eq!(tail(1), "unfinished");
+            assert_eq!(tail(2), long.clone() + "unfinished");
+            assert_eq!(tail(9), String::from("first\n") + &long + "unfinished");
+            let mut reader = open(None);
+            let begins: Vec<bool> =
+                std::iter::from_fn(|| reader.next_entry().unwrap()).map(|e| e.begins_line).collect();
+            assert_eq!(begins, [true, true, false, false, true]);
+        }
     }
 
     #[test]
@@ -395,17 +485,32 @@ mod tests {
             format!("{{\"log\":\"{n}\\n\",\"stream\":\"stderr\",\"time\":\"1970-01-01T00:00:0{n}Z\"}}\n")
         };
         let garbage = "g".repeat(3 * MAX_ENTRY);
-        let text =
-            [entry(1), entry(2), "{}\n".into(), garbage, "\n".into(), entry(3), entry(4), "{\"lo".into()]
-                .concat();
-        file::write_atomic(&path, text.as_bytes(), 0o640, file::Durability::Process).unwrap();
+        let torn = [entry(1), entry(2), "{}\n".into(), garbage, "\n\0\0".into(), entry(3), entry(4)].concat();
+        file::write_atomic(&path, (torn + "{\"lo").as_bytes(), 0o640, file::Durability::Process).unwrap();
         let read = |since, until, tail| {
-            let mut reader = Reader::open(&path, Query { since, until, tail, join: false }).unwrap();
+            let query = Query { since, until, tail };
+            let mut reader = Reader::open(&path, LogFormat::JsonFile, query).unwrap();
             (rest(&mut reader), reader.is_done())
         };
         let second = 1_000_000_000;
         assert_eq!(read(None, None, None).0, ["1\n", "2\n", "3\n", "4\n"]);
         assert_eq!(read(Some(2 * second), Some(3 * second), None), (vec!["2\n".into(), "3\n".into()], true));
         assert_eq!(read(None, None, Some(3)).0, ["2\n", "3\n", "4\n"]);
+    }
+
+    #[test]
+    fn nonsense_between_local_entries_is_passed_over() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
+        let mut log = writer(directory.path(), LogFormat::Local, 0, 1);
+        log.write(Stream::Stdout, b"one\n");
+        log.finish();
+        let one = file::read(&path).unwrap();
+        for nonsense in [&[0; 100][..], b"\0\0\0\x05hello", b"\xff\xff\xff\xff", &one[..one.len() - 2]] {
+            let bytes = [&one[..], nonsense, &one[..], &one[..]].concat();
+            file::write_atomic(&path, &bytes, 0o640, file::Durability::Process).unwrap();
+            let mut reader = Reader::open(&path, LogFormat::Local, Query::default()).unwrap();
+            assert_eq!(rest(&mut reader), ["one\n", "one\n", "one\n"], "{nonsense:?}");
+        }
     }
 }

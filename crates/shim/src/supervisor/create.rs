@@ -5,9 +5,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 use runtime::{Failure, FirstProcess, Request};
-use shim::log::Writer;
+use shim::log::write::{self as log, Writer};
 use shim::message::Incoming;
-use shim::proto::Create;
+use shim::proto::{Create, LOG_SERVER};
 use spec::signal;
 
 use super::process::Wiring;
@@ -30,8 +30,13 @@ impl Supervisor {
         if let Some(process) = &mut create.spec.process {
             process.oom_score_adj = process.oom_score_adj.or(self.oom_score);
         }
-        let path = |error: sys::Error| failure("log", &error.object, &error.source);
-        let log = create.log.as_ref().map(Writer::open).transpose().map_err(path)?;
+        let log = create.log.as_ref().map(Writer::open).transpose().map_err(|error| match error {
+            log::Error::Files(error) => failure("log", &error.object, &error.source),
+            // The whole sentence, for the client: Docker's.
+            log::Error::Remote(error) => {
+                Failure { detail: error.to_string(), ..failure(LOG_SERVER, "", &error.source) }
+            }
+        })?;
         let wiring = Wiring {
             terminal: create.spec.process.as_ref().is_some_and(|process| process.terminal),
             open_stdin: create.open_stdin,

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use shim::log::Loss;
 use shim::proto::{Event, Exit};
 use spec::signal;
 use sys::file::{self, Durability};
@@ -19,6 +20,7 @@ impl Supervisor {
         while let Some(reaped) = sys::process::reap_any()? {
             let Some(container) = &mut self.container else { continue };
             let Some(process) = container.processes().find(|p| p.pid == reaped.pid && p.end.is_none()) else {
+                container.init.streams.reaped(reaped.pid, reaped.status == ExitStatus::Code(0));
                 continue;
             };
             process.end = Some(End::new(reaped.status));
@@ -36,6 +38,7 @@ impl Supervisor {
         if let Some(container) = &mut self.container {
             container.finish_execs(&mut self.scratch, &mut events);
             container.finish_init(&mut self.scratch, &mut events);
+            container.tell_loss(false, &mut events);
             container.retry_record();
         }
         events
@@ -70,9 +73,16 @@ impl Container {
         if let Some(end) = &mut self.init.end {
             end.told = true;
         }
+        self.tell_loss(true, events);
         self.unwritten = Some(end.deadline);
         self.write_record();
         events.push(Event::Exited(exit));
+    }
+
+    fn tell_loss(&mut self, over: bool, events: &mut Vec<Event>) {
+        if let Some(Loss { entries, why }) = self.init.streams.loss(over) {
+            events.push(Event::LogLost { entries, why });
+        }
     }
 
     /// Execs are told once their clients have all output, or when time is up.

@@ -93,9 +93,14 @@ impl Process {
     /// `Some` with its end when they are closed.
     pub(super) fn finish(&mut self, scratch: &mut [u8]) -> Option<End> {
         let end = self.end.as_mut()?;
-        if !end.finished && (self.streams.drain(scratch) || end.deadline <= Instant::now()) {
-            self.streams.finish();
-            end.finished = true;
+        if !end.finished {
+            let drained = self.streams.drain(scratch);
+            let late = end.deadline <= Instant::now();
+            // The log server gets the rest of the time; its slowness is no reason to tell the end later than that.
+            if late || (drained && self.streams.end_outputs()) {
+                self.streams.finish();
+                end.finished = true;
+            }
         }
         end.finished.then_some(*end)
     }

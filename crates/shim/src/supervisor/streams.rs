@@ -11,7 +11,7 @@ use std::os::unix::net::UnixStream;
 use std::time::Instant;
 
 use runtime::{Io, Stdio};
-use shim::log::Writer;
+use shim::log::{Loss, Writer};
 use shim::proto::Attach;
 use spec::api::Stream;
 use sys::poll::{self, Epoll, Interest, Ready};
@@ -42,6 +42,9 @@ pub(crate) struct Streams {
     stdout: Option<Output>,
     stderr: Option<Output>,
     log: Option<Writer>,
+    log_ended: bool,
+    /// The log server's socket in the wait set, with its number.
+    log_watched: Option<(u32, Watched)>,
     clients: Vec<Client>,
     last_client: u32,
     at_end: AtEnd,
@@ -113,6 +116,8 @@ impl Streams {
             stdout: output(ends.stdout, Part::Stdout),
             stderr: output(ends.stderr, Part::Stderr),
             log,
+            log_ended: false,
+            log_watched: None,
             clients: Vec::new(),
             last_client: 0,
             at_end: if stdin_once { AtEnd::EndStdin } else { AtEnd::Detach },
@@ -136,6 +141,11 @@ impl Streams {
             Part::Stdin => self.stdin.flush(),
             Part::Stdout => self.take(Stream::Stdout, scratch),
             Part::Stderr => self.take(Stream::Stderr, scratch),
+            Part::Log => {
+                if let Some(remote) = self.log.as_mut().and_then(Writer::remote) {
+                    remote.serve(ready.closed);
+                }
+            }
             Part::Client(number) => {
                 if let Some(client) = self.clients.iter_mut().find(|c| c.number == number) {
                     client.serve(ready, &mut self.stdin, self.at_end, scratch);
@@ -175,8 +185,7 @@ impl Streams {
         match read {
             Ok(n) if n > 0 => {
                 if let Some(log) = &mut self.log {
-                    // A full disk must not stop the container: these entries are lost, the next are tried again.
-                    let _ = log.write(stream, &scratch[..n]);
+                    log.write(stream, &scratch[..n]);
                 }
                 self.clients.iter_mut().for_each(|client| client.send(stream, &scratch[..n]));
                 n
@@ -208,17 +217,38 @@ impl Streams {
         self.stdout.is_none() && self.stderr.is_none()
     }
 
-    /// Ends everything that has not ended: outputs that somebody still holds are left alone, the log gets its
-    /// last line, clients get what is outstanding and then their end.
+    /// Ends the outputs, also those that somebody still holds. Whether the log server has all it will get.
+    pub(crate) fn end_outputs(&mut self) -> bool {
+        if self.stdout.take().is_some() | self.stderr.take().is_some() | !self.log_ended {
+            self.log_ended = true;
+            if let Some(log) = &mut self.log {
+                log.end();
+            }
+        }
+        self.log.as_ref().is_none_or(Writer::is_flushed)
+    }
+
+    /// Ends everything that has not ended: the log is closed, clients get what is outstanding and then their end.
     pub(crate) fn finish(&mut self) {
         self.stdin.close();
-        self.stdout = None;
-        self.stderr = None;
-        if let Some(mut log) = self.log.take() {
-            // As in `pump`.
-            let _ = log.finish();
+        self.end_outputs();
+        if let Some(log) = &mut self.log {
+            log.finish();
         }
+        self.log_watched = None;
         self.clients.iter_mut().for_each(Client::finish);
+    }
+
+    /// Log entries that were lost, when that is to be told.
+    pub(crate) fn loss(&mut self, over: bool) -> Option<Loss> {
+        self.log.as_mut()?.loss(over)
+    }
+
+    /// A child of the shim has ended that is no process of the container: perhaps one that compresses.
+    pub(crate) fn reaped(&mut self, pid: i32, success: bool) {
+        if let Some(log) = &mut self.log {
+            log.reaped(pid, success);
+        }
     }
 
     /// Whether every client has all output there is.
@@ -231,13 +261,15 @@ impl Streams {
     }
 
     fn may_read(&self, stream: Stream) -> bool {
-        self.clients.iter().all(|client| !client.takes(stream) || client.waiting() < self.limit)
+        let held = self.limit == SOFT_LIMIT && self.log.as_ref().is_some_and(Writer::is_full);
+        !held && self.clients.iter().all(|client| !client.takes(stream) || client.waiting() < self.limit)
     }
 
     /// Forgets clients that are through, and brings the wait set in line with what can be done now.
     pub(crate) fn arm(&mut self, epoll: &Epoll) {
         self.clients.retain_mut(|client| !client.is_over() || client.close(epoll));
         let now = Instant::now();
+        self.arm_log(epoll, now);
         let reads = [self.may_read(Stream::Stdout), self.may_read(Stream::Stderr)];
         for (output, may_read) in [&mut self.stdout, &mut self.stderr].into_iter().zip(reads) {
             if let Some(output) = output {
@@ -251,9 +283,28 @@ impl Streams {
         self.stdin.arm(epoll);
     }
 
-    /// When an output that rests is to be read again.
+    /// Waits for the log server, and takes the step that is due.
+    fn arm_log(&mut self, epoll: &Epoll, now: Instant) {
+        let Some(remote) = self.log.as_mut().and_then(Writer::remote) else { return };
+        if remote.deadline().is_some_and(|deadline| deadline <= now) {
+            remote.send();
+        }
+        let Some((fd, interest, generation)) = remote.socket() else {
+            // The socket is closed, and has left the wait set by that.
+            self.log_watched = None;
+            return;
+        };
+        let kept = self.log_watched.take().filter(|(of, _)| *of == generation);
+        let mut watched = kept.unwrap_or((generation, Watched::new(Token::Stream(self.process, Part::Log))));
+        watched.1.arm(epoll, fd, Some(interest));
+        self.log_watched = Some(watched);
+    }
+
+    /// When there is something to do though nothing happens.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        [&self.stdout, &self.stderr].into_iter().flatten().filter_map(|output| output.pace.rest()).min()
+        let rests =
+            [&self.stdout, &self.stderr].into_iter().flatten().filter_map(|output| output.pace.rest());
+        rests.chain(self.log.as_ref().and_then(Writer::deadline)).min()
     }
 
     /// Gives memory back that only a burst needs.

@@ -21,6 +21,8 @@ pub(crate) enum Part {
     Stdout,
     Stderr,
     Client(u32),
+    /// The log server.
+    Log,
 }
 
 /// Connections and clients are counted up to this; the next one is refused.
@@ -37,6 +39,7 @@ impl Token {
             Self::Stream(process, Part::Stdout) => (4, 0, process),
             Self::Stream(process, Part::Stderr) => (5, 0, process),
             Self::Stream(process, Part::Client(item)) => (6, item, process),
+            Self::Stream(process, Part::Log) => (7, 0, process),
         };
         kind << 61 | u64::from(item & MAX_ITEM) << 32 | u64::from(process)
     }
@@ -52,6 +55,7 @@ impl Token {
             4 => Self::Stream(process, Part::Stdout),
             5 => Self::Stream(process, Part::Stderr),
             6 => Self::Stream(process, Part::Client(item)),
+            7 => Self::Stream(process, Part::Log),
             _ => return None,
         })
     }
@@ -102,6 +106,7 @@ mod tests {
             Token::Stream(u32::MAX, Part::Stdout),
             Token::Stream(1, Part::Stderr),
             Token::Stream(u32::MAX, Part::Client(MAX_ITEM)),
+            Token::Stream(2, Part::Log),
         ] {
             assert_eq!(Token::unpack(token.pack()), Some(token));
         }

@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use shim::client::{Connection, Program, Spawned};
 use shim::log::{Query, Reader};
-use shim::proto::{Attach, Create, Event, Exec, Exit, Log};
+use shim::proto::{Attach, Create, Event, Exec, Exit, Log, LogFiles, LogFormat};
 use spec::api::Stream;
 use spec::defaults::oci;
 use spec::oci::runtime::{Linux, Process, Root, Spec};
@@ -107,7 +107,7 @@ impl Place {
                 ..Spec::default()
             },
             netns: false,
-            log: Some(Log { path: self.path("log"), max_size: 0, max_files: 1, attrs: Default::default() }),
+            log: Some(Log { files: Some(self.log_files(LogFormat::JsonFile, 0, 1)), ..Log::default() }),
             open_stdin: false,
             stdin_once: false,
             attach: Vec::new(),
@@ -115,6 +115,10 @@ impl Place {
             reaper: false,
             exit_file: self.path("exit.json"),
         }
+    }
+
+    pub fn log_files(&self, format: LogFormat, max_size: u64, max_files: u32) -> LogFiles {
+        LogFiles { path: self.path("log"), format, max_size, max_files, compress: max_files > 1 }
     }
 
     pub fn sh(&self, script: &str) -> Create {
@@ -148,7 +152,7 @@ impl Place {
                     assert_eq!(self.record().unwrap(), exit, "exit.json is there before the event");
                     return exit;
                 }
-                Event::ExecExited { .. } | Event::Oom => {}
+                Event::ExecExited { .. } | Event::Oom | Event::LogLost { .. } => {}
             }
         }
     }
@@ -160,9 +164,14 @@ impl Place {
 
     /// The log's text, of one stream or both.
     pub fn log(&self, stream: Option<Stream>) -> String {
-        let mut reader = Reader::open(&self.path("log"), Query::default()).unwrap();
+        self.log_in(LogFormat::JsonFile, stream)
+    }
+
+    pub fn log_in(&self, format: LogFormat, stream: Option<Stream>) -> String {
+        let mut reader = Reader::open(&self.path("log"), format, Query::default()).unwrap();
         let entries = std::iter::from_fn(|| reader.next_entry().unwrap());
-        entries.filter(|entry| stream.is_none_or(|s| s == entry.stream)).map(|entry| entry.text).collect()
+        let wanted = entries.filter(|entry| stream.is_none_or(|s| s == entry.stream));
+        wanted.map(|entry| String::from_utf8(entry.text).unwrap()).collect()
     }
 
     /// Deletes the container, and fails if anything of it is left: the shim, its files, cgroups, processes, mounts.

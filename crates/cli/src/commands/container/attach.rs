@@ -6,7 +6,7 @@ use client::{AttachOptions, WaitCondition};
 
 use super::run::exit_code;
 use crate::app::App;
-use crate::attach::{DETACHED, End, Session, converse, parse_detach_keys};
+use crate::attach::{DETACHED, End, Session, converse, detach_keys};
 use crate::error::{Error, Result};
 use crate::signals::Signals;
 use crate::terminal;
@@ -47,14 +47,9 @@ impl Verb for Attach {
         }
         let (tty, stdin) = (inspected.config.tty, !self.no_stdin && inspected.config.open_stdin);
         Session::check_terminal(tty, stdin)?;
-        let session = Session { tty, stdin, detach_keys: parse_detach_keys(&self.detach_keys)? };
-        let options = AttachOptions {
-            stdin,
-            stdout: true,
-            stderr: true,
-            logs: false,
-            detach_keys: self.detach_keys.clone(),
-        };
+        let (words, keys) = detach_keys(app, &self.detach_keys, tty && stdin)?;
+        let session = Session { tty, stdin, detach_keys: keys };
+        let options = AttachOptions { stdin, stdout: true, stderr: true, logs: false, detach_keys: words };
         let id = &inspected.id;
         let mut signals = (self.sig_proxy && !tty).then(Signals::catch);
         let (connection, waiting) = tokio::try_join!(

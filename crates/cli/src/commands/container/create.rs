@@ -7,6 +7,7 @@ use client::Client;
 use spec::Reference;
 use spec::api::ContainerCreateRequest;
 
+use super::api_socket;
 use crate::app::App;
 use crate::commands::image::pull;
 use crate::error::{Error, Result};
@@ -49,6 +50,13 @@ pub(super) async fn make(
     let platform = platform(&flags.platform);
     add_proxies(app, &mut request)?;
     let client = app.client().await?;
+    if !request.secrets.is_empty() {
+        super::need_corten(client, "--secret").await?;
+    }
+    let credentials = match flags.use_api_socket {
+        true => api_socket::prepare(app, client, &mut request)?,
+        false => None,
+    };
     let image = request.config.image.clone();
     if flags.pull == "always" {
         pull_image(app, client, &image, &platform, flags.quiet).await?;
@@ -66,6 +74,9 @@ pub(super) async fn make(
     };
     for warning in &created.warnings {
         print::err_line(format!("WARNING: {warning}"));
+    }
+    if let Some(config) = credentials {
+        api_socket::deliver(client, &created.id, &config).await?;
     }
     cid_file.write(&created.id)?;
     Ok(created.id)

@@ -6,7 +6,7 @@ use spec::api::ExecConfig;
 
 use super::run::exit_code;
 use crate::app::App;
-use crate::attach::{End, Session, follow_size, parse_detach_keys};
+use crate::attach::{End, Session, detach_keys, follow_size};
 use crate::error::{Error, Result};
 use crate::flags::{checked, env};
 use crate::terminal;
@@ -55,7 +55,7 @@ impl Verb for Exec {
         if !self.detach {
             Session::check_terminal(self.tty, self.interactive)?;
         }
-        let keys = parse_detach_keys(&self.detach_keys)?;
+        let (words, keys) = detach_keys(app, &self.detach_keys, self.tty && self.interactive)?;
         let console_size = terminal::size().filter(|_| self.tty);
         let config = ExecConfig {
             user: self.user.clone(),
@@ -65,7 +65,7 @@ impl Verb for Exec {
             attach_stdin: self.interactive && !self.detach,
             attach_stdout: !self.detach,
             attach_stderr: !self.detach,
-            detach_keys: self.detach_keys.clone(),
+            detach_keys: words,
             env: env::variables(&self.env_file, &self.env)?,
             working_dir: self.workdir.clone(),
             cmd: command.to_vec(),

@@ -1,5 +1,6 @@
 //! `corten container …`.
 
+mod api_socket;
 pub(crate) mod attach;
 pub(crate) mod commit;
 pub(crate) mod cp;
@@ -27,6 +28,7 @@ pub(crate) mod update;
 pub(crate) mod wait;
 
 use crate::error::{Error, Result};
+use crate::json::Json;
 use crate::{print, together};
 
 /// Does the same to each object and goes on after a failure. `act` returns what to print.
@@ -70,6 +72,17 @@ where
         }
     }
     Ok(code)
+}
+
+/// Refuses what another engine would leave out without a word.
+pub(crate) async fn need_corten(client: &client::Client, what: &str) -> Result<()> {
+    let version = Json::parse(&client.version_raw().await?);
+    match version.is_ok_and(|version| version.text(&["Platform", "Name"]) == "Corten") {
+        true => Ok(()),
+        false => {
+            Err(Error::invalid(format!("{what}: only Corten's daemon knows it, and this is another one")))
+        }
+    }
 }
 
 /// The status and the words of `run`, `create` and `start` when the engine refuses: 127 for a program that is not

@@ -6,7 +6,7 @@ use client::{AttachOptions, Client, Hijacked, WaitCondition, Waiting};
 
 use super::create;
 use crate::app::App;
-use crate::attach::{End, Session, converse, parse_detach_keys};
+use crate::attach::{End, Session, converse, detach_keys};
 use crate::error::{Error, Result};
 use crate::flags::create::CreateFlags;
 use crate::flags::request::Streams;
@@ -60,7 +60,8 @@ impl Run {
     }
 
     async fn go(&self, app: &App, streams: Streams) -> Result<u8> {
-        let keys = parse_detach_keys(&self.detach_keys)?;
+        let typed = self.flags.tty && streams.stdin;
+        let (words, keys) = detach_keys(app, &self.detach_keys, typed)?;
         let mut request = self.flags.request(&self.image_and_command, streams)?;
         // Signals are caught before there is a container that could miss them.
         let mut signals = (self.sig_proxy && !self.detach).then(Signals::catch);
@@ -73,7 +74,7 @@ impl Run {
             return Ok(0);
         }
         let session = Session { tty: self.flags.tty, stdin: streams.stdin, detach_keys: keys };
-        let (connection, waiting) = self.listen(client, &id, streams).await?;
+        let (connection, waiting) = self.listen(client, &id, streams, &words).await?;
         let raw = session.raw()?;
         client.container_start(&id).await?;
         let end = converse(client, &id, session, connection, signals.as_mut()).await;
@@ -97,13 +98,19 @@ impl Run {
 
     /// Attaches and waits, on two connections at once. Both must be in place before the start: a short process
     /// would be over before a later request.
-    async fn listen(&self, client: &Client, id: &str, streams: Streams) -> Result<(Hijacked, Waiting)> {
+    async fn listen(
+        &self,
+        client: &Client,
+        id: &str,
+        streams: Streams,
+        words: &str,
+    ) -> Result<(Hijacked, Waiting)> {
         let options = AttachOptions {
             stdin: streams.stdin,
             stdout: streams.stdout,
             stderr: streams.stderr,
             logs: false,
-            detach_keys: self.detach_keys.clone(),
+            detach_keys: words.to_owned(),
         };
         let condition = if self.flags.rm { WaitCondition::Removed } else { WaitCondition::NextExit };
         let both =

@@ -7,7 +7,7 @@ use client::{AttachOptions, WaitCondition};
 
 use super::run::exit_code;
 use crate::app::App;
-use crate::attach::{End, Session, converse, parse_detach_keys};
+use crate::attach::{End, Session, converse, detach_keys};
 use crate::error::{Error, Result};
 use crate::signals::Signals;
 use crate::verb::{MANY, Verb};
@@ -69,14 +69,9 @@ impl Start {
         let stdin = self.interactive && inspected.config.open_stdin;
         let tty = inspected.config.tty;
         Session::check_terminal(tty, stdin)?;
-        let session = Session { tty, stdin, detach_keys: parse_detach_keys(&self.detach_keys)? };
-        let options = AttachOptions {
-            stdin,
-            stdout: true,
-            stderr: true,
-            logs: false,
-            detach_keys: self.detach_keys.clone(),
-        };
+        let (words, keys) = detach_keys(app, &self.detach_keys, tty && stdin)?;
+        let session = Session { tty, stdin, detach_keys: keys };
+        let options = AttachOptions { stdin, stdout: true, stderr: true, logs: false, detach_keys: words };
         let id = &inspected.id;
         let condition =
             if inspected.host_config.auto_remove { WaitCondition::Removed } else { WaitCondition::NextExit };

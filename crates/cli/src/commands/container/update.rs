@@ -6,6 +6,7 @@ use spec::api::{ContainerUpdateRequest, Resources};
 
 use crate::app::App;
 use crate::error::{Error, Result};
+use crate::flags::changes::ChangeFlags;
 use crate::flags::limits;
 use crate::verb::{MANY, Verb};
 use crate::{print, units};
@@ -57,6 +58,8 @@ pub(crate) struct Update {
     /// Accepted, and without effect: kernels no longer have this limit
     #[arg(long, hide = true, value_name = "bytes", value_parser = units::parse_bytes)]
     kernel_memory: Option<i64>,
+    #[command(flatten)]
+    changes: ChangeFlags,
     containers: Vec<String>,
 }
 
@@ -66,7 +69,10 @@ impl Verb for Update {
     const WORDS: RangeInclusive<usize> = 1..=MANY;
 
     async fn run(self, app: &App) -> Result<u8> {
+        let current = std::env::current_dir()
+            .map_err(|source| Error::Io { what: "cannot find the current directory", source })?;
         let request = ContainerUpdateRequest {
+            changes: self.changes.changes(&current).map_err(Error::Invalid)?,
             resources: Resources {
                 blkio_weight: self.blkio_weight.into(),
                 cpu_period: self.cpu_period,
@@ -87,12 +93,14 @@ impl Verb for Update {
                 Some(policy) => Some(limits::restart(policy).map_err(Error::Invalid)?),
                 None => None,
             },
-            changes: None,
         };
         if request == ContainerUpdateRequest::default() && self.kernel_memory.is_none() {
             return Err(Error::invalid("you must provide one or more flags when using this command"));
         }
         let (client, request) = (app.client().await?, &request);
+        if request.changes.is_some() {
+            super::need_corten(client, "a change of ports, environment, labels or mounts").await?;
+        }
         super::each(&self.containers, |name| async move {
             for warning in client.container_update(&name, request).await?.warnings {
                 print::err_line(warning);
