@@ -58,7 +58,7 @@ fn security_options() {
         "run",
         "-d",
         "--name",
-        "c",
+        "c1",
         "--security-opt",
         &own,
         "--security-opt",
@@ -69,7 +69,7 @@ fn security_options() {
     ])
     .ok();
     assert_eq!(
-        host.docker(&["exec", "c", "sh", "-c", "mkdir /x 2>&1; grep NoNewPrivs /proc/self/status"]).ok(),
+        host.docker(&["exec", "c1", "sh", "-c", "mkdir /x 2>&1; grep NoNewPrivs /proc/self/status"]).ok(),
         "mkdir: can't create directory '/x': Operation not supported\nNoNewPrivs:\t1"
     );
 
@@ -141,8 +141,113 @@ fn capabilities() {
     host.finish();
 }
 
-/// Any program to its end, outside of the host's network.
-#[expect(dead_code)]
-fn sh(script: &str) -> String {
-    Command::new(&["sh", "-c", script]).ok()
+#[test]
+fn devices() {
+    let host = Host::new();
+    // One, under another name, with less than all rights; a directory of them; a rule for what is not there yet.
+    let directory = host.path("nodes");
+    std::fs::create_dir_all(directory.join("sub")).unwrap();
+    for (name, minor) in [("one", "3"), ("sub/two", "5")] {
+        Command::new(&["mknod", &directory.join(name).display().to_string(), "c", "1", minor]).ok();
+    }
+    let nodes = directory.display().to_string();
+    let kmsg = directory.join("kmsg").display().to_string();
+    Command::new(&["mknod", &kmsg, "c", "1", "11"]).ok();
+    let script = "ls -l /dev/x | awk '{print $5 $6}'; (: > /dev/x) 2>&1; true";
+    assert_eq!(
+        run(&host, &["--device", &format!("{kmsg}:/dev/x:r")], script),
+        "1,11\nsh: can't create /dev/x: Operation not permitted"
+    );
+    let all = format!("{nodes}:/dev/nodes");
+    assert_eq!(
+        run(&host, &["--device", &all], "head -c 3 /dev/nodes/sub/two | wc -c; cat /dev/nodes/one"),
+        "3"
+    );
+    let kmsg = "mknod /tmp/kmsg c 1 11 && (: > /tmp/kmsg) && echo ok || echo refused";
+    assert!(run(&host, &[], &format!("{kmsg} 2>&1")).ends_with("refused"));
+    assert_eq!(run(&host, &["--device-cgroup-rule", "c 1:11 rwm"], kmsg), "ok");
+    assert_eq!(run(&host, &["--device-cgroup-rule", "c *:* rwm"], kmsg), "ok");
+
+    for (flags, text) in [
+        (
+            ["--device", "/dev/nosuch"],
+            "error gathering device information while adding custom device \"/dev/nosuch\": no such file or directory",
+        ),
+        (
+            ["--device", "/etc/passwd"],
+            "error gathering device information while adding custom device \"/etc/passwd\": not a device node",
+        ),
+    ] {
+        let error = host.docker(&[&["run", "--rm"], &flags[..], &["busybox"]].concat()).fails(125);
+        assert!(error.contains(text), "{error}");
+    }
+    host.finish();
+}
+
+/// Files of the machine's own directory for CDI, gone at the end of the test.
+struct CdiFiles(Vec<std::path::PathBuf>);
+
+impl CdiFiles {
+    fn write(&mut self, name: &str, text: &str) {
+        let path = std::path::Path::new("/var/run/cdi").join(name);
+        std::fs::create_dir_all("/var/run/cdi").unwrap();
+        write(&path, text.as_bytes());
+        self.0.push(path);
+    }
+}
+
+impl Drop for CdiFiles {
+    fn drop(&mut self) {
+        for path in &self.0 {
+            let _ = std::fs::remove_file(path);
+        }
+        let _ = std::fs::remove_dir("/var/run/cdi");
+    }
+}
+
+#[test]
+fn cdi_devices() {
+    let host = Host::new();
+    let mut files = CdiFiles(Vec::new());
+    let (name, directory) = (&host.name, host.path("cdi"));
+    std::fs::create_dir_all(&directory).unwrap();
+    write(&directory.join("library"), b"of the vendor\n");
+    let source = directory.display();
+    Command::new(&["mknod", &format!("{source}/kmsg"), "c", "1", "11"]).ok();
+    files.write(
+        &format!("{name}.json"),
+        &format!(
+            r#"{{"cdiVersion": "0.7.0", "kind": "{name}.com/thing", "containerEdits": {{"env": ["VENDOR=yes"]}},
+                "devices": [{{"name": "zero", "containerEdits": {{
+                    "env": ["THING=0"], "additionalGids": [4711],
+                    "deviceNodes": [{{"path": "/dev/thing0", "hostPath": "{source}/kmsg", "permissions": "r"}}],
+                    "mounts": [{{"hostPath": "{source}", "containerPath": "/opt/vendor", "options": ["ro", "nosuid"]}}]}}}}]}}"#
+        ),
+    );
+    files.write(
+        &format!("{name}-gpu.yaml"),
+        "cdiVersion: 0.5.0\nkind: nvidia.com/gpu\ndevices:\n- name: all\n  containerEdits:\n    env: [GPU=all]\n- name: '0'\n  containerEdits:\n    env: [GPU=first]\n",
+    );
+    let device = format!("{name}.com/thing=zero");
+    let script = "echo $VENDOR $THING; id -G; head -c 0 /dev/thing0 | wc -c; (: > /dev/thing0) 2>&1; cat /opt/vendor/library; touch /opt/vendor/x 2>&1";
+    let out = host.corten(&["run", "--rm", "--device", &device, "busybox", "sh", "-c", script]).output();
+    assert_eq!(
+        out.stdout.trim(),
+        "yes 0\n0 4711\n0\nsh: can't create /dev/thing0: Operation not permitted\nof the vendor\ntouch: /opt/vendor/x: Read-only file system"
+    );
+    assert_eq!(run(&host, &["--device", &device, "--gpus", "all"], "echo $THING $GPU"), "0 all");
+    assert_eq!(run(&host, &["--gpus", "1"], "echo $GPU"), "first");
+    assert_eq!(run(&host, &["--gpus", "device=0"], "echo $GPU"), "first");
+    for (flags, text) in [
+        (
+            ["--device", "vendor.com/class=name"],
+            "CDI device injection failed: unresolvable CDI devices vendor.com/class=name",
+        ),
+        (["--gpus", "7"], "unresolvable CDI devices nvidia.com/gpu=1"),
+        (["--gpus", "driver=amd"], "could not select device driver \"amd\" with capabilities: [[gpu]]"),
+    ] {
+        let error = refused(&host, &flags);
+        assert!(error.contains(text), "{error}");
+    }
+    host.finish();
 }

@@ -237,6 +237,7 @@ impl Engine {
             runc_commit: Some(Commit::default()),
             init_commit: Some(Commit::default()),
             security_options: security,
+            cdi_spec_dirs: settings.cdi_spec_dirs.clone(),
             default_address_pools: pools
                 .iter()
                 .map(|(base, prefix, size)| AddressPool {

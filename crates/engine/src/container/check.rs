@@ -1,7 +1,7 @@
 //! Whether a request can be honoured. What Docker refuses is refused in its words; what Docker does and Corten does
 //! not yet is refused plainly: an option that would change what a container may do is never ignored.
 
-use spec::api::{ContainerConfig, DeviceRequest, HostConfig, Resources};
+use spec::api::{ContainerConfig, HostConfig, Resources};
 
 use super::health::{OnFailure, Test};
 use super::record::{NetworkMode, network_mode};
@@ -201,9 +201,6 @@ pub(crate) fn resources(r: &Resources) -> Result<(), Error> {
     if !r.blkio_weight_device.is_empty() {
         return not_yet("--blkio-weight-device is not supported yet");
     }
-    if let Some(request) = r.device_requests.first() {
-        return invalid(no_device_driver(request));
-    }
     for ulimit in &r.ulimits {
         rlimit_name(&ulimit.name)?;
         if ulimit.hard >= 0 && ulimit.soft > ulimit.hard {
@@ -217,11 +214,6 @@ pub(crate) fn resources(r: &Resources) -> Result<(), Error> {
         return invalid("CpuCount, CpuPercent and IOMaximum… are Windows' options");
     }
     Ok(())
-}
-
-fn no_device_driver(request: &DeviceRequest) -> String {
-    let words: Vec<String> = request.capabilities.iter().map(|c| format!("[{}]", c.join(" "))).collect();
-    format!("could not select device driver {:?} with capabilities: [{}]", request.driver, words.join(" "))
 }
 
 /// `nofile` as `RLIMIT_NOFILE`.
@@ -368,15 +360,6 @@ mod tests {
             (
                 host(|h| h.log_config = LogConfig { r#type: "nope".into(), ..LogConfig::default() }),
                 "log driver",
-            ),
-            (
-                host(|h| {
-                    h.resources.device_requests = vec![DeviceRequest {
-                        capabilities: vec![vec!["gpu".into()]],
-                        ..DeviceRequest::default()
-                    }]
-                }),
-                "could not select device driver \"\" with capabilities: [[gpu]]",
             ),
             (
                 host(|h| {

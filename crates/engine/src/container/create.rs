@@ -65,6 +65,7 @@ impl Engine {
         for rule in &host_config.resources.device_cgroup_rules {
             super::oci::device_cgroup_rule(rule)?;
         }
+        self.check_devices(&host_config)?;
         let secrets = secrets::read(secrets)?;
         let networks = self.wanted_networks(&mut host_config.network_mode, networking_config)?;
         self.resolve_links(&mut host_config)?;

@@ -22,28 +22,28 @@ pub(crate) fn wanted(host: &HostConfig) -> Result<Vec<Device>, Error> {
     }
     for mapping in &host.resources.devices {
         let source = mapping.path_on_host.as_str();
+        if host.privileged && source == device_target(mapping) {
+            continue;
+        }
+        let before = devices.len();
         let gather = |error: sys::Error| {
             Error::Invalid(format!(
                 "error gathering device information while adding custom device {source:?}: {}",
                 error::failure_text("", "", error.errno(), &error::chain(&error)).0.trim_start_matches(": ")
             ))
         };
-        if !source.starts_with('/') {
-            return Err(Error::NotImplemented(format!(
-                "--device {source:?}: only devices by their path are supported yet"
-            )));
-        }
         let root = Root::open(Path::new("/"))?;
         let metadata = root.metadata(source, Follow::Yes).map_err(gather)?;
         let target = device_target(mapping);
         match metadata.kind {
             Kind::Directory => below(&root.dir(source).map_err(gather)?, target, 0, &mut devices),
             Kind::CharDevice | Kind::BlockDevice => devices.push(device(target, &metadata)),
-            Kind::File | Kind::Symlink | Kind::Fifo | Kind::Socket => {
-                return Err(Error::Invalid(format!(
-                    "error gathering device information while adding custom device {source:?}: not a device node"
-                )));
-            }
+            Kind::File | Kind::Symlink | Kind::Fifo | Kind::Socket => {}
+        }
+        if devices.len() == before {
+            return Err(Error::Invalid(format!(
+                "error gathering device information while adding custom device {source:?}: not a device node"
+            )));
         }
     }
     Ok(devices)
