@@ -15,8 +15,14 @@ fn inspect(host: &Host, name: &str, format: &str) -> String {
     host.docker(&["inspect", "-f", format, name]).ok()
 }
 
+/// Starts a script; one that traps signals has set its traps when this returns.
 fn run(host: &Host, flags: &[&str], script: &str) -> String {
-    host.docker(&[&["run", "-d"], flags, &["busybox", "sh", "-c", script]].concat()).ok()
+    let said = script.replacen("while", "echo up; while", 1);
+    let id = host.docker(&[&["run", "-d"], flags, &["busybox", "sh", "-c", &said]].concat()).ok();
+    if script.starts_with("trap") {
+        until("its traps", || host.docker(&["logs", &id]).ok().contains("up").then_some(()));
+    }
+    id
 }
 
 #[track_caller]
