@@ -365,3 +365,30 @@ fn limits() {
     );
     host.finish();
 }
+
+#[test]
+fn files_on_a_mount_belong_to_its_owner() {
+    let host = Host::new();
+    let source = host.path("mine");
+    std::fs::create_dir(&source).unwrap();
+    std::os::unix::fs::chown(&source, Some(4242), Some(4343)).unwrap();
+    let path = source.display().to_string();
+    let owner = |file: &str| Command::new(&["stat", "-c", "%u:%g", &format!("{path}/{file}")]).ok();
+    let script = |name: &str| format!("touch /m/{name} && stat -c %u:%g /m /m/{name}");
+    // The original client passes the option on.
+    let bind = format!("{path}:/m:idmap");
+    assert_eq!(
+        host.docker(&["run", "--rm", "-v", &bind, "busybox", "sh", "-c", &script("a")]).ok(),
+        "0:0\n0:0"
+    );
+    assert_eq!(owner("a"), "4242:4343");
+    let mount = format!("type=bind,src={path},dst=/m,idmap");
+    let run = ["run", "--rm", "--user", "33:33", "--mount", &mount, "busybox", "sh", "-c"];
+    assert_eq!(host.corten(&[&run[..], &[&script("b")]].concat()).ok(), "33:33\n33:33");
+    assert_eq!(owner("b"), "4242:4343");
+    // Without it, as ever.
+    let plain = format!("{path}:/m");
+    host.docker(&["run", "--rm", "-v", &plain, "busybox", "touch", "/m/c"]).ok();
+    assert_eq!(owner("c"), "0:0");
+    host.finish();
+}

@@ -91,6 +91,12 @@ fn set(mount: &mut Mount, key: &str, value: Option<&str>, field: &str) -> Result
                 ));
             }
         },
+        // Corten's own. A tmpfs has no owner but the container's.
+        "idmap" => match value {
+            None | Some("match-user") if mount.r#type == "bind" => bind(mount).match_user = true,
+            None | Some("match-user") => volume(mount).match_user = true,
+            Some(value) => return Err(format!("invalid value for {key}: {value} (must be \"match-user\")")),
+        },
         "volume-subpath" => volume(mount).subpath = text()?,
         "volume-nocopy" => volume(mount).no_copy = boolean()?,
         "volume-label" => {

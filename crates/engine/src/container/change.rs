@@ -247,6 +247,12 @@ async fn change_mounts(container: &Arc<Container>, live: &Live) -> Result<(), Er
     if live.mount.is_empty() && live.unmount.is_empty() {
         return Ok(());
     }
+    if let Some(mount) = live.mount.iter().find(|m| m.match_user) {
+        return Err(Error::NotImplemented(format!(
+            "{}: idmap takes a restart: add the mount while the container is stopped",
+            mount.destination
+        )));
+    }
     let link = container.running_link()?;
     let unmount = |mount: &MountPoint| Request::Unmount { destination: mount.destination.clone() };
     let mount = |mount: &MountPoint| Request::Mount(Box::new(oci::user_mount(mount)));

@@ -9,6 +9,7 @@
 //! | `change` | a record becomes another one: what Corten's update can that Docker's cannot |
 //! | `secrets` | files that only the container sees |
 //! | `oci`, `files` | a record becomes an OCI configuration and the files beside it |
+//! | `idmap` | whose files on a bind mount or volume are |
 //! | `resources` | limits against what this host has |
 //! | `devices`, `cdi` | what it gets of the host's devices |
 //! | `security`, `seccomp`, `apparmor` | what confines it |
@@ -37,6 +38,7 @@ pub(crate) mod exec;
 mod export;
 mod files;
 pub mod health;
+mod idmap;
 mod inspect;
 mod kill;
 mod leftovers;

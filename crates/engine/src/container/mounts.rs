@@ -31,6 +31,9 @@ pub(crate) struct MountPoint {
     pub(crate) create_source: bool,
     /// Without the mounts below the source.
     pub(crate) non_recursive: bool,
+    /// Files belong to the source's owner on the host, and to the container's user inside (`idmap`).
+    #[serde(default)]
+    pub(crate) match_user: bool,
     /// Below the volume's root.
     pub(crate) subpath: String,
     /// Of a tmpfs.
@@ -78,6 +81,7 @@ impl MountPoint {
             anonymous: false,
             create_source: false,
             non_recursive: false,
+            match_user: false,
             subpath: String::new(),
             options: Vec::new(),
             labels: BTreeMap::new(),
@@ -175,6 +179,7 @@ fn from_bind(text: &str) -> Result<MountPoint, Error> {
             "ro" => mount.writable = false,
             // SELinux labels and macOS consistency: nothing to do on a host without them.
             "z" | "Z" | "cached" | "delegated" | "consistent" => {}
+            "idmap" => mount.match_user = true,
             "nocopy" if mount.kind == Kind::Volume => mount.copy = false,
             word if is_propagation(word) && mount.kind == Kind::Bind => mount.propagation = word.to_owned(),
             _ => return Err(bad_mode()),
@@ -266,6 +271,7 @@ pub(crate) fn from_mount(mount: &api::Mount) -> Result<MountPoint, Error> {
                 propagation: options.propagation,
                 create_source: options.create_mountpoint,
                 non_recursive: options.non_recursive,
+                match_user: options.match_user,
                 ..MountPoint::new(Kind::Bind, destination)
             }
         }
@@ -285,6 +291,7 @@ pub(crate) fn from_mount(mount: &api::Mount) -> Result<MountPoint, Error> {
                 anonymous: mount.source.is_empty(),
                 copy: !options.no_copy,
                 subpath: options.subpath,
+                match_user: options.match_user,
                 labels: options.labels,
                 driver_options: driver.options,
                 ..MountPoint::new(Kind::Volume, destination)

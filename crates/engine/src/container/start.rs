@@ -9,6 +9,7 @@ use network::{Endpoint, EndpointRequest, Sandbox};
 use shim::client::{Connection, Spawned};
 use shim::proto::{Create, Reply, Request};
 
+use super::idmap;
 use super::link::{Events, Link};
 use super::mounts::Kind;
 use super::record::{Attachment, NetworkMode, Record};
@@ -347,6 +348,7 @@ impl Engine {
             kernel: super::seccomp::kernel(&crate::system::kernel()).unwrap_or_default(),
         };
         let mut spec = oci::spec(record, &host)?;
+        idmap::apply(record, &mut spec)?;
         self.inject_devices(&record.host, &mut spec)?;
         if spec.process.as_ref().is_some_and(|p| p.apparmor_profile == apparmor::DEFAULT) {
             apparmor::load_default(&self.inner.config.exec_root)?;

@@ -268,6 +268,9 @@ pub struct BindOptions {
     pub read_only_non_recursive: bool,
     #[serde(skip_serializing_if = "is_false")]
     pub read_only_force_recursive: bool,
+    /// Corten's own: files belong to the source's owner on the host, and to the container's user inside.
+    #[serde(rename = "CortenMatchUser", skip_serializing_if = "is_false")]
+    pub match_user: bool,
 }
 
 /// `VolumeDriverConfig` of the Engine API.
@@ -289,6 +292,9 @@ pub struct VolumeOptions {
     pub driver_config: Option<VolumeDriverConfig>,
     #[serde(skip_serializing_if = "String::is_empty")]
     pub subpath: String,
+    /// Corten's own: files belong to the source's owner on the host, and to the container's user inside.
+    #[serde(rename = "CortenMatchUser", skip_serializing_if = "is_false")]
+    pub match_user: bool,
 }
 
 /// `ImageOptions` of the Engine API.
