@@ -82,3 +82,32 @@ fn limits_hold() {
     assert_eq!(host.corten(&["inspect", "-f", "{{.State.OOMKilled}}", "o1"]).ok(), "true");
     host.finish();
 }
+
+/// Where the kernel enforces AppArmor, containers run under Docker's profile; elsewhere nobody is told that they do.
+#[test]
+fn apparmor_confines_where_it_is() {
+    let host = Host::new();
+    let enabled = std::fs::read_to_string("/sys/module/apparmor/parameters/enabled").unwrap_or_default();
+    let here = enabled.starts_with('Y') && std::path::Path::new("/sbin/apparmor_parser").exists();
+    let options = host.corten(&["info", "-f", "{{.SecurityOptions}}"]).ok();
+    assert_eq!(options.contains("name=apparmor"), here, "{options}");
+    // All that stands before a mount, beside AppArmor.
+    let lifted = ["run", "--rm", "--cap-add", "SYS_ADMIN", "--security-opt", "seccomp=unconfined"];
+    let mount = ["busybox", "sh", "-c", "cat /proc/self/attr/current; mount -t tmpfs x /mnt && echo mounted"];
+    let run = |more: &[&str]| host.corten(&[&lifted[..], more, &mount].concat()).output();
+    if here {
+        let confined = run(&[]);
+        assert!(confined.stdout.starts_with("docker-default (enforce)"), "{confined:?}");
+        assert!(!confined.stdout.contains("mounted"), "{confined:?}");
+        host.corten(&["run", "-d", "--name", "a1", "busybox", "sleep", "1000"]).ok();
+        let exec = host.corten(&["exec", "a1", "cat", "/proc/self/attr/current"]).ok();
+        assert_eq!(exec, "docker-default (enforce)");
+        assert!(run(&["--privileged"]).stdout.starts_with("unconfined"));
+    } else {
+        let refused = run(&["--security-opt", "apparmor=docker-default"]);
+        assert!(refused.code == 125 && refused.stderr.contains("AppArmor is not available"), "{refused:?}");
+    }
+    let free = run(&["--security-opt", "apparmor=unconfined", "-v", "/mnt"]);
+    assert!(free.stdout.ends_with("mounted\n"), "{free:?}");
+    host.finish();
+}

@@ -37,7 +37,9 @@ const PROGRAMS: [&str; 15] = [
 const MODULES: &str = "overlay veth bridge nf_tables nft_chain_nat nft_masq nft_ct nft_fib_ipv4 dummy";
 
 /// Test binaries that run there unless others are named: what the kernel's cgroups and security modules decide.
-const TESTS: [&str; 5] = [RUNTIME, "isolation", "sandbox", "stats", "attacks"];
+const TESTS: [&str; 4] = [RUNTIME, "isolation", "sandbox", "stats"];
+/// Left out: races of a hundred containers each, which emulation makes minutes long and other cgroups no different.
+const SKIPPED: &str = "--skip=_changes_ --skip=descriptor_is_a_working_directory --skip=be_looked_into";
 /// The runtime's own; all others are in `e2e/tests`.
 const RUNTIME: &str = "container";
 
@@ -141,7 +143,7 @@ fn fill(tree: &Path, names: &[&str]) -> Outcome {
         .iter()
         .map(|n| {
             format!(
-                "echo \"== {n} at $(cut -d' ' -f1 /proc/uptime) s\"; /t/deps/{n} --test-threads=2 || bad=\"$bad {n}\"\n"
+                "echo \"== {n} at $(cut -d' ' -f1 /proc/uptime) s\"; /t/deps/{n} --test-threads=2 {SKIPPED} || bad=\"$bad {n}\"\n"
             )
         })
         .collect();

@@ -1,6 +1,6 @@
 //! Containers of busybox, made for real. One thread: `runtime::create` refuses a process with more.
 //!
-//! Understands what cargo and nextest say to a test program: names to filter by, `--exact`, `--list`.
+//! Understands what cargo and nextest say to a test program: names to filter by, `--exact`, `--skip=<name>`, `--list`.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 #![allow(clippy::print_stdout, reason = "as a test program should")]
@@ -36,9 +36,13 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let filters: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
+    let skipped: Vec<&str> = arguments.iter().filter_map(|a| a.strip_prefix("--skip=")).collect();
     let chosen = |name: &str| {
-        filters.is_empty()
-            || filters.iter().any(|f| if has("--exact") { *f == name } else { name.contains(f.as_str()) })
+        !skipped.iter().any(|skip| name.contains(skip))
+            && (filters.is_empty()
+                || filters
+                    .iter()
+                    .any(|f| if has("--exact") { *f == name } else { name.contains(f.as_str()) }))
     };
     let mut failed = Vec::new();
     for (name, test) in tests.into_iter().filter(|(name, _)| chosen(name)) {
