@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 
-use testkit::Host;
+use testkit::{Host, until};
 
 const DOCKERFILE: &str = r#"ARG BASE=busybox
 FROM ${BASE} AS tools
@@ -115,5 +115,55 @@ fn a_broken_dockerfile_is_explained() {
     assert!(missing.contains("nowhere"), "{missing}");
     assert!(build("").contains("empty"));
     assert!(!host.corten(&["images"]).ok().contains("broken"));
+    host.finish();
+}
+
+#[test]
+fn a_failing_command_gives_its_exit_code() {
+    let host = Host::new();
+    let context = host.path("context");
+    std::fs::create_dir_all(&context).unwrap();
+    std::fs::write(context.join("Dockerfile"), "FROM busybox\nRUN exit 43\n").unwrap();
+    let context = context.display().to_string();
+    for refused in [host.docker(&["build", &context]).fails(43), host.corten(&["build", &context]).fails(43)]
+    {
+        assert!(
+            refused.contains("The command '/bin/sh -c exit 43' returned a non-zero code: 43"),
+            "{refused}"
+        );
+    }
+    host.finish();
+}
+
+#[test]
+fn a_private_base_image_is_pulled_with_the_clients_credentials() {
+    let host = Host::new();
+    let (root, users) = (host.path("registry").display().to_string(), host.path("users"));
+    let line = host.command(&["htpasswd", "-Bbn", "someone", "secret"]).ok();
+    std::fs::write(&users, line).unwrap();
+    let listen = "127.0.0.1:5004";
+    let users = users.display().to_string();
+    let words = ["registry", "serve", "--listen", listen, "--root", &root, "--htpasswd", &users];
+    let mut server = host.corten(&words).spawn();
+    until("the registry", || {
+        let answer = host.command(&["curl", "-s", "-m", "2", &format!("http://{listen}/v2/")]).output();
+        (answer.code == 0).then_some(())
+    });
+    let name = format!("{listen}/private/base:1");
+    host.docker(&["login", "-u", "someone", "-p", "secret", listen]).ok();
+    host.docker(&["tag", "busybox", &name]).ok();
+    host.docker(&["push", "-q", &name]).ok();
+    host.docker(&["rmi", &name]).ok();
+    let context = host.path("context");
+    std::fs::create_dir_all(&context).unwrap();
+    std::fs::write(context.join("Dockerfile"), format!("FROM {name}\nRUN true\n")).unwrap();
+    let context = context.display().to_string();
+    // This client has not logged in.
+    let refused = host.corten(&["build", &context]).fails(1);
+    assert!(refused.contains("denied"), "{refused}");
+    host.docker(&["build", "-t", "made", &context]).ok();
+    host.docker(&["run", "--rm", "made", "true"]).ok();
+    server.kill().unwrap();
+    server.wait().unwrap();
     host.finish();
 }
