@@ -269,7 +269,11 @@ fn sockets_of_the_service_manager_are_taken_over() {
         let mut buffer = [0; 1024];
         // Others may come between.
         loop {
-            let length = told.recv(&mut buffer).unwrap_or_else(|e| panic!("waiting for {word}: {e}"));
+            let length = match told.recv(&mut buffer) {
+                Ok(length) => length,
+                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => continue,
+                Err(e) => panic!("waiting for {word}: {e}"),
+            };
             let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
             if text.contains(word) {
                 return text;
@@ -283,7 +287,7 @@ fn sockets_of_the_service_manager_are_taken_over() {
         os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS='1', LISTEN_FDNAMES='api')\n\
         os.execv(sys.argv[2], sys.argv[2:])\n";
     let (environment, socket) = (format!("NOTIFY_SOCKET={}", notify.display()), shown(path.clone()));
-    let by = ["env", &environment, "WATCHDOG_USEC=200000", "python3", "-c", activator, &socket];
+    let by = ["env", &environment, "WATCHDOG_USEC=2000000", "python3", "-c", activator, &socket];
     host.start_daemon_with(&by, &["-H", "fd://api"]);
     hear("READY=1");
     hear("WATCHDOG=1");

@@ -57,19 +57,19 @@ fn selections_and_details() {
         "--log-opt",
         "tag={{.Name}}/{{.ImageName}}",
     ];
-    run(&host, "c", &flags, "echo one; echo two >&2; sleep 1.1; echo three");
-    assert_eq!(logs(&host, "c", &["--details"]).lines().next(), Some("X=1,a=b c,tag=c/busybox one"));
-    let path = host.docker(&["inspect", "-f", "{{.LogPath}}", "c"]).ok();
+    run(&host, "c1", &flags, "echo one; echo two >&2; sleep 1.1; echo three");
+    assert_eq!(logs(&host, "c1", &["--details"]).lines().next(), Some("X=1,a=b+c,tag=c1%2Fbusybox one"));
+    let path = host.docker(&["inspect", "-f", "{{.LogPath}}", "c1"]).ok();
     let file = std::fs::read_to_string(path).unwrap();
-    let attrs = r#"","stream":"stdout","attrs":{"X":"1","a":"b c","tag":"c/busybox"},"time":""#;
+    let attrs = r#"","stream":"stdout","attrs":{"X":"1","a":"b c","tag":"c1/busybox"},"time":""#;
     assert!(file.contains(attrs), "{file}");
-    assert_eq!(logs(&host, "c", &[]), "one\nthree\n");
-    assert_eq!(host.docker(&["logs", "c"]).output().stderr, "two\n");
-    let stamped = logs(&host, "c", &["-t"]);
+    assert_eq!(logs(&host, "c1", &[]), "one\nthree\n");
+    assert_eq!(host.docker(&["logs", "c1"]).output().stderr, "two\n");
+    let stamped = logs(&host, "c1", &["-t"]);
     let time_of = |line: usize| stamped.lines().nth(line).unwrap().split(' ').next().unwrap().to_owned();
-    assert_eq!(logs(&host, "c", &["--since", &time_of(1)]), "three\n");
-    assert_eq!(logs(&host, "c", &["--until", &time_of(0)]), "one\n");
-    assert_eq!(logs(&host, "c", &["--since", "1h", "-n", "1"]), "three\n");
+    assert_eq!(logs(&host, "c1", &["--since", &time_of(1)]), "three\n");
+    assert_eq!(logs(&host, "c1", &["--until", &time_of(0)]), "one\n");
+    assert_eq!(logs(&host, "c1", &["--since", "1h", "-n", "1"]), "three\n");
     host.finish();
 }
 
@@ -78,18 +78,18 @@ fn rotation_compression_and_following() {
     let host = Host::new();
     let flags = ["--log-opt", "max-size=20k", "--log-opt", "max-file=30", "--log-opt", "compress=true"];
     let script = "i=0; while [ $i -lt 3000 ]; do echo line $i; i=$((i+1)); done; read x; echo end";
-    host.docker(&[&["run", "-di", "--name", "r"], &flags[..], &["busybox", "sh", "-c", script]].concat())
+    host.docker(&[&["run", "-di", "--name", "r1"], &flags[..], &["busybox", "sh", "-c", script]].concat())
         .ok();
     until("compressed files", || {
-        let names = log_files(&host, "r");
+        let names = log_files(&host, "r1");
         let count = names.iter().filter(|n| n.ends_with(".gz")).count();
         (count > 3 && count + 1 == names.len()).then_some(())
     });
     let expected: String = (0..3000).map(|i| format!("line {i}\n")).collect();
-    assert_eq!(logs(&host, "r", &[]), expected);
-    assert_eq!(logs(&host, "r", &["--tail", "2"]), "line 2998\nline 2999\n");
-    let follow = host.docker(&["logs", "-f", "--tail", "1", "r"]).spawn();
-    host.docker(&["attach", "r"]).stdin("go\n").output();
+    assert_eq!(logs(&host, "r1", &[]), expected);
+    assert_eq!(logs(&host, "r1", &["--tail", "2"]), "line 2998\nline 2999\n");
+    let follow = host.docker(&["logs", "-f", "--tail", "1", "r1"]).spawn();
+    host.docker(&["attach", "r1"]).stdin("go\n").output();
     let followed = follow.wait_with_output().unwrap();
     assert_eq!(String::from_utf8(followed.stdout).unwrap(), "line 2999\nend\n");
     // Bounded: at most so many files of that size.
@@ -107,24 +107,24 @@ fn every_driver_sends_and_is_read_back() {
     let fluentd_address = format!("fluentd-address=unix://{}", host.path("fluentd").display());
     let syslog_address = format!("syslog-address=unixgram://{}", host.path("syslog").display());
 
-    run(&host, "l", &["--log-driver", "local"], "echo one; echo two >&2");
-    assert_eq!(logs(&host, "l", &[]), "one\n");
+    run(&host, "l1", &["--log-driver", "local"], "echo one; echo two >&2");
+    assert_eq!(logs(&host, "l1", &[]), "one\n");
 
     let flags = ["--log-driver", "fluentd", "--log-opt", &fluentd_address, "--log-opt", "tag=t.{{.Name}}"];
-    run(&host, "f", &flags, "echo to fluentd");
+    run(&host, "f1", &flags, "echo to fluentd");
     let mut bytes = Vec::new();
     fluentd.accept().unwrap().0.read_to_end(&mut bytes).unwrap();
     let has = |text: &[u8]| bytes.windows(text.len()).any(|w| w == text);
-    assert!(bytes.starts_with(b"\x93\xa3t.f\xce"));
+    assert!(bytes.starts_with(b"\x93\xa4t.f1\xce"));
     assert!(
-        has(b"\xaecontainer_name\xa2/f") && has(b"\xa3log\xaato fluentd") && has(b"\xa6source\xa6stdout")
+        has(b"\xaecontainer_name\xa3/f1") && has(b"\xa3log\xaato fluentd") && has(b"\xa6source\xa6stdout")
     );
-    assert_eq!(logs(&host, "f", &[]), "to fluentd\n", "the cache");
+    assert_eq!(logs(&host, "f1", &[]), "to fluentd\n", "the cache");
 
     let flags = ["--log-driver", "syslog", "--log-opt", &syslog_address, "--log-opt", "cache-disabled=true"];
     run(
         &host,
-        "s",
+        "s1",
         &[&flags[..], &["--log-opt", "tag=me", "--log-opt", "syslog-facility=local1"]].concat(),
         "echo hi >&2",
     );
@@ -135,12 +135,12 @@ fn every_driver_sends_and_is_read_back() {
         message.starts_with("<139>") && message.contains(" me[") && message.ends_with("]: hi\n"),
         "{message}"
     );
-    let error = host.docker(&["logs", "s"]).fails(1);
+    let error = host.docker(&["logs", "s1"]).fails(1);
     assert!(error.contains("configured logging driver does not support reading"), "{error}");
 
     let address = "fluentd-address=unix:///nonexistent/socket";
-    let error = host.docker(&["run", "--log-driver", "fluentd", "--log-opt", address, "busybox"]).fails(125);
-    let expected = "failed to initialize logging driver: dial unix /nonexistent/socket: connect: no such file or directory";
+    let error = host.docker(&["run", "--log-driver", "fluentd", "--log-opt", address, "busybox"]).fails(127);
+    let expected = "failed to create task for container: failed to initialize logging driver: dial unix /nonexistent/socket: connect: no such file or directory";
     assert!(error.contains(expected), "{error}");
     for (flags, expected) in [
         (["--log-driver", "nope"], "logger: no log driver named 'nope' is registered"),
@@ -159,14 +159,15 @@ fn a_stalled_server_and_a_dead_daemon_leave_stop_and_logs_alone() {
     let address = format!("fluentd-address=unix://{}", host.path("fluentd").display());
     let flags = ["--log-driver", "fluentd", "--log-opt", &address];
     let script = "while :; do echo 0123456789012345678901234567890123456789; done";
-    host.docker(&[&["run", "-d", "--name", "w"], &flags[..], &["busybox", "sh", "-c", script]].concat()).ok();
+    host.docker(&[&["run", "-d", "--name", "w1"], &flags[..], &["busybox", "sh", "-c", script]].concat())
+        .ok();
     let _never_read = fluentd.accept().unwrap();
-    host.docker(&["stop", "-t", "0", "w"]).ok();
-    assert_eq!(host.docker(&["inspect", "-f", "{{.State.ExitCode}}", "w"]).ok(), "137");
+    host.docker(&["stop", "-t", "0", "w1"]).ok();
+    assert_eq!(host.docker(&["inspect", "-f", "{{.State.ExitCode}}", "w1"]).ok(), "137");
     let script = "sleep 1; echo after; sleep 1000";
-    host.docker(&["run", "-d", "--name", "d", "--log-driver", "local", "busybox", "sh", "-c", script]).ok();
+    host.docker(&["run", "-d", "--name", "d1", "--log-driver", "local", "busybox", "sh", "-c", script]).ok();
     host.kill_daemon();
     host.start_daemon();
-    until("the line", || logs(&host, "d", &[]).contains("after\n").then_some(()));
+    until("the line", || logs(&host, "d1", &[]).contains("after\n").then_some(()));
     host.finish();
 }

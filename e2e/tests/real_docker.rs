@@ -129,3 +129,209 @@ done
 mkdir other && openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -keyout other/key.pem -out other/ca.pem -subj /CN=other && mv client-cert.pem cert.pem && mv client-key.pem key.pem";
     Command::new(&["sh", "-c", openssl]).directory(directory).ok();
 }
+
+/// Both clients on one dockerd with `busybox:latest`, and the containers `up` and `done`.
+struct Both<'a> {
+    host: &'a Host,
+    socket: String,
+}
+
+impl<'a> Both<'a> {
+    fn new(host: &'a Host, dockerd: &Dockerd) -> Self {
+        let both = Self { host, socket: dockerd.socket() };
+        until("dockerd", || (both.docker(&["version"]).output().code == 0).then_some(()));
+        let tar = host.path("busybox.tar");
+        testkit::write(&tar, &image::busybox());
+        both.docker(&["import", "-c", "CMD [\"sh\"]", &tar.display().to_string(), "busybox:latest"]).ok();
+        let up = "run -d --name up --network none --label a=1 --label b.c=x,y -e A=1 --expose 99 -v vol:/v busybox";
+        both.docker(
+            &[&up.split(' ').collect::<Vec<_>>()[..], &["sh", "-c", "echo out; exec sleep 1000"]].concat(),
+        )
+        .ok();
+        both.docker(&["run", "--name", "done", "--network", "none", "busybox", "sh", "-c", "exit 3"])
+            .fails(3);
+        both
+    }
+
+    fn docker(&self, arguments: &[&str]) -> Command {
+        self.run("docker", arguments)
+    }
+
+    fn corten(&self, arguments: &[&str]) -> Command {
+        self.run(&program("corten").display().to_string(), arguments)
+    }
+
+    fn run(&self, program: &str, arguments: &[&str]) -> Command {
+        self.host
+            .command(&[&[program, "-H", &self.socket], arguments].concat())
+            .env("DOCKER_CONFIG", &self.host.path("client").display().to_string())
+    }
+
+    /// The same command of both: the same code, the same words.
+    #[track_caller]
+    fn same(&self, arguments: &[&str]) {
+        let (docker, corten) = (self.docker(arguments).output(), self.corten(arguments).output());
+        assert_eq!(corten.stdout, docker.stdout, "{arguments:?}");
+        assert_eq!(corten.stderr.replace("corten", "docker"), docker.stderr, "{arguments:?}");
+        assert_eq!(corten.code, docker.code, "{arguments:?}");
+    }
+}
+
+#[test]
+fn commands_print_what_docker_prints() {
+    let host = Host::bare();
+    let dockerd = Dockerd::start(&host);
+    let both = Both::new(&host, &dockerd);
+    for words in [
+        "ps -a --no-trunc --format table",
+        "ps -aq",
+        "ps -as --filter name=done",
+        "ps -a --format raw",
+        "ps -aq --format raw",
+        "ps -a --filter status=bogus",
+        "inspect up done",
+        "inspect --type container -s done",
+        "inspect --type volume vol",
+        "inspect nosuch",
+        "inspect -f json done",
+        "inspect -f {{end}} up",
+        "port up 99",
+        "top up -o pid,comm",
+        "diff done",
+        "logs up",
+        "logs --tail bogus up",
+        "wait done",
+        "rename nosuch x",
+        "start up nosuch",
+        "rm up",
+        "rm -f nosuch",
+        "exec up sh -c pwd",
+        "exec up nosuch",
+        "exec done true",
+        "run --rm --network none busybox nosuch",
+        "run --rm --network none busybox /etc",
+        "run --rm --network none --name up busybox true",
+        "run --rm --pull never nosuch true",
+        "create --mount type=bind,src=/a busybox",
+        "create -p x busybox",
+        "create --network up --network host busybox",
+        "update --restart bogus:x up",
+        "export -o /no/where/x up",
+        "stats --no-stream --format {{.Name}}={{.PIDs}} up",
+        "stats --no-stream nosuch nosuch2",
+        "stats --no-stream done",
+        "events --since 1h --until 0s --filter container=done --format json",
+        "events --since 1h --until 0s --filter container=done",
+        "events --since bogus",
+    ] {
+        both.same(&words.split(' ').collect::<Vec<_>>());
+    }
+    for format in [
+        "{{.ID}} {{.Names}}\\t{{.Label \"a\"}}",
+        "table {{.Names}}\\t{{.Label \"b.c\"}}\\t{{.Labels}}\\t{{.Mounts}}\\t{{.LocalVolumes}}\\t{{.State}}",
+        "table {{upper .Names}} {{json .State}}\\t{{printf \"%.5s\" .ID}}",
+        "{{json .Labels}} {{json .Command}}",
+        "{{if eq .State \"running\"}}R{{else}}S{{end}} {{.Names | title | printf \"%-8s|\"}}",
+        "{{range $i, $n := split .Names \"\"}}{{$i}}:{{$n}};{{end}}",
+        "{{with .Ports}}{{.}}{{else}}none{{end}} {{truncate .ID 3}}{{pad .Names 1 2}}|",
+        "{{and .Names .Ports}} {{or .Ports \"-\"}} {{not .Ports}} {{lt (len .Names) 3}}",
+        "{{nofunc .ID}}",
+        "{{.ID",
+    ] {
+        both.same(&["ps", "-a", "--format", format]);
+    }
+    for format in [
+        "{{.Id}} {{.Name}} {{.State.Status}} {{.State.ExitCode}}",
+        "{{json .Config}} {{json .State}}",
+        "{{index .Config.Labels \"b.c\"}} {{.Config.Labels.a}} {{.Config.Labels}}",
+        "{{range .Mounts}}{{.Type}}:{{.Destination}} {{.RW}}{{end}} {{.Mounts}}",
+        "{{range $k, $v := .NetworkSettings.Networks}}{{$k}} {{$v.IPAddress}}{{end}}",
+        "{{.State}} {{.HostConfig.RestartPolicy}} {{.HostConfig.LogConfig}} {{.Config.ExposedPorts}}",
+        "{{.Config.Env}} {{.Config.Cmd}} {{.Config.Entrypoint}} {{.Config.StopTimeout}} {{.SizeRw}}",
+        "{{.State.Health.Status}}",
+        "{{define \"x\"}}[{{.}}]{{end}}{{template \"x\" .Name}}",
+        "{{.Nope}} ",
+        "{{index .Args 9}}",
+    ] {
+        both.same(&["inspect", "-f", format, "done"]);
+        both.same(&["inspect", "-f", format, "up"]);
+    }
+    both.docker(&["rm", "-f", "up", "done"]).ok();
+    drop(dockerd);
+    host.finish();
+}
+
+#[test]
+fn cp_copies_what_docker_copies() {
+    const TREE: &str = "mkdir -p s/d/sub t/dir; echo f>s/f; echo a>s/d/a; ln s/d/a s/d/hard; ln -s a s/d/link; \
+                        ln -s f s/lf; ln -s d s/ld; ln -s /no/where s/broken; echo e>t/file; ln -s dir t/ldir; \
+                        ln -s file t/lfile; ln -s new t/lnew; chmod 750 s/d/sub; chown 33:33 s/f";
+    let host = Host::bare();
+    let dockerd = Dockerd::start(&host);
+    let both = Both::new(&host, &dockerd);
+    for name in ["c-docker", "c-corten"] {
+        both.docker(&["run", "-d", "--name", name, "--network", "none", "busybox", "sleep", "1000"]).ok();
+    }
+    for (source, target) in [
+        ("f", "t"),
+        ("f", "t/new"),
+        ("f", "t/file"),
+        ("f", "t/none/"),
+        ("f", "t/none/x"),
+        ("f", "t/ldir"),
+        ("f", "t/lfile"),
+        ("f", "t/lnew"),
+        ("f/", "t"),
+        ("d", "t"),
+        ("d/.", "t"),
+        ("d", "t/new"),
+        ("d/.", "t/new"),
+        ("lf", "t"),
+        ("-L lf", "t"),
+        ("-L ld", "t"),
+        ("-L ld/.", "t"),
+        ("ld/", "t"),
+        ("ld/.", "t"),
+        ("broken", "t"),
+        ("-L broken", "t"),
+        ("nope", "t"),
+        ("-q=false d", "t"),
+        ("-q=false f", "t/new"),
+    ] {
+        for out in [true, false] {
+            let results = ["docker", "corten"].map(|client| {
+                let container = format!("c-{client}");
+                let here = host.path(&format!("in-{client}"));
+                let _ = std::fs::remove_dir_all(&here);
+                std::fs::create_dir(&here).unwrap();
+                let root = format!("rm -rf /s /t; cd /; {TREE}");
+                both.docker(&["exec", &container, "sh", "-c", &root]).ok();
+                Command::new(&["sh", "-c", TREE]).directory(&here).ok();
+                let (flags, source) = source.rsplit_once(' ').unwrap_or(("", source));
+                let (source, target) = match out {
+                    true => (format!("{container}:/s/{source}"), target.to_owned()),
+                    false => (format!("s/{source}"), format!("{container}:/{target}")),
+                };
+                let mut words = vec!["cp"];
+                words.extend(flags.split(' ').filter(|flag| !flag.is_empty()));
+                words.extend([source.as_str(), target.as_str()]);
+                let command = if client == "docker" { both.docker(&words) } else { both.corten(&words) };
+                let output = command.directory(&here).output();
+                let list = "find s t -exec stat -c '%n %F %a %u:%g %N %h' {} \\; | sort";
+                let local = Command::new(&["sh", "-c", list]).directory(&here).ok();
+                let remote = both.docker(&["exec", &container, "sh", "-c", &format!("cd /; {list}")]).ok();
+                // The original's own log, and the names of directories that differ.
+                let errors =
+                    output.stderr.lines().filter(|line| !line.starts_with("time=")).collect::<String>();
+                let errors = errors.replace(&here.display().to_string(), "HERE").replace(&container, "C");
+                let errors = errors.split("overlay2").next().unwrap_or_default().to_owned();
+                (output.code, errors, local, remote)
+            });
+            let [docker, corten] = results;
+            assert_eq!(corten, docker, "cp {source} {target}, out of the container: {out}");
+        }
+    }
+    both.docker(&["rm", "-f", "up", "done", "c-docker", "c-corten"]).ok();
+    drop(dockerd);
+    host.finish();
+}

@@ -238,6 +238,27 @@ fn hooks_run_in_their_order_and_can_refuse() {
     host.finish();
 }
 
+/// Podman asks for more descriptors than a host without CAP_SYS_RESOURCE gives.
+#[test]
+fn a_limit_that_cannot_be_raised_is_a_warning() {
+    let host = Host::bare();
+    let bundle = Bundle::new(&host);
+    bundle.configure("ulimit -Hn", |config| {
+        let limit = serde_json::json!({"type": "RLIMIT_NOFILE", "soft": 1_048_576, "hard": 1_u64 << 30});
+        config["process"]["rlimits"] = [limit].into();
+    });
+    let log = host.path("log").display().to_string();
+    let directory = host.path("bundle").display().to_string();
+    let out = bundle.command(&["--log", &log, "--log-format", "json", "run", "--bundle", &directory, "c1"]);
+    let given = out.ok();
+    let said = std::fs::read_to_string(&log).unwrap();
+    let line: serde_json::Value = serde_json::from_str(said.trim()).unwrap();
+    let words = format!("RLIMIT_NOFILE stays at {given}: raising it to 1073741824 takes CAP_SYS_RESOURCE");
+    assert_eq!((line["level"].as_str(), line["msg"].as_str()), (Some("warning"), Some(words.as_str())));
+    bundle.is_clean();
+    host.finish();
+}
+
 #[test]
 fn what_is_invalid_is_refused_before_anything_is_made() {
     let host = Host::bare();

@@ -58,7 +58,7 @@ fn security_options() {
         "run",
         "-d",
         "--name",
-        "c",
+        "c1",
         "--security-opt",
         &own,
         "--security-opt",
@@ -69,7 +69,7 @@ fn security_options() {
     ])
     .ok();
     assert_eq!(
-        host.docker(&["exec", "c", "sh", "-c", "mkdir /x 2>&1; grep NoNewPrivs /proc/self/status"]).ok(),
+        host.docker(&["exec", "c1", "sh", "-c", "mkdir /x 2>&1; grep NoNewPrivs /proc/self/status"]).ok(),
         "mkdir: can't create directory '/x': Operation not supported\nNoNewPrivs:\t1"
     );
 
@@ -141,8 +141,223 @@ fn capabilities() {
     host.finish();
 }
 
-/// Any program to its end, outside of the host's network.
-#[expect(dead_code)]
-fn sh(script: &str) -> String {
-    Command::new(&["sh", "-c", script]).ok()
+#[test]
+fn devices() {
+    let host = Host::new();
+    // One, under another name, with less than all rights; a directory of them; a rule for what is not there yet.
+    let directory = host.path("nodes");
+    std::fs::create_dir_all(directory.join("sub")).unwrap();
+    for (name, minor) in [("one", "3"), ("sub/two", "5")] {
+        Command::new(&["mknod", &directory.join(name).display().to_string(), "c", "1", minor]).ok();
+    }
+    let nodes = directory.display().to_string();
+    let kmsg = directory.join("kmsg").display().to_string();
+    Command::new(&["mknod", &kmsg, "c", "1", "11"]).ok();
+    let script = "ls -l /dev/x | awk '{print $5 $6}'; (: > /dev/x) 2>&1; true";
+    assert_eq!(
+        run(&host, &["--device", &format!("{kmsg}:/dev/x:r")], script),
+        "1,11\nsh: can't create /dev/x: Operation not permitted"
+    );
+    let all = format!("{nodes}:/dev/nodes");
+    assert_eq!(
+        run(&host, &["--device", &all], "head -c 3 /dev/nodes/sub/two | wc -c; cat /dev/nodes/one"),
+        "3"
+    );
+    let kmsg = "mknod /tmp/kmsg c 1 11 && (: > /tmp/kmsg) && echo ok || echo refused";
+    assert!(run(&host, &[], &format!("{kmsg} 2>&1")).ends_with("refused"));
+    assert_eq!(run(&host, &["--device-cgroup-rule", "c 1:11 rwm"], kmsg), "ok");
+    assert_eq!(run(&host, &["--device-cgroup-rule", "c *:* rwm"], kmsg), "ok");
+
+    // 127 is what the original client makes of the words "no such file or directory".
+    for (flags, code, text) in [
+        (
+            ["--device", "/dev/nosuch"],
+            127,
+            "error gathering device information while adding custom device \"/dev/nosuch\": no such file or directory",
+        ),
+        (
+            ["--device", "/etc/passwd"],
+            125,
+            "error gathering device information while adding custom device \"/etc/passwd\": not a device node",
+        ),
+    ] {
+        let error = host.docker(&[&["run", "--rm"], &flags[..], &["busybox"]].concat()).fails(code);
+        assert!(error.contains(text), "{error}");
+    }
+    host.finish();
+}
+
+/// Files of the machine's own directory for CDI, gone at the end of the test.
+struct CdiFiles(Vec<std::path::PathBuf>);
+
+impl CdiFiles {
+    fn write(&mut self, name: &str, text: &str) {
+        let path = std::path::Path::new("/var/run/cdi").join(name);
+        std::fs::create_dir_all("/var/run/cdi").unwrap();
+        write(&path, text.as_bytes());
+        self.0.push(path);
+    }
+}
+
+impl Drop for CdiFiles {
+    fn drop(&mut self) {
+        for path in &self.0 {
+            let _ = std::fs::remove_file(path);
+        }
+        let _ = std::fs::remove_dir("/var/run/cdi");
+    }
+}
+
+#[test]
+fn cdi_devices() {
+    let host = Host::new();
+    let mut files = CdiFiles(Vec::new());
+    let (name, directory) = (&host.name, host.path("cdi"));
+    std::fs::create_dir_all(&directory).unwrap();
+    write(&directory.join("library"), b"of the vendor\n");
+    let source = directory.display();
+    Command::new(&["mknod", &format!("{source}/kmsg"), "c", "1", "11"]).ok();
+    files.write(
+        &format!("{name}.json"),
+        &format!(
+            r#"{{"cdiVersion": "0.7.0", "kind": "{name}.com/thing", "containerEdits": {{"env": ["VENDOR=yes"]}},
+                "devices": [{{"name": "zero", "containerEdits": {{
+                    "env": ["THING=0"], "additionalGids": [4711],
+                    "deviceNodes": [{{"path": "/dev/thing0", "hostPath": "{source}/kmsg", "permissions": "r"}}],
+                    "mounts": [{{"hostPath": "{source}", "containerPath": "/opt/vendor", "options": ["ro", "nosuid"]}}]}}}}]}}"#
+        ),
+    );
+    files.write(
+        &format!("{name}-gpu.yaml"),
+        "cdiVersion: 0.5.0\nkind: nvidia.com/gpu\ndevices:\n- name: all\n  containerEdits:\n    env: [GPU=all]\n- name: '0'\n  containerEdits:\n    env: [GPU=first]\n",
+    );
+    let device = format!("{name}.com/thing=zero");
+    let script = "echo $VENDOR $THING; id -G; head -c 0 /dev/thing0 | wc -c; (: > /dev/thing0) 2>&1; cat /opt/vendor/library; touch /opt/vendor/x 2>&1";
+    let out = host.corten(&["run", "--rm", "--device", &device, "busybox", "sh", "-c", script]).output();
+    assert_eq!(
+        out.stdout.trim(),
+        "yes 0\n0 4711\n0\nsh: can't create /dev/thing0: Operation not permitted\nof the vendor\ntouch: /opt/vendor/x: Read-only file system"
+    );
+    assert_eq!(run(&host, &["--device", &device, "--gpus", "all"], "echo $THING $GPU"), "0 all");
+    assert_eq!(run(&host, &["--gpus", "1"], "echo $GPU"), "first");
+    assert_eq!(run(&host, &["--gpus", "device=0"], "echo $GPU"), "first");
+    for (flags, text) in [
+        (
+            ["--device", "vendor.com/class=name"],
+            "CDI device injection failed: unresolvable CDI devices vendor.com/class=name",
+        ),
+        (["--gpus", "7"], "unresolvable CDI devices nvidia.com/gpu=1"),
+        (["--gpus", "driver=amd"], "could not select device driver \"amd\" with capabilities: [[gpu]]"),
+    ] {
+        let error = refused(&host, &flags);
+        assert!(error.contains(text), "{error}");
+    }
+    host.finish();
+}
+
+#[test]
+fn limits() {
+    let host = Host::new();
+    let unified = std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
+    // What the cgroup says, under its v2 or its v1 name.
+    let cgroup = |v2: &str, v1: &str| format!("cat /sys/fs/cgroup/{}", if unified { v2 } else { v1 });
+    assert_eq!(run(&host, &["-m", "6m"], &cgroup("memory.max", "memory/memory.limit_in_bytes")), "6291456");
+    assert_eq!(
+        run(
+            &host,
+            &["-m", "64m", "--memory-reservation", "32m"],
+            &cgroup("memory.low", "memory/memory.soft_limit_in_bytes")
+        ),
+        "33554432"
+    );
+    assert_eq!(
+        run(&host, &["--cpu-shares", "1024"], &cgroup("cpu.weight", "cpu/cpu.shares")),
+        if unified { "100" } else { "1024" }
+    );
+    let quota = &["--cpu-quota", "20000", "--cpu-period", "50000"];
+    assert_eq!(run(&host, quota, &cgroup("cpu.max | cut -d' ' -f1", "cpu/cpu.cfs_quota_us")), "20000");
+    assert_eq!(
+        run(&host, &["--cpuset-cpus", "0"], "grep Cpus_allowed_list /proc/self/status | cut -f2"),
+        "0"
+    );
+    assert_eq!(run(&host, &["--pids-limit", "33"], &cgroup("pids.max", "pids/pids.max")), "33");
+    assert_eq!(run(&host, &["--oom-score-adj", "500"], "cat /proc/self/oom_score_adj"), "500");
+    assert_eq!(run(&host, &["--ulimit", "nofile=100:200"], "ulimit -n; ulimit -Hn"), "100\n200");
+    assert_eq!(run(&host, &["--shm-size", "1m"], "df -k /dev/shm | tail -1 | awk '{print $2}'"), "1024");
+    assert_eq!(
+        run(
+            &host,
+            &["--sysctl", "kernel.msgmax=4096", "--sysctl", "net.ipv4.ip_forward=0"],
+            "cat /proc/sys/kernel/msgmax /proc/sys/net/ipv4/ip_forward"
+        ),
+        "4096\n0"
+    );
+    assert_eq!(
+        run(&host, &["--ipc", "none"], "ls /dev/shm 2>/dev/null | wc -l; grep -c /dev/shm /proc/mounts || true"),
+        "0\n0"
+    );
+    let own = run(&host, &["--cgroupns", "host"], "cut -d: -f3 /proc/self/cgroup | grep -c /ct-");
+    assert_ne!(own, "0");
+    assert_eq!(
+        run(&host, &["--cgroupns", "private"], "cut -d: -f3 /proc/self/cgroup | grep -c /ct- || true"),
+        "0"
+    );
+    let parent = format!("/{}/inner", host.name);
+    for form in [parent.as_str(), &parent[1..], &format!("{}/a.slice", host.name)] {
+        let seen =
+            run(&host, &["--cgroupns", "host", "--cgroup-parent", form], "cut -d: -f3 /proc/self/cgroup");
+        assert!(seen.contains(&format!("{}/", form.trim_start_matches('/'))), "{form}: {seen}");
+    }
+
+    for (flags, text) in [
+        (&["-m", "5m"][..], "Minimum memory limit allowed is 6MB"),
+        (&["--cpuset-cpus", "4000"], "Requested CPUs are not available - requested 4000, available: 0-"),
+        (&["--cpuset-cpus", "x"], "Invalid value x for cpuset cpus"),
+        (&["--cpuset-mems", "77"], "Requested memory nodes are not available - requested 77, available: 0"),
+        (&["--cpus", "9999"], "range of CPUs is from 0.01 to "),
+        (&["--sysctl", "kernel.hostname=x"], "is not in a separate kernel namespace"),
+        (
+            &["--network", "host", "--sysctl", "net.ipv4.ip_forward=0"],
+            "not allowed in host network namespace",
+        ),
+        (&["--ipc", "nonsense"], "invalid IPC mode: nonsense"),
+        (&["--oom-score-adj", "2000"], "Invalid value 2000, range for oom score adj is [-1000, 1000]"),
+        (&["--ulimit", "nofile=9:8"], "ulimit soft limit must be less than or equal to hard limit: 9 > 8"),
+    ] {
+        let error = refused(&host, flags);
+        assert!(error.contains(text), "{error}");
+    }
+    // What this host cannot give is said at the create, and left out.
+    let warned = host.docker(&["create", "--ulimit", "nofile=1:999999999", "busybox"]).output();
+    let may =
+        run(&host, &["--privileged"], "echo $((0x$(grep CapEff /proc/self/status | cut -f2) >> 24 & 1))");
+    assert_eq!(warned.stderr.contains("CAP_SYS_RESOURCE"), may == "0", "{}", warned.stderr);
+
+    // Each can be changed while it runs.
+    host.docker(&["run", "-d", "--name", "c1", "-m", "64m", "busybox", "sleep", "100"]).ok();
+    host.docker(&[
+        "update",
+        "-m",
+        "32m",
+        "--memory-swap",
+        "-1",
+        "--pids-limit",
+        "44",
+        "--cpu-shares",
+        "512",
+        "--cpus",
+        "0.5",
+        "c1",
+    ])
+    .ok();
+    let inside = |script: &str| host.docker(&["exec", "c1", "sh", "-c", script]).ok();
+    assert_eq!(inside(&cgroup("memory.max", "memory/memory.limit_in_bytes")), "33554432");
+    assert_eq!(inside(&cgroup("pids.max", "pids/pids.max")), "44");
+    assert_eq!(inside(&cgroup("cpu.weight", "cpu/cpu.shares")), if unified { "59" } else { "512" });
+    assert!(
+        host.docker(&["update", "--cpuset-cpus", "4000", "c1"])
+            .fails(1)
+            .contains("Requested CPUs are not available")
+    );
+    host.finish();
 }

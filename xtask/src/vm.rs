@@ -1,5 +1,5 @@
-//! The end-to-end tests on a pure cgroup v2 host: Debian's cloud kernel (6.1) with an initramfs of ours, under qemu's
-//! software emulation. No disk, no network: what the tests use is copied into the initramfs.
+//! The runtime's and the end-to-end tests on a pure cgroup v2 host with AppArmor: Debian's cloud kernel (6.1) with an
+//! initramfs of ours, under qemu's software emulation. No disk, no network: what the tests use is copied into it.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -36,10 +36,12 @@ const PROGRAMS: [&str; 15] = [
 /// Modules loaded at boot; the others come by themselves when they are asked for.
 const MODULES: &str = "overlay veth bridge nf_tables nft_chain_nat nft_masq nft_ct nft_fib_ipv4 dummy";
 
-/// Test binaries that run there unless others are named, each with the tests it leaves out.
-const TESTS: [&str; 6] = ["run", "isolation", "network", "volume", "build", "daemon_death"];
+/// Test binaries that run there unless others are named: what the kernel's cgroups and security modules decide.
+const TESTS: [&str; 5] = [RUNTIME, "isolation", "sandbox", "stats", "attacks"];
+/// The runtime's own; all others are in `e2e/tests`.
+const RUNTIME: &str = "container";
 
-/// Builds the machine and runs the named test files of `e2e/tests` in it.
+/// Builds the machine and runs the named tests in it.
 pub(crate) fn vm(names: &[String]) -> Outcome {
     test::install(&NEEDS)?;
     let names: Vec<&str> =
@@ -48,6 +50,7 @@ pub(crate) fn vm(names: &[String]) -> Outcome {
     let tree = home.join("root");
     sh(&format!("rm -rf {0} && mkdir -p {0}", tree.display()))?;
     let kernel = kernel(&home, &tree)?;
+    apparmor(&home, &tree)?;
     fill(&tree, &names)?;
     let initramfs = home.join("initramfs");
     sh(&format!("cd {} && find . | cpio -o -H newc --quiet > {}", tree.display(), initramfs.display()))?;
@@ -74,6 +77,23 @@ fn kernel(home: &Path, tree: &Path) -> Result<PathBuf, String> {
     image.ok_or_else(|| "the kernel package has no vmlinuz".to_owned())
 }
 
+/// The program that loads AppArmor's profiles, and what profiles include. Not installed here: on this machine the engine
+/// would take it for a sign that it can confine.
+fn apparmor(home: &Path, tree: &Path) -> Outcome {
+    let unpacked = home.join("apparmor");
+    if !unpacked.join("etc").exists() {
+        sh(&format!(
+            "cd {} && apt-get -qq download apparmor && dpkg-deb -x apparmor_*.deb apparmor",
+            home.display()
+        ))?;
+    }
+    sh(&format!(
+        "mkdir -p {0}/bin {0}/sbin {0}/etc && cp $(find {1} -name apparmor_parser -type f) {0}/bin/ && ln -s ../bin/apparmor_parser {0}/sbin/ && cp -r {1}/etc/apparmor {1}/etc/apparmor.d {0}/etc/",
+        tree.display(),
+        unpacked.display()
+    ))
+}
+
 /// Everything that runs in the machine: busybox, programs with their libraries, our binaries, the tests, /init.
 fn fill(tree: &Path, names: &[&str]) -> Outcome {
     let to = tree.display();
@@ -93,12 +113,20 @@ fn fill(tree: &Path, names: &[&str]) -> Outcome {
         sh(&format!("cp {}/target/debug/{name} {to}/t/ && strip {to}/t/{name}", root().display()))?;
     }
     for name in names {
-        let built =
-            cargo(&["test", "-p", "e2e", "--test", name, "--no-run", "--locked", "--message-format=json"])
-                .current_dir(root())
-                .stderr(Stdio::inherit())
-                .output()
-                .map_err(|e| e.to_string())?;
+        let built = cargo(&[
+            "test",
+            "-p",
+            package(name),
+            "--test",
+            name,
+            "--no-run",
+            "--locked",
+            "--message-format=json",
+        ])
+        .current_dir(root())
+        .stderr(Stdio::inherit())
+        .output()
+        .map_err(|e| e.to_string())?;
         let messages = String::from_utf8_lossy(&built.stdout).into_owned();
         let executable = messages.lines().filter_map(|l| serde_json::from_str::<serde_json::Value>(l).ok());
         let executable = executable.filter_map(|m| m["executable"].as_str().map(str::to_owned)).next_back();
@@ -111,11 +139,15 @@ fn fill(tree: &Path, names: &[&str]) -> Outcome {
     ))?;
     let run_all: String = names
         .iter()
-        .map(|n| format!("echo \"== {n}\"; /t/deps/{n} --test-threads=2 || bad=\"$bad {n}\"\n"))
+        .map(|n| {
+            format!(
+                "echo \"== {n} at $(cut -d' ' -f1 /proc/uptime) s\"; /t/deps/{n} --test-threads=2 || bad=\"$bad {n}\"\n"
+            )
+        })
         .collect();
     let first = "#!/bin/busybox sh\n/bin/busybox mount -t tmpfs -o size=2g root /run\n/bin/busybox cp -a /bin /sbin /etc /lib /lib64 /usr /t /root /run/\ncp /second /run/init\ncd /run; /bin/busybox mkdir proc sys dev tmp run\nexec /bin/busybox switch_root /run /init\n";
     let second = format!(
-        "#!/bin/sh\nexport PATH=/bin:/sbin TERM=xterm HOME=/root\nmount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev; mkdir -p /dev/pts /dev/shm; mount -t devpts devpts /dev/pts\nmount -t cgroup2 cgroup2 /sys/fs/cgroup; mount -t tmpfs tmp /tmp; mount -t tmpfs run /run; ip link set lo up\nfor m in {MODULES}; do modprobe $m; done\nbad=\n{run_all}echo \"VM-RESULT:${{bad:- ok}}\"\necho o > /proc/sysrq-trigger\nwhile :; do sleep 1; done\n"
+        "#!/bin/sh\nexport PATH=/bin:/sbin TERM=xterm HOME=/root\nmount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev; mkdir -p /dev/pts /dev/shm; mount -t devpts devpts /dev/pts\nmount -t cgroup2 cgroup2 /sys/fs/cgroup; mount -t securityfs securityfs /sys/kernel/security; mount -t tmpfs tmp /tmp; mount -t tmpfs run /run; ip link set lo up\nfor m in {MODULES}; do modprobe $m; done\nbad=\n{run_all}echo \"== end at $(cut -d' ' -f1 /proc/uptime) s\"; echo \"VM-RESULT:${{bad:- ok}}\"\necho o > /proc/sysrq-trigger\nwhile :; do sleep 1; done\n"
     );
     for (name, text) in [("init", first), ("second", second.as_str())] {
         let path = tree.join(name);
@@ -146,7 +178,7 @@ fn boot(kernel: &Path, initramfs: &Path) -> Outcome {
             "-nic",
             "none",
             "-append",
-            "console=ttyS0 quiet panic=-1 cgroup_no_v1=all",
+            "console=ttyS0 quiet panic=-1 cgroup_no_v1=all apparmor=1 security=apparmor",
         ])
         .arg("-kernel")
         .arg(kernel)
@@ -170,6 +202,10 @@ fn boot(kernel: &Path, initramfs: &Path) -> Outcome {
         Some(bad) => Err(format!("on cgroup v2, these failed: {bad}")),
         None => Err("the machine ended without a result".into()),
     }
+}
+
+fn package(test: &str) -> &str {
+    if test == RUNTIME { "runtime" } else { "e2e" }
 }
 
 fn sh(script: &str) -> Outcome {

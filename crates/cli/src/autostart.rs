@@ -49,9 +49,10 @@ fn failed(daemon: &Path, reason: &str, log: &str) -> Error {
     Error::invalid(format!("cannot start {}: {reason}{log}", daemon.display()))
 }
 
-/// Whether the daemon is there to be started, and this user may.
+/// Whether the daemon is there to be started, and this user may and wants it (`CORTEN_AUTOSTART=0` does not).
 pub(crate) fn possible() -> bool {
-    rustix::process::geteuid().is_root() && find_daemon().is_some()
+    let wanted = std::env::var_os("CORTEN_AUTOSTART").is_none_or(|value| value != "0");
+    wanted && rustix::process::geteuid().is_root() && find_daemon().is_some()
 }
 
 /// Beside this program, or in PATH.

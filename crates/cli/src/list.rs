@@ -82,7 +82,12 @@ impl Kind {
 /// A row from its fields; as JSON they are shown by name, as Go shows a map.
 pub(crate) fn row(mut fields: Vec<(&str, Json)>) -> Json {
     fields.sort_by_key(|(name, _)| *name);
-    Json::Object(fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+    object(fields)
+}
+
+/// An object from its members, in their order.
+pub(crate) fn object(members: Vec<(&str, Json)>) -> Json {
+    Json::Object(members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
 }
 
 /// Labels as `.Labels` shows them, and as `.Label "name"` finds them.

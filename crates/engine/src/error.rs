@@ -196,8 +196,7 @@ pub(crate) fn start(error: &shim::client::Error) -> Error {
         return Error::Start { text: chain(error), code: 128, kind: ErrorKind::Internal };
     };
     if failure.step == shim::proto::LOG_SERVER {
-        let text = format!("failed to initialize logging driver: {}", failure.detail);
-        return Error::Start { text, code: 128, kind: ErrorKind::Internal };
+        return no_log_server(&failure.detail);
     }
     let (text, code) = failure_text("failed to start container: ", failure);
     let kind = match failure.step.as_str() {
@@ -205,6 +204,13 @@ pub(crate) fn start(error: &shim::client::Error) -> Error {
         _ => ErrorKind::Internal,
     };
     Error::Start { text, code, kind }
+}
+
+/// The container is not started, because its log server cannot be reached (Docker's words).
+pub(crate) fn no_log_server(why: &str) -> Error {
+    Error::Internal(format!(
+        "failed to create task for container: failed to initialize logging driver: {why}"
+    ))
 }
 
 /// The text of a failed step with Go's words for the errno, and the exit code that goes with it. What is wrong with a user

@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError};
 
 use spec::api::{ContainerConfig, HostConfig, LogConfig, Runtime, Ulimit};
 
-use crate::container::check;
+use crate::container::{cdi, check};
 use crate::{Engine, Error, events, system};
 
 /// The settings. What is empty is Docker's default.
@@ -33,6 +33,8 @@ pub struct Settings {
     /// The system call filter of containers that name none: empty is the built-in one, `unconfined` is none, else a
     /// profile's JSON.
     pub seccomp_profile: String,
+    /// Where CDI specifications are, the later directories winning.
+    pub cdi_spec_dirs: Vec<String>,
     /// `host` or `private`.
     pub cgroupns_mode: String,
     /// `shareable` or `private`.
@@ -70,6 +72,7 @@ impl Default for Settings {
             init: false,
             no_new_privileges: false,
             seccomp_profile: String::new(),
+            cdi_spec_dirs: cdi::DIRECTORIES.map(str::to_owned).to_vec(),
             cgroupns_mode: String::new(),
             ipc_mode: String::new(),
             dns: Vec::new(),

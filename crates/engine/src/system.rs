@@ -16,7 +16,8 @@ use crate::{Engine, Error, time};
 /// The version clients see.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-fn read(path: &str) -> String {
+/// A file of the kernel's, without the last line's end; empty when it is not there.
+pub(crate) fn read(path: &str) -> String {
     let bytes = sys::file::read_if_exists(Path::new(path)).ok().flatten().unwrap_or_default();
     String::from_utf8_lossy(&bytes).trim_end().to_owned()
 }
@@ -45,7 +46,7 @@ pub(crate) fn swap_limit() -> bool {
 }
 
 /// Whether cgroup v2 is all there is.
-fn unified() -> bool {
+pub(crate) fn unified() -> bool {
     Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
 }
 
@@ -237,6 +238,7 @@ impl Engine {
             runc_commit: Some(Commit::default()),
             init_commit: Some(Commit::default()),
             security_options: security,
+            cdi_spec_dirs: settings.cdi_spec_dirs.clone(),
             default_address_pools: pools
                 .iter()
                 .map(|(base, prefix, size)| AddressPool {

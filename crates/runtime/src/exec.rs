@@ -95,7 +95,7 @@ impl Container {
         let in_user_namespace = self.joined.contains(Namespaces::USER);
         if in_user_namespace {
             // With the host's rights: the container's root has none over limits.
-            crate::process::set_limits(process)?;
+            crate::limits::set_all(process)?;
         }
         namespace::join(self.init.as_fd(), JOINED.with(self.joined)).map_err(at("namespace"))?;
         if in_user_namespace {

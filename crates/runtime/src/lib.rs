@@ -20,7 +20,8 @@
 //! | `namespaces` | which are made and which are joined |
 //! | `root`, `mounts`, `devices`, `terminal`, `paths`, `sysctl` | the sandbox, in the order of its making |
 //! | `reaper` | `--init`: the duties of a pid namespace's first process |
-//! | `process` | from the sandbox to the program: user, limits, capabilities, seccomp, execve |
+//! | `process` | from the sandbox to the program: user, capabilities, seccomp, execve |
+//! | `limits` | resource limits, as far as this host gives them |
 //! | `user`, `program`, `seccomp` | names become ids, a word becomes a file, a profile becomes a filter |
 //! | `cgroup` | limits become files of the cgroup |
 //!
@@ -42,6 +43,7 @@ pub mod host;
 mod idmap;
 mod init;
 mod kill;
+mod limits;
 mod mounts;
 mod namespaces;
 mod net_devices;
@@ -68,6 +70,7 @@ use std::os::fd::OwnedFd;
 pub use create::{FirstProcess, Request, create, create_with};
 pub use failure::Failure;
 pub use features::features;
+pub use limits::{Lowered, lowered};
 pub use open::{Existing, delete_remains};
 pub use stats::stats;
 

@@ -6,6 +6,7 @@
 mod copy_up;
 mod options;
 mod overlay;
+mod proc;
 mod source;
 
 use std::os::fd::AsFd;
@@ -155,6 +156,7 @@ fn place(root: &Root, destination: &str, options: &Options, mount: &Mount) -> Re
         copy_up::copy(&target, mount).map_err(&failed)?;
     }
     finish(mount, options).map_err(&failed)?;
+    proc::check(root, destination, target.as_fd(), mount)?;
     mount.attach(target.as_fd()).map_err(&failed)
 }
 
@@ -196,9 +198,11 @@ fn bind(root: &Root, destination: &str, options: &Options, mount: &Mount) -> Res
     let is_directory = kind_of(mount).map_err(&failed)? == Kind::Directory;
     if is_directory {
         let target = root.create_dirs(destination, 0o755).map_err(&failed)?;
+        proc::check(root, destination, target.as_fd(), mount)?;
         mount.attach(target.as_fd()).map_err(&failed)
     } else {
         let target = root.touch(destination, 0o755, 0o644).map_err(&failed)?;
+        proc::check(root, destination, target.as_fd(), mount)?;
         mount.attach(target.as_fd()).map_err(&failed)
     }
 }

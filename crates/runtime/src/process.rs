@@ -6,16 +6,15 @@ use std::fs::File;
 use std::io::Write;
 
 use spec::defaults::ALL_CAPABILITIES;
-use spec::oci::runtime::{Capabilities, Process, Rlimit};
+use spec::oci::runtime::{Capabilities, Process};
 use sys::caps::{self, Set, Sets};
 use sys::root::{Access, Root};
 
 use crate::failure::{at, at_path, errno_text};
 use crate::user::Identity;
-use crate::{Failure, handshake, program, seccomp};
+use crate::{Failure, handshake, limits, program, seccomp};
 
 const SYS_ADMIN: u32 = 21;
-const EPERM: i32 = 1;
 
 /// A process that has only its program left to execute.
 #[derive(Debug)]
@@ -68,7 +67,7 @@ pub(crate) fn prepare(
         sys::process::leave_session_keyring();
     }
     if !settings.limited {
-        set_limits(process)?;
+        limits::set_all(process)?;
     }
     let capabilities = become_user(process, user, settings.filtered)?;
     sys::process::set_umask(process.user.umask.unwrap_or(0o022));
@@ -76,11 +75,6 @@ pub(crate) fn prepare(
     let file = program::find(word, &env)?;
     let env = env.iter().map(|entry| c_string(entry)).collect::<Result<_, _>>()?;
     Ok(Prepared { file, argv, env, labels, preserved: settings.preserved, capabilities })
-}
-
-/// Raising a hard limit takes a privilege that we may lack.
-pub(crate) fn set_limits(process: &Process) -> Result<(), Failure> {
-    process.rlimits.iter().try_for_each(set_limit)
 }
 
 /// Opens the files of security modules (proc_pid_attr(5)), which are this process's own whatever the image holds.
@@ -185,23 +179,6 @@ impl Prepared {
 
 fn c_string(text: &str) -> Result<CString, Failure> {
     CString::new(text).map_err(|_| Failure::new("spec", "process", format!("a zero byte in {text:?}")))
-}
-
-/// Never higher in silence: what asks for many descriptors would find out at the worst time.
-fn set_limit(limit: &Rlimit) -> Result<(), Failure> {
-    let failed = at_path("rlimit", &limit.r#type);
-    let Some(resource) = sys::process::Limit::by_name(&limit.r#type) else {
-        return Err(Failure::new("rlimit", &limit.r#type, "unknown limit"));
-    };
-    match sys::process::set_limit(resource, limit.soft, limit.hard) {
-        Err(error) if error.errno() == EPERM => {
-            let (_, highest) = sys::process::limit(resource);
-            let detail =
-                format!("raising the hard limit from {highest} to {} takes CAP_SYS_RESOURCE", limit.hard);
-            Err(Failure { detail, ..failed(error) })
-        }
-        done => done.map_err(failed),
-    }
 }
 
 /// The configuration's capabilities, by number, as far as we have them ourselves.

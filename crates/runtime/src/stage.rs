@@ -109,7 +109,7 @@ fn prepare(order: &Order<'_>) -> Result<Sources, Failure> {
     namespace::unshare(Namespaces::MOUNT).map_err(at("namespace"))?;
     plan.join()?;
     let sources = Sources::open(spec, order.cgroup, plan)?;
-    crate::process::set_limits(order.process)?;
+    crate::limits::set_all(order.process)?;
     if let Some(pid) = &plan.pid {
         namespace::join(pid.as_fd(), Namespaces::PID).map_err(at("namespace"))?;
     }

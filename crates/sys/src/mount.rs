@@ -17,6 +17,9 @@ use crate::{Error, Result};
 
 mod overlay;
 
+/// What statfs(2) says of a procfs.
+const PROC_SUPER_MAGIC: u64 = 0x9fa0;
+
 /// A mount that is held by its descriptor.
 #[derive(Debug)]
 pub struct Mount {
@@ -231,6 +234,16 @@ impl Mount {
         rustix::mount::move_mount(&self.fd, c"", target, c"", flags)
             .map_err(|e| Error::new("move_mount", &self.label, e))
     }
+}
+
+/// Whether it is on a procfs (proc(5)).
+///
+/// # Errors
+/// fstatfs(2)'s.
+pub fn is_procfs(fd: BorrowedFd<'_>) -> Result<bool> {
+    let found = rustix::fs::fstatfs(fd).map_err(|e| Error::new("statfs", "", e))?;
+    // A C long of either width or sign: the number fits all of them.
+    Ok(found.f_type as u64 & 0xffff_ffff == PROC_SUPER_MAGIC)
 }
 
 /// Takes away the mount whose top `fd` is, at once for new users and in the end for those who have files of it open.

@@ -269,7 +269,7 @@ impl CreateFlags {
             device_requests: requests,
             memory_reservation: self.memory_reservation,
             memory_swap: self.memory_swap,
-            memory_swappiness: self.memory_swappiness,
+            memory_swappiness: Some(self.memory_swappiness),
             nano_cpus: self.cpus,
             oom_kill_disable: self.oom_kill_disable,
             init: self.init,

@@ -38,7 +38,7 @@ fn compact(text: &str) -> serde_json::Result<String> {
     let (mut quoted, mut escaped) = (false, false);
     let kept = text.chars().filter(|c| {
         let keep = quoted || !c.is_ascii_whitespace();
-        quoted = quoted ^ (*c == '"' && !escaped);
+        quoted ^= *c == '"' && !escaped;
         escaped = quoted && *c == '\\' && !escaped;
         keep
     });

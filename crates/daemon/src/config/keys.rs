@@ -198,7 +198,12 @@ const CONTAINERS: &[Key] = &[
         .refused(Nothing, "real-time shares of the parent cgroup are not supported"),
     same("cpu-rt-runtime", Number, "")
         .refused(Nothing, "real-time shares of the parent cgroup are not supported"),
-    key("cdi-spec-dirs", "cdi-spec-dir", List, "").refused(Nothing, "CDI devices are not supported yet"),
+    key(
+        "cdi-spec-dirs",
+        "cdi-spec-dir",
+        List,
+        "Directory of CDI specifications (repeatable) [default: /etc/cdi, /var/run/cdi]",
+    ),
     key("node-generic-resources", "node-generic-resource", List, "")
         .refused(Nothing, "they are for swarm mode, which is not supported"),
     file_only("nri-opts", Object).refused(Nothing, "NRI plugins are not supported"),

@@ -186,6 +186,10 @@ fn settings(left: &mut Left, env: &impl Fn(&str) -> Option<String>) -> Result<en
         init: left.flag("init").unwrap_or(false),
         no_new_privileges: left.flag("no-new-privileges").unwrap_or(false),
         seccomp_profile,
+        cdi_spec_dirs: match left.list("cdi-spec-dirs") {
+            none if none.is_empty() => engine::Settings::default().cdi_spec_dirs,
+            directories => directories,
+        },
         cgroupns_mode: mode(
             "default-cgroupns-mode",
             left.text("default-cgroupns-mode"),

@@ -50,7 +50,7 @@ pub(crate) fn load_default(scratch: &Path) -> Result<(), Error> {
         return Ok(());
     }
     let path: PathBuf = scratch.join("apparmor-docker-default");
-    sys::file::write(&path, PROFILE.as_bytes())?;
+    sys::file::write_atomic(&path, PROFILE.as_bytes(), 0o600, sys::file::Durability::Process)?;
     let file = path.display().to_string();
     let parser = sys::file::open(Path::new(PARSER))?;
     let run = sys::process::spawn(parser.as_fd(), &[PARSER, "-Kr", &file], &[], &[]);

@@ -59,6 +59,7 @@ impl Engine {
         let settings = self.settings();
         settings.fill(&mut host_config);
         warnings.extend(check::request(&config, &host_config)?);
+        warnings.extend(self.adapt(&mut host_config.resources).await?);
         ports::requests(&config, &host_config, settings.publish_on(&host_config))?;
         for extra in &host_config.extra_hosts {
             files::extra_host(extra, Some(std::net::Ipv4Addr::LOCALHOST.into()))?;
@@ -66,6 +67,7 @@ impl Engine {
         for rule in &host_config.resources.device_cgroup_rules {
             super::oci::device_cgroup_rule(rule)?;
         }
+        self.check_devices(&host_config)?;
         let secrets = secrets::read(secrets)?;
         let networks = self.wanted_networks(&mut host_config.network_mode, networking_config)?;
         self.resolve_links(&mut host_config)?;

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use spec::api::{HostConfig, Resources, ThrottleDevice};
-use spec::oci::runtime::{BlockIo, Device, Throttle};
+use spec::api::{HostConfig, Resources, ThrottleDevice, WeightDevice};
+use spec::oci::runtime::{BlockIo, Device, Throttle, Weight};
 use sys::root::{Dir, Follow, Kind, Metadata, Root};
 
 use super::oci::device_target;
@@ -22,28 +22,28 @@ pub(crate) fn wanted(host: &HostConfig) -> Result<Vec<Device>, Error> {
     }
     for mapping in &host.resources.devices {
         let source = mapping.path_on_host.as_str();
+        if host.privileged && source == device_target(mapping) {
+            continue;
+        }
+        let before = devices.len();
         let gather = |error: sys::Error| {
             Error::Invalid(format!(
                 "error gathering device information while adding custom device {source:?}: {}",
                 error::step_text("", "", error.errno(), &error::chain(&error)).0.trim_start_matches(": ")
             ))
         };
-        if !source.starts_with('/') {
-            return Err(Error::NotImplemented(format!(
-                "--device {source:?}: only devices by their path are supported yet"
-            )));
-        }
         let root = Root::open(Path::new("/"))?;
         let metadata = root.metadata(source, Follow::Yes).map_err(gather)?;
         let target = device_target(mapping);
         match metadata.kind {
             Kind::Directory => below(&root.dir(source).map_err(gather)?, target, 0, &mut devices),
             Kind::CharDevice | Kind::BlockDevice => devices.push(device(target, &metadata)),
-            Kind::File | Kind::Symlink | Kind::Fifo | Kind::Socket => {
-                return Err(Error::Invalid(format!(
-                    "error gathering device information while adding custom device {source:?}: not a device node"
-                )));
-            }
+            Kind::File | Kind::Symlink | Kind::Fifo | Kind::Socket => {}
+        }
+        if devices.len() == before {
+            return Err(Error::Invalid(format!(
+                "error gathering device information while adding custom device {source:?}: not a device node"
+            )));
         }
     }
     Ok(devices)
@@ -84,6 +84,7 @@ fn device(path: &str, metadata: &Metadata) -> Device {
 /// `--device-read-bps` and its kin, with the devices' numbers.
 pub(crate) fn throttles(limits: &Resources) -> Result<BlockIo, Error> {
     Ok(BlockIo {
+        weight_device: weights(&limits.blkio_weight_device)?,
         throttle_read_bps_device: rates(&limits.blkio_device_read_bps)?,
         throttle_write_bps_device: rates(&limits.blkio_device_write_bps)?,
         throttle_read_iops_device: rates(&limits.blkio_device_read_iops)?,
@@ -105,6 +106,23 @@ fn rates(devices: &[ThrottleDevice]) -> Result<Vec<Throttle>, Error> {
                 Error::Invalid(format!("invalid rate for device {}: {}", limit.path, limit.rate))
             })?;
             Ok(Throttle { major: metadata.major.into(), minor: metadata.minor.into(), rate })
+        })
+        .collect()
+}
+
+fn weights(devices: &[WeightDevice]) -> Result<Vec<Weight>, Error> {
+    let root = Root::open(Path::new("/"))?;
+    devices
+        .iter()
+        .map(|device| {
+            let metadata = root.metadata(&device.path, Follow::Yes)?;
+            let weight = u16::try_from(device.weight).ok();
+            Ok(Weight {
+                major: metadata.major.into(),
+                minor: metadata.minor.into(),
+                weight,
+                leaf_weight: None,
+            })
         })
         .collect()
 }

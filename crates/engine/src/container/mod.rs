@@ -9,6 +9,8 @@
 //! | `change` | a record becomes another one: what Corten's update can that Docker's cannot |
 //! | `secrets` | files that only the container sees |
 //! | `oci`, `files` | a record becomes an OCI configuration and the files beside it |
+//! | `resources` | limits against what this host has |
+//! | `devices`, `cdi` | what it gets of the host's devices |
 //! | `security`, `seccomp`, `apparmor` | what confines it |
 //! | `link` | the connection to a container's shim |
 //! | `create` `start` `ended` `stop` … | the verbs, and what happens when init ends |
@@ -21,6 +23,7 @@
 mod apparmor;
 pub mod archive;
 pub mod attach;
+pub(crate) mod cdi;
 mod change;
 pub(crate) mod check;
 mod commit;
@@ -52,6 +55,7 @@ pub(crate) mod record;
 mod recover;
 mod remove;
 mod rename;
+pub(crate) mod resources;
 mod restart;
 mod seccomp;
 mod secrets;

@@ -389,7 +389,7 @@ pub(crate) fn resources(r: &api::Resources, throttles: oci::BlockIo, swap_limit:
         limit: set(r.memory),
         reservation: set(r.memory_reservation),
         swap,
-        swappiness: positive(r.memory_swappiness),
+        swappiness: r.memory_swappiness.and_then(|n| u64::try_from(n).ok()),
         disable_oom_killer: r.oom_kill_disable.then_some(true),
         ..oci::Memory::default()
     };

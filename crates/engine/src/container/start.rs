@@ -350,7 +350,8 @@ impl Engine {
             masked: super::devices::thermal_throttle_paths(),
             kernel: super::seccomp::kernel(&crate::system::kernel()).unwrap_or_default(),
         };
-        let spec = oci::spec(record, &host)?;
+        let mut spec = oci::spec(record, &host)?;
+        self.inject_devices(&record.host, &mut spec)?;
         if spec.process.as_ref().is_some_and(|p| p.apparmor_profile == apparmor::DEFAULT) {
             apparmor::load_default(&self.inner.config.exec_root)?;
         }

@@ -29,6 +29,7 @@ impl Engine {
             let changes = request.changes.take().unwrap_or_default();
             merge(&mut record.host, request)?;
             check::resources(&record.host.resources)?;
+            let warnings = engine.adapt(&mut record.host.resources).await?;
             check::restart(&record.host)?;
             let publish_on = engine.settings().publish_on(&record.host);
             let mut live = change::apply(&mut record, changes, publish_on)?;
@@ -40,7 +41,7 @@ impl Engine {
                 return Err(Error::first(error, container.commit_record(before).await.err()));
             }
             engine.publish(container.event("update", &[]));
-            Ok(ContainerUpdateResponse::default())
+            Ok(ContainerUpdateResponse { warnings })
         })
         .await;
         updated.map_err(|error| match error {
@@ -85,7 +86,7 @@ fn merge(host: &mut HostConfig, request: ContainerUpdateRequest) -> Result<(), E
         ));
     }
     type Number = fn(&mut Resources) -> &mut i64;
-    let numbers: [Number; 11] = [
+    let numbers: [Number; 10] = [
         |r| &mut r.cpu_shares,
         |r| &mut r.memory,
         |r| &mut r.memory_reservation,
@@ -96,7 +97,6 @@ fn merge(host: &mut HostConfig, request: ContainerUpdateRequest) -> Result<(), E
         |r| &mut r.cpu_realtime_period,
         |r| &mut r.cpu_realtime_runtime,
         |r| &mut r.blkio_weight,
-        |r| &mut r.memory_swappiness,
     ];
     let mut new = new;
     for number in numbers {
@@ -109,6 +109,9 @@ fn merge(host: &mut HostConfig, request: ContainerUpdateRequest) -> Result<(), E
         if !new.is_empty() {
             *ours = new;
         }
+    }
+    if new.memory_swappiness.is_some() {
+        ours.memory_swappiness = new.memory_swappiness;
     }
     if let Some(limit) = new.pids_limit {
         ours.pids_limit = Some(limit).filter(|n| *n > 0);

@@ -12,7 +12,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("limits_can_be_raised_and_lowered", limits_can_be_raised_and_lowered),
     ("more_processes_than_allowed_are_refused", more_processes_than_allowed_are_refused),
     ("too_much_memory_is_told", too_much_memory_is_told),
-    ("resource_limits_are_set_or_refused", resource_limits_are_set_or_refused),
+    ("resource_limits_are_set_as_far_as_they_may_be", resource_limits_are_set_as_far_as_they_may_be),
     ("the_container_sees_its_own_cgroup_as_the_top", the_container_sees_its_own_cgroup_as_the_top),
 ];
 
@@ -95,7 +95,7 @@ fn too_much_memory_is_told() {
     container.delete().unwrap();
 }
 
-fn resource_limits_are_set_or_refused() {
+fn resource_limits_are_set_as_far_as_they_may_be() {
     let rootfs = Rootfs::new();
     let mut spec = rootfs.shell("ulimit -n; ulimit -Hc; cat /proc/self/oom_score_adj");
     let limit = |r#type: &str, soft, hard| Rlimit { r#type: r#type.into(), soft, hard };
@@ -105,10 +105,31 @@ fn resource_limits_are_set_or_refused() {
     assert_eq!(run(&spec).unwrap().text, "99\n0\n321\n");
     spec.process.as_mut().unwrap().oom_score_adj = Some(-1000);
     assert_eq!(run(&spec).unwrap().status.code(), 0);
-    // Higher than any kernel gives (fs.nr_open): refused, and not silently less.
-    spec.process.as_mut().unwrap().rlimits = vec![limit("RLIMIT_NOFILE", 99, 1 << 40)];
-    let failure = run(&spec).unwrap_err();
-    assert_eq!((failure.step.as_str(), failure.path.as_str()), ("rlimit", "RLIMIT_NOFILE"), "{failure}");
+    // Higher than any kernel gives (fs.nr_open). Without the right to raise a limit it stays as it is; with it, it is
+    // the kernel's to refuse.
+    let process = spec.process.as_mut().unwrap();
+    process.args = ["sh", "-c", "ulimit -Sn; ulimit -Hn"].map(str::to_owned).to_vec();
+    process.rlimits = vec![limit("RLIMIT_NOFILE", 99, 1 << 40)];
+    let lowered = runtime::lowered(process).unwrap();
+    if may_raise_limits() {
+        assert_eq!(lowered, []);
+        let failure = run(&spec).unwrap_err();
+        assert_eq!((failure.step.as_str(), failure.path.as_str()), ("rlimit", "RLIMIT_NOFILE"), "{failure}");
+        return;
+    }
+    let (_, highest) = sys::process::limit(sys::process::Limit::by_name("RLIMIT_NOFILE").unwrap());
+    assert_eq!(run(&spec).unwrap().text, format!("99\n{highest}\n"));
+    let words =
+        format!("RLIMIT_NOFILE stays at {highest}: raising it to 1099511627776 takes CAP_SYS_RESOURCE");
+    assert_eq!(lowered.iter().map(ToString::to_string).collect::<Vec<_>>(), [words]);
+    // The soft one is never above the hard one.
+    spec.process.as_mut().unwrap().rlimits = vec![limit("RLIMIT_NOFILE", u64::MAX, u64::MAX)];
+    assert_eq!(run(&spec).unwrap().text, format!("{highest}\n{highest}\n"));
+}
+
+/// CAP_SYS_RESOURCE.
+fn may_raise_limits() -> bool {
+    sys::caps::current().unwrap().effective.has(24)
 }
 
 fn the_container_sees_its_own_cgroup_as_the_top() {

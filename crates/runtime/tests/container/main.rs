@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 #![allow(clippy::print_stdout, reason = "as a test program should")]
 
+mod attacks;
 mod fixture;
 mod limits;
 mod lookup;
@@ -20,7 +21,8 @@ type Test = (&'static str, fn());
 
 fn main() -> ExitCode {
     let tests: Vec<Test> =
-        [sandbox::TESTS, lookup::TESTS, security::TESTS, limits::TESTS, verbs::TESTS].concat();
+        [sandbox::TESTS, lookup::TESTS, security::TESTS, attacks::TESTS, limits::TESTS, verbs::TESTS]
+            .concat();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let has = |word: &str| arguments.iter().any(|argument| argument == word);
     if has("--list") {

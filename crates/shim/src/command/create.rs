@@ -138,6 +138,9 @@ fn begin(
         no_pivot: context.no_pivot || args.has("no-pivot"),
         ..Request::new(&held.spec, io)
     };
+    if let Some(process) = &held.spec.process {
+        process::warn_of_limits(context, process)?;
+    }
     let (mut container, child) = runtime::create_with(&request).map_err(|e| failure(&e))?;
     let kept = (|| {
         held.record.pid = child.pid;

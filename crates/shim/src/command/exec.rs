@@ -68,6 +68,7 @@ pub(super) fn exec(context: &Context, arguments: &[String]) -> Result<u8, String
     // From here on others may work on the container too: an exec may last.
     drop(held);
     let io = if wanted.terminal { Io::Terminal } else { Io::Inherited };
+    process::warn_of_limits(context, &wanted)?;
     let mut child = container.exec(&wanted, io).map_err(|e| failure(&e))?;
     process::write_pid(args.value("pid-file"), child.pid)?;
     target.send(&child)?;

@@ -4,11 +4,20 @@ use std::os::fd::AsFd;
 use std::path::Path;
 
 use runtime::Child;
+use spec::oci::runtime::Process;
 use sys::file::Durability;
 use sys::poll::{Epoll, Interest, Signals};
 
 use super::args::Args;
-use super::{terminal, words};
+use super::{Context, failure, terminal, words};
+
+/// Tells which limits stay lower than what the configuration asks for.
+pub(super) fn warn_of_limits(context: &Context, process: &Process) -> Result<(), String> {
+    for limit in runtime::lowered(process).map_err(|e| failure(&e))? {
+        context.log.write("warning", &limit.to_string());
+    }
+    Ok(())
+}
 
 /// Writes a pid where the caller looks for it, whole.
 pub(super) fn write_pid(file: Option<&str>, pid: i32) -> Result<(), String> {

@@ -97,7 +97,7 @@ impl Process {
             let drained = self.streams.drain(scratch);
             let late = end.deadline <= Instant::now();
             // The log server gets the rest of the time; its slowness is no reason to tell the end later than that.
-            if (drained || late) && (self.streams.end_outputs() || late) {
+            if late || (drained && self.streams.end_outputs()) {
                 self.streams.finish();
                 end.finished = true;
             }

@@ -162,7 +162,8 @@ pub struct Resources {
     pub device_requests: Vec<DeviceRequest>,
     pub memory_reservation: i64,
     pub memory_swap: i64,
-    pub memory_swappiness: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_swappiness: Option<i64>,
     pub nano_cpus: i64,
     pub oom_kill_disable: bool,
     #[serde(skip_serializing_if = "Option::is_none")]

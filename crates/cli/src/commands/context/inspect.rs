@@ -9,7 +9,7 @@ use crate::context::{CERTIFICATES, DEFAULT, Store};
 use crate::endpoint;
 use crate::error::Result;
 use crate::json::Json;
-use crate::list::row;
+use crate::list::object;
 use crate::verb::{MANY, Verb};
 
 #[derive(Debug, clap::Args)]
@@ -41,12 +41,12 @@ fn by_default(app: &App) -> Result<Json> {
     let endpoint = endpoint::resolve_default(app.globals(), app.config()?)?;
     let tls = endpoint.tls.unwrap_or_default();
     let docker =
-        row(vec![("Host", endpoint.host.to_string().into()), ("SkipTLSVerify", tls.skip_verify.into())]);
+        object(vec![("Host", endpoint.host.to_string().into()), ("SkipTLSVerify", tls.skip_verify.into())]);
     let parts = [tls.ca.is_some(), tls.certificate.is_some(), tls.key.is_some()];
     Ok(describe(
         DEFAULT,
-        row(vec![]),
-        row(vec![("docker", docker)]),
+        object(vec![]),
+        object(vec![("docker", docker)]),
         parts,
         ["<IN MEMORY>"; 2].map(String::from),
     ))
@@ -64,11 +64,11 @@ fn describe(name: &str, metadata: Json, endpoints: Json, parts: [bool; 3], [meta
     let there: Vec<Json> =
         CERTIFICATES.iter().zip(parts).filter(|(_, there)| *there).map(|(name, _)| (*name).into()).collect();
     let material = if there.is_empty() { vec![] } else { vec![("docker", Json::List(there))] };
-    row(vec![
+    object(vec![
         ("Name", name.into()),
         ("Metadata", metadata),
         ("Endpoints", endpoints),
-        ("TLSMaterial", row(material)),
-        ("Storage", row(vec![("MetadataPath", meta.into()), ("TLSPath", tls.into())])),
+        ("TLSMaterial", object(material)),
+        ("Storage", object(vec![("MetadataPath", meta.into()), ("TLSPath", tls.into())])),
     ])
 }

@@ -6,7 +6,7 @@ use super::prune::texts;
 use crate::app::App;
 use crate::error::{Error, Result};
 use crate::json::Json;
-use crate::list::row;
+use crate::list::object;
 use crate::plugin::{self, Metadata};
 use crate::template::Template;
 use crate::verb::Verb;
@@ -57,7 +57,7 @@ fn client_info(app: &App) -> Result<Json> {
     let plugins = plugin::list(app.config()?);
     let plugins = plugins.iter().filter_map(|plugin| {
         let metadata = plugin.metadata.as_ref().ok()?;
-        Some(row(vec![
+        Some(object(vec![
             ("SchemaVersion", metadata.schema_version.as_str().into()),
             ("Vendor", metadata.vendor.as_str().into()),
             ("Version", metadata.version.as_str().into()),
@@ -66,7 +66,7 @@ fn client_info(app: &App) -> Result<Json> {
             ("Path", plugin.path.display().to_string().into()),
         ]))
     });
-    Ok(row(vec![
+    Ok(object(vec![
         ("Debug", app.globals().debug.into()),
         ("Version", env!("CARGO_PKG_VERSION").into()),
         ("DefaultAPIVersion", spec::api::API_VERSION.into()),

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use crate::app::App;
 use crate::error::{Error, Result};
 use crate::json::Json;
-use crate::list::row;
+use crate::list::object;
 use crate::print;
 use crate::template::Template;
 use crate::verb::Verb;
@@ -45,7 +45,7 @@ impl Verb for Version {
                 print::out(out);
             }
             format => {
-                let data = row(vec![("Client", client), ("Server", server)]);
+                let data = object(vec![("Client", client), ("Server", server)]);
                 let template = Template::parse(if format == "json" { "{{json .}}" } else { format })?;
                 print::line(template.render(&data)?);
             }
@@ -63,7 +63,7 @@ async fn server(app: &App) -> Result<(Json, String)> {
 }
 
 fn client(api: &str, context: &str) -> Json {
-    row(vec![
+    object(vec![
         ("Version", env!("CARGO_PKG_VERSION").into()),
         ("APIVersion", api.into()),
         ("ApiVersion", api.into()),

@@ -4,12 +4,11 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use shim::proto::{Address, Form, Remote, SyslogFormat};
-use spec::ErrorKind;
 
 use super::attributes::Attributes;
 use super::options::{self, Options};
-use crate::Error;
 use crate::container::record::Record;
+use crate::{Error, error};
 
 /// What waits for a server at most: Docker's ring buffer and fluentd's limit.
 const BUFFER: u64 = 1 << 20;
@@ -237,14 +236,9 @@ impl Wanted {
 }
 
 async fn look_up(network: &str, host: &str) -> Result<Vec<SocketAddr>, Error> {
-    let failed = |why: String| Error::Start {
-        text: format!("failed to initialize logging driver: dial {network}: lookup {host}: {why}"),
-        code: 128,
-        kind: ErrorKind::Internal,
-    };
-    let found: Vec<SocketAddr> =
-        tokio::net::lookup_host(host).await.map_err(|_| failed("no such host".into()))?.collect();
-    if found.is_empty() { Err(failed("no such host".into())) } else { Ok(found) }
+    let unknown = || error::no_log_server(&format!("dial {network}: lookup {host}: no such host"));
+    let found: Vec<SocketAddr> = tokio::net::lookup_host(host).await.map_err(|_| unknown())?.collect();
+    if found.is_empty() { Err(unknown()) } else { Ok(found) }
 }
 
 fn journal_fields<'a>(
