@@ -98,10 +98,11 @@ fn a_broken_dockerfile_is_explained() {
     let host = Host::new();
     let directory = host.path("broken");
     std::fs::create_dir(&directory).unwrap();
-    let build = |text: &str| {
+    let fails = |text: &str, code: i32| {
         std::fs::write(directory.join("Dockerfile"), text).unwrap();
-        host.corten(&["build", "-t", "broken", &directory.display().to_string()]).fails(1)
+        host.corten(&["build", "-t", "broken", &directory.display().to_string()]).fails(code)
     };
+    let build = |text: &str| fails(text, 1);
     let unknown = build("FROM busybox\nRUN true\nCOPPY a b\n");
     assert!(
         unknown.contains("line 3")
@@ -109,7 +110,7 @@ fn a_broken_dockerfile_is_explained() {
             && unknown.contains("did you mean COPY"),
         "{unknown}"
     );
-    let failed = build("FROM busybox\nRUN echo before; exit 42\n");
+    let failed = fails("FROM busybox\nRUN echo before; exit 42\n", 42);
     assert!(failed.contains("non-zero code: 42"), "{failed}");
     let missing = build("FROM busybox\nCOPY nowhere /\n");
     assert!(missing.contains("nowhere"), "{missing}");

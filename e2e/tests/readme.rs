@@ -66,7 +66,9 @@ fn the_tour_is_true() {
     ];
     let output = Command::new(&words).output();
     output.expect(0);
-    for shown in ["hello\n", "it works\n+ corten cp", "index.html\n+ pkill", "kept\n", "built\n", "digest: sha256:"] {
+    for shown in
+        ["hello\n", "it works\n+ corten cp", "index.html\n+ pkill", "kept\n", "built\n", "digest: sha256:"]
+    {
         assert!(output.stdout.contains(shown), "{shown:?} is missing in\n{}{}", output.stdout, output.stderr);
     }
     let _ = std::fs::remove_dir_all("/tmp/corten-tour");

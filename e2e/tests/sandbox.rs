@@ -293,7 +293,11 @@ fn limits() {
         "4096\n0"
     );
     assert_eq!(
-        run(&host, &["--ipc", "none"], "ls /dev/shm 2>/dev/null | wc -l; grep -c /dev/shm /proc/mounts || true"),
+        run(
+            &host,
+            &["--ipc", "none"],
+            "ls /dev/shm 2>/dev/null | wc -l; grep -c /dev/shm /proc/mounts || true"
+        ),
         "0\n0"
     );
     let own = run(&host, &["--cgroupns", "host"], "cut -d: -f3 /proc/self/cgroup | grep -c /ct-");

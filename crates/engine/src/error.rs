@@ -193,7 +193,8 @@ const EISDIR: i32 = 21;
 /// `no such file or directory`, 126 for `permission denied` and `is a directory`, 125 for the rest.
 pub(crate) fn start(error: &shim::client::Error) -> Error {
     let shim::client::Error::Failed(failure) = error else {
-        return Error::Start { text: chain(error), code: 128, kind: ErrorKind::Internal };
+        let text = format!("failed to start container: {}", chain(error));
+        return Error::Start { text, code: 128, kind: ErrorKind::Internal };
     };
     if failure.step == shim::proto::LOG_SERVER {
         return no_log_server(&failure.detail);
