@@ -32,6 +32,23 @@ fn exit_codes_and_messages() {
 }
 
 #[test]
+fn users_that_are_not_there() {
+    let host = Host::new();
+    let text = "unable to find user nobody-here: no matching entries in passwd file";
+    let refused = host.docker(&["run", "--name", "c1", "-u", "nobody-here", "busybox", "true"]).fails(125);
+    assert!(refused.starts_with(&format!("docker: Error response from daemon: {text}\n")), "{refused}");
+    host.docker(&["rm", "c1"]).ok();
+    host.docker(&["run", "-d", "--name", "c1", "busybox", "sleep", "1000"]).ok();
+    let exec = |user: &str| host.docker(&["exec", "-u", user, "c1", "true"]).output();
+    let output = exec("nobody-here");
+    assert_eq!((output.code, output.stdout.trim()), (126, text));
+    let output = exec("0:no-group");
+    let text = "unable to find group no-group: no matching entries in group file";
+    assert_eq!((output.code, output.stdout.trim()), (126, text));
+    host.finish();
+}
+
+#[test]
 fn no_permission_and_no_daemon() {
     let host = Host::new();
     let corten = program("corten").display().to_string();

@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 
-use testkit::Host;
+use testkit::{Host, until};
 
 const DOCKERFILE: &str = r#"ARG BASE=busybox
 FROM ${BASE} AS tools
@@ -98,10 +98,11 @@ fn a_broken_dockerfile_is_explained() {
     let host = Host::new();
     let directory = host.path("broken");
     std::fs::create_dir(&directory).unwrap();
-    let build = |text: &str| {
+    let fails = |text: &str, code: i32| {
         std::fs::write(directory.join("Dockerfile"), text).unwrap();
-        host.corten(&["build", "-t", "broken", &directory.display().to_string()]).fails(1)
+        host.corten(&["build", "-t", "broken", &directory.display().to_string()]).fails(code)
     };
+    let build = |text: &str| fails(text, 1);
     let unknown = build("FROM busybox\nRUN true\nCOPPY a b\n");
     assert!(
         unknown.contains("line 3")
@@ -109,11 +110,61 @@ fn a_broken_dockerfile_is_explained() {
             && unknown.contains("did you mean COPY"),
         "{unknown}"
     );
-    let failed = build("FROM busybox\nRUN echo before; exit 42\n");
+    let failed = fails("FROM busybox\nRUN echo before; exit 42\n", 42);
     assert!(failed.contains("non-zero code: 42"), "{failed}");
     let missing = build("FROM busybox\nCOPY nowhere /\n");
     assert!(missing.contains("nowhere"), "{missing}");
     assert!(build("").contains("empty"));
     assert!(!host.corten(&["images"]).ok().contains("broken"));
+    host.finish();
+}
+
+#[test]
+fn a_failing_command_gives_its_exit_code() {
+    let host = Host::new();
+    let context = host.path("context");
+    std::fs::create_dir_all(&context).unwrap();
+    std::fs::write(context.join("Dockerfile"), "FROM busybox\nRUN exit 43\n").unwrap();
+    let context = context.display().to_string();
+    for refused in [host.docker(&["build", &context]).fails(43), host.corten(&["build", &context]).fails(43)]
+    {
+        assert!(
+            refused.contains("The command '/bin/sh -c exit 43' returned a non-zero code: 43"),
+            "{refused}"
+        );
+    }
+    host.finish();
+}
+
+#[test]
+fn a_private_base_image_is_pulled_with_the_clients_credentials() {
+    let host = Host::new();
+    let (root, users) = (host.path("registry").display().to_string(), host.path("users"));
+    let line = host.command(&["htpasswd", "-Bbn", "someone", "secret"]).ok();
+    std::fs::write(&users, line).unwrap();
+    let listen = "127.0.0.1:5004";
+    let users = users.display().to_string();
+    let words = ["registry", "serve", "--listen", listen, "--root", &root, "--htpasswd", &users];
+    let mut server = host.corten(&words).spawn();
+    until("the registry", || {
+        let answer = host.command(&["curl", "-s", "-m", "2", &format!("http://{listen}/v2/")]).output();
+        (answer.code == 0).then_some(())
+    });
+    let name = format!("{listen}/private/base:1");
+    host.docker(&["login", "-u", "someone", "-p", "secret", listen]).ok();
+    host.docker(&["tag", "busybox", &name]).ok();
+    host.docker(&["push", "-q", &name]).ok();
+    host.docker(&["rmi", &name]).ok();
+    let context = host.path("context");
+    std::fs::create_dir_all(&context).unwrap();
+    std::fs::write(context.join("Dockerfile"), format!("FROM {name}\nRUN true\n")).unwrap();
+    let context = context.display().to_string();
+    // This client has not logged in.
+    let refused = host.corten(&["build", &context]).fails(1);
+    assert!(refused.contains("denied"), "{refused}");
+    host.docker(&["build", "-t", "made", &context]).ok();
+    host.docker(&["run", "--rm", "made", "true"]).ok();
+    server.kill().unwrap();
+    server.wait().unwrap();
     host.finish();
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![allow(clippy::disallowed_methods, reason = "a test writes scratch files")]
 
+use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 
@@ -261,5 +262,61 @@ fn a_path_that_changes_leads_nowhere_else() {
     }
     assert!(read > 0);
     host.docker(&["rm", "-f", "c1"]).ok();
+    host.finish();
+}
+
+/// A `docker cp - c1:/tmp` under way: its first file has arrived, and it waits for more.
+fn slow_copy(host: &Host) -> std::process::Child {
+    let tree = host.path("tree");
+    std::fs::create_dir_all(&tree).unwrap();
+    std::fs::write(tree.join("first"), "1").unwrap();
+    std::fs::write(tree.join("second"), "2").unwrap();
+    let tar = |name: &str| {
+        let out = host.path(&format!("{name}.tar"));
+        let words =
+            ["tar", "-b1", "-C", &tree.display().to_string(), "-cf", &out.display().to_string(), name];
+        Command::new(&words).ok();
+        std::fs::read(out).unwrap()
+    };
+    let mut client = host.docker(&["cp", "-", "c1:/tmp"]).spawn();
+    // Without the two empty blocks at an archive's end; each file is a header and a block.
+    client.stdin.as_mut().unwrap().write_all(&tar("first")[..1024]).unwrap();
+    let pid = host.corten(&["inspect", "-f", "{{.State.Pid}}", "c1"]).ok();
+    let arrived = format!("/proc/{pid}/root/tmp/first");
+    until("the first file", || std::fs::read(&arrived).ok().filter(|bytes| bytes == b"1"));
+    client
+}
+
+/// Sends the rest.
+fn finish_copy(host: &Host, mut client: std::process::Child) {
+    let tree = host.path("tree").display().to_string();
+    let rest = host.path("rest.tar");
+    Command::new(&["tar", "-C", &tree, "-cf", &rest.display().to_string(), "second"]).ok();
+    client.stdin.take().unwrap().write_all(&std::fs::read(rest).unwrap()).unwrap();
+    let output = client.wait_with_output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+}
+
+#[test]
+fn a_container_is_neither_started_nor_removed_in_the_middle() {
+    let host = Host::new();
+    let layers = || std::fs::read_dir(host.path("data/rw")).unwrap().count();
+    host.corten(&["run", "-d", "--name", "c1", "busybox", "sleep", "1000"]).ok();
+    let state = || host.corten(&["inspect", "-f", "{{.State.Running}}", "c1"]).ok();
+    let copy = slow_copy(&host);
+    let restart = host.corten(&["restart", "-t", "0", "c1"]).spawn();
+    until("its end", || (state() == "false").then_some(()));
+    finish_copy(&host, copy);
+    assert!(restart.wait_with_output().unwrap().status.success());
+    assert_eq!(host.corten(&["exec", "c1", "cat", "/tmp/first", "/tmp/second"]).ok(), "12");
+
+    host.corten(&["exec", "c1", "rm", "/tmp/first"]).ok();
+    let copy = slow_copy(&host);
+    let remove = host.corten(&["rm", "-f", "c1"]).spawn();
+    until("its end", || (state() != "true").then_some(()));
+    assert_eq!(layers(), 1, "its files are worked in");
+    finish_copy(&host, copy);
+    assert!(remove.wait_with_output().unwrap().status.success());
+    assert_eq!(layers(), 0);
     host.finish();
 }

@@ -108,3 +108,73 @@ fn a_killed_shim_takes_its_container_along() {
     host.corten(&["rm", "c1"]).ok();
     host.finish();
 }
+
+#[test]
+fn a_container_frozen_for_a_commit_is_thawed() {
+    let mut host = Host::new();
+    let fill = "head -c 200000000 /dev/urandom > /big; while :; do sleep 0.02; done";
+    host.corten(&["run", "-d", "--name", "c1", "busybox", "sh", "-c", fill]).ok();
+    host.corten(&["run", "-d", "--name", "c2", "busybox", "sleep", "1000"]).ok();
+    host.corten(&["pause", "c2"]).ok();
+    until("the file", || {
+        let size = host.corten(&["exec", "c1", "stat", "-c", "%s", "/big"]).output();
+        (size.stdout.trim() == "200000000").then_some(())
+    });
+    let commit = host.corten(&["commit", "c1", "made"]).spawn();
+    let frozen = || {
+        let words = [
+            "events",
+            "--since",
+            "0",
+            "--until",
+            "1s",
+            "--filter",
+            "container=c1",
+            "--format",
+            "{{.Action}}",
+        ];
+        host.docker(&words).ok().lines().any(|line| line == "pause").then_some(())
+    };
+    until("the commit's pause", frozen);
+    host.kill_daemon();
+    assert!(!commit.wait_with_output().unwrap().status.success(), "the daemon died too late for this test");
+    host.start_daemon();
+    let state = |name: &str| host.corten(&["inspect", "-f", "{{.State.Status}}", name]).ok();
+    assert_eq!(state("c1"), "running");
+    assert_eq!(host.corten(&["exec", "c1", "echo", "alive"]).ok(), "alive");
+    assert_eq!(state("c2"), "paused", "what the user has paused stays so");
+    host.corten(&["unpause", "c2"]).ok();
+    host.finish();
+}
+
+#[test]
+fn a_hundred_containers_are_taken_over_at_once() {
+    let mut host = Host::new();
+    let corten = format!("{} -H {}", testkit::program("corten").display(), host.socket());
+    let script = format!(
+        "for i in $(seq 50); do {corten} create --name idle$i busybox true & \
+         {corten} run -d --name runs$i busybox sleep 1000 & wait; done > /dev/null"
+    );
+    host.command(&["sh", "-ec", &script]).ok();
+    let pids = |host: &Host| {
+        let ids = host.corten(&["ps", "-q"]).ok();
+        let words = ["inspect", "-f", "{{.Name}} {{.State.Pid}} {{.State.StartedAt}}"];
+        host.corten(&[&words[..], &ids.split_whitespace().collect::<Vec<_>>()].concat()).ok()
+    };
+    let before = pids(&host);
+    assert_eq!(before.lines().count(), 50);
+    host.kill_daemon();
+    let began = std::time::Instant::now();
+    host.start_daemon();
+    let all = host.corten(&["ps", "-aq"]).ok();
+    let took = began.elapsed();
+    assert_eq!(all.lines().count(), 100);
+    assert_eq!(pids(&host), before);
+    // 0.1 s where nothing else runs; this is a debug build on a machine that may be busy.
+    assert!(took.as_secs_f32() < 3.0, "it took {took:?}");
+    let stop = format!("{corten} ps -q | xargs {corten} kill > /dev/null");
+    host.command(&["sh", "-ec", &stop]).ok();
+    let gone = || (host.corten(&["ps", "-q"]).ok().is_empty()).then_some(());
+    until("the end of all", gone);
+    host.finish();
+}

@@ -2,7 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
 use std::process::{Child, ChildStdout};
 
 use testkit::Host;
@@ -129,6 +130,61 @@ fn volumes_tell_their_mounts_and_go_before_their_container() {
             "container destroy"
         ]
     );
+    host.finish();
+}
+
+/// Types the keys that detach into a hijacked connection, and reads until the daemon ends it.
+fn detach(host: &Host, path: &str, body: &str) {
+    let mut stream = UnixStream::connect(host.path("corten.sock")).unwrap();
+    let head = format!(
+        "POST /v1.51{path} HTTP/1.1\r\nHost: d\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 101");
+    stream.write_all(b"\x01").unwrap();
+    stream.read_to_end(&mut Vec::new()).unwrap();
+}
+
+#[test]
+fn who_leaves_a_program_is_told_of() {
+    let host = Host::new();
+    host.docker(&["run", "-dit", "--name", "c1", "busybox", "sleep", "1000"]).ok();
+    let socket = host.path("corten.sock").display().to_string();
+    let post = |path: &str, body: &str| {
+        let url = format!("http://localhost/v1.51{path}");
+        let json = "Content-Type: application/json";
+        host.command(&["curl", "-sS", "--unix-socket", &socket, "-H", json, "-d", body, &url]).ok()
+    };
+    let mut listener = Listener::new(&host);
+    listener.told(&host);
+    detach(&host, "/containers/c1/attach?stream=1&stdin=1&stdout=1&detachKeys=ctrl-a", "");
+    assert_eq!(listener.told(&host), ["container attach", "container detach"]);
+    let wanted = r#"{"AttachStdin":true,"AttachStdout":true,"Tty":true,"DetachKeys":"ctrl-a","Cmd":["cat"]}"#;
+    let exec: serde_json::Value = serde_json::from_str(&post("/containers/c1/exec", wanted)).unwrap();
+    let exec = exec["Id"].as_str().unwrap();
+    detach(&host, &format!("/exec/{exec}/start"), r#"{"Detach":false,"Tty":true}"#);
+    assert_eq!(
+        listener.told(&host),
+        ["container exec_create: cat", "container exec_start: cat", "container exec_detach"]
+    );
+    post("/containers/c1/resize?h=30&w=100", "");
+    host.docker(&["export", "-o", &host.path("out.tar").display().to_string(), "c1"]).ok();
+    host.docker(&["commit", "-m", "a word", "c1", "made:1"]).ok();
+    let format = "{{.Action}} {{with .Actor.Attributes}}{{.height}} {{.width}} {{.execID}} {{.comment}} {{.imageID}} {{.imageRef}}{{end}}";
+    let all = host.docker(&["events", "--since", "0", "--until=-1s", "--format", format]).ok();
+    let made = host.docker(&["inspect", "-f", "{{.Id}}", "made:1"]).ok();
+    let none = "<no value>";
+    for line in [
+        format!("resize 30 100 {none} {none} {none} {none}"),
+        format!("exec_detach {none} {none} {exec} {none} {none} {none}"),
+        format!("commit {none} {none} {none} a word {made} made:1"),
+    ] {
+        assert!(all.lines().any(|l| l == line), "{line}\n{all}");
+    }
     host.finish();
 }
 

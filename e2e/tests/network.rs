@@ -142,3 +142,24 @@ fn none_and_host() {
     assert_eq!(own, shared);
     host.finish();
 }
+
+#[test]
+fn a_link_goes_without_its_containers() {
+    let host = Host::new();
+    let docker = |words: &[&str]| host.docker(words).ok();
+    docker(&["run", "-d", "--name", "db", "busybox", "sleep", "1000"]);
+    docker(&["run", "-d", "--name", "web", "--link", "db", "--link", "db:store", "busybox", "sleep", "1000"]);
+    let links = || docker(&["inspect", "-f", "{{.HostConfig.Links}}", "web"]);
+    let hosts = || docker(&["exec", "web", "cat", "/etc/hosts"]);
+    assert_eq!(links(), "[/db:/web/db /db:/web/store]");
+    assert!(hosts().contains("\tstore "), "{}", hosts());
+    docker(&["rm", "--link", "web/store"]);
+    assert_eq!(links(), "[/db:/web/db]");
+    assert!(!hosts().contains("store") && hosts().contains("\tdb "), "{}", hosts());
+    docker(&["restart", "-t", "0", "web"]);
+    assert!(!hosts().contains("store"), "{}", hosts());
+    assert!(host.docker(&["rm", "--link", "web/store"]).fails(1).contains("No such container: web/store"));
+    assert!(host.docker(&["rm", "--link", "web"]).fails(1).contains("cannot remove the default link name"));
+    assert_eq!(docker(&["ps", "-q"]).lines().count(), 2);
+    host.finish();
+}

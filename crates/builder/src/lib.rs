@@ -52,7 +52,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use spec::api::Progress;
+use spec::api::{AuthConfig, Progress};
 use spec::{Digest, Reference};
 use tokio::sync::mpsc::Sender;
 
@@ -101,6 +101,8 @@ pub struct Request {
     pub no_cache: bool,
     /// `--pull`: ask the registry even when the base image is here.
     pub pull: bool,
+    /// Credentials for base images, by registry.
+    pub auths: BTreeMap<String, AuthConfig>,
     /// Network of RUN steps: `default`, `none`, `host` or a network's name.
     pub network: String,
     /// Say only the image id.

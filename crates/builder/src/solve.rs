@@ -167,7 +167,7 @@ impl Solver {
         if let Some(state) = self.bases.get(&key) {
             return Ok(state.clone());
         }
-        let state = image::base(&self.host, name, platform, self.request.pull, &self.output).await?;
+        let state = image::base(&self.host, name, platform, &self.request, &self.output).await?;
         self.bases.insert(key, state.clone());
         Ok(state)
     }

@@ -14,6 +14,8 @@ use crate::body::Body;
 pub struct Error {
     kind: ErrorKind,
     message: String,
+    /// Of a program that failed as part of the work.
+    exit_code: i32,
 }
 
 /// What handlers return.
@@ -22,7 +24,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 impl Error {
     /// A failure in the daemon's own words.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into() }
+        Self { kind, message: message.into(), exit_code: 0 }
     }
 
     /// The request cannot be carried out as it was put.
@@ -38,6 +40,11 @@ impl Error {
     /// The class of this failure.
     pub fn kind(&self) -> ErrorKind {
         self.kind
+    }
+
+    /// The exit code of the program whose failure this is; 0 when it is no program's.
+    pub fn exit_code(&self) -> i32 {
+        self.exit_code
     }
 
     /// What the client reads.
@@ -80,25 +87,26 @@ pub fn chain(error: &dyn std::error::Error) -> String {
 
 impl From<engine::Error> for Error {
     fn from(error: engine::Error) -> Self {
-        Self { kind: error.kind(), message: chain(&error) }
+        Self::new(error.kind(), chain(&error))
     }
 }
 
 impl From<builder::Error> for Error {
     fn from(error: builder::Error) -> Self {
-        Self { kind: error.kind(), message: chain(&error) }
+        let exit_code = if let builder::Error::Run { code, .. } = &error { *code } else { 0 };
+        Self { exit_code, ..Self::new(error.kind(), chain(&error)) }
     }
 }
 
 impl From<store::Error> for Error {
     fn from(error: store::Error) -> Self {
-        Self { kind: error.kind(), message: chain(&error) }
+        Self::new(error.kind(), chain(&error))
     }
 }
 
 impl From<::registry::Error> for Error {
     fn from(error: ::registry::Error) -> Self {
-        Self { kind: error.kind(), message: chain(&error) }
+        Self::new(error.kind(), chain(&error))
     }
 }
 

@@ -264,6 +264,8 @@ fn delete(segments: &[&str]) -> Option<Route> {
     Some(match segments {
         ["containers", id] => Route::ContainerRemove(owned(id)),
         ["containers", _, "checkpoints", _] => Route::Missing("checkpoints"),
+        // Of a link: `parent/alias`.
+        ["containers", name @ ..] => Route::ContainerRemove(joined(name)?),
         ["images", name @ ..] => Route::ImageRemove(joined(name)?),
         ["volumes", name] => Route::VolumeRemove(owned(name)),
         ["networks", id] => Route::NetworkRemove(owned(id)),

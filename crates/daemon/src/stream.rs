@@ -3,7 +3,7 @@
 //! A client that closes its writing half ends the program's stdin and goes on reading. A shim that closes ends it all.
 
 use bytes::Bytes;
-use engine::container::attach::DetachKeys;
+use engine::container::attach::{DetachKeys, OnDetach};
 use engine::{Attached, ExecStarting};
 use http::HeaderMap;
 use http::header::UPGRADE;
@@ -96,7 +96,10 @@ async fn run(mut client: Stream, early: Bytes, attached: Attached) {
         tokio::select! {
             ended = &mut copying => ended,
             detached = &mut input => match detached? {
-                Input::Detached => Ok(()),
+                Input::Detached => {
+                    attached.on_detach.into_iter().for_each(OnDetach::tell);
+                    Ok(())
+                }
                 // Held until the end: the shim must not take its peer for gone.
                 Input::Ended(_to_shim) => tokio::select! {
                     ended = &mut copying => ended,
@@ -192,6 +195,7 @@ mod tests {
             tty: !detach_keys.is_empty(),
             detach_keys: detach_keys.to_vec(),
             stdin: true,
+            on_detach: None,
         };
         let session = tokio::spawn(run(Stream::Unix(ours), Bytes::from_static(early), attached));
         (client, shim, session)

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use engine::Attached;
-use engine::container::attach::DetachKeys;
+use engine::container::attach::{DetachKeys, OnDetach};
 use futures_util::{SinkExt, StreamExt};
 use http::header::{CONNECTION, HeaderValue, UPGRADE};
 use http::{HeaderMap, HeaderName};
@@ -109,7 +109,9 @@ async fn run(client: Stream, early: Bytes, attached: Attached) {
         ended = output => if let Err(error) = ended {
             tracing::debug!(%error, "attached WebSocket ended");
         },
-        () = input(&mut from_client, to_shim.filter(|_| attached.stdin), keys) => {}
+        detached = input(&mut from_client, to_shim.filter(|_| attached.stdin), keys) => if detached {
+            attached.on_detach.into_iter().for_each(OnDetach::tell);
+        },
         () = hangup.wait() => return,
     }
     // The client may be gone already. One that is not answers with its own close.
@@ -118,18 +120,18 @@ async fn run(client: Stream, early: Bytes, attached: Attached) {
     let _ = tokio::time::timeout(PATIENCE, closed).await;
 }
 
-/// Client → shim, until the client closes or detaches.
+/// Client → shim, until the client closes or detaches; whether it was the latter.
 async fn input(
     mut client: impl futures_util::Stream<Item = std::result::Result<Message, SocketError>> + Unpin,
     mut shim: Option<tokio::net::unix::OwnedWriteHalf>,
     mut keys: DetachKeys,
-) {
+) -> bool {
     let mut pass = Vec::new();
     while let Some(Ok(message)) = client.next().await {
         let bytes = match message {
             Message::Binary(bytes) => bytes,
             Message::Text(text) => text.into(),
-            Message::Close(_) => return,
+            Message::Close(_) => return false,
             // Answered where they are read.
             Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => continue,
         };
@@ -139,9 +141,10 @@ async fn input(
         // A program that has closed its stdin is no reason to stop reading its output.
         let _ = shim.write_all(&pass).await;
         if detached {
-            return;
+            return true;
         }
     }
+    false
 }
 
 /// Takes the frames off what comes from a shim or a log.

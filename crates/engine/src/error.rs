@@ -1,6 +1,7 @@
 //! Every failure the engine reports, in the words users and clients read. The original CLI reads some of them:
 //! `No such container`, `No such image`, and the four phrases of a failed start in [`start`].
 
+use shim::proto::Failure;
 use spec::ErrorKind;
 
 /// A failure of a verb. `Display` is what happened here; [`Error::message`] adds the causes.
@@ -54,9 +55,9 @@ pub enum Error {
     #[error("{0}")]
     Deadline(String),
     /// A container could not be started.
-    #[error("failed to start container: {text}")]
+    #[error("{text}")]
     Start {
-        /// The step and its cause, with the phrase the CLI looks for.
+        /// What failed and why, with the phrase the CLI looks for.
         text: String,
         /// What inspect shows as its exit code: 126, 127 or 128.
         code: i32,
@@ -64,9 +65,9 @@ pub enum Error {
         kind: ErrorKind,
     },
     /// An exec could not be started.
-    #[error("OCI runtime exec failed: {text}")]
+    #[error("{text}")]
     Exec {
-        /// The step and its cause, with the phrase the CLI looks for.
+        /// What failed and why, with the phrase the CLI looks for.
         text: String,
         /// What inspect shows as its exit code.
         code: i32,
@@ -192,14 +193,15 @@ const EISDIR: i32 = 21;
 /// `no such file or directory`, 126 for `permission denied` and `is a directory`, 125 for the rest.
 pub(crate) fn start(error: &shim::client::Error) -> Error {
     let shim::client::Error::Failed(failure) = error else {
-        return Error::Start { text: chain(error), code: 128, kind: ErrorKind::Internal };
+        let text = format!("failed to start container: {}", chain(error));
+        return Error::Start { text, code: 128, kind: ErrorKind::Internal };
     };
     if failure.step == shim::proto::LOG_SERVER {
         return no_log_server(&failure.detail);
     }
-    let (text, code) = failure_text(&failure.step, &failure.path, failure.errno, &failure.detail);
+    let (text, code) = failure_text("failed to start container: ", failure);
     let kind = match failure.step.as_str() {
-        "exec" | "chdir" | "user" => ErrorKind::InvalidParameter,
+        "exec" | "chdir" => ErrorKind::InvalidParameter,
         _ => ErrorKind::Internal,
     };
     Error::Start { text, code, kind }
@@ -212,8 +214,19 @@ pub(crate) fn no_log_server(why: &str) -> Error {
     ))
 }
 
-/// The text of a failed step with Go's words for the errno, and the exit code that goes with it.
-pub(crate) fn failure_text(step: &str, path: &str, errno: i32, detail: &str) -> (String, i32) {
+/// The text of a failed step with Go's words for the errno, and the exit code that goes with it. What is wrong with a user
+/// Docker says without a word on the verb.
+pub(crate) fn failure_text(verb: &str, failure: &Failure) -> (String, i32) {
+    let Failure { step, errno, path, detail } = failure;
+    if step == "user" && *errno == 0 {
+        return (detail.clone(), 126);
+    }
+    let (text, code) = step_text(step, path, *errno, detail);
+    (format!("{verb}{text}"), code)
+}
+
+/// The same of a step's facts.
+pub(crate) fn step_text(step: &str, path: &str, errno: i32, detail: &str) -> (String, i32) {
     let program = matches!(step, "exec" | "chdir");
     let cause = match errno {
         EPERM => "operation not permitted",
@@ -248,7 +261,7 @@ mod tests {
             ("mount", "/x", EPERM, "mount: \"/x\": operation not permitted", 128),
             ("seccomp", "", 22, "seccomp: Invalid argument", 128),
         ] {
-            assert_eq!(failure_text(step, path, errno, "Invalid argument"), (text.to_owned(), code));
+            assert_eq!(step_text(step, path, errno, "Invalid argument"), (text.to_owned(), code));
         }
     }
 

@@ -24,6 +24,7 @@ mod transport;
 
 pub use proxy::Proxies;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -71,6 +72,15 @@ impl Default for Config {
             proxies: Proxies::default(),
         }
     }
+}
+
+/// The credentials for a reference's registry, of those that a client sends by name or address of a registry.
+pub fn credentials<'a>(
+    auths: &'a BTreeMap<String, AuthConfig>,
+    reference: &Reference,
+) -> Option<&'a AuthConfig> {
+    let wanted = host::of_domain(&reference.domain);
+    auths.iter().find(|(address, _)| host::of_server_address(address) == wanted).map(|(_, auth)| auth)
 }
 
 impl Client {

@@ -5,6 +5,7 @@
 
 mod copy_up;
 mod options;
+mod overlay;
 mod proc;
 mod source;
 
@@ -40,6 +41,8 @@ enum What {
     Made(Mount),
     /// A copy of something on the host.
     Bind(Mount),
+    /// An overlay of directories of the host; [`make_overlays`] makes it.
+    Overlay,
     /// The container's own cgroups of a v1 host: (name of the hierarchy's directory, its controllers, copy).
     Cgroups(Vec<(String, Vec<String>, Mount)>),
 }
@@ -63,6 +66,8 @@ pub(crate) fn open_source(
         let copy = source::open(&mount.source, options.subpath.as_deref(), depth)?;
         map_ids(&copy, mount, &options, linux)?;
         What::Bind(copy)
+    } else if kind == "overlay" {
+        What::Overlay
     } else if plan.is_some_and(|plan| is_foreign(kind, plan)) {
         What::Made(new(kind, &mount.source, &destination, &options)?)
     } else if matches!(kind, "cgroup" | "cgroup2") {
@@ -74,6 +79,16 @@ pub(crate) fn open_source(
         What::New { kind: kind.to_owned(), source: mount.source.clone() }
     };
     Ok(Planned { destination, options, what })
+}
+
+/// Makes what is an overlay. To be called while the host's tree is still the root, when nothing that is mounted reaches
+/// the host any more.
+pub(crate) fn make_overlays(planned: &mut [Planned]) -> Result<(), Failure> {
+    for one in planned.iter_mut().filter(|one| matches!(one.what, What::Overlay)) {
+        let data = std::mem::take(&mut one.options.data);
+        one.what = What::Bind(overlay::make(&one.destination, &data)?);
+    }
+    Ok(())
 }
 
 fn open_cgroups(cgroup: &Cgroup) -> Result<Vec<(String, Vec<String>, Mount)>, Failure> {
@@ -120,6 +135,10 @@ pub(crate) fn mount_one(root: &Root, planned: Planned) -> Result<Mount, Failure>
         }
         What::New { kind, source } => new(&kind, &source, &destination, &options)?,
         What::Made(mount) => mount,
+        What::Overlay => {
+            let why = "an overlay cannot come to a running container";
+            return Err(Failure::new("mount", destination, why));
+        }
     };
     place(root, &destination, &options, &mount)?;
     Ok(mount)

@@ -21,9 +21,10 @@ pub(crate) struct Sources {
 impl Sources {
     /// Opens all. The calling process is in a mount namespace that is not the host's.
     pub(crate) fn open(spec: &Spec, cgroup: &Cgroup, plan: &Plan) -> Result<Self, Failure> {
-        let mounts = mounts::open_sources(spec, cgroup, plan)?;
+        let mut mounts = mounts::open_sources(spec, cgroup, plan)?;
         // Nothing that is mounted or unmounted from here on may reach the host.
         mount::propagate_all(Propagation::Private).map_err(at("mount"))?;
+        mounts::make_overlays(&mut mounts)?;
         let root = root::open(spec)?;
         let devices = if plan.user.is_some() { devices::open_all(&spec.linux.devices)? } else { Vec::new() };
         Ok(Self { root, mounts, devices })

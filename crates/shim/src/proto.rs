@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use runtime::Failure;
+pub use runtime::Failure;
 use serde::{Deserialize, Serialize};
 use spec::oci::runtime::{Mount, Process, Resources, Spec};
 

@@ -1,30 +1,34 @@
 //! Base images: from the store, else from their registry.
 
+use registry::client::credentials;
 use spec::api::Platform;
 use spec::oci::image::Descriptor;
 use spec::{ErrorKind, Reference};
 
 use super::blocking;
-use crate::Host;
 use crate::error::{Error, Result};
 use crate::output::Output;
 use crate::state::State;
+use crate::{Host, Request};
 
 /// The state that an image is, its layers unpacked.
 pub(crate) async fn base(
     host: &Host,
     name: &str,
     platform: &Platform,
-    pull: bool,
+    request: &Request,
     output: &Output,
 ) -> Result<State> {
-    if !pull && let Some(state) = local(host, name, platform).await? {
+    if !request.pull
+        && let Some(state) = local(host, name, platform).await?
+    {
         return Ok(state);
     }
     let reference: Reference =
         name.parse().map_err(|e| Error::Request(format!("failed to parse stage name {name:?}: {e}")))?;
     let reference = reference.or_latest();
-    let target = host.registry.pull(&host.store, &reference, platform, None, output.pull()).await?;
+    let auth = credentials(&request.auths, &reference);
+    let target = host.registry.pull(&host.store, &reference, platform, auth, output.pull()).await?;
     let (host, platform) = (host.clone(), platform.clone());
     blocking(move || {
         // Kept under its name, so that the next build finds it and the collector does not.

@@ -6,6 +6,7 @@ use http::Response;
 use serde_json::json;
 
 use super::progress::progress;
+use super::system::registry_auths;
 use super::{Call, blocking, ok};
 use crate::body::Body;
 use crate::context;
@@ -23,6 +24,7 @@ pub(super) async fn build(call: Call) -> Result<Response<Body>> {
         return Err(Error::not_implemented(&format!("a build context from elsewhere ({remote})")));
     }
     let mut request = request(&call.query)?;
+    request.auths = registry_auths(&call.headers);
     let context = context::receive(call.body, &call.services.scratch).await?;
     request.context = context.path().to_owned();
     let host = call.services.builder.clone();
@@ -41,6 +43,7 @@ fn request(query: &Query) -> Result<builder::Request> {
     let network = query.optional("networkmode").unwrap_or("default").to_owned();
     Ok(builder::Request {
         context: Default::default(),
+        auths: BTreeMap::new(),
         dockerfile,
         tags: query.all("t").into_iter().filter(|t| !t.is_empty()).collect(),
         args: map(query, "buildargs")?,

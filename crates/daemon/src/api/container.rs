@@ -134,7 +134,8 @@ pub(super) fn size(call: &Call) -> Result<(u16, u16)> {
 
 pub(super) async fn remove(call: &Call, id: &str) -> Result<Response<Body>> {
     if call.query.bool("link") {
-        return Err(Error::not_implemented("removing a link"));
+        call.engine.remove_link(id).await?;
+        return empty(StatusCode::NO_CONTENT);
     }
     let options = RemoveOptions { force: call.query.bool("force"), volumes: call.query.bool("v") };
     call.engine.remove(id, options).await?;

@@ -41,8 +41,11 @@ where
             line = lines.recv().await;
         }
         if let Err(error) = ended(&mut result).await {
+            let mut line = Progress::error(error.message());
+            // `docker build` ends with it.
+            line.error_detail.iter_mut().for_each(|detail| detail.code = error.exit_code().into());
             // The client may have gone.
-            let _ = out.send(json_line(&Progress::error(error.message()))).await;
+            let _ = out.send(json_line(&line)).await;
         }
     });
     stream("application/json", Body::stream(chunks).until(peer.gone()).with_task(forward))

@@ -1,5 +1,7 @@
 //! `/_ping`, `/version`, `/info`, `/auth`.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, header};
 use spec::Filters;
@@ -47,16 +49,25 @@ pub(super) async fn auth(call: Call) -> Result<Response<Body>> {
 
 /// The credentials in `X-Registry-Auth`. What cannot be read counts as none, as in Docker.
 pub(super) fn registry_auth(headers: &HeaderMap) -> Option<AuthConfig> {
+    coded(headers, "x-registry-auth").filter(|auth| *auth != AuthConfig::default())
+}
+
+/// The credentials in `X-Registry-Config`, by registry; also none when they cannot be read.
+pub(super) fn registry_auths(headers: &HeaderMap) -> BTreeMap<String, AuthConfig> {
+    coded(headers, "x-registry-config").unwrap_or_default()
+}
+
+/// A header of JSON in base64.
+fn coded<T: serde::de::DeserializeOwned>(headers: &HeaderMap, name: &str) -> Option<T> {
     use base64::Engine as _;
     use base64::engine::DecodePaddingMode;
     use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
     let lenient = GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
-    let text = headers.get("x-registry-auth")?.to_str().ok()?.trim();
+    let text = headers.get(name)?.to_str().ok()?.trim();
     let bytes = [base64::alphabet::URL_SAFE, base64::alphabet::STANDARD]
         .iter()
         .find_map(|alphabet| GeneralPurpose::new(alphabet, lenient).decode(text).ok())?;
-    let auth: AuthConfig = spec::gojson::from_slice(&bytes).ok()?;
-    (auth != AuthConfig::default()).then_some(auth)
+    spec::gojson::from_slice(&bytes).ok()
 }
 
 #[cfg(test)]

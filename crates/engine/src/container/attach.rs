@@ -3,13 +3,14 @@
 
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use shim::proto::{Attach, Request};
 use tokio::sync::mpsc;
 
 use super::state::Phase;
-use super::{EarlyClient, LogOptions};
+use super::{Container, EarlyClient, LogOptions};
 use crate::{Engine, Error};
 
 /// How many clients may wait for one start.
@@ -45,6 +46,28 @@ pub struct Attached {
     pub detach_keys: Vec<u8>,
     /// Whether client bytes are wanted.
     pub stdin: bool,
+    /// For the case that the user types the keys.
+    pub on_detach: Option<OnDetach>,
+}
+
+/// The news that a user has left a program that goes on.
+#[derive(Debug)]
+pub struct OnDetach {
+    pub(super) engine: Engine,
+    pub(super) container: Arc<Container>,
+    /// Of an exec, its id.
+    pub(super) exec: Option<String>,
+}
+
+impl OnDetach {
+    /// Tells `docker events`.
+    pub fn tell(self) {
+        let event = match self.exec {
+            Some(exec) => self.container.event("exec_detach", &[("execID", exec)]),
+            None => self.container.event("detach", &[]),
+        };
+        self.engine.publish(event);
+    }
 }
 
 impl Engine {
@@ -63,7 +86,7 @@ impl Engine {
             None
         };
         if !options.stream {
-            return Ok(Attached { socket: None, replay, tty, detach_keys, stdin: false });
+            return Ok(Attached { socket: None, replay, tty, detach_keys, stdin: false, on_detach: None });
         }
         let wanted = Attach { stdin, stdout: options.stdout, stderr: options.stderr, framed: !tty };
         let (ours, theirs) = pair()?;
@@ -100,7 +123,8 @@ impl Engine {
             }
         }
         self.publish(container.event("attach", &[]));
-        Ok(Attached { socket: Some(ours), replay, tty, detach_keys, stdin })
+        let on_detach = Some(OnDetach { engine: self.clone(), container: container.clone(), exec: None });
+        Ok(Attached { socket: Some(ours), replay, tty, detach_keys, stdin, on_detach })
     }
 
     /// `POST /containers/{id}/resize`: 409 unless it runs.

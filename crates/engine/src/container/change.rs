@@ -133,11 +133,17 @@ fn mount(record: &mut Record, changes: MountChanges, live: &mut Live) -> Result<
         if record.mounts.iter().any(|m| m.destination.starts_with(&format!("{target}/"))) {
             return Err(Error::Conflict(format!("there are mounts below {target}: remove them first")));
         }
+        if record.mounts[at].kind == Kind::Image {
+            return Err(image_stays());
+        }
         live.unmount.push(record.mounts.remove(at));
         mounts::forget(&mut record.host, &mut record.config, &target);
     }
     for wish in changes.add {
         let mount = mounts::from_mount(&wish)?;
+        if mount.kind == Kind::Image {
+            return Err(image_stays());
+        }
         if record.mounts.iter().any(|m| m.destination == mount.destination) {
             return Err(Error::Invalid(format!("Duplicate mount point: {}", mount.destination)));
         }
@@ -151,12 +157,18 @@ fn mount(record: &mut Record, changes: MountChanges, live: &mut Live) -> Result<
     Ok(())
 }
 
+fn image_stays() -> Error {
+    let text = "a mount of type \"image\" is made with its container and stays until that is removed";
+    Error::NotImplemented(text.into())
+}
+
 impl Engine {
     /// Makes the volumes that new mounts name, and makes sure of the sources of binds.
     pub(crate) async fn make_sources(&self, record: &mut Record, live: &mut Live) -> Result<(), Error> {
         for wish in &mut live.mount {
             match wish.kind {
-                Kind::Tmpfs => continue,
+                // Images are refused.
+                Kind::Tmpfs | Kind::Image => continue,
                 Kind::Bind => create::bind_source(wish)?,
                 Kind::Volume => {
                     if !wish.subpath.is_empty() {

@@ -10,6 +10,7 @@ use spec::api::{
 };
 use spec::{Id, Reference};
 use store::{Image, RwMount};
+use sys::root::Follow;
 
 use super::mounts::{Kind, MountPoint};
 use super::record::{Attachment, NetworkMode, Record, VERSION};
@@ -85,12 +86,23 @@ impl Engine {
             host_config.ipc_mode = format!("container:{}", target.id);
         }
         let inherited = self.inherited_mounts(&host_config.volumes_from)?;
-        let mounts = mounts::wanted(&config, &host_config, inherited)?;
+        let mut mounts = mounts::wanted(&config, &host_config, inherited)?;
         for mount in mounts.iter().filter(|m| m.kind == Kind::Bind) {
             bind_source(mount)?;
         }
-
+        let mut images = vec![image];
         let id = Id::from_bytes(sys::random::bytes());
+        for mount in mounts.iter_mut().filter(|m| m.kind == Kind::Image) {
+            // One of --volumes-from is the very image that the other container has.
+            let wanted = if mount.source.is_empty() { &mount.name } else { &mount.source };
+            let (image, more) = self.image_for(wanted, None).await?;
+            warnings.extend(more);
+            mount.source = image.target.digest.to_string();
+            mount.layer = format!("{id}.{}", images.len());
+            images.push(image);
+        }
+        let image = &images[0];
+
         let (reservation, name) = self.reserve(name, &id)?;
         if config.hostname.is_empty()
             && host_config.uts_mode != "host"
@@ -115,28 +127,29 @@ impl Engine {
             networks,
             secrets: secrets.iter().map(|(secret, _)| secret.clone()).collect(),
         };
-        let container = self.make_container(record, image, secrets).await?;
+        let container = self.make_container(record, images, secrets).await?;
         reservation.keep(container.clone());
         self.publish(container.event("create", &[]));
         Ok(ContainerCreateResponse { id: id.to_string(), warnings })
     }
 
-    /// Directory, writable layer, volumes, record: all of them or nothing.
+    /// Directory, writable layer, volumes, record: all of them or nothing. `images`: its own, then those it has mounted.
     async fn make_container(
         &self,
         mut record: Record,
-        image: Image,
+        images: Vec<Image>,
         secrets: Vec<(Secret, Vec<u8>)>,
     ) -> Result<Arc<Container>, Error> {
         let dir = self.inner.config.data_root.join("containers").join(record.id.as_str());
         let mut made_volumes = Vec::new();
+        let layers = record.layers();
         let result = async {
             self.make_volumes(&mut record, &mut made_volumes).await?;
             let (engine, dir) = (self.clone(), dir.clone());
             lasting(move || {
                 sys::file::create_dir_all(&dir, 0o700)?;
                 secrets::write(&dir, &secrets)?;
-                engine.fill_container(&record, &image)?;
+                engine.fill_container(&record, &images)?;
                 // The record goes last: a container is what has a config.json.
                 persist::save_record(&dir, &record)?;
                 Ok(Container::new(dir, record, State::default(), Attachment::default()))
@@ -150,9 +163,8 @@ impl Engine {
         };
         let (inner, dir_name) = (self.inner.clone(), dir.clone());
         let mut undone = blocking(move || -> Vec<Error> {
-            let id = dir_name.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
             let removed = sys::file::remove_tree(&dir_name).err().map(Error::from);
-            let rw = inner.store.rw_remove(&id).err().map(Error::from);
+            let rw = layers.iter().filter_map(|layer| inner.store.rw_remove(layer).err()).map(Error::from);
             removed.into_iter().chain(rw).collect()
         })
         .await;
@@ -189,12 +201,19 @@ impl Engine {
     }
 
     /// The writable layer, the working directory, and what empty volumes get from the image. Blocking.
-    fn fill_container(&self, record: &Record, image: &Image) -> Result<(), Error> {
+    fn fill_container(&self, record: &Record, images: &[Image]) -> Result<(), Error> {
         let store = &self.inner.store;
-        // Held until the writable layer needs it: nothing may collect the image in between.
+        // Held until the writable layers need them: nothing may collect an image in between.
         let _lease = store.lease("create")?;
-        let chain = store.unpack_image(image)?;
-        let rw: RwMount = store.rw_create(record.id.as_str(), chain.as_ref())?;
+        let layer = |(name, image): (&String, &Image)| -> Result<RwMount, Error> {
+            Ok(store.rw_create(name, store.unpack_image(image)?.as_ref())?)
+        };
+        let layers = record.layers();
+        let mut made = layers.iter().zip(images).map(layer).collect::<Result<Vec<_>, _>>()?.into_iter();
+        let rw = made.next().expect("a container's own layer is the first");
+        for (mount, layers) in record.mounts.iter().filter(|m| m.kind == Kind::Image).zip(made) {
+            check_subpath(mount, &layers)?;
+        }
         let working_dir = mounts::clean(&record.config.working_dir);
         let volumes: Vec<&MountPoint> = record
             .mounts
@@ -330,7 +349,8 @@ impl Engine {
             for mount in view.record.mounts.iter().filter(|m| m.kind != Kind::Tmpfs) {
                 let writable = mount.writable && !mode.split(',').any(|w| w == "ro");
                 // It is the other container's: it is not filled, and not removed with this one.
-                mounts.push(MountPoint { writable, copy: false, anonymous: false, ..mount.clone() });
+                let layer = String::new();
+                mounts.push(MountPoint { writable, copy: false, anonymous: false, layer, ..mount.clone() });
             }
         }
         Ok(mounts)
@@ -346,6 +366,22 @@ pub(crate) fn bind_source(mount: &MountPoint) -> Result<(), Error> {
         Err(_) => Err(Error::Invalid(format!(
             "invalid mount config for type \"bind\": bind source path does not exist: {}",
             mount.source
+        ))),
+    }
+}
+
+/// What of an image is to be mounted must be in it.
+fn check_subpath(mount: &MountPoint, layers: &RwMount) -> Result<(), Error> {
+    if mount.subpath.is_empty() {
+        return Ok(());
+    }
+    match copyup::tree(layers)?.metadata(&mount.subpath, Follow::Yes) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(Error::Invalid(format!(
+            "invalid mount config for type \"image\": cannot find subpath {:?} in image {}: {}",
+            mount.subpath,
+            mount.name,
+            crate::error::chain(&error)
         ))),
     }
 }

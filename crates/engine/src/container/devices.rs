@@ -29,7 +29,7 @@ pub(crate) fn wanted(host: &HostConfig) -> Result<Vec<Device>, Error> {
         let gather = |error: sys::Error| {
             Error::Invalid(format!(
                 "error gathering device information while adding custom device {source:?}: {}",
-                error::failure_text("", "", error.errno(), &error::chain(&error)).0.trim_start_matches(": ")
+                error::step_text("", "", error.errno(), &error::chain(&error)).0.trim_start_matches(": ")
             ))
         };
         let root = Root::open(Path::new("/"))?;

@@ -12,7 +12,7 @@ use spec::oci::runtime as oci;
 use tokio::net::UnixStream;
 use tokio::sync::watch;
 
-use super::attach::{Attached, DetachKeys, pair};
+use super::attach::{Attached, DetachKeys, OnDetach, pair};
 use super::state::Phase;
 use super::{Container, config, oci as container_oci, security, start};
 use crate::blocking::to_the_end;
@@ -268,7 +268,19 @@ impl Engine {
             if tty && config.attach_stdin { DetachKeys::parse(&config.detach_keys)? } else { Vec::new() };
         let socket = self.exec_launch(exec, tty, start.console_size, attach).await?;
         let stdin = config.attach_stdin;
-        Ok(socket.map(|socket| Attached { socket: Some(socket), replay: None, tty, detach_keys, stdin }))
+        let told = Some(OnDetach {
+            engine: self.clone(),
+            container: exec.container.clone(),
+            exec: Some(exec.id.clone()),
+        });
+        Ok(socket.map(|socket| Attached {
+            socket: Some(socket),
+            replay: None,
+            tty,
+            detach_keys,
+            stdin,
+            on_detach: told,
+        }))
     }
 
     /// Runs the program of an exec in the phase `Starting`; the client's end of its streams, if `attach` asks for one.
@@ -455,8 +467,7 @@ fn process(
 fn exec_failed(failed: &shim::client::Error) -> Error {
     match failed {
         shim::client::Error::Failed(failure) => {
-            let (text, code) =
-                error::failure_text(&failure.step, &failure.path, failure.errno, &failure.detail);
+            let (text, code) = error::failure_text("OCI runtime exec failed: ", failure);
             Error::Exec { text, code }
         }
         other => Error::Internal(error::chain(other)),

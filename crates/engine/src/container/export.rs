@@ -16,16 +16,19 @@ impl Engine {
     /// `GET /containers/{id}/export`: paths without a slash at their beginning, the top left out.
     pub async fn export(&self, id: &str) -> Result<mpsc::Receiver<Result<Bytes, Error>>, Error> {
         let container = self.inner.containers.find(id)?;
-        // A container that does not run stays so: its layer is mounted here meanwhile.
-        let mut still = None;
-        if !container.view().state.is_alive() {
-            still = Some(container.verbs.clone().lock_owned().await);
+        // A container that does not run stays so: its layer is mounted here meanwhile. That of one that runs is neither
+        // mounted once more nor removed.
+        let mut still = Some(container.verbs.clone().lock_owned().await);
+        if container.view().gone {
+            return Err(Error::NoSuchContainer(id.to_owned()));
         }
+        let layer = container.layer.clone().read_owned().await;
         let (inner, exported) = (self.inner.clone(), container.clone());
         let root = lasting(move || inner.bare_root(&exported)).await?;
+        still.take_if(|_| container.view().state.is_alive());
         self.publish(container.event("export", &[]));
         Ok(chunks::made_by(move |out| {
-            let _still = still;
+            let _held = (still, layer);
             let how = Pack {
                 base: Path::new(""),
                 prefix: Path::new(""),

@@ -9,6 +9,7 @@ use spec::api::HostConfig;
 use super::Container;
 use super::record::{NetworkMode, Record};
 use super::state::Phase;
+use crate::blocking::{lasting, to_the_end};
 use crate::{Engine, Error};
 
 /// The network on which links are lines of the hosts file.
@@ -60,6 +61,39 @@ impl Engine {
         record.host.links.iter().filter_map(shown).collect()
     }
 
+    /// `DELETE /containers/{parent}/{alias}?link=1`: the parent's link of that name goes, also from its hosts file.
+    pub async fn remove_link(&self, path: &str) -> Result<(), Error> {
+        let trimmed = path.trim_start_matches('/');
+        let Some((parent, alias)) = trimmed.rsplit_once('/') else {
+            self.inner.containers.find(trimmed)?;
+            let text = "Conflict, cannot remove the default link name of the container";
+            return Err(Error::Conflict(text.into()));
+        };
+        let (engine, container) = (self.clone(), self.inner.containers.find(parent)?);
+        let (shown, alias) = (trimmed.to_owned(), alias.to_owned());
+        to_the_end(async move {
+            let _verbs = container.verbs.lock().await;
+            let mut record = (*container.view().record).clone();
+            let is_meant = |link: &String| parse(link).is_ok_and(|(_, name)| name == alias);
+            let Some(at) = record.host.links.iter().position(is_meant) else {
+                return Err(Error::NoSuchContainer(shown));
+            };
+            record.host.links.remove(at);
+            container.commit_record(record).await?;
+            if !container.view().state.is_alive() || engine.shares_files(&container) {
+                return Ok(());
+            }
+            let linked = container.clone();
+            lasting(move || change_hosts(&linked, |hosts| without(hosts, &alias))).await
+        })
+        .await
+    }
+
+    /// Whether its hosts file is another container's.
+    fn shares_files(&self, container: &Container) -> bool {
+        matches!(container.view().record.network_mode(), NetworkMode::Container(_))
+    }
+
     /// The lines of a container's links for its hosts file: names of an address. All targets must run.
     pub(crate) fn linked_hosts(&self, record: &Record) -> Result<String, Error> {
         let mut lines = String::new();
@@ -101,20 +135,33 @@ impl Engine {
             for link in theirs.record.host.links.iter().filter(|_| theirs.state.is_alive()) {
                 let Some((id, alias)) = link.split_once(':') else { continue };
                 if id == container.id.as_str() {
-                    let path = parent.dir.join("hosts");
-                    let text = String::from_utf8_lossy(&sys::file::read(&path)?).into_owned();
-                    let changed = with_address(&text, alias, &endpoint.ip.to_string());
-                    if changed != text {
-                        // In place: the container has this very file mounted.
-                        let failed = |e| sys::Error::new("write", path.display().to_string(), e);
-                        let mut file = sys::file::create(&path, 0o644)?;
-                        std::io::Write::write_all(&mut file, changed.as_bytes()).map_err(failed)?;
-                    }
+                    let ip = endpoint.ip.to_string();
+                    change_hosts(&parent, |hosts| with_address(hosts, alias, &ip))?;
                 }
             }
         }
         Ok(())
     }
+}
+
+/// Changes the hosts file of a container that runs. Blocking.
+fn change_hosts(container: &Container, change: impl FnOnce(&str) -> String) -> Result<(), Error> {
+    let path = container.dir.join("hosts");
+    let text = String::from_utf8_lossy(&sys::file::read(&path)?).into_owned();
+    let changed = change(&text);
+    if changed != text {
+        // In place: the container has this very file mounted.
+        let failed = |e| sys::Error::new("write", path.display().to_string(), e);
+        let mut file = sys::file::create(&path, 0o644)?;
+        std::io::Write::write_all(&mut file, changed.as_bytes()).map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// A hosts file without the line whose first name is `alias`.
+fn without(hosts: &str, alias: &str) -> String {
+    let other = |line: &&str| line.starts_with('#') || line.split_whitespace().nth(1) != Some(alias);
+    hosts.lines().filter(other).map(|line| format!("{line}\n")).collect()
 }
 
 /// A hosts file in which the line whose first name is `alias` has another address.
@@ -147,5 +194,6 @@ mod tests {
         let hosts = "127.0.0.1\tlocalhost\n172.17.0.2\tdb abc\n172.17.0.3\tdb2\n# db\n";
         let changed = with_address(hosts, "db", "172.17.0.9");
         assert_eq!(changed, "127.0.0.1\tlocalhost\n172.17.0.9\tdb abc\n172.17.0.3\tdb2\n# db\n");
+        assert_eq!(without(hosts, "db"), "127.0.0.1\tlocalhost\n172.17.0.3\tdb2\n# db\n");
     }
 }

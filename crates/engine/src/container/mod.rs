@@ -47,7 +47,7 @@ pub(crate) mod linked;
 pub(crate) mod list;
 pub(crate) mod logging;
 mod logs;
-mod mounts;
+pub(crate) mod mounts;
 mod oci;
 mod pause;
 mod persist;
@@ -129,6 +129,9 @@ pub(crate) struct Container {
     pub(crate) dir: PathBuf,
     /// Serialises the verbs that change its life.
     pub(crate) verbs: Arc<tokio::sync::Mutex<()>>,
+    /// Held by who works in its files through its running processes: the writable layer must not be mounted once more, nor
+    /// go, before that is over. Written only under `verbs`.
+    pub(crate) layer: Arc<tokio::sync::RwLock<()>>,
     /// A restart by the user is under way: its end is no reason to remove or restart it.
     pub(crate) held: AtomicBool,
     /// Clients for the next start.
@@ -149,6 +152,7 @@ impl Container {
             id,
             dir,
             verbs: Arc::default(),
+            layer: Arc::default(),
             held: AtomicBool::new(false),
             early: Mutex::new(Vec::new()),
             stats: stats::Shared::default(),

@@ -12,9 +12,10 @@ use crate::Error;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct MountPoint {
     pub(crate) kind: Kind,
-    /// The volume's; empty for others. A wanted volume without a name is anonymous and gets one.
+    /// The volume's, or the image's as it was asked for; empty for others. A wanted volume without a name is anonymous
+    /// and gets one.
     pub(crate) name: String,
-    /// On the host. Empty for tmpfs, and for volumes until they are made.
+    /// On the host; of an image its id. Empty for tmpfs, and for volumes and images until they are made or found.
     pub(crate) source: String,
     /// In the container, clean and absolute.
     pub(crate) destination: String,
@@ -34,8 +35,12 @@ pub(crate) struct MountPoint {
     /// Files belong to the source's owner on the host, and to the container's user inside (`idmap`).
     #[serde(default)]
     pub(crate) match_user: bool,
-    /// Below the volume's root.
+    /// Below the volume's root, or the image's.
     pub(crate) subpath: String,
+    /// Of an image: the layer of the container's own above it. Nothing is ever written there; it keeps the image's layers
+    /// from the collector, and goes with the container.
+    #[serde(default)]
+    pub(crate) layer: String,
     /// Of a tmpfs.
     pub(crate) options: Vec<String>,
     /// For a volume that has to be made.
@@ -54,6 +59,8 @@ pub(crate) enum Kind {
     Volume,
     /// Memory.
     Tmpfs,
+    /// An image's files, without writing.
+    Image,
 }
 
 impl Kind {
@@ -63,6 +70,7 @@ impl Kind {
             Self::Bind => "bind",
             Self::Volume => "volume",
             Self::Tmpfs => "tmpfs",
+            Self::Image => "image",
         }
     }
 }
@@ -83,6 +91,7 @@ impl MountPoint {
             non_recursive: false,
             match_user: false,
             subpath: String::new(),
+            layer: String::new(),
             options: Vec::new(),
             labels: BTreeMap::new(),
             driver_options: BTreeMap::new(),
@@ -101,7 +110,7 @@ impl MountPoint {
             rw: self.writable,
             propagation: match self.kind {
                 Kind::Bind if self.propagation.is_empty() => "rprivate".into(),
-                Kind::Bind | Kind::Volume | Kind::Tmpfs => self.propagation.clone(),
+                Kind::Bind | Kind::Volume | Kind::Tmpfs | Kind::Image => self.propagation.clone(),
             },
         }
     }
@@ -238,21 +247,18 @@ pub(crate) fn from_mount(mount: &api::Mount) -> Result<MountPoint, Error> {
         return Err(invalid("field Target must not be empty"));
     }
     let destination = clean_destination(&mount.target, &mount.target)?;
-    let foreign = |bind: bool, volume: bool, tmpfs: bool| -> Result<(), Error> {
-        for (given, allowed, name) in [
-            (mount.bind_options.is_some(), bind, "BindOptions"),
-            (mount.volume_options.is_some(), volume, "VolumeOptions"),
-            (mount.tmpfs_options.is_some(), tmpfs, "TmpfsOptions"),
-        ] {
-            if given && !allowed {
-                return Err(invalid(&format!("field {name} must not be specified")));
-            }
+    for (given, kind, name) in [
+        (mount.bind_options.is_some(), "bind", "BindOptions"),
+        (mount.volume_options.is_some(), "volume", "VolumeOptions"),
+        (mount.image_options.is_some(), "image", "ImageOptions"),
+        (mount.tmpfs_options.is_some(), "tmpfs", "TmpfsOptions"),
+    ] {
+        if given && mount.r#type != kind && is_known(&mount.r#type) {
+            return Err(invalid(&format!("field {name} must not be specified")));
         }
-        Ok(())
-    };
+    }
     let mut point = match mount.r#type.as_str() {
         "bind" => {
-            foreign(true, false, false)?;
             if mount.source.is_empty() {
                 return Err(invalid("field Source must not be empty"));
             }
@@ -276,16 +282,13 @@ pub(crate) fn from_mount(mount: &api::Mount) -> Result<MountPoint, Error> {
             }
         }
         "volume" => {
-            foreign(false, true, false)?;
             check_volume_name(&mount.source)?;
             let options = mount.volume_options.clone().unwrap_or_default();
             let driver = options.driver_config.unwrap_or_default();
             if !matches!(driver.name.as_str(), "" | "local") {
                 return Err(no_driver(&driver.name));
             }
-            if options.subpath.split('/').any(|part| part == "..") || options.subpath.starts_with('/') {
-                return Err(invalid("subpath must be a relative path within the volume"));
-            }
+            check_subpath(&options.subpath).map_err(invalid)?;
             MountPoint {
                 name: mount.source.clone(),
                 anonymous: mount.source.is_empty(),
@@ -298,7 +301,6 @@ pub(crate) fn from_mount(mount: &api::Mount) -> Result<MountPoint, Error> {
             }
         }
         "tmpfs" => {
-            foreign(false, false, true)?;
             if !mount.source.is_empty() {
                 return Err(invalid("field Source must not be specified"));
             }
@@ -316,7 +318,17 @@ pub(crate) fn from_mount(mount: &api::Mount) -> Result<MountPoint, Error> {
             point
         }
         "image" => {
-            return Err(Error::NotImplemented("mounts of type \"image\" are not supported yet".into()));
+            if mount.source.is_empty() {
+                return Err(invalid("field Source must not be empty"));
+            }
+            let subpath = mount.image_options.clone().unwrap_or_default().subpath;
+            check_subpath(&subpath).map_err(invalid)?;
+            MountPoint {
+                name: mount.source.clone(),
+                writable: false,
+                subpath,
+                ..MountPoint::new(Kind::Image, destination)
+            }
         }
         _ => return Err(invalid("mount type unknown")),
     };
@@ -328,6 +340,17 @@ pub(crate) fn from_mount(mount: &api::Mount) -> Result<MountPoint, Error> {
         }
     }
     Ok(point)
+}
+
+fn is_known(kind: &str) -> bool {
+    matches!(kind, "bind" | "volume" | "tmpfs" | "image")
+}
+
+fn check_subpath(path: &str) -> Result<(), &'static str> {
+    if path.starts_with('/') || path.split('/').any(|part| part == "..") {
+        return Err("subpath must be a relative path within the volume");
+    }
+    Ok(())
 }
 
 /// Takes the wish for a mount at `destination` out of a request.

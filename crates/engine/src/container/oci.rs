@@ -1,5 +1,6 @@
 //! A record becomes an OCI configuration. Pure but for what it is told of the host in [`Host`].
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use spec::api::{self, HostConfig};
@@ -20,6 +21,8 @@ use crate::Error;
 pub(crate) struct Host<'a> {
     /// The overlay mount's directories.
     pub(crate) rw: &'a RwMount,
+    /// By layer ([`MountPoint::layer`]), the directories of the images it has mounted.
+    pub(crate) images: BTreeMap<String, RwMount>,
     /// The container's directory: hostname, hosts, resolv.conf are in it (or in the one whose network it shares).
     pub(crate) files: &'a Path,
     /// Binds of its secrets.
@@ -224,7 +227,10 @@ fn mounts(record: &Record, host: &Host<'_>, security: &Security) -> Vec<oci::Mou
             ));
         }
     }
-    mounts.extend(record.mounts.iter().map(user_mount));
+    mounts.extend(record.mounts.iter().map(|mount| match host.images.get(&mount.layer) {
+        Some(layers) => image_mount(mount, layers),
+        None => user_mount(mount),
+    }));
     mounts.extend(host.secrets.iter().cloned());
     mounts
 }
@@ -239,7 +245,8 @@ pub(crate) fn user_mount(mount: &MountPoint) -> oci::Mount {
             options: mount.options.clone(),
             ..oci::Mount::default()
         },
-        Kind::Bind | Kind::Volume => {
+        // An image's root is an overlay: see `image_mount`.
+        Kind::Bind | Kind::Volume | Kind::Image => {
             // Read-only reaches the mounts below the source too, as in Docker since 25.
             let access = match (mount.writable, mount.non_recursive) {
                 (true, _) => "rw",
@@ -259,6 +266,24 @@ pub(crate) fn user_mount(mount: &MountPoint) -> oci::Mount {
     }
 }
 
+/// An image's files: an overlay of its layers, which the runtime makes before it leaves the host's tree.
+fn image_mount(mount: &MountPoint, layers: &store::RwMount) -> oci::Mount {
+    let path = |key: &str, path: &std::path::Path| format!("{key}={}", path.display());
+    let mut options = vec!["ro".to_owned()];
+    options.extend(layers.lower.iter().map(|layer| path("lowerdir+", layer)));
+    options.extend([path("upperdir", &layers.upper), path("workdir", &layers.work)]);
+    if !mount.subpath.is_empty() {
+        options.push(format!("subpath={}", mount.subpath));
+    }
+    oci::Mount {
+        destination: mount.destination.clone(),
+        r#type: "overlay".into(),
+        source: "overlay".into(),
+        options,
+        ..oci::Mount::default()
+    }
+}
+
 /// A bind that propagates needs a root that does.
 fn rootfs_propagation(mounts: &[MountPoint]) -> String {
     let any = |word: &str| mounts.iter().any(|m| m.propagation.ends_with(word));
@@ -271,7 +296,7 @@ fn rootfs_propagation(mounts: &[MountPoint]) -> String {
 
 /// Docker's two defaults make ping and low ports work for users that are not root; only in a network namespace of the
 /// container's own.
-fn sysctls(record: &Record) -> std::collections::BTreeMap<String, String> {
+fn sysctls(record: &Record) -> BTreeMap<String, String> {
     let mut sysctls = record.host.sysctls.clone();
     if matches!(record.network_mode(), NetworkMode::Networks | NetworkMode::None) {
         for (key, value) in
@@ -406,6 +431,7 @@ mod tests {
             rw: &rw,
             files: Path::new("/data/c"),
             secrets: Vec::new(),
+            images: BTreeMap::new(),
             cgroup_parent: "/corten",
             hostname: "h",
             pid_of: None,

@@ -76,6 +76,13 @@ impl Record {
         Policy { restart, auto_remove: self.host.auto_remove, health: super::health::rules(&self.config) }
     }
 
+    /// Its writable layers: its own, then those above the images it has mounted, in the order of the mounts. Nothing is
+    /// written to the latter.
+    pub(crate) fn layers(&self) -> Vec<String> {
+        let images = self.mounts.iter().map(|mount| &mount.layer).filter(|layer| !layer.is_empty());
+        std::iter::once(self.id.to_string()).chain(images.cloned()).collect()
+    }
+
     /// How it is connected.
     pub(crate) fn network_mode(&self) -> NetworkMode {
         network_mode(&self.host.network_mode)

@@ -128,7 +128,9 @@ fn remove_orphans(config: &Config, store: &Store, known: &HashSet<String>) {
             leftovers::remove(&format!("{}/{name}", config.cgroup_parent.trim_end_matches('/')));
         }
     }
-    for name in store.rw_list().unwrap_or_default().into_iter().filter(stray) {
+    // `<id>`, and `<id>.<n>` of the images it has mounted.
+    let owned = |layer: &str| known.contains(layer.split('.').next().unwrap_or(layer));
+    for name in store.rw_list().unwrap_or_default().into_iter().filter(|layer| !owned(layer)) {
         if let Err(error) = store.rw_remove(&name) {
             tell("writable layer", &name, error.into());
         }
@@ -181,7 +183,15 @@ impl Engine {
                 container.publish(|view| view.state = state);
             }
         }
-        let phase = if status.paused { Phase::Paused } else { Phase::Running };
+        let link = Link::new(connection, None, dir);
+        let mut phase = if status.paused { Phase::Paused } else { Phase::Running };
+        if status.paused && before.state.phase != Phase::Paused {
+            // The daemon that froze it for a commit died over that; nobody else would thaw it.
+            match link.call(Request::Resume, Vec::new()).await {
+                Ok(_) => phase = Phase::Running,
+                Err(error) => tracing::warn!(container = %container.id, "cannot thaw it: {error}"),
+            }
+        }
         container.publish(|view| {
             view.state.pid = pid;
             view.state.phase = phase;
@@ -191,7 +201,7 @@ impl Engine {
             let ports = before.network.ports.clone();
             container.publish(|view| view.network = Arc::new(Attachment { endpoints, ports }));
         }
-        container.set_link(Some(Link::new(connection, None, dir)));
+        container.set_link(Some(link));
         let view = container.view();
         if let Err(error) = container.save_state(view.state.clone(), view.network.clone()).await {
             tracing::warn!(container = %container.id, "{}", error.message());

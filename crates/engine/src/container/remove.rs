@@ -72,9 +72,11 @@ impl Engine {
     /// Removes what is left of a container in the phase `Removing`.
     pub(crate) async fn remove_rest(&self, container: &Arc<Container>, volumes: bool) -> Result<(), Error> {
         drop(container.take_early());
-        let (inner, dir, id) = (self.inner.clone(), container.dir.clone(), container.id.clone());
+        let _layer = container.layer.write().await;
+        let (inner, dir) = (self.inner.clone(), container.dir.clone());
+        let layers = container.view().record.layers();
         let removed = blocking(move || -> Result<(), Error> {
-            inner.store.rw_remove(id.as_str())?;
+            layers.iter().try_for_each(|layer| inner.store.rw_remove(layer))?;
             Ok(sys::file::remove_tree(&dir)?)
         })
         .await;

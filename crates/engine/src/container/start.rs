@@ -88,6 +88,7 @@ impl Engine {
     async fn make(&self, container: &Arc<Container>) -> Result<Events, Error> {
         let record = container.view().record.clone();
         let plan = self.plan(&record)?;
+        let _layer = container.layer.write().await;
         let mut made = Made::default();
         let result = self.make_with(container, &record, plan, &mut made).await;
         match result {
@@ -333,8 +334,11 @@ impl Engine {
                 container.dir.clone()
             }
         };
+        let image =
+            |layer: &String| -> Result<_, Error> { Ok((layer.clone(), self.inner.store.rw_mount(layer)?)) };
         let host = oci::Host {
             rw,
+            images: record.layers().iter().skip(1).map(image).collect::<Result<_, _>>()?,
             files: &files,
             secrets: super::secrets::binds(&container.dir, &record.secrets),
             cgroup_parent: &self.inner.config.cgroup_parent,

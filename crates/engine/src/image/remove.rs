@@ -5,6 +5,8 @@ use spec::{Digest, Reference};
 use store::{ChainId, ImageRecord};
 
 use crate::blocking::{lasting, to_the_end};
+use crate::container::mounts::Kind;
+use crate::container::record::Record;
 use crate::engine::Inner;
 use crate::{Engine, Error};
 
@@ -117,10 +119,14 @@ impl Engine {
         Ok(Plan { records, all: true })
     }
 
-    /// Containers made from an image: short id, and whether it runs.
+    /// Containers made from an image, or that have it mounted: short id, and whether it runs.
     fn image_users(&self, image: &Digest) -> Vec<(String, bool)> {
         let all = self.inner.containers.all();
-        let views = all.iter().map(|c| c.view()).filter(|v| v.record.image == *image);
+        let text = image.to_string();
+        let mounted =
+            |record: &Record| record.mounts.iter().any(|m| m.kind == Kind::Image && m.source == text);
+        let views = all.iter().map(|c| c.view());
+        let views = views.filter(|v| v.record.image == *image || mounted(&v.record));
         views.map(|v| (v.record.id.short().to_owned(), v.state.api().running)).collect()
     }
 }

@@ -25,7 +25,8 @@ pub(super) fn open(source: &str, below: Option<&str>, depth: Depth) -> Result<Mo
     }
 }
 
-fn copy_below(top: &str, below: &str, depth: Depth) -> Result<Mount, Failure> {
+/// A copy of what is at `below` in the tree at `top`.
+pub(super) fn copy_below(top: &str, below: &str, depth: Depth) -> Result<Mount, Failure> {
     let shown = format!("{}/{}", top.trim_end_matches('/'), below.trim_start_matches('/'));
     let root = Root::open(Path::new(top)).map_err(at_path("mount", top))?;
     let found = root.find(below, Follow::Yes).map_err(at_path("mount", &shown))?;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use sys::root::Root;
 use sys::tree::{Bind, Layers, Tree};
-use tokio::sync::OwnedMutexGuard;
+use tokio::sync::{OwnedMutexGuard, OwnedRwLockReadGuard};
 
 use crate::blocking::lasting;
 use crate::container::Container;
@@ -23,6 +23,8 @@ pub(crate) struct Opened {
     /// Two mounts of one writable layer would not see each other's changes: a container that does not run stays so until
     /// the operation is over.
     still: Option<OwnedMutexGuard<()>>,
+    /// One that runs may end and be started, but only when the operation is over.
+    _layer: Option<OwnedRwLockReadGuard<()>>,
 }
 
 impl Opened {
@@ -39,13 +41,20 @@ impl Opened {
 impl Engine {
     pub(crate) async fn open_tree(&self, named: &str) -> Result<Opened, Error> {
         let container = self.inner.containers.find(named)?;
-        let opened =
-            |tree, still| Opened { container: container.clone(), named: named.to_owned(), tree, still };
+        let opened = |tree, still, layer| Opened {
+            container: container.clone(),
+            named: named.to_owned(),
+            tree,
+            still,
+            _layer: layer,
+        };
         if container.view().state.is_alive() {
+            let layer = container.layer.clone().read_owned().await;
             let (inner, running) = (self.inner.clone(), container.clone());
             if let Some(tree) = lasting(move || inner.running_tree(&running)).await? {
-                return Ok(opened(tree, None));
+                return Ok(opened(tree, None, Some(layer)));
             }
+            // Let go: who has the verbs may be waiting for it.
         }
         let still = container.verbs.clone().lock_owned().await;
         let (inner, found) = (self.inner.clone(), container.clone());
@@ -59,7 +68,11 @@ impl Engine {
             Ok((inner.mounted_tree(&found)?, false))
         })
         .await?;
-        Ok(opened(tree, if runs { None } else { Some(still) }))
+        if !runs {
+            return Ok(opened(tree, Some(still), None));
+        }
+        let layer = container.layer.clone().read_owned().await;
+        Ok(opened(tree, None, Some(layer)))
     }
 }
 
@@ -93,8 +106,8 @@ impl Inner {
                 binds.push(Bind { source, target: target.into(), read_only, recursive: false });
             }
         }
-        // What is in a tmpfs is gone when the container ends.
-        for mount in view.record.mounts.iter().filter(|m| m.kind != Kind::Tmpfs) {
+        // What is in a tmpfs is gone when the container ends; images are seen while it runs.
+        for mount in view.record.mounts.iter().filter(|m| !matches!(m.kind, Kind::Tmpfs | Kind::Image)) {
             binds.push(Bind {
                 source: mount.source.clone().into(),
                 target: mount.destination.clone().into(),
