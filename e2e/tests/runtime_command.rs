@@ -238,6 +238,42 @@ fn hooks_run_in_their_order_and_can_refuse() {
     host.finish();
 }
 
+/// A supervisor gets the process by its descriptor, and need not trust a number.
+#[test]
+fn a_supervisor_gets_the_pidfd() {
+    let host = Host::bare();
+    let bundle = Bundle::new(&host);
+    bundle.configure("sleep 1000", |_| {});
+    let directory = host.path("bundle").display().to_string();
+    let socket = host.path("pidfd").display().to_string();
+    // Runs the command given to it, and tells the word and the pid of what came through the socket.
+    let script = "import os, socket, subprocess, sys\n\
+                  listener = socket.socket(socket.AF_UNIX)\n\
+                  listener.bind(sys.argv[1])\n\
+                  listener.listen()\n\
+                  none = subprocess.DEVNULL\n\
+                  subprocess.run(sys.argv[2:], check=True, stdin=none, stdout=none, stderr=none)\n\
+                  word, fds, _, _ = socket.recv_fds(listener.accept()[0], 16, 1)\n\
+                  info = open(f'/proc/self/fdinfo/{fds[0]}').read()\n\
+                  print(word.decode(), info.split('Pid:')[1].split()[0])\n\
+                  os.unlink(sys.argv[1])\n";
+    let runtime = bundle.runtime.display().to_string();
+    let root = host.path("rt").display().to_string();
+    let received = |arguments: &[&str]| {
+        let command = ["python3", "-c", script, &socket, &runtime, "--root", &root];
+        host.command(&[&command[..], arguments].concat()).ok()
+    };
+    let init = received(&["create", "--bundle", &directory, "--pidfd-socket", &socket, "c1"]);
+    let state: serde_json::Value = serde_json::from_str(&bundle.command(&["state", "c1"]).ok()).unwrap();
+    assert_eq!(init, format!("standard {}", state["pid"]));
+    bundle.command(&["start", "c1"]).ok();
+    let exec = received(&["exec", "-d", "--pidfd-socket", &socket, "c1", "sleep", "1000"]);
+    assert!(exec.starts_with("setns ") && exec != init, "{exec}");
+    bundle.command(&["delete", "--force", "c1"]).ok();
+    bundle.is_clean();
+    host.finish();
+}
+
 /// Podman asks for more descriptors than a host without CAP_SYS_RESOURCE gives.
 #[test]
 fn a_limit_that_cannot_be_raised_is_a_warning() {
@@ -263,7 +299,13 @@ fn a_limit_that_cannot_be_raised_is_a_warning() {
 fn what_is_invalid_is_refused_before_anything_is_made() {
     let host = Host::bare();
     let bundle = Bundle::new(&host);
-    let cases: [(&str, serde_json::Value, &str); 6] = [
+    let cases: [(&str, serde_json::Value, &str); 8] = [
+        (
+            "/linux/namespaces",
+            serde_json::json!([{ "type": "pid" }, { "type": "uts" }]),
+            "needs a mount namespace",
+        ),
+        ("/linux/mountLabel", "system_u:object_r:container_file_t:s0".into(), "linux.mountLabel"),
         ("/linux/rootfsPropagation", "sideways".into(), "linux.rootfsPropagation"),
         ("/process/user/uid", (-1).into(), "process.user.uid"),
         ("/linux/sysctl", serde_json::json!({ "vm.swappiness": "1" }), "vm.swappiness"),

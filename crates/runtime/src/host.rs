@@ -17,8 +17,12 @@ const EPERM: i32 = 1;
 /// Refuses what this host cannot do, before anything is made.
 pub(crate) fn check(spec: &Spec, process: &Process) -> Result<(), Failure> {
     check_process(process)?;
-    if spec.linux.intel_rdt.is_some() && !has_resctrl() {
-        return Err(Failure::new("spec", "linux.intelRdt", "this host has no resctrl file system mounted"));
+    if spec.linux.intel_rdt.is_some() {
+        let why = "caches and memory bandwidth cannot be divided by this runtime: remove the member";
+        return Err(Failure::new("spec", "linux.intelRdt", why));
+    }
+    if !spec.linux.mount_label.is_empty() && !has_selinux() {
+        return Err(Failure::new("spec", "linux.mountLabel", "SELinux is not enabled on this host"));
     }
     Ok(())
 }
@@ -42,11 +46,6 @@ pub fn has_apparmor() -> bool {
 /// Whether the kernel confines by SELinux labels.
 pub fn has_selinux() -> bool {
     Path::new("/sys/fs/selinux/enforce").exists()
-}
-
-/// Whether cache and memory bandwidth can be divided.
-pub fn has_resctrl() -> bool {
-    Path::new("/sys/fs/resctrl/schemata").exists()
 }
 
 fn read(path: &str) -> String {

@@ -60,9 +60,13 @@ pub(crate) fn open_source(
     plan: Option<&Plan>,
 ) -> Result<Planned, Failure> {
     let destination = mount.destination.clone();
-    let options = Options::parse(&mount.options);
+    let mut options = Options::parse(&mount.options);
     let kind = mount.r#type.as_str();
-    let what = if let Some(depth) = options.bind.or((kind == "bind").then_some(Depth::All)) {
+    let bound = options.bind.or((kind == "bind").then_some(Depth::All));
+    if bound.is_none() && !linux.mount_label.is_empty() && takes_label(kind) {
+        options.data.push(format!("context={}", linux.mount_label));
+    }
+    let what = if let Some(depth) = bound {
         let copy = source::open(&mount.source, options.subpath.as_deref(), depth)?;
         map_ids(&copy, mount, &options, linux)?;
         What::Bind(copy)
@@ -168,6 +172,12 @@ fn is_foreign(kind: &str, plan: &Plan) -> bool {
             "mqueue" => !plan.made.contains(Namespaces::IPC),
             _ => false,
         }
+}
+
+/// Whether files of a new instance get SELinux's mount label. The others show what is the kernel's, labelled by the
+/// policy, and some of them are one instance for many mounts, which cannot have two labels.
+fn takes_label(kind: &str) -> bool {
+    !matches!(kind, "proc" | "sysfs" | "cgroup" | "cgroup2" | "mqueue")
 }
 
 /// Files of the mount belong to whom its maps, or else the container's, say.

@@ -147,6 +147,7 @@ fn begin(
         held.record.start_time = sys::process::start_time(child.pid).map_or(0, |(start, _)| start);
         held.save()?;
         process::write_pid(args.value("pid-file"), child.pid)?;
+        process::send_pidfd(args, "standard", &child)?;
         if kind == Kind::Created { container.release().map_err(|e| failure(&e)) } else { Ok(()) }
     })();
     match kept {

@@ -71,6 +71,7 @@ pub(super) fn exec(context: &Context, arguments: &[String]) -> Result<u8, String
     process::warn_of_limits(context, &wanted)?;
     let mut child = container.exec(&wanted, io).map_err(|e| failure(&e))?;
     process::write_pid(args.value("pid-file"), child.pid)?;
+    process::send_pidfd(&args, "setns", &child)?;
     target.send(&child)?;
     if detached { Ok(0) } else { process::wait(&mut child) }
 }

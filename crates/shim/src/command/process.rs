@@ -7,6 +7,7 @@ use runtime::Child;
 use spec::oci::runtime::Process;
 use sys::file::Durability;
 use sys::poll::{Epoll, Interest, Signals};
+use sys::scm::{self, Wait};
 
 use super::args::Args;
 use super::{Context, failure, terminal, words};
@@ -24,6 +25,13 @@ pub(super) fn write_pid(file: Option<&str>, pid: i32) -> Result<(), String> {
     let Some(file) = file.filter(|file| !file.is_empty()) else { return Ok(()) };
     sys::file::write_atomic(Path::new(file), pid.to_string().as_bytes(), 0o644, Durability::Process)
         .map_err(words)
+}
+
+/// Hands the process to whoever supervises it by its pidfd; `kind` is runc's word for the two ways of making one.
+pub(super) fn send_pidfd(args: &Args, kind: &str, child: &Child) -> Result<(), String> {
+    let Some(path) = args.value("pidfd-socket").filter(|path| !path.is_empty()) else { return Ok(()) };
+    let socket = scm::connect(Path::new(path)).map_err(words)?;
+    scm::send(&socket, kind.as_bytes(), &[child.pidfd.as_fd()], Wait::Yes).map(drop).map_err(words)
 }
 
 /// How many descriptors from 3 on are the container's: `--preserve-fds`, and those of socket activation.
