@@ -120,8 +120,8 @@ fn commit_makes_an_image() {
         "events",
         "--since",
         "1h",
-        "--until",
-        "0s",
+        // Whole seconds: an event of this one is before the end of the next.
+        "--until=-1s",
         "--filter",
         "event=commit",
         "--format",
