@@ -353,7 +353,8 @@ fn a_request_is_understood_whole_or_refused() {
     for body in bodies {
         let answer = post(&body);
         let shown: String = body.chars().take(120).collect();
-        assert!(answer.rsplit('\n').next().unwrap().starts_with('4'), "{shown}: {answer}");
+        let status = answer.rsplit('\n').next().unwrap();
+        assert!(status.starts_with('4') || status == "501", "{shown}: {answer}");
     }
     assert_eq!(host.corten(&["ps", "-aq"]).ok(), "", "something was made");
     assert!(post(&with("\"CapDrop\":[\"ALL\"]")).ends_with("201"));

@@ -43,9 +43,14 @@ const SKIPPED: &str = "--skip=_changes_ --skip=descriptor_is_a_working_directory
 /// The runtime's own; all others are in `e2e/tests`.
 const RUNTIME: &str = "container";
 
+/// Installs what the machine itself needs.
+pub(crate) fn install() -> Outcome {
+    test::install(&NEEDS)
+}
+
 /// Builds the machine and runs the named tests in it.
 pub(crate) fn vm(names: &[String]) -> Outcome {
-    test::install(&NEEDS)?;
+    install()?;
     let names: Vec<&str> =
         if names.is_empty() { TESTS.to_vec() } else { names.iter().map(String::as_str).collect() };
     let home = root().join("target/vm");
@@ -90,7 +95,7 @@ fn apparmor(home: &Path, tree: &Path) -> Outcome {
         ))?;
     }
     sh(&format!(
-        "mkdir -p {0}/bin {0}/sbin {0}/etc && cp $(find {1} -name apparmor_parser -type f) {0}/bin/ && ln -s ../bin/apparmor_parser {0}/sbin/ && cp -r {1}/etc/apparmor {1}/etc/apparmor.d {0}/etc/",
+        "mkdir -p {0}/bin {0}/sbin {0}/etc {0}/usr/share && cp -r {1}/usr/share/apparmor-features {0}/usr/share/ && cp $(find {1} -name apparmor_parser -type f) {0}/bin/ && ln -s ../bin/apparmor_parser {0}/sbin/ && cp -r {1}/etc/apparmor {1}/etc/apparmor.d {0}/etc/",
         tree.display(),
         unpacked.display()
     ))
