@@ -187,6 +187,15 @@ impl Mount {
         overlay::mount(lower, upper, work)
     }
 
+    /// The same for reading: `lower` directories, two at least. Unlike the other it needs no sync of the file system below
+    /// when it is taken down.
+    ///
+    /// # Errors
+    /// As [`Mount::new`]'s.
+    pub fn overlay_read_only(lower: &[String]) -> Result<Self> {
+        overlay::mount_read_only(lower)
+    }
+
     /// Adds and removes attributes. Setting an access time attribute replaces the one before.
     ///
     /// # Errors

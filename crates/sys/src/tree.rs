@@ -49,6 +49,8 @@ pub struct Layers<'p> {
     pub upper: &'p Path,
     /// overlayfs's own.
     pub work: &'p Path,
+    /// Nothing is to be written.
+    pub read_only: bool,
 }
 
 impl Tree {
@@ -146,7 +148,11 @@ fn overlay(layers: Layers<'_>) -> Result<Mount> {
     if layers.lower.is_empty() {
         return Mount::copy(layers.upper, Depth::One);
     }
-    let lower: Vec<String> = layers.lower.iter().map(|path| text(path)).collect::<Result<_>>()?;
+    let mut lower: Vec<String> = layers.lower.iter().map(|path| text(path)).collect::<Result<_>>()?;
+    if layers.read_only {
+        lower.insert(0, text(layers.upper)?);
+        return Mount::overlay_read_only(&lower);
+    }
     Mount::overlay(&lower, &text(layers.upper)?, &text(layers.work)?)
 }
 
@@ -204,13 +210,19 @@ mod tests {
         };
         let binds = [bind("volume", "/link/v", false), bind("sealed", "/s", true)];
         let lower = [at("low")];
-        let layers = Layers { lower: &lower, upper: &at("upper"), work: &at("work") };
+        let layers = Layers { lower: &lower, upper: &at("upper"), work: &at("work"), read_only: false };
+        let sealed = Layers { read_only: true, ..layers };
+        assert_eq!(Tree::mount(sealed, &binds).unwrap_err().errno(), libc::EROFS, "no place for the binds");
         let tree = Tree::mount(layers, &binds).unwrap();
         write(tree.root(), "/etc/a", b"1");
         write(tree.root(), "/elsewhere/v/b", b"2");
         assert!(tree.root().open_file("/s/t", Access::CreateNew, 0o644).is_err());
         assert!(tree.root().dir("/s").unwrap().is_read_only().unwrap());
         assert_eq!(tree.root().read("/s/s", 9).unwrap(), b"s");
+        drop(tree);
+        let tree = Tree::mount(sealed, &binds).unwrap();
+        assert_eq!(tree.root().read("/etc/a", 9).unwrap(), b"1");
+        assert!(tree.root().open_file("/etc/b", Access::CreateNew, 0o644).is_err());
         drop(tree);
         assert_eq!(std::fs::read(at("upper/etc/a")).unwrap(), b"1");
         assert_eq!(std::fs::read(at("volume/b")).unwrap(), b"2");

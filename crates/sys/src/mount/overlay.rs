@@ -13,7 +13,13 @@ use crate::{Error, Result};
 const PLAIN: [&str; 3] = ["index=off", "redirect_dir=off", "metacopy=off"];
 
 pub(super) fn mount(lower: &[String], upper: &str, work: &str) -> Result<Mount> {
-    if takes_layers() { by_layer(lower, upper, work) } else { joined(lower, upper, work) }
+    let writable = Some((upper, work));
+    if takes_layers() { by_layer(lower, writable) } else { joined(lower, writable) }
+}
+
+/// Of two layers at least.
+pub(super) fn mount_read_only(lower: &[String]) -> Result<Mount> {
+    if takes_layers() { by_layer(lower, None) } else { joined(lower, None) }
 }
 
 /// Whether the kernel knows `lowerdir+`. Trying would leave a line in an older kernel's log for each mount.
@@ -24,42 +30,47 @@ fn takes_layers() -> bool {
     (numbers.next(), numbers.next()) >= (Some(6), Some(7))
 }
 
-fn by_layer(lower: &[String], upper: &str, work: &str) -> Result<Mount> {
+fn by_layer(lower: &[String], writable: Option<(&str, &str)>) -> Result<Mount> {
     let context = Context::open("overlay")?;
     context.set("source", "overlay")?;
     for layer in lower {
         context.set("lowerdir+", layer)?;
     }
-    context.set("upperdir", upper)?;
-    context.set("workdir", work)?;
+    if let Some((upper, work)) = writable {
+        context.set("upperdir", upper)?;
+        context.set("workdir", work)?;
+    }
     for option in PLAIN {
         let (key, value) = option.split_once('=').expect("the options are pairs");
         context.set(key, value)?;
     }
-    context.mount(Attributes::empty())
+    context.mount(if writable.is_some() { Attributes::empty() } else { Attributes::READ_ONLY })
 }
 
 /// All options together have to fit into a page, so the directories go by the numbers of open descriptors.
-fn joined(lower: &[String], upper: &str, work: &str) -> Result<Mount> {
+fn joined(lower: &[String], writable: Option<(&str, &str)>) -> Result<Mount> {
     let open = |path: &str| {
         rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
             .map_err(|errno| Error::new("open", path, errno))
     };
     let name = |fd: &OwnedFd| format!("/proc/self/fd/{}", fd.as_raw_fd());
     let lower_fds: Vec<OwnedFd> = lower.iter().map(|layer| open(layer)).collect::<Result<_>>()?;
-    let (upper_fd, work_fd) = (open(upper)?, open(work)?);
     let layers: Vec<String> = lower_fds.iter().map(name).collect();
-    let mut data =
-        format!("lowerdir={},upperdir={},workdir={}", layers.join(":"), name(&upper_fd), name(&work_fd));
+    let mut data = format!("lowerdir={}", layers.join(":"));
+    let writable_fds = writable.map(|(upper, work)| Ok((open(upper)?, open(work)?))).transpose()?;
+    if let Some((upper, work)) = &writable_fds {
+        data.push_str(&format!(",upperdir={},workdir={}", name(upper), name(work)));
+    }
+    let place = writable.map_or(lower[0].as_str(), |(upper, _)| upper);
+    let flags = if writable.is_some() { MountFlags::empty() } else { MountFlags::RDONLY };
     for option in PLAIN {
         data.push(',');
         data.push_str(option);
     }
-    let failed = |errno: Errno| Error::new("mount overlay", upper, errno);
+    let failed = |errno: Errno| Error::new("mount overlay", place, errno);
     let data = std::ffi::CString::new(data).map_err(|_| failed(Errno::INVAL))?;
-    rustix::mount::mount("overlay", upper, "overlay", MountFlags::empty(), data.as_c_str())
-        .map_err(failed)?;
-    let fd = rustix::mount::open_tree(CWD, upper, OpenTreeFlags::OPEN_TREE_CLOEXEC).map_err(failed)?;
+    rustix::mount::mount("overlay", place, "overlay", flags, data.as_c_str()).map_err(failed)?;
+    let fd = rustix::mount::open_tree(CWD, place, OpenTreeFlags::OPEN_TREE_CLOEXEC).map_err(failed)?;
     Ok(Mount { fd, label: "overlay".to_owned() })
 }
 
@@ -72,7 +83,7 @@ mod tests {
     use crate::mount::{Propagation, propagate_all};
     use crate::namespace::{Namespaces, unshare};
 
-    type Make = fn(&[String], &str, &str) -> Result<Mount>;
+    type Make = fn(&[String], Option<(&str, &str)>) -> Result<Mount>;
 
     /// In a thread of its own, with its own mounts: nothing is left when it ends.
     fn layers_shine_through(make: Make) {
@@ -93,11 +104,21 @@ mod tests {
                 .collect();
             unshare(Namespaces::MOUNT).expect("this test needs root");
             propagate_all(Propagation::Private).unwrap();
-            let mount = make(&lower, &at("upper"), &at("work")).unwrap();
+            let mount = make(&lower, Some((&at("upper"), &at("work")))).unwrap();
             mount.attach(fs::File::open(at("there")).unwrap().as_fd()).unwrap();
             assert_eq!(fs::read_dir(at("there")).unwrap().count(), 60);
             fs::remove_file(format!("{}/7", at("there"))).unwrap();
             assert_eq!(fs::read_dir(at("there")).unwrap().count(), 59);
+            rustix::mount::unmount(at("there"), rustix::mount::UnmountFlags::DETACH).unwrap();
+            // What was written is a layer like the others, and hides what it hid.
+            let layers = [&[at("upper")], &lower[..]].concat();
+            let mount = make(&layers, None).unwrap();
+            mount.attach(fs::File::open(at("there")).unwrap().as_fd()).unwrap();
+            assert_eq!(fs::read_dir(at("there")).unwrap().count(), 59);
+            assert_eq!(
+                fs::remove_file(format!("{}/8", at("there"))).unwrap_err().kind(),
+                std::io::ErrorKind::ReadOnlyFilesystem
+            );
             rustix::mount::unmount(at("there"), rustix::mount::UnmountFlags::DETACH).unwrap();
         });
         thread.join().unwrap();
@@ -105,7 +126,10 @@ mod tests {
 
     #[test]
     fn sixty_layers_as_this_kernel_takes_them() {
-        layers_shine_through(mount);
+        layers_shine_through(|lower, writable| match writable {
+            Some((upper, work)) => mount(lower, upper, work),
+            None => mount_read_only(lower),
+        });
     }
 
     #[test]

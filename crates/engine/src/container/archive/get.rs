@@ -14,7 +14,7 @@ use sys::root::{Dir, Kind, Visit};
 use tokio::sync::mpsc;
 
 use super::stat::stat;
-use super::{Opened, absolute, base, look_up};
+use super::{Opened, Purpose, absolute, base, look_up};
 use crate::blocking::lasting;
 use crate::{Engine, Error, chunks};
 
@@ -38,7 +38,7 @@ impl Engine {
         path: &str,
         encoding: Encoding,
     ) -> Result<(PathStat, mpsc::Receiver<Result<Bytes, Error>>), Error> {
-        let opened = self.open_tree(id).await?;
+        let opened = self.open_tree(id, Purpose::Reading).await?;
         let asked = absolute(path);
         let (opened, stat, source) = lasting(move || {
             let found = find(&opened, &asked).map_err(|e| look_up(&asked, &opened.named, e));

@@ -18,7 +18,7 @@ mod tree;
 
 pub use get::Encoding;
 pub use put::Extraction;
-pub(crate) use tree::Opened;
+pub(crate) use tree::{Opened, Purpose};
 
 use crate::Error;
 use crate::container::mounts::clean;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use store::archive::{Existing, Unpack, Whiteouts, unpack};
 
-use super::{Opened, absolute, look_up, owner};
+use super::{Opened, Purpose, absolute, look_up, owner};
 use crate::blocking::lasting;
 use crate::{Engine, Error};
 
@@ -31,7 +31,7 @@ impl Engine {
         keep_kind: bool,
         own: bool,
     ) -> Result<Extraction, Error> {
-        let opened = self.open_tree(id).await?;
+        let opened = self.open_tree(id, Purpose::Writing).await?;
         let (engine, path) = (self.clone(), path.to_owned());
         lasting(move || {
             let directory = destination(&opened, &path)?;

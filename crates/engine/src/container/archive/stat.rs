@@ -5,14 +5,14 @@ use std::os::fd::AsFd;
 use spec::api::PathStat;
 use sys::root::{Follow, Kind, Metadata, Root};
 
-use super::{base, look_up};
+use super::{Purpose, base, look_up};
 use crate::blocking::lasting;
 use crate::{Engine, Error, time};
 
 impl Engine {
     /// `HEAD /containers/{id}/archive`: of a link its own.
     pub async fn archive_stat(&self, id: &str, path: &str) -> Result<PathStat, Error> {
-        let opened = self.open_tree(id).await?;
+        let opened = self.open_tree(id, Purpose::Reading).await?;
         let path = super::absolute(path);
         lasting(move || {
             stat(opened.root(), &path).map(|(stat, _)| stat).map_err(|e| look_up(&path, &opened.named, e))

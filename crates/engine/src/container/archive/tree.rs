@@ -38,8 +38,15 @@ impl Opened {
     }
 }
 
+/// What a tree is opened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    Reading,
+    Writing,
+}
+
 impl Engine {
-    pub(crate) async fn open_tree(&self, named: &str) -> Result<Opened, Error> {
+    pub(crate) async fn open_tree(&self, named: &str, purpose: Purpose) -> Result<Opened, Error> {
         let container = self.inner.containers.find(named)?;
         let opened = |tree, still, layer| Opened {
             container: container.clone(),
@@ -65,7 +72,7 @@ impl Engine {
             {
                 return Ok((tree, true));
             }
-            Ok((inner.mounted_tree(&found)?, false))
+            Ok((inner.mounted_tree(&found, purpose)?, false))
         })
         .await?;
         if !runs {
@@ -90,7 +97,7 @@ impl Inner {
         }
     }
 
-    fn mounted_tree(&self, container: &Container) -> Result<Tree, Error> {
+    fn mounted_tree(&self, container: &Container, purpose: Purpose) -> Result<Tree, Error> {
         let view = container.view();
         if view.gone {
             return Err(Error::NoSuchContainer(container.id.to_string()));
@@ -115,10 +122,19 @@ impl Inner {
                 recursive: !mount.non_recursive,
             });
         }
-        let layers = Layers { lower: &rw.lower, upper: &rw.upper, work: &rw.work };
-        Ok(Tree::mount(layers, &binds)?)
+        let layers = |read_only| Layers { lower: &rw.lower, upper: &rw.upper, work: &rw.work, read_only };
+        if purpose == Purpose::Reading {
+            match Tree::mount(layers(true), &binds) {
+                // The place for a bind has to be made: the container has never run.
+                Err(e) if e.errno() == EROFS => {}
+                mounted => return Ok(mounted?),
+            }
+        }
+        Ok(Tree::mount(layers(false), &binds)?)
     }
 }
 
 /// No such process (errno(3)).
 const ESRCH: i32 = 3;
+/// Read-only file system (errno(3)).
+const EROFS: i32 = 30;
