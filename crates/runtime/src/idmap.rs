@@ -1,7 +1,7 @@
 //! User namespaces that nobody lives in: mounts map their files' ids by them.
 
 use std::io::Read;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use spec::oci::runtime::IdMapping;
@@ -24,8 +24,10 @@ pub(crate) fn namespace(uids: &[IdMapping], gids: &[IdMapping]) -> Result<OwnedF
         0
     })
     .map_err(at("clone"))?;
-    let made = stage::write_maps(child.pid, uids, gids).and_then(|()| {
-        let path = format!("/proc/{}/ns/user", child.pid);
+    // Made by an init, its number is one of the container's; the procfs here may still be the host's.
+    let made = process::pid_in_proc(child.pidfd.as_fd()).map_err(at("namespace")).and_then(|pid| {
+        stage::write_maps(pid, uids, gids)?;
+        let path = format!("/proc/{pid}/ns/user");
         sys::file::open(Path::new(&path)).map(OwnedFd::from).map_err(at("namespace"))
     });
     drop(write);
