@@ -304,7 +304,7 @@ fn a_build_reaches_nothing_of_the_host() {
         format!(
             "FROM busybox\nRUN rm -rf /tmp && ln -s {there} /tmp\nRUN --mount=type=cache,target=/tmp/below/x true"
         ),
-        format!("FROM busybox\nRUN --mount=type=bind,source=link,target=/got cat /got/victim"),
+        "FROM busybox\nRUN --mount=type=bind,source=link,target=/got cat /got/victim".to_owned(),
         "FROM busybox\nWORKDIR /proc/self/fd/7\nRUN cat ../../../../../../victim".to_owned(),
     ] {
         built += usize::from(build(&dockerfile) == 0);

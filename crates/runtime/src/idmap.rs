@@ -25,7 +25,7 @@ pub(crate) fn namespace(uids: &[IdMapping], gids: &[IdMapping]) -> Result<OwnedF
     })
     .map_err(at("clone"))?;
     // Made by an init, its number is one of the container's; the procfs here may still be the host's.
-    let made = process::pid_in_proc(child.pidfd.as_fd()).map_err(at("namespace")).and_then(|pid| {
+    let made = process::pidfd_pid(child.pidfd.as_fd()).map_err(at("namespace")).and_then(|pid| {
         stage::write_maps(pid, uids, gids)?;
         let path = format!("/proc/{pid}/ns/user");
         sys::file::open(Path::new(&path)).map(OwnedFd::from).map_err(at("namespace"))

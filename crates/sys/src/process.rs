@@ -127,18 +127,6 @@ pub fn pidfd_open(pid: i32) -> Result<OwnedFd> {
     rustix::process::pidfd_open(pid, PidfdFlags::empty()).map_err(error)
 }
 
-/// A process's number in the pid namespace of the procfs at `/proc`, which need not be the caller's (proc(5), fdinfo).
-///
-/// # Errors
-/// open(2)'s; ESRCH when the process has ended or cannot be seen there.
-pub fn pid_in_proc(pidfd: BorrowedFd<'_>) -> Result<i32> {
-    let path = format!("/proc/self/fdinfo/{}", std::os::fd::AsRawFd::as_raw_fd(&pidfd));
-    let facts = crate::file::read(std::path::Path::new(&path))?;
-    let facts = String::from_utf8_lossy(&facts);
-    let pid = facts.lines().find_map(|line| line.strip_prefix("Pid:")?.trim().parse().ok());
-    pid.filter(|pid: &i32| *pid > 0).ok_or_else(|| Error::new("find process", path, rustix::io::Errno::SRCH))
-}
-
 /// Sends a signal by number; 0 only checks that the process is there.
 ///
 /// # Errors

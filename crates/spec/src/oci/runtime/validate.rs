@@ -70,10 +70,6 @@ impl Spec {
                 return fail(field, "unable to set hostname without a private UTS namespace");
             }
         }
-        if !self.linux.has(NamespaceKind::Mount) {
-            // The container's root and mounts would be the host's.
-            return fail("linux.namespaces", "a container needs a mount namespace");
-        }
         for (index, mount) in self.mounts.iter().enumerate() {
             self.validate_mount(mount, &format!("mounts[{index}]"))?;
         }
