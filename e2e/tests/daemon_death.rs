@@ -170,7 +170,7 @@ fn a_hundred_containers_are_taken_over_at_once() {
     let took = began.elapsed();
     assert_eq!(all.lines().count(), 100);
     assert_eq!(pids(&host), before);
-    // 0.1 s where nothing else runs; this is a debug build on a machine that may be busy.
+    // Generous: this is a debug build on a machine that may be busy.
     assert!(took.as_secs_f32() < 3.0, "it took {took:?}");
     let stop = format!("{corten} ps -q | xargs {corten} kill > /dev/null");
     host.command(&["sh", "-ec", &stop]).ok();
