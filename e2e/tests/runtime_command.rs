@@ -303,7 +303,7 @@ fn what_is_invalid_is_refused_before_anything_is_made() {
         (
             "/linux/namespaces",
             serde_json::json!([{ "type": "pid" }, { "type": "uts" }]),
-            "needs a mount namespace",
+            "without a mount namespace",
         ),
         ("/linux/mountLabel", "system_u:object_r:container_file_t:s0".into(), "linux.mountLabel"),
         ("/linux/rootfsPropagation", "sideways".into(), "linux.rootfsPropagation"),

@@ -319,7 +319,6 @@ fn limits() {
         (&["--cpuset-cpus", "x"], "Invalid value x for cpuset cpus"),
         (&["--cpuset-mems", "77"], "Requested memory nodes are not available - requested 77, available: 0"),
         (&["--cpus", "9999"], "range of CPUs is from 0.01 to "),
-        (&["--sysctl", "kernel.hostname=x"], "is not in a separate kernel namespace"),
         (
             &["--network", "host", "--sysctl", "net.ipv4.ip_forward=0"],
             "not allowed in host network namespace",
@@ -330,6 +329,11 @@ fn limits() {
     ] {
         let error = refused(&host, flags);
         assert!(error.contains(text), "{error}");
+    }
+    // Both clients refuse a sysctl of the host's themselves; the engine does for any other (`engine` check).
+    for client in [Host::docker, Host::corten] {
+        let error = client(&host, &["create", "--sysctl", "kernel.hostname=x", "busybox"]).fails(125);
+        assert!(error.contains("sysctl 'kernel.hostname=x' is not allowed"), "{error}");
     }
     // What this host cannot give is said at the create, and left out.
     let warned = host.docker(&["create", "--ulimit", "nofile=1:999999999", "busybox"]).output();
