@@ -53,6 +53,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use spec::api::{AuthConfig, Progress};
+use spec::oci::runtime::CgroupDriver;
 use spec::{Digest, Reference};
 use tokio::sync::mpsc::Sender;
 
@@ -78,7 +79,9 @@ pub struct Host {
     pub cache: PathBuf,
     /// Run-time files of RUN steps (`<exec root>/build`).
     pub run: PathBuf,
-    /// Parent cgroup of RUN steps (`/corten`).
+    /// Who makes the cgroups of RUN steps.
+    pub cgroups: CgroupDriver,
+    /// Their parent (`/corten`, or a slice).
     pub cgroup_parent: String,
 }
 

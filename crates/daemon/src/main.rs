@@ -125,7 +125,8 @@ async fn serve_engine(source: Source, options: Options) -> Outcome {
     for host in &options.hosts {
         tracing::info!(%host, version = env!("CARGO_PKG_VERSION"), "ready");
     }
-    let (pidfile, cgroup_parent) = (options.pidfile.clone(), options.engine.cgroup_parent.clone());
+    let pidfile = options.pidfile.clone();
+    let cgroup_parent = options.engine.cgroups.parent(&options.engine.cgroup_parent).unwrap_or_default();
     let current = Current::new(source, options);
     manager.ready("Serving");
     let patience = current.clone();

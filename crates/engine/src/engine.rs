@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock, RwLock};
 
+use spec::oci::runtime::CgroupDriver;
+
 pub use crate::container::attach::{AttachOptions, Attached};
 pub use crate::container::{ListOptions, LogOptions, RemoveOptions, WaitCondition, Waiter};
 
@@ -22,7 +24,9 @@ pub struct Config {
     pub data_root: PathBuf,
     /// State that does not (`/run/corten`).
     pub exec_root: PathBuf,
-    /// Parent of the containers' cgroups (`/corten`).
+    /// Who makes the containers' cgroups.
+    pub cgroups: CgroupDriver,
+    /// Their parent: a path (`/corten`), or a slice of systemd's.
     pub cgroup_parent: String,
     /// The `corten-shim` program.
     pub shim: PathBuf,

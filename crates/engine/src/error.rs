@@ -183,6 +183,9 @@ fn join(errors: &[Error]) -> String {
     errors.iter().map(Error::message).collect::<Vec<_>>().join("; ")
 }
 
+/// The step of all that another runtime's command has failed in.
+const RUNTIME: &str = "runtime";
+
 const EPERM: i32 = 1;
 const ENOENT: i32 = 2;
 const EACCES: i32 = 13;
@@ -199,6 +202,12 @@ pub(crate) fn start(error: &shim::client::Error) -> Error {
     if failure.step == shim::proto::LOG_SERVER {
         return no_log_server(&failure.detail);
     }
+    if failure.step == RUNTIME {
+        let (said, code) = runtime_text(failure);
+        let kind = if code == 128 { ErrorKind::Internal } else { ErrorKind::InvalidParameter };
+        let text = format!("failed to create task for container: failed to create shim task: {said}");
+        return Error::Start { text, code, kind };
+    }
     let (text, code) = failure_text("failed to start container: ", failure);
     let kind = match failure.step.as_str() {
         "exec" | "chdir" => ErrorKind::InvalidParameter,
@@ -214,10 +223,26 @@ pub(crate) fn no_log_server(why: &str) -> Error {
     ))
 }
 
+/// What another runtime has said, in containerd's frame, and the exit code that Docker reads out of it.
+fn runtime_text(failure: &Failure) -> (String, i32) {
+    let Failure { path: verb, detail, .. } = failure;
+    let said = detail.to_lowercase();
+    let has = |words: &[&str]| words.iter().any(|words| said.contains(words));
+    let code = match () {
+        () if has(&["executable file not found", "no such file or directory"]) => 127,
+        () if has(&["permission denied", "is a directory"]) => 126,
+        () => 128,
+    };
+    (format!("OCI runtime {verb} failed: {detail}: unknown"), code)
+}
+
 /// The text of a failed step with Go's words for the errno, and the exit code that goes with it. What is wrong with a user
 /// Docker says without a word on the verb.
 pub(crate) fn failure_text(verb: &str, failure: &Failure) -> (String, i32) {
     let Failure { step, errno, path, detail } = failure;
+    if step == RUNTIME {
+        return runtime_text(failure);
+    }
     if step == "user" && *errno == 0 {
         return (detail.clone(), 126);
     }

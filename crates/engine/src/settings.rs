@@ -51,13 +51,16 @@ pub struct Settings {
     pub publish_ip: Option<Ipv4Addr>,
     /// Options of new networks, by driver.
     pub network_options: BTreeMap<String, BTreeMap<String, String>>,
-    /// Runtimes beside our own. They are shown and refused.
+    /// Runtimes beside our own, by name; paths are absolute.
     pub runtimes: BTreeMap<String, Runtime>,
     /// The runtime of containers that name none.
     pub default_runtime: String,
     /// Registries.
     pub registry: registry::client::Config,
 }
+
+/// Our own runtime, by all its names.
+pub const OUR_RUNTIMES: [&str; 3] = ["corten", "runc", "io.containerd.runc.v2"];
 
 impl Default for Settings {
     fn default() -> Self {
@@ -96,7 +99,19 @@ impl Settings {
     pub fn check(&self) -> Result<(), Error> {
         let mut host = HostConfig::default();
         self.fill(&mut host);
+        self.runtime(&self.default_runtime)?;
         check::request(&ContainerConfig::default(), &host).map(drop)
+    }
+
+    /// The runtime that a container names, or gives the path of; `None` is our own.
+    pub(crate) fn runtime(&self, named: &str) -> Result<Option<&Runtime>, Error> {
+        let by_path = || self.runtimes.values().find(|runtime| runtime.path == named);
+        match self.runtimes.get(named).or_else(by_path) {
+            None if named.is_empty() || OUR_RUNTIMES.contains(&named) => Ok(None),
+            // No other path: who may use the API chooses among what is configured on the host.
+            None => Err(Error::Invalid(format!("unknown or invalid runtime name: {named}"))),
+            found => Ok(found),
+        }
     }
 
     /// Fills in what a new container's user left open. It is recorded with the container, so that a later change
@@ -114,6 +129,9 @@ impl Settings {
             if !host.resources.ulimits.iter().any(|own| own.name == ulimit.name) {
                 host.resources.ulimits.push(ulimit.clone());
             }
+        }
+        if host.runtime.as_deref().unwrap_or_default().is_empty() {
+            host.runtime = Some(self.default_runtime.clone());
         }
         if host.shm_size == 0 {
             host.shm_size = self.shm_size;

@@ -46,8 +46,13 @@ pub(crate) fn swap_limit() -> bool {
 }
 
 /// Whether cgroup v2 is all there is.
-pub(crate) fn unified() -> bool {
+pub fn unified() -> bool {
     Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
+}
+
+/// Whether systemd runs this host (sd_booted(3)).
+pub fn has_systemd() -> bool {
+    std::fs::symlink_metadata("/run/systemd/system").is_ok_and(|found| found.is_dir())
 }
 
 fn mem_total() -> i64 {
@@ -201,7 +206,7 @@ impl Engine {
                 .unwrap_or(i64::MAX),
             system_time: time::rfc3339(time::now()),
             logging_driver: settings.log.r#type.clone(),
-            cgroup_driver: "cgroupfs".into(),
+            cgroup_driver: config.cgroups.name().into(),
             cgroup_version: if host.unified { "2".into() } else { "1".into() },
             n_events_listener: i64::try_from(self.inner.events.listeners()).unwrap_or(i64::MAX),
             kernel_version: host.kernel,

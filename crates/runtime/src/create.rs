@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 
-use spec::oci::runtime::{Process, Resources, Spec, State};
+use spec::oci::runtime::{CgroupDriver, Process, Resources, Spec, State};
 use sys::cgroup::Cgroup;
 use sys::process::{self, Clone, Spawned};
 
@@ -44,6 +44,8 @@ pub struct Request<'a> {
     pub preserved: u32,
     /// Stay in the caller's session keyring.
     pub keep_keyring: bool,
+    /// Who makes its cgroup.
+    pub cgroups: CgroupDriver,
     /// The old root is covered, not left: for a host whose root cannot be pivoted away.
     pub no_pivot: bool,
 }
@@ -53,9 +55,18 @@ impl<'a> Request<'a> {
     pub fn new(spec: &'a Spec, io: Io) -> Self {
         let annotations = spec.annotations.clone();
         let state = State { oci_version: spec.oci_version.clone(), annotations, ..State::default() };
-        let first = FirstProcess::Program;
-        let (keep_keyring, no_pivot) = (false, false);
-        Self { spec, first, io, netns: None, state, gate: None, preserved: 0, keep_keyring, no_pivot }
+        Self {
+            spec,
+            first: FirstProcess::Program,
+            io,
+            netns: None,
+            state,
+            gate: None,
+            preserved: 0,
+            keep_keyring: false,
+            cgroups: CgroupDriver::Cgroupfs,
+            no_pivot: false,
+        }
     }
 }
 

@@ -24,6 +24,7 @@
 //! | `limits` | resource limits, as far as this host gives them |
 //! | `user`, `program`, `seccomp` | names become ids, a word becomes a file, a profile becomes a filter |
 //! | `cgroup` | limits become files of the cgroup |
+//! | [`foreign`] | another runtime's command does all that instead |
 //!
 //! Everything the child does on the container's tree it does through `sys::root::Root`, after that tree has become
 //! its root (or, where hooks have to see both, just before); what comes from the host is opened before.
@@ -37,6 +38,7 @@ mod devices;
 mod exec;
 mod failure;
 mod features;
+pub mod foreign;
 mod handshake;
 mod hooks;
 pub mod host;
@@ -72,6 +74,7 @@ pub use failure::Failure;
 pub use features::features;
 pub use limits::{Lowered, lowered};
 pub use open::{Existing, delete_remains};
+pub use reaper::init;
 pub use stats::stats;
 
 /// The three standard streams a process gets. With a terminal, `stdin` is the pty's peer for all three.

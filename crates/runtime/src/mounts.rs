@@ -95,6 +95,42 @@ pub(crate) fn make_overlays(planned: &mut [Planned]) -> Result<(), Failure> {
     Ok(())
 }
 
+/// For a runtime that knows the specification's mounts only: what has to be opened here and now, because ours is asked
+/// for more (a part of the source, other owners) or because it propagates. Otherwise the source's path will do.
+pub(crate) fn open_beyond(mount: &runtime::Mount, linux: &Linux) -> Result<Option<Mount>, Failure> {
+    let options = Options::parse(&mount.options);
+    let Some(depth) = options.bind.or((mount.r#type == "bind").then_some(Depth::All)) else {
+        return Ok(None);
+    };
+    let propagates = options.propagation.is_some_and(|(propagation, _)| propagation != Propagation::Private);
+    let maps_ids = options.map_ids.is_some() || !mount.uid_mappings.is_empty();
+    if !propagates && !maps_ids && options.subpath.is_none() {
+        return Ok(None);
+    }
+    let copy = source::open(&mount.source, options.subpath.as_deref(), depth)?;
+    map_ids(&copy, mount, &options, linux)?;
+    Ok(Some(copy))
+}
+
+/// The same for what is made when nothing reaches the host any more: overlays.
+pub(crate) fn make_beyond(mount: &runtime::Mount) -> Result<Option<Mount>, Failure> {
+    if mount.r#type != "overlay" {
+        return Ok(None);
+    }
+    overlay::make(&mount.destination, &Options::parse(&mount.options).data).map(Some)
+}
+
+/// The mount that remains to be made by that runtime, of what was opened or made and attached at `source`.
+pub(crate) fn plain(mount: &runtime::Mount, source: &str) -> runtime::Mount {
+    let ours = |word: &String| word.contains('=') || matches!(word.as_str(), "idmap" | "ridmap");
+    let mut options: Vec<String> = mount.options.iter().filter(|word| !ours(word)).cloned().collect();
+    if !options.iter().any(|word| word == "bind" || word == "rbind") {
+        options.insert(0, "rbind".into());
+    }
+    let (destination, source) = (mount.destination.clone(), source.to_owned());
+    runtime::Mount { destination, source, r#type: "bind".into(), options, ..runtime::Mount::default() }
+}
+
 fn open_cgroups(cgroup: &Cgroup) -> Result<Vec<(String, Vec<String>, Mount)>, Failure> {
     cgroup
         .directories()

@@ -3,6 +3,8 @@
 //! Docker binds a program over `/sbin/docker-init` and executes that. Here the process that made the sandbox stays as
 //! the first one, so that no image has to be able to run a program of ours; it carries Docker's name for it.
 
+use std::ffi::{CString, OsString};
+use std::io::Write;
 use std::os::unix::fs::FileExt;
 
 use sys::caps;
@@ -11,10 +13,13 @@ use sys::root::{Access, Root};
 
 use crate::failure::at;
 use crate::process::Prepared;
-use crate::{Failure, handshake, seccomp};
+use crate::{Failure, handshake, program, seccomp};
 
 /// As Docker's users know it from `docker top`.
 const NAME: &str = "/sbin/docker-init";
+
+const ENOENT: i32 = 2;
+const ENOTDIR: i32 = 20;
 
 /// Runs the program as a child of this process. Comes back only when that fails.
 pub(crate) fn run(
@@ -52,6 +57,46 @@ fn try_run(
             Err(failure)
         }
     }
+}
+
+/// The same as a program of its own, for containers of other runtimes: `words` is a program and its arguments. Comes back
+/// only when that fails, with the exit code and why.
+pub fn init(words: &[String]) -> (i32, String) {
+    let env: Vec<String> = std::env::vars_os().filter_map(variable).collect();
+    let run = || -> Result<std::convert::Infallible, Failure> {
+        let word = words.first().map(String::as_str).unwrap_or_default();
+        let file = program::find(word, &env)?;
+        let c_string = |text: &String| {
+            CString::new(text.as_str()).map_err(|_| Failure::new("exec", text, "a zero byte in an argument"))
+        };
+        let argv = words.iter().map(c_string).collect::<Result<Vec<_>, _>>()?;
+        let env = env.iter().map(c_string).collect::<Result<Vec<_>, _>>()?;
+        let signals = process::hold_signals().map_err(at("init"))?;
+        let child = process::clone_child(&Clone::default(), || {
+            process::lead_foreground();
+            process::reset_signals();
+            let failure = program::failed(&process::execute(&file, &argv, &env));
+            let (code, why) = told(&failure);
+            let _ = writeln!(std::io::stderr(), "{why}");
+            code
+        })
+        .map_err(at("init"))?;
+        process::become_reaper(signals, &child)
+    };
+    match run() {
+        Ok(never) => match never {},
+        Err(failure) => told(&failure),
+    }
+}
+
+fn told(failure: &Failure) -> (i32, String) {
+    let code = if matches!(failure.errno, ENOENT | ENOTDIR) { 127 } else { 126 };
+    (code, failure.detail.clone())
+}
+
+/// What is no text no program here can pass on.
+fn variable((name, value): (OsString, OsString)) -> Option<String> {
+    Some(format!("{}={}", name.to_str()?, value.to_str()?))
 }
 
 /// Makes this process look like Docker's init before `args` in `ps` and `top`: the words go over our own, as far as

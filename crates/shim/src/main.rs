@@ -1,6 +1,8 @@
 //! `corten-shim <id> --dir <dir>`: supervises one container. cortend spawns it with a connection as fd 3.
 //! `corten-shim --compress`: compresses stdin to stdout; a shim spawns it for a log that it has rotated.
 //!
+//! Under the name `docker-init`: the first process of a container that another runtime makes.
+//!
 //! Under the name `corten-runtime`, or as `corten-shim runtime …`: a runtime's command line (see `command`).
 
 mod command;
@@ -16,6 +18,11 @@ use supervisor::Supervisor;
 fn main() -> ExitCode {
     if std::env::args().nth(1).as_deref() == Some("--compress") {
         return compress();
+    }
+    if let Some(words) = init_arguments() {
+        let (code, why) = runtime::init(&words);
+        let _ = writeln!(std::io::stderr(), "{why}");
+        return ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX));
     }
     if let Some(words) = command::arguments() {
         return command::main(&words);
@@ -49,6 +56,13 @@ fn compress() -> ExitCode {
         shim::log::compress::run(input.into(), output.into())
     };
     if run().is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// As `docker-init -- <program> …`: the first process of another runtime's container (`--init`).
+fn init_arguments() -> Option<Vec<String>> {
+    let mut words = std::env::args();
+    let named = words.next()?.rsplit('/').next() == Some("docker-init");
+    (named && words.next().as_deref() == Some("--")).then(|| words.collect())
 }
 
 /// The container's id stands in the arguments for people who look at `ps`.

@@ -10,8 +10,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 pub use runtime::Failure;
+pub use runtime::foreign::Runtime as Foreign;
 use serde::{Deserialize, Serialize};
-use spec::oci::runtime::{Mount, Process, Resources, Spec};
+use spec::oci::runtime::{CgroupDriver, Mount, Process, Resources, Spec};
 
 /// The protocol's version; a shim accepts older and newer daemons and answers with its own.
 pub const VERSION: u32 = 1;
@@ -97,6 +98,12 @@ pub struct Create {
     /// Init reaps and forwards signals, and the program is its child (`--init`).
     #[serde(default)]
     pub reaper: bool,
+    /// Another runtime makes the container's processes.
+    #[serde(default)]
+    pub runtime: Option<Foreign>,
+    /// Who makes its cgroup, which says how the configuration names it.
+    #[serde(default)]
+    pub cgroups: CgroupDriver,
     /// Where to write the exit record of init, atomically, once the log is complete.
     pub exit_file: PathBuf,
 }

@@ -34,7 +34,7 @@ pub use reaper::{become_reaper, hold_signals, lead_foreground};
 pub use scheduling::{
     IoPriority, Scheduling, set_cpus, set_io_priority, set_memory_policy, set_personality, set_scheduling,
 };
-pub use spawn::spawn;
+pub use spawn::{spawn, spawn_at};
 
 /// A child as its parent sees it.
 #[derive(Debug)]
@@ -241,7 +241,17 @@ pub fn clone_child(options: &Clone<'_>, child: impl FnOnce() -> i32) -> Result<S
     args.cgroup = options.cgroup.map_or(0, |cgroup| cgroup.as_raw_fd() as u64);
     // SAFETY: without CLONE_VM the child has its own copy of the memory and stack, as after fork(2). There is
     // one thread, so no lock is held by a thread that the copy lacks. `args` outlives the call.
-    let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<libc::clone_args>()) };
+    let mut pid = unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<libc::clone_args>()) };
+    // In a container clone3 may be forbidden: what asks for nothing new is done by the older call as well.
+    if pid < 0
+        && std::io::Error::last_os_error().raw_os_error() == Some(libc::ENOSYS)
+        && flags == libc::CLONE_PIDFD as u64
+        && !options.sibling
+    {
+        let flags = libc::CLONE_PIDFD | libc::SIGCHLD;
+        // SAFETY: as above; the third argument is where the pidfd goes, on every architecture.
+        pid = unsafe { libc::syscall(libc::SYS_clone, flags, 0, &raw mut pidfd, 0, 0) };
+    }
     if pid == 0 {
         // Nothing may unwind into the caller's frames: they belong to the parent.
         let code = std::panic::catch_unwind(AssertUnwindSafe(child)).unwrap_or(101);

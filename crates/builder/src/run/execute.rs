@@ -83,7 +83,7 @@ pub(crate) fn execute(host: &Host, job: &Job, output: &Output, cancel: &Cancel) 
         user: &job.user,
         root: layer.mount(),
         mounts: binds.into_iter().chain(job.mounts.iter().cloned()).collect(),
-        cgroup: format!("{}/build-{}", host.cgroup_parent, job.id.short()),
+        cgroup: host.cgroups.below(&host.cgroup_parent, "corten", &format!("build-{}", job.id.short())),
         host_network: job.network == Network::Host,
     });
     let create = Create {
@@ -95,6 +95,8 @@ pub(crate) fn execute(host: &Host, job: &Job, output: &Output, cancel: &Cancel) 
         attach: vec![Attach { stdin: false, stdout: true, stderr: true, framed: true }],
         start: true,
         reaper: false,
+        runtime: None,
+        cgroups: host.cgroups,
         exit_file: scratch.path.join("exit.json"),
     };
     let exit = in_shim(host, job, &scratch.path, create, &sandbox, output, cancel)?;

@@ -60,6 +60,7 @@ impl Machine {
             shim: Arc::new(shim::client::Program::seal(&testkit::program("corten-shim")).unwrap()),
             cache: dir.path().join("cache"),
             run: dir.path().join("run"),
+            cgroups: Default::default(),
             cgroup_parent: format!("/{name}"),
         };
         let machine = Self { host, dir, name, runtime };

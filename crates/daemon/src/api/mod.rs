@@ -73,6 +73,7 @@ impl Api {
             shim: Arc::clone(engine.shim()),
             cache: config.data_root.join("build"),
             run: config.exec_root.join("build"),
+            cgroups: config.cgroups,
             cgroup_parent: config.cgroup_parent.clone(),
         };
         let server = format!("Corten/{} (linux)", env!("CARGO_PKG_VERSION"));

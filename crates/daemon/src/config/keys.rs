@@ -184,7 +184,12 @@ const CONTAINERS: &[Key] = &[
         "System call filter: builtin, unconfined, or a profile's file [default: builtin]",
     ),
     same("cgroup-parent", Text, "Parent cgroup of all containers [default: /corten]"),
-    key("exec-opts", "exec-opt", List, "native.cgroupdriver=cgroupfs (repeatable)"),
+    key(
+        "exec-opts",
+        "exec-opt",
+        List,
+        "native.cgroupdriver=cgroupfs|systemd (repeatable) [default: systemd with cgroup v2 where it runs the host]",
+    ),
     same(
         "shim",
         Text,

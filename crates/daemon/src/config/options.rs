@@ -5,9 +5,11 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use engine::settings::OUR_RUNTIMES;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use spec::api::{LogConfig, Runtime, Ulimit};
+use spec::oci::runtime::{CgroupDriver, scope};
 
 use super::host::{self, Host};
 use super::keys::{self, Fate};
@@ -47,9 +49,6 @@ pub struct Options {
 /// Environment variables that stand in for directives.
 const MIN_API_VERSION: &str = "DOCKER_MIN_API_VERSION";
 
-/// Runtimes that are ours, by all their names.
-const OURS: [&str; 3] = ["corten", "runc", "io.containerd.runc.v2"];
-
 impl Options {
     /// Reads the directives and the environment.
     ///
@@ -57,6 +56,7 @@ impl Options {
     /// What is wrong with which directive, in Docker's words where it has some.
     pub fn new(directives: Map<String, Value>, env: impl Fn(&str) -> Option<String>) -> Result<Self, String> {
         let mut left = Left(directives);
+        let cgroups = cgroup_driver(&mut left)?;
         let warnings = left.settle()?;
         let data_root = PathBuf::from(left.text("data-root").unwrap_or_else(|| "/var/lib/corten".into()));
         let exec_root = PathBuf::from(left.text("exec-root").unwrap_or_else(|| "/run/corten".into()));
@@ -114,7 +114,8 @@ impl Options {
             log,
             features: left.read("features")?.unwrap_or_default(),
             engine: engine::Config {
-                cgroup_parent: cgroup_parent(&mut left)?,
+                cgroup_parent: cgroup_parent(&mut left, cgroups)?,
+                cgroups,
                 shim: left.text("shim").map_or_else(default_shim, PathBuf::from),
                 network: network(&mut left, &data_root, settings.publish_ip)?,
                 data_root,
@@ -168,7 +169,6 @@ fn settings(left: &mut Left, env: &impl Fn(&str) -> Option<String>) -> Result<en
         None => None,
         Some(text) => Some(text.parse().map_err(|_| format!("ip: {text} is not an IPv4 address"))?),
     };
-    read::exec_options(&left.list("exec-opts"))?;
     let (runtimes, default_runtime) = runtimes(left)?;
     Ok(engine::Settings {
         labels,
@@ -222,22 +222,70 @@ fn seccomp_profile(file: &str) -> Result<String, String> {
     Ok(json.to_string())
 }
 
+/// `runtimes` and `default-runtime`. Programs are looked up now: later no name selects another one.
 fn runtimes(left: &mut Left) -> Result<(BTreeMap<String, Runtime>, String), String> {
-    let runtimes: BTreeMap<String, Runtime> = left.read("runtimes")?.unwrap_or_default();
-    if let Some(name) = runtimes.keys().find(|name| OURS.contains(&name.as_str())) {
-        return Err(format!("runtime name '{name}' is reserved"));
+    #[derive(Deserialize)]
+    #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+    #[derive(Default)]
+    struct Configured {
+        path: String,
+        runtime_args: Vec<String>,
+        runtime_type: String,
+        options: BTreeMap<String, Value>,
+    }
+    let configured: BTreeMap<String, Configured> = left.read("runtimes")?.unwrap_or_default();
+    let mut runtimes = BTreeMap::new();
+    for (name, one) in configured {
+        if OUR_RUNTIMES.contains(&name.as_str()) {
+            return Err(format!("runtime name '{name}' is reserved"));
+        }
+        let wrong = |why: &str| Err(format!("runtime {name}: {why}"));
+        let program = match (one.path.as_str(), one.runtime_type.as_str()) {
+            ("", "") => return wrong("either a runtimeType or a path must be configured"),
+            ("", SHIM_V2) if !one.runtime_args.is_empty() => {
+                return wrong("args cannot be used with a runtimeType runtime");
+            }
+            // What is left of containerd's options when there is no containerd.
+            ("", SHIM_V2) => match one.options.iter().map(|(key, value)| (key.as_str(), value)).next() {
+                Some(("BinaryName", Value::String(program))) if one.options.len() == 1 => program.as_str(),
+                _ => return wrong("options: BinaryName is the only one, and has to be given"),
+            },
+            ("", _) => return wrong(&format!("the only runtimeType is {SHIM_V2}, with options.BinaryName")),
+            (_, kind) if !kind.is_empty() => {
+                return wrong("cannot configure both path and runtimeType for the same runtime");
+            }
+            (_, _) if !one.options.is_empty() => return wrong("options cannot be used with a path runtime"),
+            (path, _) => path,
+        };
+        let Some(path) = find_program(program) else {
+            return wrong(&format!(
+                "exec: {program:?}: executable file not found in {}",
+                spec::defaults::PATH
+            ));
+        };
+        runtimes.insert(name, Runtime { path, runtime_args: one.runtime_args, ..Runtime::default() });
     }
     let default = left.text("default-runtime").filter(|name| !name.is_empty());
-    let default = default.unwrap_or_else(|| OURS[0].into());
-    if runtimes.contains_key(&default) {
-        return Err(format!(
-            "default-runtime: {default}: runtimes other than Corten's are not supported yet"
-        ));
-    }
-    if !OURS.contains(&default.as_str()) {
+    let default = default.unwrap_or_else(|| OUR_RUNTIMES[0].into());
+    if !OUR_RUNTIMES.contains(&default.as_str()) && !runtimes.contains_key(&default) {
         return Err(format!("specified default runtime '{default}' does not exist"));
     }
     Ok((runtimes, default))
+}
+
+/// containerd's name for the shim that runs OCI runtimes.
+const SHIM_V2: &str = "io.containerd.runc.v2";
+
+/// An absolute path as it is; a name among the host's programs.
+fn find_program(program: &str) -> Option<String> {
+    if program.starts_with('/') {
+        return Some(program.to_owned());
+    }
+    if program.is_empty() || program.contains('/') {
+        return None;
+    }
+    let places = spec::defaults::PATH.split(':').map(|directory| format!("{directory}/{program}"));
+    places.into_iter().find(|path| std::path::Path::new(path).is_file())
 }
 
 fn ulimits(left: &mut Left) -> Result<Vec<Ulimit>, String> {
@@ -344,15 +392,33 @@ fn network(
     })
 }
 
-fn cgroup_parent(left: &mut Left) -> Result<String, String> {
-    let parent = left.text("cgroup-parent").filter(|p| !p.is_empty()).unwrap_or_else(|| "/corten".into());
+/// Who makes cgroups: as asked for, else systemd where it runs the host and there is cgroup v2 alone, as in Docker.
+fn cgroup_driver(left: &mut Left) -> Result<CgroupDriver, String> {
+    let chosen = read::exec_options(&left.list("exec-opts"))?;
+    match chosen {
+        Some(CgroupDriver::Systemd) if !engine::system::has_systemd() => {
+            Err("exec-opts: native.cgroupdriver=systemd: systemd does not run on this host: use cgroupfs"
+                .into())
+        }
+        Some(driver) => Ok(driver),
+        None if engine::system::unified() && engine::system::has_systemd() => Ok(CgroupDriver::Systemd),
+        None => Ok(CgroupDriver::Cgroupfs),
+    }
+}
+
+fn cgroup_parent(left: &mut Left, driver: CgroupDriver) -> Result<String, String> {
+    let parent = left.text("cgroup-parent").unwrap_or_default();
     if parent.split('/').any(|part| part == "..") {
         return Err(format!("cgroup-parent: {parent} must not contain \"..\""));
     }
-    if parent.ends_with(".slice") {
-        return Err(format!("cgroup-parent: {parent}: systemd's slices are not supported yet: use a path"));
+    match driver {
+        CgroupDriver::Systemd if parent.is_empty() => Ok("system.slice".into()),
+        CgroupDriver::Systemd if !scope::is_slice(&parent) => {
+            Err("cgroup-parent for systemd cgroup should be a valid slice named as \"xxx.slice\"".into())
+        }
+        CgroupDriver::Cgroupfs if parent.is_empty() => Ok("/corten".into()),
+        CgroupDriver::Systemd | CgroupDriver::Cgroupfs => Ok(parent),
     }
-    Ok(parent)
 }
 
 /// `builder`: nothing of the build cache is collected by itself, so `gc` may be off.

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
+use spec::oci::runtime::CgroupDriver;
+
 use crate::router::Version;
 
 /// `10.1.0.1/16`.
@@ -59,8 +61,9 @@ pub(crate) fn labels(labels: &[String]) -> Result<(), String> {
     Ok(())
 }
 
-/// `native.cgroupdriver=cgroupfs` is all there is to choose.
-pub(crate) fn exec_options(options: &[String]) -> Result<(), String> {
+/// `native.cgroupdriver=…` is all there is to say: who makes cgroups, if anyone was chosen.
+pub(crate) fn exec_options(options: &[String]) -> Result<Option<CgroupDriver>, String> {
+    let mut chosen = None;
     for option in options {
         let invalid = |why: &str| format!("invalid exec-opt ({option}): {why}");
         let (key, value) = option.split_once('=').ok_or_else(|| invalid("must be formatted 'opt=value'"))?;
@@ -68,17 +71,15 @@ pub(crate) fn exec_options(options: &[String]) -> Result<(), String> {
             ("" | "native.cgroupdriver", "") | ("", _) => {
                 return Err(invalid("must be formatted 'opt=value'"));
             }
-            ("native.cgroupdriver", "cgroupfs") => {}
-            ("native.cgroupdriver", "systemd") => {
-                return Err(invalid("cgroups are made without systemd: use cgroupfs"));
-            }
+            ("native.cgroupdriver", "cgroupfs") => chosen = Some(CgroupDriver::Cgroupfs),
+            ("native.cgroupdriver", "systemd") => chosen = Some(CgroupDriver::Systemd),
             ("native.cgroupdriver", _) => {
-                return Err(invalid("option 'native.cgroupdriver' only accepts 'cgroupfs'"));
+                return Err(invalid("option 'native.cgroupdriver' only accepts 'cgroupfs' or 'systemd'"));
             }
             _ => return Err(invalid("unknown option")),
         }
     }
-    Ok(())
+    Ok(chosen)
 }
 
 /// A mirror's address without its last slash.

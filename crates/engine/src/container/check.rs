@@ -83,11 +83,6 @@ pub(crate) fn request(config: &ContainerConfig, host: &HostConfig) -> Result<Vec
     if !host.storage_opt.is_empty() {
         return not_yet("--storage-opt is not supported yet");
     }
-    if let Some(runtime) = host.runtime.as_deref()
-        && !matches!(runtime, "" | "corten" | "runc" | "io.containerd.runc.v2")
-    {
-        return invalid(format!("unknown or invalid runtime name: {runtime}"));
-    }
     if !matches!(host.isolation.as_str(), "" | "default") {
         return invalid(format!("invalid isolation ({}): linux only supports 'default'", host.isolation));
     }

@@ -17,7 +17,7 @@ use super::record::{Attachment, NetworkMode, Record, VERSION};
 use super::secrets::{self, Secret};
 use super::state::State;
 use super::table::Reservation;
-use super::{Container, check, config, copyup, files, mounts, persist, ports, rename};
+use super::{Container, cgroup, check, config, copyup, files, mounts, persist, ports, rename};
 use crate::blocking::{blocking, lasting, to_the_end};
 use crate::volume::ANONYMOUS;
 use crate::{Engine, Error, names, time};
@@ -59,6 +59,8 @@ impl Engine {
         let settings = self.settings();
         settings.fill(&mut host_config);
         warnings.extend(check::request(&config, &host_config)?);
+        settings.runtime(host_config.runtime.as_deref().unwrap_or_default())?;
+        cgroup::check_parent(&host_config.resources.cgroup_parent, &self.inner.config)?;
         warnings.extend(self.adapt(&mut host_config.resources).await?);
         ports::requests(&config, &host_config, settings.publish_on(&host_config))?;
         for extra in &host_config.extra_hosts {

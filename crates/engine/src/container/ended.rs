@@ -132,12 +132,12 @@ impl Engine {
 
     async fn exit_on_disk(&self, container: &Arc<Container>, started_at: u64) -> Exit {
         let (container, view) = (container.clone(), container.view());
-        let parent = self.inner.config.cgroup_parent.clone();
+        let cgroup = super::cgroup::directory(&view.record, &self.inner.config);
         blocking(move || {
             let exit = persist::load_exit(&container.dir).ok().flatten();
             exit.filter(|e| e.finished_at >= started_at).unwrap_or_else(|| {
                 // A shim that was killed left its processes without a parent and without a log: they must not go on.
-                super::leftovers::remove(&super::oci::cgroup(&view.record, &parent));
+                super::leftovers::remove(&cgroup);
                 Exit { code: LOST, oom_killed: false, finished_at: time::now() }
             })
         })

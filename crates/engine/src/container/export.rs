@@ -7,7 +7,7 @@ use store::archive::{Pack, Whiteouts, Writer, pack};
 use sys::root::Root;
 use tokio::sync::mpsc;
 
-use super::{Container, copyup, leftovers, oci};
+use super::{Container, cgroup, copyup, leftovers};
 use crate::blocking::lasting;
 use crate::engine::Inner;
 use crate::{Engine, Error, chunks};
@@ -48,8 +48,8 @@ impl Inner {
     fn bare_root(&self, container: &Container) -> Result<Root, Error> {
         let view = container.view();
         if view.state.is_alive() {
-            let (pid, cgroup) = (view.state.pid, oci::cgroup(&view.record, &self.config.cgroup_parent));
-            return Ok(sys::tree::bare_root(pid, || leftovers::pids(&cgroup).contains(&pid))?);
+            let (pid, path) = (view.state.pid, cgroup::directory(&view.record, &self.config));
+            return Ok(sys::tree::bare_root(pid, || leftovers::pids(&path).contains(&pid))?);
         }
         copyup::tree(&self.store.rw_mount(container.id.as_str())?)
     }

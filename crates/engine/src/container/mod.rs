@@ -25,6 +25,7 @@ mod apparmor;
 pub mod archive;
 pub mod attach;
 pub(crate) mod cdi;
+pub(crate) mod cgroup;
 mod change;
 pub(crate) mod check;
 mod commit;

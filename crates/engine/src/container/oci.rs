@@ -27,8 +27,8 @@ pub(crate) struct Host<'a> {
     pub(crate) files: &'a Path,
     /// Binds of its secrets.
     pub(crate) secrets: Vec<oci::Mount>,
-    /// Parent of the containers' cgroups.
-    pub(crate) cgroup_parent: &'a str,
+    /// Where its cgroup is, as the driver names it.
+    pub(crate) cgroup: String,
     /// The name it sees as its own.
     pub(crate) hostname: &'a str,
     /// A pid in the pid namespace to join (`--pid container:x`).
@@ -88,7 +88,7 @@ pub(crate) fn spec(record: &Record, host: &Host<'_>) -> Result<oci::Spec, Error>
                 devices: device_rules(wanted, &host.devices)?,
                 ..resources(&wanted.resources, host.throttles.clone(), host.swap_limit)
             }),
-            cgroups_path: cgroup(record, host.cgroup_parent),
+            cgroups_path: host.cgroup.clone(),
             namespaces: namespaces(wanted, record.network_mode(), host),
             devices: standard::standard_devices().into_iter().chain(host.devices.iter().cloned()).collect(),
             seccomp,
@@ -99,15 +99,6 @@ pub(crate) fn spec(record: &Record, host: &Host<'_>) -> Result<oci::Spec, Error>
         },
         ..oci::Spec::default()
     })
-}
-
-/// Where the container's cgroup is.
-pub(crate) fn cgroup(record: &Record, parent: &str) -> String {
-    let parent = match record.host.resources.cgroup_parent.as_str() {
-        "" => parent,
-        chosen => chosen,
-    };
-    format!("/{}/{}", parent.trim_matches('/'), record.id)
 }
 
 fn process(
@@ -432,7 +423,7 @@ mod tests {
             files: Path::new("/data/c"),
             secrets: Vec::new(),
             images: BTreeMap::new(),
-            cgroup_parent: "/corten",
+            cgroup: "/corten/c1".into(),
             hostname: "h",
             pid_of: None,
             ipc_of: None,
@@ -465,7 +456,7 @@ mod tests {
         assert!(spec.linux.seccomp.is_some());
         assert_eq!(spec.linux.masked_paths.len(), defaults::MASKED_PATHS.len());
         assert_eq!(spec.linux.readonly_paths.len(), defaults::READONLY_PATHS.len());
-        assert!(spec.linux.cgroups_path.starts_with("/corten/"));
+        assert_eq!(spec.linux.cgroups_path, "/corten/c1");
         assert_eq!(spec.root.as_ref().unwrap().overlay.as_ref().unwrap().lower, ["/l2", "/l1"]);
         assert_eq!(mount(&spec, "/etc/hosts").unwrap().source, "/data/c/hosts");
         assert_eq!(spec.linux.sysctl["net.ipv4.ip_unprivileged_port_start"], "0");

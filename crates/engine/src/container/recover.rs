@@ -15,7 +15,7 @@ use super::link::{Events, Link};
 use super::persist::{self, Saved};
 use super::record::{Attachment, NetworkMode, Record};
 use super::state::{Event, Phase};
-use super::{Container, leftovers};
+use super::{Container, cgroup, leftovers};
 use crate::engine::Config;
 use crate::{Engine, Error};
 
@@ -123,10 +123,8 @@ fn remove_orphans(config: &Config, store: &Store, known: &HashSet<String>) {
             tell("shim", &name, error.into());
         }
     }
-    for name in leftovers::children(&config.cgroup_parent).into_iter().filter(stray) {
-        if Id::parse(&name).is_some() {
-            leftovers::remove(&format!("{}/{name}", config.cgroup_parent.trim_end_matches('/')));
-        }
+    for (_, path) in cgroup::found(config).into_iter().filter(|(id, _)| !known.contains(id.as_str())) {
+        leftovers::remove(&path);
     }
     // `<id>`, and `<id>.<n>` of the images it has mounted.
     let owned = |layer: &str| known.contains(layer.split('.').next().unwrap_or(layer));

@@ -7,14 +7,14 @@ use std::sync::Arc;
 
 use network::{Endpoint, EndpointRequest, Sandbox};
 use shim::client::{Connection, Spawned};
-use shim::proto::{Create, Reply, Request};
+use shim::proto::{Create, Foreign, Reply, Request};
 
 use super::idmap;
 use super::link::{Events, Link};
 use super::mounts::Kind;
 use super::record::{Attachment, NetworkMode, Record};
 use super::state::{Effect, Event, Illegal, Phase};
-use super::{Container, apparmor, files, oci, ports};
+use super::{Container, apparmor, cgroup, files, oci, ports};
 use crate::blocking::{blocking, to_the_end};
 use crate::{Engine, Error, error, network as networks};
 
@@ -173,6 +173,8 @@ impl Engine {
             attach: early.iter().map(|e| e.attach).collect(),
             start: true,
             reaper: record.host.resources.init == Some(true),
+            runtime: self.foreign_runtime(record)?,
+            cgroups: self.inner.config.cgroups,
             exit_file: container.dir.join("exit.json"),
         };
         fds.extend(early.into_iter().map(|e| e.socket));
@@ -307,6 +309,17 @@ impl Engine {
         }
     }
 
+    /// The runtime that is not our own, as it is configured now.
+    fn foreign_runtime(&self, record: &Record) -> Result<Option<Foreign>, Error> {
+        let settings = self.settings();
+        let runtime = settings.runtime(record.host.runtime.as_deref().unwrap_or_default())?;
+        Ok(runtime.map(|runtime| Foreign {
+            path: runtime.path.clone().into(),
+            arguments: runtime.runtime_args.clone(),
+            init: self.inner.config.shim.clone(),
+        }))
+    }
+
     /// Where a container's shim has its socket.
     pub(crate) fn shim_dir(&self, id: &spec::Id) -> PathBuf {
         self.inner.config.exec_root.join("shim").join(id.as_str())
@@ -341,7 +354,7 @@ impl Engine {
             images: record.layers().iter().skip(1).map(image).collect::<Result<_, _>>()?,
             files: &files,
             secrets: super::secrets::binds(&container.dir, &record.secrets),
-            cgroup_parent: &self.inner.config.cgroup_parent,
+            cgroup: cgroup::named(record, &self.inner.config),
             hostname,
             pid_of: joined.pid,
             ipc_of: joined.ipc,

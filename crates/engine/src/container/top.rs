@@ -20,7 +20,7 @@ impl Engine {
         if !view.state.is_alive() {
             return Err(container.not_running());
         }
-        let cgroup = super::oci::cgroup(&view.record, &self.inner.config.cgroup_parent);
+        let cgroup = super::cgroup::directory(&view.record, &self.inner.config);
         let processes = blocking(move || processes(&super::leftovers::pids(&cgroup))).await;
         self.publish(container.event("top", &[]));
         Ok(ContainerTopResponse { titles: TITLES.map(str::to_owned).into(), processes })

@@ -49,6 +49,7 @@ impl Bench {
         Config {
             data_root: root.join("data"),
             exec_root: root.join("run"),
+            cgroups: Default::default(),
             cgroup_parent: self.cgroup.clone(),
             shim: shim(),
             network: network::Config {

@@ -4,15 +4,19 @@ use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
-use runtime::{Failure, FirstProcess, Request};
+use runtime::{Failure, FirstProcess, Request, foreign};
 use shim::log::write::{self as log, Writer};
 use shim::message::Incoming;
 use shim::proto::{Create, LOG_SERVER};
 use spec::signal;
 
+use super::kernel::Kernel;
 use super::process::Wiring;
 use super::request::{also, errno, failure, refusal};
 use super::{Container, Supervisor, attach};
+
+/// What another runtime needs, in our directory.
+const BUNDLE: &str = "bundle";
 
 /// Init's number among our processes.
 const INIT: u32 = 0;
@@ -46,9 +50,18 @@ impl Supervisor {
         };
         let (io, ends) = wiring.ends()?;
         let netns = netns.as_ref().map(AsFd::as_fd);
+        let cgroups = create.cgroups;
         let first = if create.reaper { FirstProcess::Reaper } else { FirstProcess::Program };
-        let (kernel, child) =
-            runtime::create_with(&Request { first, netns, ..Request::new(&create.spec, io) })?;
+        let (kernel, child) = match &create.runtime {
+            None => Kernel::own(&Request { first, netns, cgroups, ..Request::new(&create.spec, io) })?,
+            Some(runtime) => {
+                // The directory is named after the container.
+                let id = self.dir.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+                let directory = self.dir.join(BUNDLE);
+                let spec = &create.spec;
+                Kernel::foreign(foreign::Request { runtime, id, directory, spec, first, netns, cgroups, io })?
+            }
+        };
         let served = wiring.process(INIT, child, ends).and_then(|mut init| {
             for (wants, socket) in create.attach.into_iter().zip(sockets) {
                 init.streams.attach(wants, socket).map_err(|e| failure("attach", "", &e))?;

@@ -26,7 +26,7 @@ impl Supervisor {
             process.end = Some(End::new(reaped.status));
             if container.init.pid == reaped.pid {
                 // Without a pid namespace of its own, init's end does not end the others. None may be left.
-                let _ = container.kernel.kill(signal::KILL, true);
+                container.kernel.end_others();
             }
         }
         Ok(())

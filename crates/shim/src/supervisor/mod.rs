@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `connection` | a daemon's connection: messages in, replies and events out |
 //! | `create`, `start`, `exec`, `kill`, `attach`, `delete` | one request each; the short ones are in `request` |
+//! | `kernel` | what our runtime has made, or another one |
 //! | `exit` | children are reaped, init's end is recorded |
 //! | `streams`, `stdin`, `attached` | a process's stdio, and the clients that share it |
 //! | `pace` | when a busy output is read again |
@@ -19,6 +20,7 @@ mod create;
 mod delete;
 mod exec;
 mod exit;
+mod kernel;
 mod kill;
 mod pace;
 mod process;
@@ -39,6 +41,7 @@ use spec::signal;
 use sys::poll::{Epoll, Interest, Ready, Signals};
 
 use connection::Connection;
+use kernel::Kernel;
 use process::Process;
 use token::{MAX_ITEM, Part, Token};
 
@@ -68,7 +71,7 @@ pub(crate) struct Supervisor {
 
 /// The container from `Create` to `Delete`.
 struct Container {
-    kernel: runtime::Container,
+    kernel: Kernel,
     init: Process,
     started: bool,
     paused: bool,

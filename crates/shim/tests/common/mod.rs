@@ -113,6 +113,8 @@ impl Place {
             attach: Vec::new(),
             start: true,
             reaper: false,
+            runtime: None,
+            cgroups: Default::default(),
             exit_file: self.path("exit.json"),
         }
     }

@@ -7,6 +7,7 @@
 //! | [`resources`] | limits |
 //! | [`features`] | the answer of a runtime's `features` |
 //! | `bundle` | the bytes of a config.json that somebody else wrote |
+//! | [`scope`] | who makes cgroups, and where |
 //! | `validate` | what must hold of a configuration before anything is made of it |
 
 #![allow(missing_docs, reason = "the fields are the OCI runtime specification's, documented there")]
@@ -19,6 +20,7 @@ mod bundle;
 pub mod features;
 pub mod linux;
 pub mod resources;
+pub mod scope;
 mod validate;
 
 pub use bundle::decode;
@@ -31,6 +33,7 @@ pub use resources::{
     BlockIo, Cpu, DeviceRule, HugepageLimit, InterfacePriority, Memory, Network, Pids, Rdma, Resources,
     Throttle, Weight,
 };
+pub use scope::CgroupDriver;
 pub use validate::{Invalid, seccomp};
 
 /// The version of the specification written into bundles.

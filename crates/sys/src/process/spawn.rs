@@ -1,6 +1,6 @@
 //! A program started from a large, threaded process: vfork semantics, so the parent's memory is not copied.
 
-use std::ffi::{CString, c_char, c_int, c_void};
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use rustix::io::Errno;
@@ -23,6 +23,38 @@ pub fn spawn(
     env: &[(&str, &str)],
     fds: &[(BorrowedFd<'_>, i32)],
 ) -> Result<Spawned> {
+    start(&Program::Open(program), argv, env, fds)
+}
+
+/// As [`spawn`], of the program at an absolute path, which may be a script.
+///
+/// # Errors
+/// As there, with execve(2)'s.
+pub fn spawn_at(
+    path: &str,
+    argv: &[&str],
+    env: &[(&str, &str)],
+    fds: &[(BorrowedFd<'_>, i32)],
+) -> Result<Spawned> {
+    let failed = |errno| Error::new("execve", path, errno);
+    if !path.starts_with('/') {
+        return Err(failed(Errno::NOENT));
+    }
+    let path = CString::new(path).map_err(|_| failed(Errno::INVAL))?;
+    start(&Program::At(&path), argv, env, fds)
+}
+
+enum Program<'a> {
+    Open(BorrowedFd<'a>),
+    At(&'a CStr),
+}
+
+fn start(
+    program: &Program<'_>,
+    argv: &[&str],
+    env: &[(&str, &str)],
+    fds: &[(BorrowedFd<'_>, i32)],
+) -> Result<Spawned> {
     let name = argv.first().copied().unwrap_or_default();
     let c_string = |text: String| CString::new(text).map_err(|_| Error::new("spawn", name, Errno::INVAL));
     let argv: Vec<CString> = argv.iter().map(|a| c_string((*a).to_owned())).collect::<Result<_>>()?;
@@ -36,7 +68,14 @@ pub fn spawn(
     }
     let above = moves.iter().map(|m| m.to).max().unwrap_or(2).max(2) + 1;
     let mut order = Order {
-        program: program.as_raw_fd(),
+        program: match program {
+            Program::Open(program) => program.as_raw_fd(),
+            Program::At(_) => -1,
+        },
+        path: match program {
+            Program::Open(_) => c"".as_ptr(),
+            Program::At(path) => path.as_ptr(),
+        },
         argv: argv_pointers.as_ptr(),
         env: env_pointers.as_ptr(),
         moves: &mut moves,
@@ -67,7 +106,7 @@ pub fn spawn(
     // SAFETY: the call succeeded with CLONE_PIDFD, so the kernel stored a new descriptor that is ours alone.
     let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
     if order.errno != 0 {
-        let error = Error::new("execveat", name, Errno::from_raw_os_error(order.errno));
+        let error = Error::new("execve", name, Errno::from_raw_os_error(order.errno));
         let _ = reap(std::os::fd::AsFd::as_fd(&pidfd));
         return Err(error);
     }
@@ -81,7 +120,9 @@ struct Move {
 
 /// What the child does, made ready beforehand: it must not allocate.
 struct Order<'a> {
+    /// An open file; negative for the one at `path`.
     program: c_int,
+    path: *const c_char,
     argv: *const *const c_char,
     env: *const *const c_char,
     moves: &'a mut [Move],
@@ -118,8 +159,10 @@ fn carry_out(order: &mut Order<'_>) -> c_int {
             return errno();
         }
         // First everything above the targets, so that no move can overwrite a source.
-        let program = libc::fcntl(order.program, libc::F_DUPFD_CLOEXEC, order.above);
-        if program < 0 {
+        let by_path = order.program < 0;
+        let program =
+            if by_path { -1 } else { libc::fcntl(order.program, libc::F_DUPFD_CLOEXEC, order.above) };
+        if program < 0 && !by_path {
             return errno();
         }
         for entry in order.moves.iter_mut() {
@@ -144,7 +187,18 @@ fn carry_out(order: &mut Order<'_>) -> c_int {
         let mut none: libc::sigset_t = std::mem::zeroed();
         libc::sigemptyset(&raw mut none);
         libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
-        libc::syscall(libc::SYS_execveat, program, c"".as_ptr(), order.argv, order.env, libc::AT_EMPTY_PATH);
+        if by_path {
+            libc::execve(order.path, order.argv, order.env);
+        } else {
+            libc::syscall(
+                libc::SYS_execveat,
+                program,
+                order.path,
+                order.argv,
+                order.env,
+                libc::AT_EMPTY_PATH,
+            );
+        }
         errno()
     }
 }
@@ -281,6 +335,19 @@ mod tests {
         file.write_all(b"no program").unwrap();
         let error = spawn(file.as_fd(), &["x"], &[], &[]).unwrap_err();
         assert_eq!(error.errno(), libc::EACCES);
+    }
+
+    #[test]
+    fn a_program_is_found_by_its_path_and_may_be_a_script() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("script");
+        std::fs::write(&path, "#!/bin/busybox sh\nexit $1\n").unwrap();
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let path = path.to_str().unwrap();
+        let child = spawn_at(path, &[path, "7"], &[], &[]).unwrap();
+        assert_eq!(reap(child.pidfd.as_fd()).unwrap(), ExitStatus::Code(7));
+        assert_eq!(spawn_at("/no/such", &["x"], &[], &[]).unwrap_err().errno(), libc::ENOENT);
+        assert_eq!(spawn_at("script", &["x"], &[], &[]).unwrap_err().errno(), libc::ENOENT);
     }
 
     #[test]

@@ -87,7 +87,7 @@ impl Inner {
     /// `None` when init has just ended.
     fn running_tree(&self, container: &Container) -> Result<Option<Tree>, Error> {
         let view = container.view();
-        let cgroup = crate::container::oci::cgroup(&view.record, &self.config.cgroup_parent);
+        let cgroup = crate::container::cgroup::directory(&view.record, &self.config);
         let pid = view.state.pid;
         match Tree::of_process(pid, || crate::container::leftovers::pids(&cgroup).contains(&pid)) {
             Ok(tree) => Ok(Some(tree)),

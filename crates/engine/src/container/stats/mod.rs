@@ -107,7 +107,7 @@ impl Engine {
 
     async fn sample(&self, container: &Arc<Container>) -> ContainerStatsResponse {
         let view = container.view();
-        let cgroup = super::oci::cgroup(&view.record, &self.inner.config.cgroup_parent);
+        let cgroup = super::cgroup::directory(&view.record, &self.inner.config);
         blocking(move || {
             let name = (view.record.id.to_string(), format!("/{}", view.record.name));
             if !view.state.is_alive() {
