@@ -1,11 +1,14 @@
 //! Limits become files of the cgroup.
 
 mod devices;
+pub(crate) mod systemd;
 mod v1;
 mod v2;
 
+use spec::oci::runtime::scope::Scope;
 use spec::oci::runtime::{BlockIo, Resources, Throttle};
 use sys::cgroup::{Cgroup, Version};
+pub(crate) use systemd::Place;
 
 use crate::Failure;
 use crate::failure::at;
@@ -33,6 +36,13 @@ impl Write {
     fn optional(self) -> Self {
         Self { optional: true, ..self }
     }
+}
+
+/// New limits of a container that runs, for systemd too if it is a scope.
+pub(crate) fn update(cgroup: &Cgroup, scope: Option<&Scope>, resources: &Resources) -> Result<(), Failure> {
+    check_memory(cgroup, resources)?;
+    scope.map_or(Ok(()), |scope| systemd::update(scope, resources))?;
+    limit(cgroup, resources)
 }
 
 /// Writes the limits; what is not set stays as it is.

@@ -11,7 +11,7 @@ use crate::failure::at;
 use crate::handshake::{Heard, Settled};
 use crate::namespaces::{self, Plan};
 use crate::{
-    Child, Container, Failure, Io, handshake, hooks, host, init, net_devices, seccomp, stage, sysctl,
+    Child, Container, Failure, Io, cgroup, handshake, hooks, host, init, net_devices, seccomp, stage, sysctl,
 };
 
 /// What the container's first process is.
@@ -98,8 +98,13 @@ pub fn create_with(request: &Request<'_>) -> Result<(Container, Child), Failure>
     let filter = spec.linux.seccomp.as_ref().map(seccomp::Filter::compile).transpose()?;
     // A copy of this process must not be traceable by what runs in the container (CVE-2016-9962).
     process::set_dumpable(false).map_err(at("clone"))?;
-    let cgroup = Cgroup::create(&spec.linux.cgroups_path).map_err(at("cgroup"))?;
-    match begin(request, process, &plan, filter.as_ref(), &cgroup) {
+    let place = cgroup::Place::of(&spec.linux.cgroups_path, request.cgroups, &request.state.id)?;
+    let none = Resources::default();
+    let (cgroup, keeper) = place.make(spec.linux.resources.as_ref().unwrap_or(&none))?;
+    let begun = begin(request, process, &plan, filter.as_ref(), &cgroup);
+    // Init is in it now, or there will be none.
+    drop(keeper);
+    match begun {
         Ok((waiting, child)) => {
             let init = child
                 .pidfd
@@ -110,6 +115,7 @@ pub fn create_with(request: &Request<'_>) -> Result<(Container, Child), Failure>
                 init,
                 init_pid: child.pid,
                 cgroup,
+                scope: place.scope,
                 joined: Plan::joined_by_exec(spec),
                 waiting: Some(waiting),
                 oom_kills_before,
@@ -124,6 +130,7 @@ pub fn create_with(request: &Request<'_>) -> Result<(Container, Child), Failure>
             // The first failure is the one to report; what runs, if anything, was reaped in `begin`.
             let _ = cgroup.kill();
             let _ = cgroup.remove();
+            let _ = place.scope.map(|scope| cgroup::systemd::stop(&scope));
             Err(failure)
         }
     }

@@ -1,5 +1,6 @@
 //! A container's end.
 
+use spec::oci::runtime::scope::Scope;
 use spec::oci::runtime::{Hooks, State};
 use sys::cgroup::Cgroup;
 
@@ -13,16 +14,22 @@ impl Container {
     /// All teardown failures in one, the first one's step.
     pub fn delete(self) -> Result<(), Failure> {
         let state = self.state("stopped");
-        remove(self.cgroup, &self.hooks, &state)
+        remove(self.cgroup, self.scope.as_ref(), &self.hooks, &state)
     }
 }
 
-pub(crate) fn remove(cgroup: Cgroup, hooks: &Hooks, state: &State) -> Result<(), Failure> {
+pub(crate) fn remove(
+    cgroup: Cgroup,
+    scope: Option<&Scope>,
+    hooks: &Hooks,
+    state: &State,
+) -> Result<(), Failure> {
     // A frozen process of v1 would not die.
     let thawed = if cgroup.is_frozen() { cgroup.thaw() } else { Ok(()) };
     let steps = [thawed, cgroup.kill(), cgroup.remove()];
     let mut failures: Vec<Failure> =
         steps.into_iter().filter_map(|step| step.err().map(at("delete"))).collect();
+    failures.extend(scope.and_then(|scope| crate::cgroup::systemd::stop(scope).err()));
     failures.extend(hooks::try_all("poststop", &hooks.poststop, state));
     let details: Vec<String> =
         failures.iter().map(|failure| format!("{}: {}", failure.path, failure.detail)).collect();

@@ -22,7 +22,7 @@ pub fn features() -> Features {
         linux: LinuxFeatures {
             namespaces: words(&["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"]),
             capabilities: words(&ALL_CAPABILITIES),
-            cgroup: CgroupFeatures { v1: true, v2: true, systemd: false, systemd_user: false, rdma: true },
+            cgroup: CgroupFeatures { v1: true, v2: true, systemd: true, systemd_user: false, rdma: true },
             seccomp: SeccompFeatures {
                 enabled: true,
                 actions: words(&seccomp::ACTIONS),

@@ -117,6 +117,8 @@ pub struct Container {
     init: OwnedFd,
     init_pid: i32,
     cgroup: sys::cgroup::Cgroup,
+    /// The cgroup is this unit of systemd's.
+    scope: Option<spec::oci::runtime::scope::Scope>,
     /// What an exec joins beside the namespaces that every container has.
     joined: sys::namespace::Namespaces,
     /// The way to init while it waits to be started.

@@ -1,10 +1,10 @@
 //! A container that another process has made.
 
-use spec::oci::runtime::{Spec, State};
-use sys::cgroup::Cgroup;
+use spec::oci::runtime::{CgroupDriver, Spec, State};
 use sys::namespace::Namespaces;
 use sys::process;
 
+use crate::cgroup::Place;
 use crate::failure::at;
 use crate::namespaces::Plan;
 use crate::{Container, Failure, seccomp};
@@ -16,8 +16,8 @@ pub struct Existing<'a> {
     pub spec: &'a Spec,
     /// Init's pid. Whether that is the same process still is for the caller to know.
     pub pid: i32,
-    /// Where its cgroup is.
-    pub cgroup: &'a str,
+    /// Who has made its cgroup.
+    pub cgroups: CgroupDriver,
     /// Who it is to hooks and listeners.
     pub state: State,
     /// How many descriptors from 3 on an exec gets.
@@ -30,14 +30,16 @@ impl Container {
     /// # Errors
     /// Step `clone` with ESRCH when init has ended; step `cgroup`.
     pub fn open(existing: Existing<'_>) -> Result<Self, Failure> {
-        let Existing { spec, pid, cgroup, state, preserved } = existing;
+        let Existing { spec, pid, cgroups, state, preserved } = existing;
         let init = process::pidfd_open(pid).map_err(at("clone"))?;
-        let cgroup = Cgroup::open(cgroup).map_err(at("cgroup"))?;
+        let place = Place::of(&spec.linux.cgroups_path, cgroups, &state.id)?;
+        let cgroup = place.open()?;
         let oom_kills_before = crate::cgroup::oom_kills(&cgroup);
         Ok(Self {
             init,
             init_pid: pid,
             cgroup,
+            scope: place.scope,
             joined: Plan::joined_by_exec(spec),
             waiting: None,
             oom_kills_before,
@@ -54,10 +56,11 @@ impl Container {
 ///
 /// # Errors
 /// All failures in one.
-pub fn delete_remains(spec: &Spec, cgroup: &str, state: &State) -> Result<(), Failure> {
+pub fn delete_remains(spec: &Spec, cgroups: CgroupDriver, state: &State) -> Result<(), Failure> {
+    let place = Place::of(&spec.linux.cgroups_path, cgroups, &state.id)?;
     // One that is there in part only is completed first: then it can be removed as any other.
-    let cgroup = Cgroup::create(cgroup).map_err(at("cgroup"))?;
-    crate::delete::remove(cgroup, &spec.hooks, state)
+    let cgroup = place.complete()?;
+    crate::delete::remove(cgroup, place.scope.as_ref(), &spec.hooks, state)
 }
 
 impl Plan {

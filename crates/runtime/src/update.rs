@@ -10,7 +10,7 @@ impl Container {
     /// # Errors
     /// Step `cgroup` with the file.
     pub fn update(&self, resources: &Resources) -> Result<(), Failure> {
-        cgroup::limit(&self.cgroup, resources)
+        cgroup::update(&self.cgroup, self.scope.as_ref(), resources)
     }
 
     /// Whether the kernel has killed a process of the container for want of memory.

@@ -193,7 +193,11 @@ impl Cgroup {
     /// write(2)'s.
     pub fn kill(&self) -> Result<()> {
         if let Some(unified) = &self.unified {
-            return unified.write("cgroup.kill", "1");
+            return match unified.write("cgroup.kill", "1") {
+                // Whoever else manages cgroups has removed it, which takes that nothing is in it.
+                Err(error) if is_gone(&error) => Ok(()),
+                done => done,
+            };
         }
         // Frozen processes cannot fork away from the signal. A new one can only come from one that was not seen.
         let _ = self.freeze();
@@ -313,6 +317,11 @@ impl Directory {
             }
         }
     }
+}
+
+/// Whether it fails because the directory behind a descriptor was removed.
+fn is_gone(error: &Error) -> bool {
+    matches!(error.errno(), libc::ENOENT | libc::ENODEV)
 }
 
 /// Asks again and again, a millisecond apart: for states of v1, which wakes nobody.

@@ -7,6 +7,7 @@
 //! | [`caps`] | Capabilities of a process (capabilities(7)) |
 //! | [`cgroup`] | Control groups, v2 and v1/hybrid, through a directory fd (cgroups(7)) |
 //! | [`clock`] | Clocks (clock_gettime(2)) |
+//! | [`dbus`] | A blocking client of D-Bus, as far as talking to systemd needs it |
 //! | [`dial`] | Connections that are made without waiting (connect(2)) |
 //! | [`file`] | Files with their path in every error, and atomic writes |
 //! | [`inotify`] | Waiting for changes in a directory (inotify(7)) |
@@ -33,6 +34,7 @@
 pub mod caps;
 pub mod cgroup;
 pub mod clock;
+pub mod dbus;
 pub mod dial;
 pub mod file;
 pub mod inotify;

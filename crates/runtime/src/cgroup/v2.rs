@@ -7,7 +7,7 @@ use super::{Write, throttles};
 use crate::Failure;
 
 /// Microseconds; the kernel's own and Docker's default.
-const PERIOD: u64 = 100_000;
+pub(super) const PERIOD: u64 = 100_000;
 
 pub(super) fn writes(resources: &Resources) -> Result<Vec<Write>, Failure> {
     let mut writes = Vec::new();
@@ -74,7 +74,7 @@ fn bytes(limit: i64) -> String {
 }
 
 /// v1 limits memory and swap together, v2 swap alone.
-fn swap(memory: &Memory) -> Result<Option<String>, Failure> {
+pub(super) fn swap(memory: &Memory) -> Result<Option<String>, Failure> {
     match (memory.swap, memory.limit) {
         (None | Some(0), _) => Ok(None),
         (Some(-1), _) => Ok(Some("max".to_owned())),
@@ -89,7 +89,7 @@ fn swap(memory: &Memory) -> Result<Option<String>, Failure> {
 
 /// Shares (2 to 262144, 1024 is the default) on the scale of weights (1 to 10000, 100 is the default): the curve
 /// through these three points that runc has used since 1.3.2, quadratic in the logarithms.
-fn weight_of_shares(shares: u64) -> u64 {
+pub(super) fn weight_of_shares(shares: u64) -> u64 {
     match shares {
         0..=2 => 1,
         262_144.. => 10_000,

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use runtime::{Child, Container, Io, Request};
-use spec::oci::runtime::{Spec, State};
+use spec::oci::runtime::scope::Scope;
+use spec::oci::runtime::{CgroupDriver, Spec, State};
 
 use super::args::{Args, Known};
 use super::record::{self, Held, Record, Status};
@@ -88,11 +89,12 @@ fn make(context: &Context, args: &Args, kind: Kind) -> Result<Made, String> {
     let bundle = bundle(args)?;
     let config = sys::file::read(&bundle.join("config.json")).map_err(words)?;
     let mut spec = Spec::from_bundle(&config).map_err(|e| e.to_string())?;
-    if context.systemd || args.has("systemd-cgroup") {
-        return Err("--systemd-cgroup is not supported yet: use the cgroupfs driver".into());
-    }
     absolute(&mut spec, &bundle);
-    spec.linux.cgroups_path = cgroup(&spec.linux.cgroups_path, id);
+    let systemd = context.systemd || args.has("systemd-cgroup");
+    let cgroups = if systemd { CgroupDriver::Systemd } else { CgroupDriver::Cgroupfs };
+    if !systemd {
+        spec.linux.cgroups_path = cgroup(&spec.linux.cgroups_path, id);
+    }
     let wants_terminal = spec.process.as_ref().is_some_and(|process| process.terminal);
     let terminal =
         terminal::Target::of(args.value("console-socket"), wants_terminal, kind == Kind::Foreground)?;
@@ -104,7 +106,8 @@ fn make(context: &Context, args: &Args, kind: Kind) -> Result<Made, String> {
         bundle: bundle.display().to_string(),
         rootfs: spec.root.as_ref().map(|root| root.path.clone()).unwrap_or_default(),
         created,
-        cgroup: spec.linux.cgroups_path.clone(),
+        cgroup: cgroup_directory(&spec, cgroups, id)?,
+        cgroups,
     };
     let mut held = record::claim(context, record, spec, &config)?;
     match begin(context, args, kind, &mut held, wants_terminal) {
@@ -135,6 +138,7 @@ fn begin(
         gate: gate.as_ref(),
         preserved: process::preserved(args)?,
         keep_keyring: context.no_new_keyring || args.has("no-new-keyring"),
+        cgroups: held.record.cgroups,
         no_pivot: context.no_pivot || args.has("no-pivot"),
         ..Request::new(&held.spec, io)
     };
@@ -176,6 +180,14 @@ fn absolute(spec: &mut Spec, bundle: &Path) {
         if bind {
             mount.source = join(&mount.source);
         }
+    }
+}
+
+/// Where it is below the hierarchies' tops.
+fn cgroup_directory(spec: &Spec, cgroups: CgroupDriver, id: &str) -> Result<String, String> {
+    match cgroups {
+        CgroupDriver::Cgroupfs => Ok(spec.linux.cgroups_path.clone()),
+        CgroupDriver::Systemd => Scope::parse(&spec.linux.cgroups_path, id).map(|scope| scope.path()),
     }
 }
 

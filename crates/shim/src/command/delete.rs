@@ -39,7 +39,7 @@ pub(super) fn delete(context: &Context, arguments: &[String]) -> Outcome {
         }
     }
     let state = held.state(Status::Stopped);
-    let deleted = runtime::delete_remains(&held.spec, &held.record.cgroup, &state);
+    let deleted = runtime::delete_remains(&held.spec, held.record.cgroups, &state);
     held.forget()?;
     deleted.map(|()| 0).map_err(|e| e.to_string())
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use runtime::{Container, Existing};
 use serde::{Deserialize, Serialize};
-use spec::oci::runtime::{Spec, State};
+use spec::oci::runtime::{CgroupDriver, Spec, State};
 use sys::file::{self, Durability};
 
 use super::{Context, failure, words};
@@ -26,7 +26,11 @@ pub(super) struct Record {
     pub(super) rootfs: String,
     /// RFC 3339.
     pub(super) created: String,
+    /// Where its cgroup is.
     pub(super) cgroup: String,
+    /// Who has made that.
+    #[serde(default)]
+    pub(super) cgroups: CgroupDriver,
 }
 
 /// A container's directory, locked until the value is gone.
@@ -106,8 +110,13 @@ pub(super) fn open(context: &Context, id: &str) -> Result<Held, String> {
     let (Some(record), Some(config)) = (read("state.json")?, read("config.json")?) else {
         return Err(format!("container {id:?} does not exist"));
     };
-    let record = serde_json::from_slice(&record).map_err(|e| format!("{}: {e}", directory.display()))?;
-    let spec = Spec::from_bundle(&config).map_err(|e| e.to_string())?;
+    let record: Record =
+        serde_json::from_slice(&record).map_err(|e| format!("{}: {e}", directory.display()))?;
+    let mut spec = Spec::from_bundle(&config).map_err(|e| e.to_string())?;
+    if record.cgroups == CgroupDriver::Cgroupfs {
+        // With what create has made of it.
+        spec.linux.cgroups_path.clone_from(&record.cgroup);
+    }
     Ok(Held { directory, record, spec, lock })
 }
 
@@ -168,7 +177,7 @@ impl Held {
         let existing = Existing {
             spec: &self.spec,
             pid: self.record.pid,
-            cgroup: &self.record.cgroup,
+            cgroups: self.record.cgroups,
             state: self.state(Status::Running),
             preserved,
         };

@@ -86,6 +86,7 @@ impl Supervisor {
             exit_file: create.exit_file,
             exit: None,
             unwritten: None,
+            oom_killed: false,
             oom_told: false,
         });
         if create.start {

@@ -26,6 +26,7 @@ impl Supervisor {
             process.end = Some(End::new(reaped.status));
             if container.init.pid == reaped.pid {
                 // Without a pid namespace of its own, init's end does not end the others. None may be left.
+                container.oom_killed = container.kernel.oom_killed();
                 container.kernel.end_others();
             }
         }
@@ -63,7 +64,7 @@ impl Container {
         if self.exit.is_some() {
             return;
         }
-        let oom_killed = self.kernel.oom_killed();
+        let oom_killed = self.oom_killed || self.kernel.oom_killed();
         if oom_killed && !self.oom_told {
             self.oom_told = true;
             events.push(Event::Oom);

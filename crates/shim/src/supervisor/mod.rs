@@ -81,6 +81,8 @@ struct Container {
     exit: Option<Exit>,
     /// `exit_file` could not be written yet; when to try again.
     unwritten: Option<Instant>,
+    /// As it was when init ended: systemd may remove the cgroup, which tells it, at any time after that.
+    oom_killed: bool,
     oom_told: bool,
 }
 

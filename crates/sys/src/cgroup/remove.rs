@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::{Cgroup, Directory, patiently};
+use super::{Cgroup, Directory, is_gone, patiently};
 use crate::{Error, Result};
 
 /// Cgroups below a container's own are its own doing; deeper than this is an attack on our stack.
@@ -15,6 +15,7 @@ pub(super) fn remove(cgroup: &Cgroup) -> Result<()> {
     let mut first = None;
     if let Some(unified) = &cgroup.unified
         && let Err(error) = unified.wait_for("populated 0")
+        && !is_gone(&error)
     {
         first.get_or_insert(error);
     }
