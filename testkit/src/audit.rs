@@ -83,10 +83,17 @@ pub fn remove_cgroups(name: &str) {
     }
 }
 
+/// Whether systemd is this host's first process.
+pub fn has_systemd() -> bool {
+    Path::new("/run/systemd/system").is_dir()
+}
+
 fn parents(name: &str) -> Vec<PathBuf> {
     let root = Path::new("/sys/fs/cgroup");
     let below = std::fs::read_dir(root).into_iter().flatten().flatten().map(|e| e.path().join(name));
-    below.chain([root.join(name)]).filter(|p| p.is_dir()).collect()
+    // Of a slice `ct-x.slice`, which lies in `ct.slice`.
+    let slice = root.join(format!("{}.slice/{name}.slice", name.split('-').next().unwrap_or(name)));
+    below.chain([root.join(name), slice]).filter(|p| p.is_dir()).collect()
 }
 
 /// Links in the host's namespace that belong to containers. Ready ones (made ahead, for containers to come) are the

@@ -128,7 +128,7 @@ impl Host {
             .arg(self.path("data"))
             .arg("--exec-root")
             .arg(self.path("run"))
-            .args(["--cgroup-parent", &format!("/{}", self.name), "--firewall-table", &self.name])
+            .args(["--cgroup-parent", &self.cgroup_parent(), "--firewall-table", &self.name])
             .args(arguments)
             .env("CORTEND_WIRE_LOG", self.path("wire.log"))
             .stdin(Stdio::null())
@@ -144,6 +144,11 @@ impl Host {
             }
             UnixStream::connect(&socket).ok()
         });
+    }
+
+    /// The parent of the containers' cgroups; where the host's systemd makes them by default, a slice.
+    pub fn cgroup_parent(&self) -> String {
+        if audit::has_systemd() { format!("{}.slice", self.name) } else { format!("/{}", self.name) }
     }
 
     /// The daemon's pid.

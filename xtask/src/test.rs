@@ -6,7 +6,7 @@ use std::process::Command;
 use crate::{Outcome, cargo, clients, run};
 
 /// Debian's package, and a file that shows it is there.
-const NEEDS: [(&str, &str); 10] = [
+const NEEDS: [(&str, &str); 15] = [
     ("busybox-static", "/bin/busybox"),
     ("debootstrap", "/usr/sbin/debootstrap"),
     ("docker-registry", "/usr/bin/docker-registry"),
@@ -17,6 +17,11 @@ const NEEDS: [(&str, &str); 10] = [
     ("apache2-utils", "/usr/bin/htpasswd"),
     ("tmux", "/usr/bin/tmux"),
     ("curl", "/usr/bin/curl"),
+    ("runc", "/usr/sbin/runc"),
+    ("crun", "/usr/bin/crun"),
+    ("containerd", "/usr/bin/containerd"),
+    ("podman", "/usr/bin/podman"),
+    ("conmon", "/usr/bin/conmon"),
 ];
 
 /// Installs what is missing, builds the binaries, runs every test of the workspace.

@@ -1,5 +1,6 @@
 //! The runtime's and the end-to-end tests on a pure cgroup v2 host with AppArmor: Debian's cloud kernel (6.1) with an
-//! initramfs of ours, under qemu's software emulation. No disk, no network: what the tests use is copied into it.
+//! initramfs of ours, under qemu's software emulation. No disk, no network: what the tests use is copied into it. It is
+//! booted twice: with a script as its first process, and with systemd.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -7,15 +8,18 @@ use std::process::{Command, Stdio};
 use crate::{Outcome, cargo, root, run, test};
 
 /// Debian's packages that the machine itself needs, with a file that shows each is there.
-const NEEDS: [(&str, &str); 4] = [
+const NEEDS: [(&str, &str); 7] = [
     ("qemu-system-x86", "/usr/bin/qemu-system-x86_64"),
     ("cpio", "/usr/bin/cpio"),
     ("kmod", "/usr/sbin/depmod"),
     ("binutils", "/usr/bin/strip"),
+    ("systemd", SYSTEMD),
+    ("runc", "/usr/sbin/runc"),
+    ("crun", "/usr/bin/crun"),
 ];
 
 /// Programs that the tests start, beside busybox's.
-const PROGRAMS: [&str; 15] = [
+const PROGRAMS: [&str; 19] = [
     "nsenter",
     "unshare",
     "setpriv",
@@ -31,6 +35,10 @@ const PROGRAMS: [&str; 15] = [
     "curl",
     "cp",
     "mount",
+    "script",
+    "runc",
+    "crun",
+    "systemctl",
 ];
 
 /// Modules loaded at boot; the others come by themselves when they are asked for.
@@ -38,6 +46,9 @@ const MODULES: &str = "overlay veth bridge nf_tables nft_chain_nat nft_masq nft_
 
 /// Test binaries that run there unless others are named: what the kernel's cgroups and security modules decide.
 const TESTS: [&str; 4] = [RUNTIME, "isolation", "sandbox", "stats"];
+/// The same where systemd is the first process: what it decides, and the runtimes that want cgroup v2 alone.
+const TESTS_OF_SYSTEMD: [&str; 2] = ["cgroup_driver", "runtimes"];
+const SYSTEMD: &str = "/lib/systemd/systemd";
 /// Left out: races of a hundred containers each, which emulation makes minutes long and other cgroups no different.
 const SKIPPED: &str = "--skip=_changes_ --skip=descriptor_is_a_working_directory --skip=be_looked_into";
 /// The runtime's own; all others are in `e2e/tests`.
@@ -51,8 +62,16 @@ pub(crate) fn install() -> Outcome {
 /// Builds the machine and runs the named tests in it.
 pub(crate) fn vm(names: &[String]) -> Outcome {
     install()?;
-    let names: Vec<&str> =
-        if names.is_empty() { TESTS.to_vec() } else { names.iter().map(String::as_str).collect() };
+    let named = |all: &[&'static str]| -> Vec<&str> {
+        if names.is_empty() {
+            return all.to_vec();
+        }
+        let of_systemd = all == TESTS_OF_SYSTEMD;
+        let names = names.iter().map(String::as_str);
+        names.filter(|name| TESTS_OF_SYSTEMD.contains(name) == of_systemd).collect()
+    };
+    let boots = [("script", named(&TESTS)), ("systemd", named(&TESTS_OF_SYSTEMD))];
+    let names: Vec<&str> = boots.iter().flat_map(|(_, names)| names.clone()).collect();
     let home = root().join("target/vm");
     let tree = home.join("root");
     sh(&format!("rm -rf {0} && mkdir -p {0}", tree.display()))?;
@@ -61,7 +80,10 @@ pub(crate) fn vm(names: &[String]) -> Outcome {
     fill(&tree, &names)?;
     let initramfs = home.join("initramfs");
     sh(&format!("cd {} && find . | cpio -o -H newc --quiet > {}", tree.display(), initramfs.display()))?;
-    boot(&kernel, &initramfs)
+    for (first, names) in boots.iter().filter(|(_, names)| !names.is_empty()) {
+        boot(&kernel, &initramfs, first, names)?;
+    }
+    Ok(())
 }
 
 /// Debian's kernel image, unpacked; its modules go into the tree.
@@ -140,32 +162,91 @@ fn fill(tree: &Path, names: &[&str]) -> Outcome {
         let executable = executable.ok_or_else(|| format!("cargo built no test {name}"))?;
         sh(&format!("cp {executable} {to}/t/deps/{name} && strip {to}/t/deps/{name}"))?;
     }
+    sh(&format!("mkdir -p {to}/lib/systemd && cp {SYSTEMD} {to}/lib/systemd/"))?;
     // The libraries of everything that is not static, by ldd on this machine.
     sh(&format!(
-        "for f in {to}/bin/* {to}/t/* {to}/t/deps/*; do [ -L $f ] || ldd $f 2>/dev/null || true; done | grep -o '/[^ ]*' | sort -u | while read -r l; do mkdir -p {to}$(dirname $l); cp -L $l {to}$l; done; true"
+        "for f in {to}/bin/* {to}/lib/systemd/* {to}/t/* {to}/t/deps/*; do [ -L $f ] || ldd $f 2>/dev/null || true; done | grep -o '/[^ ]*' | sort -u | while read -r l; do mkdir -p {to}$(dirname $l); cp -L $l {to}$l; done; true"
     ))?;
-    let run_all: String = names
-        .iter()
-        .map(|n| {
-            format!(
-                "echo \"== {n} at $(cut -d' ' -f1 /proc/uptime) s\"; /t/deps/{n} --test-threads=2 {SKIPPED} || bad=\"$bad {n}\"\n"
-            )
-        })
-        .collect();
-    let first = "#!/bin/busybox sh\n/bin/busybox mount -t tmpfs -o size=2g root /run\n/bin/busybox cp -a /bin /sbin /etc /lib /lib64 /usr /t /root /run/\ncp /second /run/init\ncd /run; /bin/busybox mkdir proc sys dev tmp run\nexec /bin/busybox switch_root /run /init\n";
-    let second = format!(
-        "#!/bin/sh\nexport PATH=/bin:/sbin TERM=xterm HOME=/root\nmount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev; mkdir -p /dev/pts /dev/shm; mount -t devpts devpts /dev/pts\nmount -t cgroup2 cgroup2 /sys/fs/cgroup; mount -t securityfs securityfs /sys/kernel/security; mount -t tmpfs tmp /tmp; mount -t tmpfs run /run; ip link set lo up\nfor m in {MODULES}; do modprobe $m; done\nbad=\n{run_all}echo \"== end at $(cut -d' ' -f1 /proc/uptime) s\"; echo \"VM-RESULT:${{bad:- ok}}\"\necho o > /proc/sysrq-trigger\nwhile :; do sleep 1; done\n"
-    );
-    for (name, text) in [("init", first), ("second", second.as_str())] {
+    for (name, text) in [
+        ("init", INIT.to_owned()),
+        ("second", SECOND.to_owned()),
+        ("tests", ALL_TESTS.replace("SKIPPED", SKIPPED).replace("MODULES", MODULES)),
+        ("etc/systemd/system/tests.service", SERVICE.to_owned()),
+        ("etc/systemd/system/default.target", TARGET.to_owned()),
+    ] {
         let path = tree.join(name);
-        std::fs::write(&path, text).map_err(|e| format!("{}: {e}", path.display()))?;
-        sh(&format!("chmod 755 {}", path.display()))?;
+        let directory = path.parent().unwrap_or(tree);
+        let written = std::fs::create_dir_all(directory).and_then(|()| std::fs::write(&path, text));
+        written.map_err(|e| format!("{}: {e}", path.display()))?;
     }
-    Ok(())
+    sh(&format!("chmod 755 {to}/init {to}/second {to}/tests"))
 }
 
+/// The first process: it moves everything into a file system that can be left, as the tests' containers do, and gives
+/// way to the one that the kernel's command line names.
+const INIT: &str = r#"#!/bin/busybox sh
+/bin/busybox mount -t tmpfs -o size=2g root /run
+/bin/busybox cp -a /bin /sbin /etc /lib /lib64 /usr /t /root /second /tests /run/
+cd /run
+/bin/busybox mkdir proc sys dev tmp run var
+/bin/busybox mount -t proc proc /proc
+if /bin/busybox grep -q first=systemd /proc/cmdline; then next=/lib/systemd/systemd; else next=/second; fi
+/bin/busybox umount /proc
+exec /bin/busybox switch_root /run $next
+"#;
+
+/// Mounts what every host has, and runs the tests.
+const SECOND: &str = r#"#!/bin/sh
+export PATH=/bin:/sbin TERM=xterm HOME=/root
+mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev
+mkdir -p /dev/pts /dev/shm; mount -t devpts devpts /dev/pts
+mount -t cgroup2 cgroup2 /sys/fs/cgroup; mount -t securityfs securityfs /sys/kernel/security
+mount -t tmpfs tmp /tmp; mount -t tmpfs run /run
+exec /tests
+"#;
+
+/// Runs the tests that the kernel's command line names, says how it was, and switches the machine off.
+const ALL_TESTS: &str = r#"#!/bin/sh
+export PATH=/bin:/sbin TERM=xterm HOME=/root
+ip link set lo up
+for m in MODULES; do modprobe $m; done
+bad=
+for t in $(sed 's/.*tests=\([^ ]*\).*/\1/; s/,/ /g' /proc/cmdline); do
+  echo "== $t at $(cut -d' ' -f1 /proc/uptime) s"
+  /t/deps/$t --test-threads=2 SKIPPED || bad="$bad $t"
+done
+echo "== end at $(cut -d' ' -f1 /proc/uptime) s"
+echo "VM-RESULT:${bad:- ok}"
+echo o > /proc/sysrq-trigger
+while :; do sleep 1; done
+"#;
+
+const SERVICE: &str = "\
+[Unit]
+DefaultDependencies=no
+[Service]
+Type=oneshot
+TimeoutStartSec=infinity
+ExecStart=/tests
+StandardOutput=tty
+StandardError=tty
+TTYPath=/dev/ttyS0
+";
+
+const TARGET: &str = "\
+[Unit]
+DefaultDependencies=no
+AllowIsolate=yes
+Requires=tests.service
+";
+
 /// Boots it and reads the result off its console.
-fn boot(kernel: &Path, initramfs: &Path) -> Outcome {
+fn boot(kernel: &Path, initramfs: &Path, first: &str, names: &[&str]) -> Outcome {
+    let tests = names.join(",");
+    let line = format!(
+        "console=ttyS0 quiet panic=-1 cgroup_no_v1=all apparmor=1 security=apparmor systemd.log_level=warning \
+         first={first} tests={tests}"
+    );
     let mut child = Command::new("timeout")
         .args([
             "1500",
@@ -179,14 +260,7 @@ fn boot(kernel: &Path, initramfs: &Path) -> Outcome {
             "-m",
             "5G",
         ])
-        .args([
-            "-nographic",
-            "-no-reboot",
-            "-nic",
-            "none",
-            "-append",
-            "console=ttyS0 quiet panic=-1 cgroup_no_v1=all apparmor=1 security=apparmor",
-        ])
+        .args(["-nographic", "-no-reboot", "-nic", "none", "-append", &line])
         .arg("-kernel")
         .arg(kernel)
         .arg("-initrd")
