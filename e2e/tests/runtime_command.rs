@@ -238,6 +238,57 @@ fn hooks_run_in_their_order_and_can_refuse() {
     host.finish();
 }
 
+/// A device of the host's goes into the container, with another name if it is asked for.
+#[test]
+fn network_devices_are_moved_in() {
+    let host = Host::bare();
+    let bundle = Bundle::new(&host);
+    for name in ["ct0", "ct1"] {
+        host.command(&["ip", "link", "add", name, "type", "dummy"]).ok();
+        host.command(&["ip", "addr", "add", "192.0.2.7/32", "dev", name]).ok();
+    }
+    bundle.configure("ip -o addr show dev inside; ip -o link | grep -c ct1", |config| {
+        config["linux"]["netDevices"] = serde_json::json!({ "ct0": { "name": "inside" }, "ct1": {} });
+    });
+    let seen = bundle.run("run").ok();
+    assert!(seen.contains("192.0.2.7/32") && seen.ends_with("\n1"), "{seen}");
+    assert!(!host.command(&["ip", "-o", "link"]).ok().contains("ct1"));
+    bundle.configure("true", |config| {
+        config["linux"]["netDevices"] = serde_json::json!({ "no-such-device": {} });
+    });
+    let said = bundle.run("run").fails(1);
+    assert!(said.contains("no-such-device"), "{said}");
+    bundle.is_clean();
+    host.finish();
+}
+
+/// What `features` tells is of the specification's form, and true.
+#[test]
+fn features_are_told() {
+    let host = Host::stopped();
+    let bundle = Bundle::new(&host);
+    let features: serde_json::Value = serde_json::from_str(&bundle.command(&["features"]).ok()).unwrap();
+    assert_eq!(features["ociVersionMax"], "1.3.0");
+    assert_eq!(features["hooks"].as_array().unwrap().len(), 6);
+    let linux = &features["linux"];
+    for (pointer, word) in [
+        ("/namespaces", "time"),
+        ("/capabilities", "CAP_CHECKPOINT_RESTORE"),
+        ("/seccomp/actions", "SCMP_ACT_NOTIFY"),
+        ("/seccomp/knownFlags", "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"),
+        ("/memoryPolicy/modes", "MPOL_WEIGHTED_INTERLEAVE"),
+        ("/memoryPolicy/flags", "MPOL_F_STATIC_NODES"),
+    ] {
+        let list = linux.pointer(pointer).unwrap().as_array().unwrap();
+        assert!(list.iter().any(|item| item == word), "{pointer}: {linux}");
+    }
+    assert_eq!(linux["cgroup"]["systemd"], true);
+    assert_eq!(linux["netDevices"]["enabled"], true);
+    assert_eq!(linux["mountExtensions"]["idmap"]["enabled"], true);
+    assert_eq!(linux["intelRdt"]["enabled"], false);
+    host.finish();
+}
+
 /// A supervisor gets the process by its descriptor, and need not trust a number.
 #[test]
 fn a_supervisor_gets_the_pidfd() {

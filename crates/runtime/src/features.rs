@@ -2,9 +2,10 @@
 
 use spec::defaults::ALL_CAPABILITIES;
 use spec::oci::runtime::features::{
-    CgroupFeatures, Enabled, Features, LinuxFeatures, MountExtensions, SeccompFeatures,
+    CgroupFeatures, Enabled, Features, IntelRdtFeatures, LinuxFeatures, MemoryPolicyFeatures,
+    MountExtensions, SeccompFeatures,
 };
-use spec::oci::runtime::{Hooks, OCI_VERSION, seccomp};
+use spec::oci::runtime::{Hooks, MemoryPolicyFlag, MemoryPolicyMode, OCI_VERSION, seccomp};
 
 use crate::{host, mounts};
 
@@ -33,7 +34,11 @@ pub fn features() -> Features {
             },
             apparmor: Enabled { enabled: host::has_apparmor() },
             selinux: Enabled { enabled: host::has_selinux() },
-            intel_rdt: Enabled { enabled: false },
+            intel_rdt: IntelRdtFeatures::default(),
+            memory_policy: MemoryPolicyFeatures {
+                modes: words(&MemoryPolicyMode::WORDS),
+                flags: words(&MemoryPolicyFlag::WORDS),
+            },
             mount_extensions: MountExtensions { idmap: Enabled { enabled: true } },
             net_devices: Enabled { enabled: true },
         },

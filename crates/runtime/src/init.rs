@@ -34,7 +34,7 @@ pub(crate) fn run(order: &Order<'_>, caller: handshake::Child, sources: Option<S
     };
     // Otherwise the caller has ended, and nobody waits for this process any more.
     let Some(starter) = wait_to_start(order.request, caller) else { return 1 };
-    let failure = match start_hooks(order.request) {
+    let failure = match start_hooks(order.request, &prepared) {
         Ok(()) => match order.request.first {
             FirstProcess::Program => prepared.execute(order.filter, &starter),
             FirstProcess::Reaper => reaper::run(prepared, order.filter, &starter),
@@ -62,12 +62,16 @@ fn wait_to_start(request: &Request<'_>, caller: handshake::Child) -> Option<hand
     }
 }
 
-fn start_hooks(request: &Request<'_>) -> Result<(), Failure> {
-    let hooks = &request.spec.hooks.start_container;
+/// They run as the program is going to, and with its environment unless they have one.
+fn start_hooks(request: &Request<'_>, prepared: &Prepared) -> Result<(), Failure> {
+    let mut hooks = request.spec.hooks.start_container.clone();
     if hooks.is_empty() {
         return Ok(());
     }
-    hooks::run_all("startContainer", hooks, &state(request, "created"))
+    for hook in hooks.iter_mut().filter(|hook| hook.env.is_empty()) {
+        hook.env = prepared.env().iter().map(|entry| entry.to_string_lossy().into_owned()).collect();
+    }
+    hooks::run_all("startContainer", &hooks, &state(request, "created"))
 }
 
 /// As the container's own processes see it: init is 1, or whatever it is there.
@@ -129,6 +133,7 @@ fn set_up(
     process::make_cwd(&root, &order.process.cwd);
     paths::mask(&root, &mounted, &spec.linux.masked_paths)?;
     paths::make_read_only(&root, &mounted, &spec.linux.readonly_paths)?;
+    mounted.finish()?;
     root::finish(spec)?;
     let settings = Settings {
         filtered: order.filter.is_some(),

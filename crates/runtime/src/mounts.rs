@@ -16,7 +16,7 @@ use spec::oci::runtime::{self, Linux, Spec};
 use sys::cgroup::{Cgroup, Version};
 use sys::mount::{Attributes, Depth, Mount, Propagation};
 use sys::namespace::Namespaces;
-use sys::root::{Kind, Metadata, Root};
+use sys::root::{Follow, Kind, Metadata, Root};
 
 use crate::failure::at_path;
 use crate::namespaces::Plan;
@@ -62,6 +62,12 @@ pub(crate) fn open_source(
     let destination = mount.destination.clone();
     let mut options = Options::parse(&mount.options);
     let kind = mount.r#type.as_str();
+    options.kernels = matches!(kind, "proc" | "sysfs");
+    // Mount points and devices are still to be made in it.
+    options.late_read_only = kind == "tmpfs" && options.add.contains(Attributes::READ_ONLY);
+    if options.late_read_only {
+        options.add = options.add.without(Attributes::READ_ONLY);
+    }
     let bound = options.bind.or((kind == "bind").then_some(Depth::All));
     if bound.is_none() && !linux.mount_label.is_empty() && takes_label(kind) {
         options.data.push(format!("context={}", linux.mount_label));
@@ -144,14 +150,31 @@ fn open_cgroups(cgroup: &Cgroup) -> Result<Vec<(String, Vec<String>, Mount)>, Fa
 
 /// What was mounted, held: a name in the container's tree may lead somewhere else a moment later.
 #[derive(Debug, Default)]
-pub(crate) struct Mounted(Vec<(PathBuf, Mount)>);
+pub(crate) struct Mounted(Vec<(PathBuf, Mount, Late)>);
+
+/// What is done to a mount at the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Late {
+    Nothing,
+    ReadOnly,
+}
 
 impl Mounted {
     /// The last mount that `path` lies on or below, and the rest of the path in it.
     pub(crate) fn below<'p>(&self, path: &'p str) -> Option<(&Mount, &'p Path)> {
         let path = Path::new(path);
         let over = |(destination, mount)| Some((mount, path.strip_prefix::<&PathBuf>(destination).ok()?));
-        self.0.iter().rev().map(|(destination, mount)| (destination, mount)).find_map(over)
+        self.0.iter().rev().map(|(destination, mount, _)| (destination, mount)).find_map(over)
+    }
+
+    /// Nothing is made in them any more.
+    pub(crate) fn finish(&self) -> Result<(), Failure> {
+        for (destination, mount, _) in self.0.iter().filter(|(.., late)| *late == Late::ReadOnly) {
+            let destination = destination.to_string_lossy();
+            let set = mount.set(Attributes::READ_ONLY, Attributes::empty(), Depth::One);
+            set.map_err(at_path("mount", &destination))?;
+        }
+        Ok(())
     }
 }
 
@@ -159,7 +182,8 @@ impl Mounted {
 pub(crate) fn mount_all(root: &Root, planned: Vec<Planned>) -> Result<Mounted, Failure> {
     let mounted = planned.into_iter().map(|one| {
         let destination = PathBuf::from(&one.destination);
-        mount_one(root, one).map(|mount| (destination, mount))
+        let late = if one.options.late_read_only { Late::ReadOnly } else { Late::Nothing };
+        mount_one(root, one).map(|mount| (destination, mount, late))
     });
     mounted.collect::<Result<_, _>>().map(Mounted)
 }
@@ -192,6 +216,11 @@ fn new(kind: &str, source: &str, destination: &str, options: &Options) -> Result
 fn place(root: &Root, destination: &str, options: &Options, mount: &Mount) -> Result<(), Failure> {
     let failed = at_path("mount", destination);
     let target = root.create_dirs(destination, 0o755).map_err(&failed)?;
+    if options.kernels && root.metadata(destination, Follow::No).is_ok_and(|m| m.kind != Kind::Directory) {
+        // What stands there leads to another place (CVE-2019-19921).
+        let why = format!("filesystem at {destination:?} must be mounted on ordinary directory");
+        return Err(Failure::new("mount", destination, why));
+    }
     if options.copy_up {
         copy_up::copy(&target, mount).map_err(&failed)?;
     }

@@ -16,7 +16,13 @@ const ENOTDIR: i32 = 20;
 pub(crate) fn mask(root: &Root, mounted: &Mounted, paths: &[String]) -> Result<(), Failure> {
     let mut null: Option<OwnedFd> = None;
     let mut empty: Option<Mount> = None;
+    let mut done: Vec<&str> = Vec::new();
     for path in paths {
+        // Once is enough.
+        if done.contains(&path.as_str()) {
+            continue;
+        }
+        done.push(path);
         let failed = at_path("mask", path);
         let Some((target, kind)) = find(root, mounted, path)? else { continue };
         if kind == Kind::Directory {

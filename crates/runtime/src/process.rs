@@ -58,10 +58,7 @@ pub(crate) fn prepare(
         return Err(Failure::new("spec", "process.args", "no command specified"));
     };
     let argv = process.args.iter().map(|argument| c_string(argument)).collect::<Result<_, _>>()?;
-    let mut env = process.env.clone();
-    if !env.iter().any(|entry| entry.starts_with("HOME=")) {
-        env.push(format!("HOME={}", user.home));
-    }
+    let env = environment(&process.env, &user.home);
     let labels = labels(proc, process)?;
     if !settings.keep_keyring {
         sys::process::leave_session_keyring();
@@ -75,6 +72,23 @@ pub(crate) fn prepare(
     let file = program::find(word, &env)?;
     let env = env.iter().map(|entry| c_string(entry)).collect::<Result<_, _>>()?;
     Ok(Prepared { file, argv, env, labels, preserved: settings.preserved, capabilities })
+}
+
+/// Each name once, with its last value; a home that is not said is the account's.
+fn environment(given: &[String], home: &str) -> Vec<String> {
+    let name = |entry: &str| entry.split('=').next().unwrap_or_default().to_owned();
+    let mut env: Vec<String> = Vec::with_capacity(given.len() + 1);
+    for entry in given {
+        match env.iter_mut().find(|known| name(known) == name(entry)) {
+            Some(known) => known.clone_from(entry),
+            None => env.push(entry.clone()),
+        }
+    }
+    env.retain(|entry| entry != "HOME=");
+    if !env.iter().any(|entry| entry.starts_with("HOME=")) {
+        env.push(format!("HOME={home}"));
+    }
+    env
 }
 
 /// Opens the files of security modules (proc_pid_attr(5)), which are this process's own whatever the image holds.
@@ -148,6 +162,11 @@ fn cannot_enter(cwd: &str) -> impl Fn(sys::Error) -> Failure + '_ {
 }
 
 impl Prepared {
+    /// What the program will be told.
+    pub(crate) fn env(&self) -> &[CString] {
+        &self.env
+    }
+
     /// What the program will hold.
     pub(crate) fn capabilities(&self) -> Sets {
         self.capabilities
@@ -207,5 +226,18 @@ impl Wanted {
             inheritable,
             ambient: set(&names.ambient).and(permitted).and(inheritable),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn an_environment_has_each_name_once() {
+        let env = |given: &[&str]| {
+            super::environment(&given.iter().map(|entry| (*entry).to_owned()).collect::<Vec<_>>(), "/h")
+        };
+        assert_eq!(env(&["A=1", "B=2", "A=3"]), ["A=3", "B=2", "HOME=/h"]);
+        assert_eq!(env(&["HOME=/x", "HOME="]), ["HOME=/h"]);
+        assert_eq!(env(&["HOME=", "HOME=/x"]), ["HOME=/x"]);
     }
 }

@@ -22,7 +22,7 @@ impl Container {
     /// Step `mount`; step `namespace` with ESRCH when init has ended. Nothing is mounted then.
     pub fn mount(&self, mount: &Mount) -> Result<(), Failure> {
         let planned = mounts::open_source(mount, &self.cgroup, &Linux::default(), None)?;
-        self.inside(|root| mounts::mount_one(root, planned).map(drop))
+        self.inside(|root| mounts::mount_all(root, vec![planned]).and_then(|mounted| mounted.finish()))
     }
 
     /// Takes away what is mounted at `destination`. Programs that have files of it open keep these.

@@ -19,6 +19,17 @@ pub struct Pair {
     pub terminal: OwnedFd,
 }
 
+/// A newline that is written to a terminal stays one, for whoever reads its controlling end and shows it elsewhere.
+///
+/// # Errors
+/// termios(3)'s.
+pub fn keep_newlines(terminal: BorrowedFd<'_>) -> Result<()> {
+    let failed = |errno| Error::new("set the mode of", "terminal", errno);
+    let mut mode = rustix::termios::tcgetattr(terminal).map_err(failed)?;
+    mode.output_modes.remove(rustix::termios::OutputModes::ONLCR);
+    rustix::termios::tcsetattr(terminal, rustix::termios::OptionalActions::Now, &mode).map_err(failed)
+}
+
 /// Makes a pseudo-terminal in the devpts instance that is mounted at `directory`.
 ///
 /// The terminal is opened through its controller, never by its name, which the container could have replaced.
@@ -125,6 +136,8 @@ impl Raw {
         let before = rustix::termios::tcgetattr(terminal).map_err(failed)?;
         let mut raw = before.clone();
         raw.make_raw();
+        // What is shown there has plain newlines: see [`keep_newlines`].
+        raw.output_modes |= before.output_modes & rustix::termios::OutputModes::OPOST;
         rustix::termios::tcsetattr(terminal, rustix::termios::OptionalActions::Now, &raw).map_err(failed)?;
         let terminal = rustix::io::fcntl_dupfd_cloexec(terminal, 3).map_err(failed)?;
         Ok(Self { terminal, before })

@@ -81,6 +81,10 @@ pub(super) struct Options {
     pub(super) copy_up: bool,
     /// Of a bind mount (`subpath=…`): what is there below the source.
     pub(super) subpath: Option<String>,
+    /// It shows what is the kernel's, and only a directory may be covered by it.
+    pub(super) kernels: bool,
+    /// It becomes read-only when everything in it is made.
+    pub(super) late_read_only: bool,
     /// The file system's own, `key` or `key=value`.
     pub(super) data: Vec<String>,
 }

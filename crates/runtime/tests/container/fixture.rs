@@ -21,10 +21,10 @@ pub(crate) struct Rootfs {
     directory: TempDir,
 }
 
-const COMMANDS: [&str; 34] = [
+const COMMANDS: [&str; 36] = [
     "sh", "cat", "ls", "id", "env", "pwd", "hostname", "true", "false", "sleep", "mount", "unshare", "stat",
     "echo", "test", "grep", "touch", "mkdir", "tty", "kill", "head", "wc", "readlink", "umount", "sed", "ps",
-    "stty", "dd", "ip", "mknod", "umask", "seq", "chroot", "tail",
+    "stty", "dd", "ip", "mknod", "umask", "seq", "chroot", "tail", "uname", "ionice",
 ];
 
 impl Rootfs {

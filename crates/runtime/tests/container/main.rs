@@ -6,6 +6,7 @@
 #![allow(clippy::print_stdout, reason = "as a test program should")]
 
 mod attacks;
+mod config;
 mod fixture;
 mod limits;
 mod lookup;
@@ -20,9 +21,16 @@ use std::process::ExitCode;
 type Test = (&'static str, fn());
 
 fn main() -> ExitCode {
-    let tests: Vec<Test> =
-        [sandbox::TESTS, lookup::TESTS, security::TESTS, attacks::TESTS, limits::TESTS, verbs::TESTS]
-            .concat();
+    let tests: Vec<Test> = [
+        sandbox::TESTS,
+        lookup::TESTS,
+        security::TESTS,
+        attacks::TESTS,
+        limits::TESTS,
+        config::TESTS,
+        verbs::TESTS,
+    ]
+    .concat();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let has = |word: &str| arguments.iter().any(|argument| argument == word);
     if has("--list") {

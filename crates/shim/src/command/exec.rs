@@ -121,6 +121,12 @@ fn from_options(args: &Args, mut process: Process, command: &[String]) -> Result
         for set in [&mut sets.bounding, &mut sets.effective, &mut sets.permitted] {
             set.extend(more.iter().cloned());
         }
+        // Where some are handed on to programs, these are too.
+        if !sets.inheritable.is_empty() {
+            for set in [&mut sets.inheritable, &mut sets.ambient] {
+                set.extend(more.iter().cloned());
+            }
+        }
     }
     Ok(process)
 }

@@ -1,13 +1,17 @@
 //! `list`: all containers under the root.
 
 use super::args::{Args, Known};
-use super::{Context, Outcome, json, print, record, state, words};
+use super::state::Told;
+use super::{Context, Outcome, print, record, state, words};
 
 const OPTIONS: [Known; 2] = [("format", "f", true), ("quiet", "q", false)];
 
 /// `list`.
 pub(super) fn list(context: &Context, arguments: &[String]) -> Outcome {
     let args = Args::parse(arguments, &OPTIONS)?;
+    if context.root_named && !context.root.is_dir() {
+        return Err(format!("open {}: no such file or directory", context.root.display()));
+    }
     let names = sys::file::list(&context.root).map_err(words)?;
     // One that is removed while we look is not there.
     let held: Vec<_> = names.iter().filter_map(|id| record::open(context, id).ok()).collect();
@@ -16,13 +20,14 @@ pub(super) fn list(context: &Context, arguments: &[String]) -> Outcome {
     }
     let values: Vec<_> = held.iter().map(state::value).collect();
     match args.value("format") {
-        Some("json") => print(&json(&values)),
+        Some("json") => print(&(serde_json::to_string(&values).unwrap_or_default() + "\n")),
         None | Some("table") => {
-            let text =
-                |value: &serde_json::Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-            let columns = ["id", "pid", "status", "bundle", "created", "owner"];
-            let mut rows = vec![columns.map(str::to_uppercase).to_vec()];
-            rows.extend(values.iter().map(|v| columns.map(|c| text(&v[c])).to_vec()));
+            let titles = ["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"];
+            let mut rows = vec![titles.map(str::to_owned).to_vec()];
+            rows.extend(values.into_iter().map(|told| {
+                let Told { id, pid, status, bundle, created, owner, .. } = told;
+                vec![id, pid.to_string(), status, bundle, created, owner]
+            }));
             print(&table(&rows))
         }
         Some(other) => Err(format!("invalid format option: {other}")),

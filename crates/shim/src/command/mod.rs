@@ -61,6 +61,8 @@ const ROOT: &str = "/run/corten-runtime";
 /// What every command knows.
 struct Context {
     root: PathBuf,
+    /// Somebody has said so.
+    root_named: bool,
     log: log::Log,
     systemd: bool,
     no_pivot: bool,
@@ -90,11 +92,15 @@ pub(crate) fn main(words: &[String]) -> ExitCode {
     };
     let context = Context {
         root: args.value("root").unwrap_or(ROOT).into(),
+        root_named: args.value("root").is_some(),
         log,
         systemd: args.has("systemd-cgroup"),
         no_pivot: args.has("no-pivot"),
         no_new_keyring: args.has("no-new-keyring"),
     };
+    if args.has("debug") {
+        context.log.write("debug", &format!("command: {}", args.words.join(" ")));
+    }
     if args.has("version") {
         return finish(&context, version());
     }

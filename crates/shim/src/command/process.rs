@@ -12,8 +12,15 @@ use sys::scm::{self, Wait};
 use super::args::Args;
 use super::{Context, failure, terminal, words};
 
-/// Tells which limits stay lower than what the configuration asks for.
+/// Tells which limits stay lower than what the configuration asks for, and which capabilities cannot be ambient.
 pub(super) fn warn_of_limits(context: &Context, process: &Process) -> Result<(), String> {
+    if let Some(sets) = &process.capabilities {
+        let lacks = |name: &&String| !(sets.inheritable.contains(name) && sets.permitted.contains(name));
+        for name in sets.ambient.iter().filter(lacks) {
+            let message = format!("can't raise ambient capability {name}: operation not permitted");
+            context.log.write("warning", &message);
+        }
+    }
     for limit in runtime::lowered(process).map_err(|e| failure(&e))? {
         context.log.write("warning", &limit.to_string());
     }

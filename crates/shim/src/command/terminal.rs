@@ -54,6 +54,7 @@ pub(super) struct Screen {
 impl Screen {
     pub(super) fn open(console: OwnedFd, epoll: &Epoll) -> Result<Self, String> {
         poll::set_nonblocking(&console).map_err(words)?;
+        pty::keep_newlines(console.as_fd()).map_err(words)?;
         epoll.add(&console, CONSOLE, Interest::READ).map_err(words)?;
         // A file is always ready, and epoll does not take it; it is read when there is nothing else.
         let _ = epoll.add(std::io::stdin(), INPUT, Interest::READ);

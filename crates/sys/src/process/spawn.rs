@@ -341,8 +341,13 @@ mod tests {
     fn a_program_is_found_by_its_path_and_may_be_a_script() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("script");
-        std::fs::write(&path, "#!/bin/busybox sh\nexit $1\n").unwrap();
-        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        crate::file::write_atomic(
+            &path,
+            b"#!/bin/busybox sh\nexit $1\n",
+            0o755,
+            crate::file::Durability::Process,
+        )
+        .unwrap();
         let path = path.to_str().unwrap();
         let child = spawn_at(path, &[path, "7"], &[], &[]).unwrap();
         assert_eq!(reap(child.pidfd.as_fd()).unwrap(), ExitStatus::Code(7));

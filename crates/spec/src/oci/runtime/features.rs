@@ -29,7 +29,8 @@ pub struct LinuxFeatures {
     pub seccomp: SeccompFeatures,
     pub apparmor: Enabled,
     pub selinux: Enabled,
-    pub intel_rdt: Enabled,
+    pub intel_rdt: IntelRdtFeatures,
+    pub memory_policy: MemoryPolicyFeatures,
     pub mount_extensions: MountExtensions,
     pub net_devices: Enabled,
 }
@@ -59,6 +60,21 @@ pub struct SeccompFeatures {
 #[serde(default)]
 pub struct Enabled {
     pub enabled: bool,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct IntelRdtFeatures {
+    pub enabled: bool,
+    pub schemata: bool,
+    pub monitoring: bool,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct MemoryPolicyFeatures {
+    pub modes: Vec<String>,
+    pub flags: Vec<String>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -217,6 +217,24 @@ pub enum MemoryPolicyFlag {
     StaticNodes,
 }
 
+impl MemoryPolicyMode {
+    /// All of them, as they are written.
+    pub const WORDS: [&str; 7] = [
+        "MPOL_DEFAULT",
+        "MPOL_BIND",
+        "MPOL_INTERLEAVE",
+        "MPOL_WEIGHTED_INTERLEAVE",
+        "MPOL_PREFERRED",
+        "MPOL_PREFERRED_MANY",
+        "MPOL_LOCAL",
+    ];
+}
+
+impl MemoryPolicyFlag {
+    /// All of them, as they are written.
+    pub const WORDS: [&str; 3] = ["MPOL_F_NUMA_BALANCING", "MPOL_F_RELATIVE_NODES", "MPOL_F_STATIC_NODES"];
+}
+
 /// What personality(2) takes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Personality {
