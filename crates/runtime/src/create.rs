@@ -120,6 +120,7 @@ pub fn create_with(request: &Request<'_>) -> Result<(Container, Child), Failure>
                 waiting: Some(waiting),
                 oom_kills_before,
                 seccomp: filter,
+                habits: host::Habits::of(spec),
                 hooks: spec.hooks.clone(),
                 preserved: 0,
                 state: State { pid: Some(child.pid), ..request.state.clone() },

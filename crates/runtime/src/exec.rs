@@ -89,6 +89,7 @@ impl Container {
         // In the cgroups before in the namespaces: nothing runs in the container that its limits do not hold.
         self.cgroup.enter_v1().map_err(at("cgroup"))?;
         host::settle_process(process)?;
+        self.habits.settle()?;
         if let Some(affinity) = process.exec_cpu_affinity.as_ref().filter(|a| !a.last.is_empty()) {
             sys::process::set_cpus(&host::mask(&affinity.last)).map_err(at("execCPUAffinity"))?;
         }

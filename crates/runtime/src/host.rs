@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use spec::oci::runtime::{
-    IoClass, MemoryPolicyFlag, MemoryPolicyMode, PersonalityDomain, Process, SchedulerFlag, SchedulerPolicy,
-    Spec,
+    IoClass, MemoryPolicy, MemoryPolicyFlag, MemoryPolicyMode, Personality, PersonalityDomain, Process,
+    SchedulerFlag, SchedulerPolicy, Spec,
 };
 use sys::process::{IoPriority, Scheduling};
 
@@ -56,34 +56,52 @@ fn read(path: &str) -> String {
 /// namespace's ids count.
 pub(crate) fn settle(spec: &Spec, process: &Process) -> Result<(), Failure> {
     settle_process(process)?;
-    if let Some(policy) = &spec.linux.memory_policy {
-        let mode = match policy.mode {
-            MemoryPolicyMode::Default => 0,
-            MemoryPolicyMode::Preferred => 1,
-            MemoryPolicyMode::Bind => 2,
-            MemoryPolicyMode::Interleave => 3,
-            MemoryPolicyMode::Local => 4,
-            MemoryPolicyMode::PreferredMany => 5,
-            MemoryPolicyMode::WeightedInterleave => 6,
-        };
-        let mode = policy.flags.iter().fold(mode, |mode, flag| {
-            mode | match flag {
-                MemoryPolicyFlag::NumaBalancing => 1 << 13,
-                MemoryPolicyFlag::RelativeNodes => 1 << 14,
-                MemoryPolicyFlag::StaticNodes => 1 << 15,
-            }
-        });
-        let failed = at("memoryPolicy");
-        sys::process::set_memory_policy(mode, &mask(&policy.nodes)).map_err(failed)?;
+    Habits::of(spec).settle()
+}
+
+/// The same for every process of a container.
+#[derive(Debug, Clone)]
+pub(crate) struct Habits {
+    memory_policy: Option<MemoryPolicy>,
+    personality: Option<Personality>,
+}
+
+impl Habits {
+    pub(crate) fn of(spec: &Spec) -> Self {
+        let linux = &spec.linux;
+        Self { memory_policy: linux.memory_policy.clone(), personality: linux.personality.clone() }
     }
-    if let Some(personality) = &spec.linux.personality {
-        let domain = match personality.domain {
-            PersonalityDomain::Linux => 0,
-            PersonalityDomain::Linux32 => 8,
-        };
-        sys::process::set_personality(domain).map_err(at("personality"))?;
+
+    pub(crate) fn settle(&self) -> Result<(), Failure> {
+        if let Some(policy) = &self.memory_policy {
+            let mode = match policy.mode {
+                MemoryPolicyMode::Default => 0,
+                MemoryPolicyMode::Preferred => 1,
+                MemoryPolicyMode::Bind => 2,
+                MemoryPolicyMode::Interleave => 3,
+                MemoryPolicyMode::Local => 4,
+                MemoryPolicyMode::PreferredMany => 5,
+                MemoryPolicyMode::WeightedInterleave => 6,
+            };
+            let mode = policy.flags.iter().fold(mode, |mode, flag| {
+                mode | match flag {
+                    MemoryPolicyFlag::NumaBalancing => 1 << 13,
+                    MemoryPolicyFlag::RelativeNodes => 1 << 14,
+                    MemoryPolicyFlag::StaticNodes => 1 << 15,
+                }
+            });
+            let failed = at("memoryPolicy");
+            sys::process::set_memory_policy(mode, &mask(&policy.nodes)).map_err(failed)?;
+        }
+        if let Some(personality) = &self.personality {
+            let domain = match personality.domain {
+                PersonalityDomain::Linux => 0,
+                PersonalityDomain::Linux32 => 8,
+            };
+            sys::process::set_personality(domain).map_err(at("personality"))?;
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 /// The same for an exec.

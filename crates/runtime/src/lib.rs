@@ -127,6 +127,8 @@ pub struct Container {
     oom_kills_before: u64,
     /// The profile of every process of the container; compiled once.
     seccomp: Option<seccomp::Filter>,
+    /// What an exec gets of the host's side as init did.
+    habits: host::Habits,
     /// For those of the later steps.
     hooks: spec::oci::runtime::Hooks,
     /// How many descriptors from 3 on an exec gets from its caller.

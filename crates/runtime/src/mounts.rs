@@ -189,7 +189,7 @@ pub(crate) fn mount_all(root: &Root, planned: Vec<Planned>) -> Result<Mounted, F
 }
 
 /// Mounts one.
-pub(crate) fn mount_one(root: &Root, planned: Planned) -> Result<Mount, Failure> {
+fn mount_one(root: &Root, planned: Planned) -> Result<Mount, Failure> {
     let Planned { destination, options, what } = planned;
     let mount = match what {
         What::Cgroups(cgroups) => return mount_cgroups(root, &destination, &options, cgroups),

@@ -6,6 +6,7 @@ use sys::process;
 
 use crate::cgroup::Place;
 use crate::failure::at;
+use crate::host::Habits;
 use crate::namespaces::Plan;
 use crate::{Container, Failure, seccomp};
 
@@ -44,6 +45,7 @@ impl Container {
             waiting: None,
             oom_kills_before,
             seccomp: spec.linux.seccomp.as_ref().map(seccomp::Filter::compile).transpose()?,
+            habits: Habits::of(spec),
             hooks: spec.hooks.clone(),
             preserved,
             state,
