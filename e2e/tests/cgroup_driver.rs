@@ -121,8 +121,20 @@ fn systemd_makes_scopes_where_it_runs_the_host() {
     write(&host.path("build/Dockerfile"), b"FROM busybox\nRUN cat /proc/self/cgroup >/cgroup\n");
     host.docker(&["build", "-t", "built", &host.path("build").display().to_string()]).ok();
 
-    // Without it, on the same host.
+    // Another runtime is told to do the same.
     host.docker(&["rm", "-f", "c2", "c3"]).ok();
+    host.stop_daemon();
+    host.start_daemon_with(&[], &["--add-runtime", "other=runc"]);
+    let run =
+        ["run", "-d", "--name", "c4", "--runtime", "other", "--memory", "64m", "busybox", "sleep", "1000"];
+    host.docker(&run).ok();
+    let unit = format!("docker-{}.scope", id(&host, "c4"));
+    assert_eq!(property(&unit, "MemoryMax"), "67108864");
+    assert!(host.docker(&["top", "c4"]).ok().contains("sleep 1000"));
+    host.docker(&["rm", "-f", "c4"]).ok();
+    assert!(!is_loaded(&unit));
+
+    // Without it, on the same host.
     host.stop_daemon();
     let parent = format!("/{}", host.name);
     host.start_daemon_with(&[], &["--exec-opt", "native.cgroupdriver=cgroupfs", "--cgroup-parent", &parent]);

@@ -45,9 +45,9 @@ const PROGRAMS: [&str; 19] = [
 const MODULES: &str = "overlay veth bridge nf_tables nft_chain_nat nft_masq nft_ct nft_fib_ipv4 dummy";
 
 /// Test binaries that run there unless others are named: what the kernel's cgroups and security modules decide.
-const TESTS: [&str; 4] = [RUNTIME, "isolation", "sandbox", "stats"];
-/// The same where systemd is the first process: what it decides, and the runtimes that want cgroup v2 alone.
-const TESTS_OF_SYSTEMD: [&str; 2] = ["cgroup_driver", "runtimes"];
+const TESTS: [&str; 5] = [RUNTIME, "isolation", "sandbox", "stats", "runtimes"];
+/// The same where systemd is the first process.
+const TESTS_OF_SYSTEMD: [&str; 1] = ["cgroup_driver"];
 const SYSTEMD: &str = "/lib/systemd/systemd";
 /// Left out: races of a hundred containers each, which emulation makes minutes long and other cgroups no different.
 const SKIPPED: &str = "--skip=_changes_ --skip=descriptor_is_a_working_directory --skip=be_looked_into";
