@@ -244,7 +244,8 @@ fn network_devices_are_moved_in() {
     let host = Host::bare();
     let bundle = Bundle::new(&host);
     for name in ["ct0", "ct1"] {
-        host.command(&["ip", "link", "add", name, "type", "dummy"]).ok();
+        let peer = format!("{name}p");
+        host.command(&["ip", "link", "add", name, "type", "veth", "peer", "name", &peer]).ok();
         host.command(&["ip", "addr", "add", "192.0.2.7/32", "dev", name]).ok();
     }
     bundle.configure("ip -o addr show dev inside; ip -o link | grep -c ct1", |config| {

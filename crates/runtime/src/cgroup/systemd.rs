@@ -34,11 +34,15 @@ pub(crate) struct Place {
 
 /// A process that keeps a new scope from being empty, which would be its end. It ends with this value, or its maker.
 #[derive(Debug)]
-pub(crate) struct Keeper(Spawned, PipeWriter);
+pub(crate) struct Keeper {
+    child: Spawned,
+    /// It reads from this until its end.
+    _life: PipeWriter,
+}
 
 impl Drop for Keeper {
     fn drop(&mut self) {
-        crate::kill::end(&self.0);
+        crate::kill::end(&self.child);
     }
 }
 
@@ -71,7 +75,7 @@ impl Place {
         };
         let mut manager = Manager::connect()?;
         let keeper = keeper()?;
-        manager.start(scope, keeper.0.pid, resources)?;
+        manager.start(scope, keeper.child.pid, resources)?;
         // What systemd does not switch on for the scope's own children is missing until now.
         match Cgroup::create(&self.path).map_err(at("cgroup")) {
             Ok(cgroup) if cgroup.version() == Version::V2 => Ok((cgroup, Some(keeper))),
@@ -212,7 +216,7 @@ fn keeper() -> Result<Keeper, Failure> {
         0
     })
     .map_err(at("clone"))?;
-    Ok(Keeper(child, write.expect("only the child takes it from its copy")))
+    Ok(Keeper { child, _life: write.expect("only the child takes it from its copy") })
 }
 
 /// Limits in systemd's words (systemd.resource-control(5)).
