@@ -161,7 +161,7 @@ fn without_systemd() {
 
 #[test]
 fn the_runtime_command_makes_scopes() {
-    let host = Host::stopped();
+    let host = Host::bare();
     let runtime = host.path("corten-runtime");
     std::os::unix::fs::symlink(program("corten-shim"), &runtime).unwrap();
     let state = host.path("state").display().to_string();
@@ -186,7 +186,7 @@ fn the_runtime_command_makes_scopes() {
     };
     configure("/a/b");
     let said = command(&["run", "-d", "--bundle", &bundle, "c1"]).fails(1);
-    assert!(said.contains("expected cgroupsPath to be of format \"slice:prefix:name\""), "{said}");
+    assert!(said.contains("expected cgroupsPath to be of format"), "{said}");
     configure(&format!("{}.slice:test:{}", host.name, host.name));
     if !audit::has_systemd() {
         let said = command(&["run", "-d", "--bundle", &bundle, "c1"]).fails(1);

@@ -51,7 +51,7 @@ impl<'a> Podman<'a> {
 
 #[test]
 fn podman_runs_its_containers_with_it() {
-    let host = Host::stopped();
+    let host = Host::bare();
     let podman = Podman::new(&host);
     let tar = host.path("busybox.tar");
     testkit::write(&tar, &image::busybox());
@@ -71,7 +71,7 @@ fn podman_runs_its_containers_with_it() {
             .env("CONTAINERS_CONF", &shown(&host, "containers.conf"))
     };
     let screen = line(&format!("run --rm -t --network none {parent} busybox tty")).ok();
-    assert_eq!(screen.trim(), "/dev/pts/0");
+    assert!(screen.trim().ends_with("/dev/pts/0"), "{screen:?}");
     run(&["-d", "--name", "c1", "--memory", "64m", "busybox", "sh", "-c", "echo up; sleep 1000"]).ok();
     until("its output", || (podman.run(&["logs", "c1"]).ok() == "up").then_some(()));
     assert_eq!(podman.run(&["exec", "c1", "echo", "inside"]).ok(), "inside");
@@ -163,13 +163,13 @@ fn containerd_runs_its_containers_with_it() {
     };
     let options = format!("--rm -t --runc-binary {} --snapshotter native", containerd.runtime);
     let screen = line(&format!("run {options} --cgroup /{}/t {image} t tty", host.name)).ok();
-    assert_eq!(screen.trim(), "/dev/pts/0");
+    assert!(screen.trim().ends_with("/dev/pts/0"), "{screen:?}");
     run(&["-d", "--memory-limit", "67108864"], "d", &["sleep", "1000"]).ok();
     let exec = |words: &[&str]| containerd.ctr(&[&["task", "exec", "--exec-id", "e", "d"], words].concat());
     assert_eq!(exec(&["echo", "inside"]).ok(), "inside");
     exec(&["sh", "-c", "exit 9"]).fails(9);
     let screen = line("task exec -t --exec-id e d tty").ok();
-    assert_eq!(screen.trim(), "/dev/pts/0");
+    assert!(screen.trim().ends_with("/dev/pts/0"), "{screen:?}");
     assert!(containerd.ctr(&["task", "metrics", "d"]).ok().contains("67108864"));
     assert_eq!(containerd.ctr(&["task", "ps", "d"]).ok().lines().count(), 2);
     let status = || {

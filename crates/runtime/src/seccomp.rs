@@ -30,7 +30,10 @@ pub(crate) struct Listener {
 impl Filter {
     pub(crate) fn compile(profile: &Seccomp) -> Result<Self, Failure> {
         let default = action(&profile.default_action, profile.default_errno_ret)?;
-        let rules = profile.syscalls.iter().map(rule).collect::<Result<_, _>>()?;
+        let mut rules = Vec::new();
+        for one in &profile.syscalls {
+            rules.extend(these_rules(one)?);
+        }
         let listed = |name: &&'static str| profile.architectures.iter().any(|listed| listed == name);
         // Without a list it is this machine's own alone, as in runc.
         let other_abis = sys::seccomp::ARCHITECTURES.into_iter().filter(listed).collect();
@@ -67,9 +70,16 @@ fn unknown(what: &str, name: &str) -> Failure {
     Failure::new("seccomp", name, format!("unknown {what}"))
 }
 
-fn rule(rule: &SeccompRule) -> Result<Rule, Failure> {
-    let conditions = rule.args.iter().map(condition).collect::<Result<_, _>>()?;
-    Ok(Rule { names: rule.names.clone(), action: action(&rule.action, rule.errno_ret)?, conditions })
+/// All conditions of a rule must hold; but where two are on one argument, any of them is enough, as in runc.
+fn these_rules(rule: &SeccompRule) -> Result<Vec<Rule>, Failure> {
+    let conditions = rule.args.iter().map(condition).collect::<Result<Vec<_>, _>>()?;
+    let arguments: std::collections::BTreeSet<u8> = conditions.iter().map(|c| c.argument).collect();
+    let action = action(&rule.action, rule.errno_ret)?;
+    let with = |conditions| Rule { names: rule.names.clone(), action, conditions };
+    Ok(match arguments.len() == conditions.len() {
+        true => vec![with(conditions)],
+        false => conditions.into_iter().map(|condition| with(vec![condition])).collect(),
+    })
 }
 
 fn action(name: &str, number: Option<u32>) -> Result<Action, Failure> {
@@ -116,4 +126,26 @@ pub(crate) fn flag(name: &str) -> Result<u32, Failure> {
         "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV" => WAIT_KILLABLE,
         other => return Err(unknown("flag", other)),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn conditions_on_one_argument_are_alternatives() {
+        let argument = |index, value| SeccompArg { index, value, value_two: None, op: "SCMP_CMP_EQ".into() };
+        let rules = |args: &[SeccompArg]| {
+            let rule = SeccompRule {
+                names: vec!["read".into()],
+                action: "SCMP_ACT_ALLOW".into(),
+                args: args.to_vec(),
+                errno_ret: None,
+            };
+            these_rules(&rule).unwrap().iter().map(|rule| rule.conditions.len()).collect::<Vec<_>>()
+        };
+        assert_eq!(rules(&[]), [0]);
+        assert_eq!(rules(&[argument(0, 1), argument(1, 2)]), [2]);
+        assert_eq!(rules(&[argument(0, 1), argument(0, 2), argument(1, 3)]), [1, 1, 1]);
+    }
 }
