@@ -10,7 +10,9 @@ pub use crate::container::{ListOptions, LogOptions, RemoveOptions, WaitCondition
 use crate::Error;
 use crate::blocking::lasting;
 use crate::container::exec::Execs;
+use crate::container::selinux::Policy;
 use crate::container::table::Table;
+use crate::container::userns::Userns;
 use crate::events::Bus;
 use crate::settings::Settings;
 use crate::volume::Volumes;
@@ -28,6 +30,13 @@ pub struct Config {
     pub shim: PathBuf,
     /// Networks.
     pub network: network::Config,
+    /// Whose ids containers have that say nothing of it: empty is the host's, `auto` a range of each one's own, else an
+    /// account with subordinate ids.
+    pub userns_remap: String,
+    /// Where `auto` takes ranges from: an account, `first:count`, or empty for ours.
+    pub userns_pool: String,
+    /// Containers are confined by SELinux labels, where the kernel has them.
+    pub selinux: bool,
     /// What the user sets for all containers.
     pub settings: Settings,
     /// The tar (docker-archive) of the image that ships inside Corten, and its name.
@@ -52,6 +61,8 @@ pub(crate) struct Inner {
     pub(crate) containers: Table,
     pub(crate) execs: Execs,
     pub(crate) volumes: Volumes,
+    pub(crate) userns: Userns,
+    pub(crate) selinux: Option<Policy>,
     pub(crate) events: Bus,
     /// One prune of each kind at a time: containers, images, volumes, networks.
     pub(crate) prunes: [tokio::sync::Mutex<()>; 4],
@@ -94,6 +105,7 @@ impl Engine {
             for dir in [&config.data_root, &config.exec_root, &containers] {
                 sys::file::create_dir_all(dir, 0o700)?;
             }
+            let userns = Userns::open(&config.userns_remap, &config.userns_pool)?;
             let store = store::Store::open(&config.data_root)?;
             let volumes = Volumes::open(&config.data_root.join("volumes"))?;
             let shim = Arc::new(shim::client::Program::seal(&config.shim)?);
@@ -107,6 +119,8 @@ impl Engine {
                 containers: Table::default(),
                 execs: Execs::default(),
                 volumes,
+                userns,
+                selinux: Policy::open(config.selinux),
                 events: Bus::new(),
                 prunes: Default::default(),
                 roots: OnceLock::new(),

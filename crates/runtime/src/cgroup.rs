@@ -4,7 +4,9 @@ mod devices;
 mod v1;
 mod v2;
 
-use spec::oci::runtime::{BlockIo, Resources, Throttle};
+use std::path::Path;
+
+use spec::oci::runtime::{BlockIo, Resources, Spec, Throttle};
 use sys::cgroup::{Cgroup, Version};
 
 use crate::Failure;
@@ -33,6 +35,25 @@ impl Write {
     fn optional(self) -> Self {
         Self { optional: true, ..self }
     }
+}
+
+/// Whether the container may change its cgroups: they are mounted without `ro`.
+pub(crate) fn is_writable(spec: &Spec) -> bool {
+    let shows = |kind: &str| matches!(kind, "cgroup" | "cgroup2");
+    spec.mounts.iter().any(|mount| shows(&mount.r#type) && !mount.options.iter().any(|option| option == "ro"))
+}
+
+/// Gives the cgroup to the root of a user namespace, as far as it may have it (cgroups(7), delegation): v2 only.
+pub(crate) fn delegate(cgroup: &Cgroup, uid: u32, gid: u32) -> Result<(), Failure> {
+    if cgroup.version() == Version::V1 {
+        return Ok(());
+    }
+    for (_, directory, _) in cgroup.directories() {
+        for file in ["", "cgroup.procs", "cgroup.subtree_control", "cgroup.threads"] {
+            sys::file::chown(&Path::new(directory).join(file), uid, gid).map_err(at("cgroup"))?;
+        }
+    }
+    Ok(())
 }
 
 /// Writes the limits; what is not set stays as it is.

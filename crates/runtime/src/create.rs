@@ -103,6 +103,7 @@ pub fn create_with(request: &Request<'_>) -> Result<(Container, Child), Failure>
                 waiting: Some(waiting),
                 oom_kills_before,
                 seccomp: filter,
+                root: namespaces::root_ids(&spec.linux),
                 hooks: spec.hooks.clone(),
                 preserved: 0,
                 state: State { pid: Some(child.pid), ..request.state.clone() },

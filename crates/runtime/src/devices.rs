@@ -39,15 +39,37 @@ pub(crate) fn open_all(devices: &[Device]) -> Result<Vec<(String, Mount)>, Failu
     });
     let mut opened = Vec::new();
     for (path, numbers) in standard.iter().cloned().chain(more) {
-        let copy = Mount::copy(Path::new(&path), Depth::One).map_err(at_path("device", &path))?;
-        let found = Metadata::of(copy.as_fd())
-            .map_err(|e| at_path("device", &path)(sys::Error::new("stat", &path, e)))?;
-        if numbers.is_some_and(|numbers| numbers != (found.major, found.minor)) {
-            return Err(Failure::new("device", &path, "is another device on the host"));
-        }
+        // It may have another name in the container.
+        let copy = match (open_node(&path, numbers), numbers) {
+            (Err(failure), Some((major, minor))) => match host_name(major, minor) {
+                Some(name) => open_node(&name, numbers)?,
+                None => return Err(failure),
+            },
+            (opened, _) => opened?,
+        };
         opened.push((path, copy));
     }
     Ok(opened)
+}
+
+fn open_node(path: &str, numbers: Option<(u32, u32)>) -> Result<Mount, Failure> {
+    let copy = Mount::copy(Path::new(path), Depth::One).map_err(at_path("device", path))?;
+    let found =
+        Metadata::of(copy.as_fd()).map_err(|e| at_path("device", path)(sys::Error::new("stat", path, e)))?;
+    if numbers.is_some_and(|numbers| numbers != (found.major, found.minor)) {
+        return Err(Failure::new("device", path, "is another device on the host"));
+    }
+    Ok(copy)
+}
+
+/// What the host's kernel calls a device.
+fn host_name(major: u32, minor: u32) -> Option<String> {
+    ["char", "block"].into_iter().find_map(|kind| {
+        let path = format!("/sys/dev/{kind}/{major}:{minor}/uevent");
+        let text = sys::file::read_if_exists(Path::new(&path)).ok()??;
+        let text = String::from_utf8_lossy(&text).into_owned();
+        text.lines().find_map(|line| line.strip_prefix("DEVNAME=")).map(|name| format!("/dev/{name}"))
+    })
 }
 
 /// Makes the standard ones and those of the configuration, or puts the host's there that `opened` has.

@@ -17,7 +17,8 @@
 //! | `sources` | what comes from the host, opened before its tree is left |
 //! | [`host`] | what the host must have; what a process hands on: scheduling, priorities, OOM score |
 //! | `hooks` | programs of the host, run at six points of a container's life |
-//! | `namespaces` | which are made and which are joined |
+//! | `namespaces`, `hold` | which are made and which are joined; those that wait for their container |
+//! | `idmap` | mounts whose files belong to others than on disk |
 //! | `root`, `mounts`, `devices`, `terminal`, `paths`, `sysctl` | the sandbox, in the order of its making |
 //! | `reaper` | `--init`: the duties of a pid namespace's first process |
 //! | `process` | from the sandbox to the program: user, capabilities, seccomp, execve |
@@ -38,6 +39,7 @@ mod exec;
 mod failure;
 mod features;
 mod handshake;
+mod hold;
 mod hooks;
 pub mod host;
 mod idmap;
@@ -70,6 +72,7 @@ use std::os::fd::OwnedFd;
 pub use create::{FirstProcess, Request, create, create_with};
 pub use failure::Failure;
 pub use features::features;
+pub use hold::Holder;
 pub use limits::{Lowered, lowered};
 pub use open::{Existing, delete_remains};
 pub use stats::stats;
@@ -122,6 +125,8 @@ pub struct Container {
     oom_kills_before: u64,
     /// The profile of every process of the container; compiled once.
     seccomp: Option<seccomp::Filter>,
+    /// The host's ids of its root, where they are not the same.
+    root: Option<(u32, u32)>,
     /// For those of the later steps.
     hooks: spec::oci::runtime::Hooks,
     /// How many descriptors from 3 on an exec gets from its caller.

@@ -42,6 +42,7 @@ impl Container {
             waiting: None,
             oom_kills_before,
             seccomp: spec.linux.seccomp.as_ref().map(seccomp::Filter::compile).transpose()?,
+            root: crate::namespaces::root_ids(&spec.linux),
             hooks: spec.hooks.clone(),
             preserved,
             state,
