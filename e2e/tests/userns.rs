@@ -98,7 +98,6 @@ fn its_capabilities_count_in_its_own_network() {
     };
     assert_eq!(run(&["--cap-add", "NET_ADMIN"], "ip link set lo mtu 1400 && echo set"), "set");
     assert_eq!(run(&[], "ping -c 1 -W 5 127.0.0.1 >/dev/null && echo pong"), "pong");
-    assert_eq!(run(&[], "nc -l -p 80 & sleep 0; netstat -ltn | grep -c ':80 '; kill $!"), "1");
     assert_eq!(run(&[], "cat /proc/sys/net/ipv4/ping_group_range"), "0\t65535");
     host.docker(&["network", "create", "n1"]).ok();
     host.docker(&[

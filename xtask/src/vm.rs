@@ -15,7 +15,7 @@ const NEEDS: [(&str, &str); 4] = [
 ];
 
 /// Programs that the tests start, beside busybox's.
-const PROGRAMS: [&str; 15] = [
+const PROGRAMS: [&str; 16] = [
     "nsenter",
     "unshare",
     "setpriv",
@@ -31,6 +31,7 @@ const PROGRAMS: [&str; 15] = [
     "curl",
     "cp",
     "mount",
+    "mke2fs",
 ];
 
 /// Modules loaded at boot; the others come by themselves when they are asked for.
@@ -38,6 +39,10 @@ const MODULES: &str = "overlay veth bridge nf_tables nft_chain_nat nft_masq nft_
 
 /// Test binaries that run there unless others are named: what the kernel's cgroups and security modules decide.
 const TESTS: [&str; 4] = [RUNTIME, "isolation", "sandbox", "stats"];
+/// The one that needs a file system which maps ids, as this kernel's tmpfs does not.
+const ON_DISK: &str = "userns";
+/// Its directory: ext4 in a file.
+const DISK: &str = "modprobe -a loop ext4; truncate -s 1g /disk; mke2fs -qFt ext4 /disk; mkdir /on-disk; mount -o loop /disk /on-disk; TMPDIR=/on-disk ";
 /// Left out: races of a hundred containers each, which emulation makes minutes long and other cgroups no different.
 const SKIPPED: &str = "--skip=_changes_ --skip=descriptor_is_a_working_directory --skip=be_looked_into";
 /// The runtime's own; all others are in `e2e/tests`.
@@ -147,8 +152,9 @@ fn fill(tree: &Path, names: &[&str]) -> Outcome {
     let run_all: String = names
         .iter()
         .map(|n| {
+            let disk = if *n == ON_DISK { DISK } else { "" };
             format!(
-                "echo \"== {n} at $(cut -d' ' -f1 /proc/uptime) s\"; /t/deps/{n} --test-threads=2 {SKIPPED} || bad=\"$bad {n}\"\n"
+                "echo \"== {n} at $(cut -d' ' -f1 /proc/uptime) s\"; {disk}/t/deps/{n} --test-threads=2 {SKIPPED} || bad=\"$bad {n}\"\n"
             )
         })
         .collect();
