@@ -105,6 +105,9 @@ impl Engine {
             for dir in [&config.data_root, &config.exec_root, &containers] {
                 sys::file::create_dir_all(dir, 0o700)?;
             }
+            // Made here, it stays when it is empty: the next container's start needs not make it. Where it cannot be made
+            // the first container says why.
+            let _ = sys::cgroup::Cgroup::create(&config.cgroup_parent);
             let userns = Userns::open(&config.userns_remap, &config.userns_pool)?;
             let store = store::Store::open(&config.data_root)?;
             let volumes = Volumes::open(&config.data_root.join("volumes"))?;
