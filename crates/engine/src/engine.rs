@@ -101,6 +101,7 @@ impl Engine {
     /// The data root, the network or the shim program cannot be used.
     pub async fn open(config: Config) -> Result<Self, Error> {
         let (inner, found) = lasting(move || -> Result<_, Error> {
+            let userns = Userns::open(&config.userns_remap, &config.userns_pool)?;
             let containers = config.data_root.join("containers");
             for dir in [&config.data_root, &config.exec_root, &containers] {
                 sys::file::create_dir_all(dir, 0o700)?;
@@ -108,7 +109,6 @@ impl Engine {
             // Made here, it stays when it is empty: the next container's start needs not make it. Where it cannot be made
             // the first container says why.
             let _ = sys::cgroup::Cgroup::create(&config.cgroup_parent);
-            let userns = Userns::open(&config.userns_remap, &config.userns_pool)?;
             let store = store::Store::open(&config.data_root)?;
             let volumes = Volumes::open(&config.data_root.join("volumes"))?;
             let shim = Arc::new(shim::client::Program::seal(&config.shim)?);
