@@ -245,7 +245,7 @@ pub async fn required_json<T: DeserializeOwned>(headers: &HeaderMap, body: Incom
 /// The connection broke, or the work's own.
 pub async fn pump<T: Send + 'static>(
     mut body: Incoming,
-    work: impl FnOnce(&mut dyn Read) -> Result<T> + Send + 'static,
+    work: impl FnOnce(&mut (dyn Read + Send)) -> Result<T> + Send + 'static,
 ) -> Result<T> {
     let (sender, chunks) = tokio::sync::mpsc::channel(32);
     let work =

@@ -4,7 +4,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use hyper::body::Incoming;
-use store::archive::{self, Existing, Unpack, Whiteouts};
+use store::archive::{self, Existing, Owners, Unpack, Whiteouts};
 use sys::root::Root;
 
 use crate::body;
@@ -50,6 +50,7 @@ fn unpack(tar: &mut dyn Read, target: &Path) -> Result<()> {
         base: Path::new(""),
         whiteouts: Whiteouts::Literal,
         owner: None,
+        owners: Owners::default(),
         existing: Existing::GivesWay,
     };
     let (_, tar) = store::inflate(tar).map_err(|e| unreadable(&e))?;

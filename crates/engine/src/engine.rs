@@ -12,7 +12,9 @@ pub use crate::container::{ListOptions, LogOptions, RemoveOptions, WaitCondition
 use crate::Error;
 use crate::blocking::lasting;
 use crate::container::exec::Execs;
+use crate::container::selinux::Policy;
 use crate::container::table::Table;
+use crate::container::userns::Userns;
 use crate::events::Bus;
 use crate::settings::Settings;
 use crate::volume::Volumes;
@@ -32,6 +34,13 @@ pub struct Config {
     pub shim: PathBuf,
     /// Networks.
     pub network: network::Config,
+    /// Whose ids containers have that say nothing of it: empty is the host's, `auto` a range of each one's own, else an
+    /// account with subordinate ids.
+    pub userns_remap: String,
+    /// Where `auto` takes ranges from: an account, `first:count`, or empty for ours.
+    pub userns_pool: String,
+    /// Containers are confined by SELinux labels, where the kernel has them.
+    pub selinux: bool,
     /// What the user sets for all containers.
     pub settings: Settings,
     /// The tar (docker-archive) of the image that ships inside Corten, and its name.
@@ -56,6 +65,8 @@ pub(crate) struct Inner {
     pub(crate) containers: Table,
     pub(crate) execs: Execs,
     pub(crate) volumes: Volumes,
+    pub(crate) userns: Userns,
+    pub(crate) selinux: Option<Policy>,
     pub(crate) events: Bus,
     /// One prune of each kind at a time: containers, images, volumes, networks.
     pub(crate) prunes: [tokio::sync::Mutex<()>; 4],
@@ -94,6 +105,7 @@ impl Engine {
     /// The data root, the network or the shim program cannot be used.
     pub async fn open(config: Config) -> Result<Self, Error> {
         let (inner, found) = lasting(move || -> Result<_, Error> {
+            let userns = Userns::open(&config.userns_remap, &config.userns_pool)?;
             let containers = config.data_root.join("containers");
             for dir in [&config.data_root, &config.exec_root, &containers] {
                 sys::file::create_dir_all(dir, 0o700)?;
@@ -116,6 +128,8 @@ impl Engine {
                 containers: Table::default(),
                 execs: Execs::default(),
                 volumes,
+                userns,
+                selinux: Policy::open(config.selinux),
                 events: Bus::new(),
                 prunes: Default::default(),
                 roots: OnceLock::new(),

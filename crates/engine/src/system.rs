@@ -170,7 +170,11 @@ impl Engine {
         let pools = &self.inner.config.network.pools;
         let config = &self.inner.config;
         let settings = self.settings();
-        let security = crate::container::security::options(&settings);
+        let security = crate::container::security::options(
+            &settings,
+            self.inner.selinux.is_some(),
+            self.inner.userns.is_on(),
+        );
         let proxy = registry::client::Proxies::shown;
         Ok(SystemInfo {
             id: host.id,

@@ -1,6 +1,6 @@
 //! Connecting a container, before it runs and while it does.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use spec::Id;
 
@@ -33,9 +33,23 @@ impl Networks {
         endpoints: &[EndpointRequest],
         ports: &[PortRequest],
     ) -> Result<Sandbox, Error> {
+        self.connect_in(None, container, endpoints, ports)
+    }
+
+    /// The same in a namespace that was made for the container, such as one of a user namespace.
+    ///
+    /// # Errors
+    /// As [`Networks::connect`]'s.
+    pub fn connect_in(
+        &self,
+        netns: Option<OwnedFd>,
+        container: &Id,
+        endpoints: &[EndpointRequest],
+        ports: &[PortRequest],
+    ) -> Result<Sandbox, Error> {
         // What an earlier run of this container has left, if it was not released.
         self.release(container)?;
-        let made = self.try_connect(container, endpoints, ports);
+        let made = self.try_connect(netns, container, endpoints, ports);
         if made.is_err() {
             // The first failure is the one to report.
             let _ = self.release(container);
@@ -45,15 +59,20 @@ impl Networks {
 
     fn try_connect(
         &self,
+        made_for_it: Option<OwnedFd>,
         container: &Id,
         requests: &[EndpointRequest],
         ports: &[PortRequest],
     ) -> Result<Sandbox, Error> {
-        let netns = match self.take_ready(container, requests) {
+        let ready = if made_for_it.is_none() { self.take_ready(container, requests) } else { None };
+        let netns = match ready {
             Some(netns) => netns,
             None => {
                 let places = self.core.place(container, requests)?;
-                let mut namespace = namespace::make()?;
+                let mut namespace = match made_for_it {
+                    Some(netns) => namespace::adopt(netns)?,
+                    None => namespace::make()?,
+                };
                 for place in &places {
                     namespace.plug(&place.endpoint, &place.bridge)?;
                 }
@@ -81,7 +100,7 @@ impl Networks {
     }
 
     /// A ready namespace, if it is all that is asked for.
-    fn take_ready(&self, container: &Id, requests: &[EndpointRequest]) -> Option<std::os::fd::OwnedFd> {
+    fn take_ready(&self, container: &Id, requests: &[EndpointRequest]) -> Option<OwnedFd> {
         let [request] = requests else { return None };
         if request.ip.is_some() || !request.mac.is_empty() {
             return None;

@@ -64,16 +64,26 @@ fn in_thread<T: Send>(work: impl FnOnce() -> Result<T, Error> + Send) -> Result<
 
 /// Makes a namespace.
 pub(crate) fn make() -> Result<Namespace, Error> {
+    in_thread(|| set_up(netns::enter_new()?))
+}
+
+/// Makes one of a namespace that is as new, but not ours.
+pub(crate) fn adopt(netns: OwnedFd) -> Result<Namespace, Error> {
     in_thread(|| {
-        let netns = netns::enter_new()?;
-        // No addresses or chatter of IPv6 on interfaces to come; loopback keeps ::1. Kernels without IPv6 lack the file.
-        let _ = sysctl::set("net/ipv6/conf/default/disable_ipv6", "1");
-        let mut route = Socket::open(Family::Route)?;
-        let mut batch = Batch::new();
-        batch.up("lo");
-        batch.send(&mut route)?;
-        Ok(Namespace { netns, route })
+        netns::enter(&netns)?;
+        set_up(netns)
     })
+}
+
+/// Sets up the namespace that this thread is in.
+fn set_up(netns: OwnedFd) -> Result<Namespace, Error> {
+    // No addresses or chatter of IPv6 on interfaces to come; loopback keeps ::1. Kernels without IPv6 lack the file.
+    let _ = sysctl::set("net/ipv6/conf/default/disable_ipv6", "1");
+    let mut route = Socket::open(Family::Route)?;
+    let mut batch = Batch::new();
+    batch.up("lo");
+    batch.send(&mut route)?;
+    Ok(Namespace { netns, route })
 }
 
 /// Runs `work` in a namespace. What it opens stays there.

@@ -5,8 +5,10 @@ pub(crate) mod systemd;
 mod v1;
 mod v2;
 
+use std::path::Path;
+
 use spec::oci::runtime::scope::Scope;
-use spec::oci::runtime::{BlockIo, Resources, Throttle};
+use spec::oci::runtime::{BlockIo, Resources, Spec, Throttle};
 use sys::cgroup::{Cgroup, Version};
 pub(crate) use systemd::Place;
 
@@ -43,6 +45,25 @@ pub(crate) fn update(cgroup: &Cgroup, scope: Option<&Scope>, resources: &Resourc
     check_memory(cgroup, resources)?;
     scope.map_or(Ok(()), |scope| systemd::update(scope, resources))?;
     limit(cgroup, resources)
+}
+
+/// Whether the container may change its cgroups: they are mounted without `ro`.
+pub(crate) fn is_writable(spec: &Spec) -> bool {
+    let shows = |kind: &str| matches!(kind, "cgroup" | "cgroup2");
+    spec.mounts.iter().any(|mount| shows(&mount.r#type) && !mount.options.iter().any(|option| option == "ro"))
+}
+
+/// Gives the cgroup to the root of a user namespace, as far as it may have it (cgroups(7), delegation): v2 only.
+pub(crate) fn delegate(cgroup: &Cgroup, uid: u32, gid: u32) -> Result<(), Failure> {
+    if cgroup.version() == Version::V1 {
+        return Ok(());
+    }
+    for (_, directory, _) in cgroup.directories() {
+        for file in ["", "cgroup.procs", "cgroup.subtree_control", "cgroup.threads"] {
+            sys::file::chown(&Path::new(directory).join(file), uid, gid).map_err(at("cgroup"))?;
+        }
+    }
+    Ok(())
 }
 
 /// Writes the limits; what is not set stays as it is.

@@ -121,6 +121,7 @@ pub fn create_with(request: &Request<'_>) -> Result<(Container, Child), Failure>
                 oom_kills_before,
                 seccomp: filter,
                 habits: host::Habits::of(spec),
+                root: namespaces::root_ids(&spec.linux),
                 hooks: spec.hooks.clone(),
                 preserved: 0,
                 state: State { pid: Some(child.pid), ..request.state.clone() },

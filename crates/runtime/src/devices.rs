@@ -28,26 +28,49 @@ const EEXIST: i32 = 17;
 /// Opens the host's nodes of the standard devices and those of the configuration: in a user namespace no node can be
 /// made.
 pub(crate) fn open_all(devices: &[Device]) -> Result<Vec<(String, Mount)>, Failure> {
-    let standard = STANDARD.map(|(name, major, minor)| (format!("/dev/{name}"), Some((major, minor))));
+    let standard =
+        STANDARD.map(|(name, major, minor)| (format!("/dev/{name}"), Some((Kind::CharDevice, major, minor))));
     let number = |n: i64| u32::try_from(n).unwrap_or(u32::MAX);
     let more = devices.iter().filter(|device| {
         device.path != "/dev/ptmx" && !standard.iter().any(|(path, _)| *path == device.path)
     });
     let more = more.map(|device| {
-        let numbers = (device.r#type != "p").then(|| (number(device.major), number(device.minor)));
-        (device.path.clone(), numbers)
+        let kind = if device.r#type == "b" { Kind::BlockDevice } else { Kind::CharDevice };
+        let node = (device.r#type != "p").then(|| (kind, number(device.major), number(device.minor)));
+        (device.path.clone(), node)
     });
     let mut opened = Vec::new();
-    for (path, numbers) in standard.iter().cloned().chain(more) {
-        let copy = Mount::copy(Path::new(&path), Depth::One).map_err(at_path("device", &path))?;
-        let found = Metadata::of(copy.as_fd())
-            .map_err(|e| at_path("device", &path)(sys::Error::new("stat", &path, e)))?;
-        if numbers.is_some_and(|numbers| numbers != (found.major, found.minor)) {
-            return Err(Failure::new("device", &path, "is another device on the host"));
-        }
+    for (path, node) in standard.iter().cloned().chain(more) {
+        let copy = match (open_node(&path, node), node) {
+            // It may have another name in the container.
+            (Err(failure), Some(device)) => match host_name(device) {
+                Some(name) => open_node(&name, node)?,
+                None => return Err(failure),
+            },
+            (copy, _) => copy?,
+        };
         opened.push((path, copy));
     }
     Ok(opened)
+}
+
+fn open_node(path: &str, node: Option<(Kind, u32, u32)>) -> Result<Mount, Failure> {
+    let copy = Mount::copy(Path::new(path), Depth::One).map_err(at_path("device", path))?;
+    let found =
+        Metadata::of(copy.as_fd()).map_err(|e| at_path("device", path)(sys::Error::new("stat", path, e)))?;
+    if node.is_some_and(|node| node != (found.kind, found.major, found.minor)) {
+        return Err(Failure::new("device", path, "is another device on the host"));
+    }
+    Ok(copy)
+}
+
+/// What the host's kernel calls a device.
+fn host_name((kind, major, minor): (Kind, u32, u32)) -> Option<String> {
+    let kind = if kind == Kind::BlockDevice { "block" } else { "char" };
+    let path = format!("/sys/dev/{kind}/{major}:{minor}/uevent");
+    let text = sys::file::read_if_exists(Path::new(&path)).ok()??;
+    let text = String::from_utf8_lossy(&text);
+    text.lines().find_map(|line| line.strip_prefix("DEVNAME=")).map(|name| format!("/dev/{name}"))
 }
 
 /// Makes the standard ones and those of the configuration, or puts the host's there that `opened` has.

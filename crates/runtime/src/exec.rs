@@ -98,6 +98,9 @@ impl Container {
             // With the host's rights: the container's root has none over limits.
             crate::limits::set_all(process)?;
         }
+        if let Some((uid, gid)) = self.root {
+            terminal::hand_over(io, uid, gid);
+        }
         namespace::join(self.init.as_fd(), JOINED.with(self.joined)).map_err(at("namespace"))?;
         if in_user_namespace {
             sys::caps::become_user(0, 0, &[]).map_err(at("user"))?;

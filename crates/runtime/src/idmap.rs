@@ -1,36 +1,111 @@
-//! User namespaces that nobody lives in: mounts map their files' ids by them.
+//! Mounts whose files belong to others than on disk.
 
-use std::io::Read;
-use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::cell::{OnceCell, RefCell};
+use std::collections::BTreeSet;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
 
-use spec::oci::runtime::IdMapping;
+use spec::oci::runtime::{IdMapping, Linux};
+use sys::caps;
+use sys::mount::{Depth, Mount};
 use sys::namespace::Namespaces;
-use sys::process::{self, Clone};
 
-use crate::failure::{at, failed};
-use crate::{Failure, kill, stage};
+use crate::Failure;
+use crate::failure::{at, at_path};
+use crate::hold::Holder;
+use crate::namespaces::{Plan, User, root_ids};
 
-/// A user namespace with these maps.
-pub(crate) fn namespace(uids: &[IdMapping], gids: &[IdMapping]) -> Result<OwnedFd, Failure> {
-    let (read, write) = std::io::pipe().map_err(failed("namespace", "pipe"))?;
-    let options = Clone { namespaces: Namespaces::USER, cgroup: None, sibling: false };
-    let (mut read, mut write) = (Some(read), Some(write));
-    let child = process::clone_child(&options, || {
-        // It only has to be there until its namespace is open; it ends with its maker.
-        drop(write.take());
-        let mut byte = [0];
-        let _ = read.take().map(|mut read| read.read(&mut byte));
-        0
-    })
-    .map_err(at("clone"))?;
-    // Made by an init, its number is one of the container's; the procfs here may still be the host's.
-    let made = process::pidfd_pid(child.pidfd.as_fd()).map_err(at("namespace")).and_then(|pid| {
-        stage::write_maps(pid, uids, gids)?;
-        let path = format!("/proc/{pid}/ns/user");
-        sys::file::open(Path::new(&path)).map(OwnedFd::from).map_err(at("namespace"))
-    });
-    drop(write);
-    kill::end(&child);
-    made
+/// By whose maps: the container's.
+#[derive(Debug)]
+pub(crate) struct Owners<'a> {
+    linux: &'a Linux,
+    /// Its user namespace, or one with the same maps. Made when it is first needed.
+    namespace: OnceCell<OwnedFd>,
+    /// Directories that are covered with mapped copies: of a layer of the root there may be one more overlay.
+    covered: RefCell<BTreeSet<PathBuf>>,
+}
+
+impl<'a> Owners<'a> {
+    /// Of a container to be made.
+    pub(crate) fn of_plan(linux: &'a Linux, plan: &Plan) -> Result<Self, Failure> {
+        match &plan.user {
+            Some(User::Joined(user)) => {
+                let user = user.try_clone();
+                user.map(|user| Self::of_namespace(linux, Some(user)))
+                    .map_err(|e| Failure::new("namespace", "user", crate::failure::errno_text(&e)))
+            }
+            Some(User::New) | None => Ok(Self::of_namespace(linux, None)),
+        }
+    }
+
+    /// Of a container whose user namespace is there, if it has one.
+    pub(crate) fn of_namespace(linux: &'a Linux, user: Option<OwnedFd>) -> Self {
+        let namespace = OnceCell::new();
+        if let Some(user) = user {
+            namespace.set(user).expect("it is new");
+        }
+        Self { linux, namespace, covered: RefCell::default() }
+    }
+
+    fn own(&self) -> Result<BorrowedFd<'_>, Failure> {
+        if self.namespace.get().is_none() {
+            let made = namespace(&self.linux.uid_mappings, &self.linux.gid_mappings)?;
+            let _ = self.namespace.set(made);
+        }
+        Ok(self.namespace.get().expect("just set").as_fd())
+    }
+
+    /// Does something as the container's root: overlayfs makes files of its own as who has mounted it, and those of the
+    /// host's root have no id on mapped mounts.
+    pub(crate) fn as_root<T>(&self, work: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
+        let Some((uid, gid)) = root_ids(self.linux) else { return work() };
+        caps::act_as(uid, gid).map_err(at("user"))?;
+        let done = work();
+        caps::act_as(0, 0).map_err(at("user"))?;
+        done
+    }
+
+    /// Covers a directory, in this mount namespace, with a copy whose ids are mapped.
+    pub(crate) fn cover(&self, path: &Path) -> Result<(), Failure> {
+        if !self.covered.borrow_mut().insert(path.to_owned()) {
+            return Ok(());
+        }
+        let shown = path.display().to_string();
+        let failed = at_path("mount", &shown);
+        let copy = Mount::copy(path, Depth::One).map_err(&failed)?;
+        self.map(&copy, Depth::One)?;
+        let place = Mount::open(path).map_err(&failed)?;
+        copy.attach(place.as_fd()).map_err(&failed)
+    }
+
+    /// Maps the ids of a mount that is attached nowhere yet.
+    pub(crate) fn map(&self, mount: &Mount, depth: Depth) -> Result<(), Failure> {
+        mount.map_ids(self.own()?, depth).map_err(refused)
+    }
+}
+
+/// Maps the ids of a mount by maps of its own.
+pub(crate) fn map(
+    mount: &Mount,
+    uids: &[IdMapping],
+    gids: &[IdMapping],
+    depth: Depth,
+) -> Result<(), Failure> {
+    mount.map_ids(namespace(uids, gids)?.as_fd(), depth).map_err(refused)
+}
+
+fn namespace(uids: &[IdMapping], gids: &[IdMapping]) -> Result<OwnedFd, Failure> {
+    Holder::new(uids, gids, Namespaces::empty())?.open("user")
+}
+
+/// What the kernel means by EINVAL.
+fn refused(error: sys::Error) -> Failure {
+    let unable = error.errno() == 22;
+    let mut failure = at("mount")(error);
+    if unable {
+        failure.detail.push_str(
+            ": its file system cannot map ids (ext4, xfs, btrfs, and tmpfs from Linux 6.3 on, can)",
+        );
+    }
+    failure
 }

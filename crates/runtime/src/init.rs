@@ -108,8 +108,14 @@ fn set_up(
         || !(spec.hooks.prestart.is_empty()
             && spec.hooks.create_runtime.is_empty()
             && spec.hooks.create_container.is_empty());
-    let root =
-        if late { root::attach(spec, &root_mount)? } else { root::enter(&root_mount, request.no_pivot)? };
+    let root = if late {
+        if !staged {
+            root::go_there(spec)?;
+        }
+        root::attach(&root_mount)?
+    } else {
+        root::enter(&root_mount, request.no_pivot)?
+    };
     let proc = root::private_proc()?;
     if request.first == FirstProcess::Reaper {
         reaper::take_name(&proc, &order.process.args);

@@ -17,7 +17,8 @@
 //! | `sources` | what comes from the host, opened before its tree is left |
 //! | [`host`] | what the host must have; what a process hands on: scheduling, priorities, OOM score |
 //! | `hooks` | programs of the host, run at six points of a container's life |
-//! | `namespaces` | which are made and which are joined |
+//! | `namespaces`, `hold` | which are made and which are joined; those that wait for their container |
+//! | `idmap` | mounts whose files belong to others than on disk |
 //! | `root`, `mounts`, `devices`, `terminal`, `paths`, `sysctl` | the sandbox, in the order of its making |
 //! | `reaper` | `--init`: the duties of a pid namespace's first process |
 //! | `process` | from the sandbox to the program: user, capabilities, seccomp, execve |
@@ -40,6 +41,7 @@ mod failure;
 mod features;
 pub mod foreign;
 mod handshake;
+mod hold;
 mod hooks;
 pub mod host;
 mod idmap;
@@ -72,6 +74,7 @@ use std::os::fd::OwnedFd;
 pub use create::{FirstProcess, Request, create, create_with};
 pub use failure::Failure;
 pub use features::features;
+pub use hold::Holder;
 pub use limits::{Lowered, lowered};
 pub use open::{Existing, delete_remains};
 pub use reaper::init;
@@ -129,6 +132,8 @@ pub struct Container {
     seccomp: Option<seccomp::Filter>,
     /// What an exec gets of the host's side as init did.
     habits: host::Habits,
+    /// The host's ids of its root, where they are not the same.
+    root: Option<(u32, u32)>,
     /// For those of the later steps.
     hooks: spec::oci::runtime::Hooks,
     /// How many descriptors from 3 on an exec gets from its caller.

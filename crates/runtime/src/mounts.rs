@@ -12,18 +12,20 @@ mod source;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
-use spec::oci::runtime::{self, Linux, Spec};
+use spec::oci::runtime::{self, Spec};
 use sys::cgroup::{Cgroup, Version};
 use sys::mount::{Attributes, Depth, Mount, Propagation};
 use sys::namespace::Namespaces;
 use sys::root::{Follow, Kind, Metadata, Root};
 
+use crate::Failure;
 use crate::failure::at_path;
+use crate::idmap::{self, Owners};
 use crate::namespaces::Plan;
-use crate::{Failure, idmap};
 use options::Options;
 
 pub(crate) use options::WORDS as OPTIONS;
+pub(crate) use overlay::map_layers;
 
 /// What is mounted where, in the configuration's order.
 #[derive(Debug)]
@@ -48,16 +50,23 @@ enum What {
 }
 
 /// Opens everything that comes from the host. To be called while the host's tree is still the root.
-pub(crate) fn open_sources(spec: &Spec, cgroup: &Cgroup, plan: &Plan) -> Result<Vec<Planned>, Failure> {
-    spec.mounts.iter().map(|mount| open_source(mount, cgroup, &spec.linux, Some(plan))).collect()
+pub(crate) fn open_sources(
+    spec: &Spec,
+    cgroup: &Cgroup,
+    plan: &Plan,
+    owners: &Owners<'_>,
+) -> Result<Vec<Planned>, Failure> {
+    let label = &spec.linux.mount_label;
+    spec.mounts.iter().map(|mount| open_source(mount, cgroup, label, Some(plan), owners)).collect()
 }
 
 /// Opens what one mount needs from the host. Without a plan, for a container that runs.
 pub(crate) fn open_source(
     mount: &runtime::Mount,
     cgroup: &Cgroup,
-    linux: &Linux,
+    label: &str,
     plan: Option<&Plan>,
+    owners: &Owners<'_>,
 ) -> Result<Planned, Failure> {
     let destination = mount.destination.clone();
     let mut options = Options::parse(&mount.options);
@@ -69,12 +78,12 @@ pub(crate) fn open_source(
         options.add = options.add.without(Attributes::READ_ONLY);
     }
     let bound = options.bind.or((kind == "bind").then_some(Depth::All));
-    if bound.is_none() && !linux.mount_label.is_empty() && takes_label(kind) {
-        options.data.push(format!("context={}", linux.mount_label));
+    if bound.is_none() && !label.is_empty() && takes_label(kind) {
+        options.data.push(format!("context={label}"));
     }
     let what = if let Some(depth) = bound {
         let copy = source::open(&mount.source, options.subpath.as_deref(), depth)?;
-        map_ids(&copy, mount, &options, linux)?;
+        map_ids(&copy, mount, &options, owners)?;
         What::Bind(copy)
     } else if kind == "overlay" {
         What::Overlay
@@ -82,6 +91,9 @@ pub(crate) fn open_source(
         What::Made(new(kind, &mount.source, &destination, &options)?)
     } else if matches!(kind, "cgroup" | "cgroup2") {
         match cgroup.version() {
+            Version::V2 if plan.is_some_and(|plan| plan.user.is_some() && !plan.has_cgroup()) => {
+                What::Made(new("cgroup2", "cgroup", &destination, &options)?)
+            }
             Version::V2 => What::New { kind: "cgroup2".into(), source: "cgroup".into() },
             Version::V1 => What::Cgroups(open_cgroups(cgroup)?),
         }
@@ -93,10 +105,11 @@ pub(crate) fn open_source(
 
 /// Makes what is an overlay. To be called while the host's tree is still the root, when nothing that is mounted reaches
 /// the host any more.
-pub(crate) fn make_overlays(planned: &mut [Planned]) -> Result<(), Failure> {
+pub(crate) fn make_overlays(planned: &mut [Planned], owners: &Owners<'_>) -> Result<(), Failure> {
     for one in planned.iter_mut().filter(|one| matches!(one.what, What::Overlay)) {
         let data = std::mem::take(&mut one.options.data);
-        one.what = What::Bind(overlay::make(&one.destination, &data)?);
+        let owners = one.options.map_ids.is_some().then_some(owners);
+        one.what = What::Bind(overlay::make(&one.destination, &data, owners)?);
     }
     Ok(())
 }
@@ -246,16 +259,21 @@ fn takes_label(kind: &str) -> bool {
 }
 
 /// Files of the mount belong to whom its maps, or else the container's, say.
-fn map_ids(copy: &Mount, mount: &runtime::Mount, options: &Options, linux: &Linux) -> Result<(), Failure> {
-    let asked = options.map_ids.or((!mount.uid_mappings.is_empty()).then_some(Depth::One));
-    let Some(depth) = asked else { return Ok(()) };
-    let maps = if mount.uid_mappings.is_empty() {
-        (&linux.uid_mappings, &linux.gid_mappings)
-    } else {
-        (&mount.uid_mappings, &mount.gid_mappings)
+fn map_ids(
+    copy: &Mount,
+    mount: &runtime::Mount,
+    options: &Options,
+    owners: &Owners<'_>,
+) -> Result<(), Failure> {
+    let depth = options.map_ids.unwrap_or(Depth::One);
+    let mapped = match () {
+        () if !mount.uid_mappings.is_empty() => {
+            idmap::map(copy, &mount.uid_mappings, &mount.gid_mappings, depth)
+        }
+        () if options.map_ids.is_some() => owners.map(copy, depth),
+        () => Ok(()),
     };
-    let namespace = idmap::namespace(maps.0, maps.1)?;
-    copy.map_ids(namespace.as_fd(), depth).map_err(at_path("mount", &mount.destination))
+    mapped.map_err(|failure| Failure { path: mount.destination.clone(), ..failure })
 }
 
 fn bind(root: &Root, destination: &str, options: &Options, mount: &Mount) -> Result<(), Failure> {

@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use spec::oci::runtime::{NamespaceKind, Spec};
+use spec::oci::runtime::{IdMapping, Linux, NamespaceKind, Spec};
 use sys::namespace::{self, Namespaces};
 
 use crate::Failure;
@@ -94,6 +94,11 @@ impl Plan {
         self.made.contains(kind) || self.joined.iter().any(|(_, joined)| joined.contains(kind))
     }
 
+    /// Whether the container has a cgroup namespace that is not the caller's.
+    pub(crate) fn has_cgroup(&self) -> bool {
+        self.cgroup || self.has(Namespaces::CGROUP)
+    }
+
     /// Whether init has to be made by a stage (see there).
     pub(crate) fn is_staged(&self) -> bool {
         self.user.is_some() || self.time
@@ -110,6 +115,12 @@ impl Plan {
             .iter()
             .try_for_each(|(fd, kind)| namespace::join(fd.as_fd(), *kind).map_err(at("namespace")))
     }
+}
+
+/// The host's ids of the container's root; `None` where they are the same, or not known.
+pub(crate) fn root_ids(linux: &Linux) -> Option<(u32, u32)> {
+    let zero = |maps: &[IdMapping]| maps.iter().find(|map| map.container_id == 0).map(|map| map.host_id);
+    zero(&linux.uid_mappings).zip(zero(&linux.gid_mappings))
 }
 
 /// Runs `make` while children of this process are born in the pid namespace behind `fd` (a pidfd or ns file).

@@ -46,6 +46,7 @@ impl Container {
             oom_kills_before,
             seccomp: spec.linux.seccomp.as_ref().map(seccomp::Filter::compile).transpose()?,
             habits: Habits::of(spec),
+            root: crate::namespaces::root_ids(&spec.linux),
             hooks: spec.hooks.clone(),
             preserved,
             state,

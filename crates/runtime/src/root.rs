@@ -1,6 +1,5 @@
 //! The container's root file system becomes this process's root.
 
-use std::os::fd::AsFd;
 use std::path::Path;
 
 use spec::oci::runtime::Spec;
@@ -9,17 +8,27 @@ use sys::root::Root;
 
 use crate::Failure;
 use crate::failure::{at, at_path};
+use crate::idmap::Owners;
+use crate::mounts::map_layers;
 
 /// The root's mount, attached nowhere yet. The caller's mounts are private.
-pub(crate) fn open(spec: &Spec) -> Result<Mount, Failure> {
+pub(crate) fn open(spec: &Spec, owners: &Owners<'_>) -> Result<Mount, Failure> {
     let Some(root) = &spec.root else {
         return Err(Failure::new("spec", "root", "a container needs a root"));
     };
+    if let Some(overlay) = root.overlay.as_ref().filter(|overlay| overlay.idmap) {
+        map_layers(&overlay.lower, Some((&overlay.upper, &overlay.work)), owners)?;
+        return owners.as_root(|| make(root, &spec.linux.mount_label));
+    }
+    make(root, &spec.linux.mount_label)
+}
+
+fn make(root: &spec::oci::runtime::Root, label: &str) -> Result<Mount, Failure> {
     let mount = match &root.overlay {
         // Overlayfs wants one layer at least; without any, the writable layer is all there is.
         Some(overlay) if overlay.lower.is_empty() => bind(&overlay.upper)?,
         Some(overlay) => {
-            Mount::overlay(&overlay.lower, &overlay.upper, &overlay.work).map_err(at("mount"))?
+            Mount::overlay(&overlay.lower, &overlay.upper, &overlay.work, label).map_err(at("mount"))?
         }
         None => bind(&root.path)?,
     };
@@ -33,16 +42,20 @@ pub(crate) fn enter(mount: &Mount, no_pivot: bool) -> Result<Root, Failure> {
     Root::open(Path::new("/")).map_err(at("pivot"))
 }
 
-/// Puts the container's tree where the configuration says it is, in the host's tree as this process sees it.
-pub(crate) fn attach(spec: &Spec, mount: &Mount) -> Result<Root, Failure> {
+/// Enters the directory where the configuration says the container's tree is.
+pub(crate) fn go_there(spec: &Spec) -> Result<(), Failure> {
     let path = match &spec.root {
         Some(root) => root.overlay.as_ref().map_or(&root.path, |overlay| &overlay.upper),
         None => return Err(Failure::new("spec", "root", "a container needs a root")),
     };
-    let failed = at_path("mount", path);
-    let target = Mount::open(Path::new(path)).map_err(&failed)?;
-    mount.attach(target.as_fd()).map_err(&failed)?;
-    Ok(Root::from_fd(mount.open_top().map_err(&failed)?, "/"))
+    sys::process::change_directory(path).map_err(at_path("mount", path))
+}
+
+/// Puts the container's tree there, in the host's tree as this process sees it.
+pub(crate) fn attach(mount: &Mount) -> Result<Root, Failure> {
+    mount.attach_here().map_err(at("mount"))?;
+    sys::process::change_directory("/").map_err(at("mount"))?;
+    Ok(Root::from_fd(mount.open_top().map_err(at("mount"))?, "/"))
 }
 
 fn bind(path: &str) -> Result<Mount, Failure> {

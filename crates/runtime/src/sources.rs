@@ -5,6 +5,7 @@ use sys::cgroup::Cgroup;
 use sys::mount::{self, Mount, Propagation};
 
 use crate::failure::at;
+use crate::idmap::Owners;
 use crate::mounts::Planned;
 use crate::namespaces::Plan;
 use crate::{Failure, devices, mounts, root};
@@ -21,11 +22,12 @@ pub(crate) struct Sources {
 impl Sources {
     /// Opens all. The calling process is in a mount namespace that is not the host's.
     pub(crate) fn open(spec: &Spec, cgroup: &Cgroup, plan: &Plan) -> Result<Self, Failure> {
-        let mut mounts = mounts::open_sources(spec, cgroup, plan)?;
+        let owners = Owners::of_plan(&spec.linux, plan)?;
+        let mut mounts = mounts::open_sources(spec, cgroup, plan, &owners)?;
         // Nothing that is mounted or unmounted from here on may reach the host.
         mount::propagate_all(Propagation::Private).map_err(at("mount"))?;
-        mounts::make_overlays(&mut mounts)?;
-        let root = root::open(spec)?;
+        mounts::make_overlays(&mut mounts, &owners)?;
+        let root = root::open(spec, &owners)?;
         let devices = if plan.user.is_some() { devices::open_all(&spec.linux.devices)? } else { Vec::new() };
         Ok(Self { root, mounts, devices })
     }

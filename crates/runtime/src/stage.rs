@@ -16,7 +16,7 @@ use crate::failure::{at, failed};
 use crate::init::{self, Order};
 use crate::namespaces::User;
 use crate::sources::Sources;
-use crate::{Failure, handshake, host};
+use crate::{Failure, handshake, host, root, terminal};
 
 /// Makes init through a stage.
 pub(crate) fn spawn(
@@ -110,6 +110,16 @@ fn prepare(order: &Order<'_>) -> Result<Sources, Failure> {
     plan.join()?;
     let sources = Sources::open(spec, order.cgroup, plan)?;
     crate::limits::set_all(order.process)?;
+    if let Some((uid, gid)) =
+        crate::namespaces::root_ids(&spec.linux).filter(|_| crate::cgroup::is_writable(spec))
+    {
+        crate::cgroup::delegate(order.cgroup, uid, gid)?;
+    }
+    // Init finds it by this: as another user it may not be able to walk there.
+    root::go_there(spec)?;
+    if let Some((uid, gid)) = crate::namespaces::root_ids(&spec.linux) {
+        terminal::hand_over(&order.request.io, uid, gid);
+    }
     if let Some(pid) = &plan.pid {
         namespace::join(pid.as_fd(), Namespaces::PID).map_err(at("namespace"))?;
     }

@@ -19,6 +19,18 @@ pub(crate) enum Console {
     Leave,
 }
 
+/// Gives the streams to the root of a user namespace, who can hand them on: ids of the host's are nobody's there.
+pub(crate) fn hand_over(io: &Io, uid: u32, gid: u32) {
+    match io {
+        Io::Streams(stdio) => {
+            let streams = [stdio.stdin.as_fd(), stdio.stdout.as_fd(), stdio.stderr.as_fd()];
+            streams.into_iter().for_each(|fd| pty::give_pipe(fd, uid, Some(gid)));
+        }
+        Io::Inherited => pty::give_own_pipes(uid, Some(gid)),
+        Io::Terminal => {}
+    }
+}
+
 /// Wires fds 0, 1 and 2; gives the controlling end of a new terminal. The streams belong to `uid` then, so that
 /// the user can open them again by `/dev/stdout`.
 pub(crate) fn wire(
@@ -33,14 +45,14 @@ pub(crate) fn wire(
             let streams = [stdio.stdin.as_fd(), stdio.stdout.as_fd(), stdio.stderr.as_fd()];
             if uid != 0 {
                 // /dev/null and files of the host stay as they are.
-                streams.into_iter().for_each(|fd| pty::give_pipe(fd, uid));
+                streams.into_iter().for_each(|fd| pty::give_pipe(fd, uid, None));
             }
             pty::set_standard(streams[0], streams[1], streams[2]).map_err(at("stdio"))?;
             return Ok(None);
         }
         Io::Inherited => {
             if uid != 0 {
-                pty::give_own_pipes(uid);
+                pty::give_own_pipes(uid, None);
             }
             return Ok(None);
         }

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 pub use runtime::Failure;
 pub use runtime::foreign::Runtime as Foreign;
 use serde::{Deserialize, Serialize};
-use spec::oci::runtime::{CgroupDriver, Mount, Process, Resources, Spec};
+use spec::oci::runtime::{CgroupDriver, IdMapping, Mount, Process, Resources, Spec};
 
 /// The protocol's version; a shim accepts older and newer daemons and answers with its own.
 pub const VERSION: u32 = 1;
@@ -31,6 +31,9 @@ pub enum Request {
         /// The daemon's [`VERSION`].
         version: u32,
     },
+    /// Makes a user namespace, and a network namespace that belongs to it; both are held until `Create`, or the shim's
+    /// end. Reply: [`Reply::Pid`] of the process that holds them.
+    Namespaces(Box<Ids>),
     /// Makes the sandbox. Fds: the network namespace if `netns`, then one socket per entry of `attach`.
     Create(Box<Create>),
     /// Lets init execute its program.
@@ -76,6 +79,23 @@ pub enum Request {
     Watch,
     /// Removes what is left of the container and ends the shim. Only after init has ended (or was never created).
     Delete,
+}
+
+/// Whose ids the user namespace has that is made before the container.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Ids {
+    /// These.
+    Own {
+        /// Of users.
+        uids: Vec<IdMapping>,
+        /// Of groups.
+        gids: Vec<IdMapping>,
+    },
+    /// Those of a process: it is that one's user namespace.
+    Of {
+        /// On the host.
+        pid: i32,
+    },
 }
 
 /// Everything a shim needs to make its container.

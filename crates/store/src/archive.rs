@@ -6,9 +6,11 @@
 //! | [`writer`] | entries → bytes (ustar, PAX where a value does not fit) |
 //! | [`mod@unpack`] | entries → files |
 //! | [`mod@pack`] | files → entries |
+//! | `owners` | whose files are |
 //!
 //! Layers and ordinary archives (a build context, `docker cp`) differ in [`Whiteouts`], and `docker cp` in [`Existing`].
 
+mod owners;
 pub mod pack;
 pub mod reader;
 pub mod unpack;
@@ -20,6 +22,7 @@ use std::path::PathBuf;
 
 use sys::root::Time;
 
+pub use owners::Owners;
 pub use pack::{Pack, Packed, Take, entry_of, pack, pack_one, pack_some};
 pub use reader::Reader;
 pub use unpack::{Existing, Unpack, Unpacked, unpack};

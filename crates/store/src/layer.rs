@@ -11,7 +11,7 @@ use spec::Digest;
 use sys::file::{self, Durability};
 use sys::root::Root;
 
-use crate::archive::{Existing, Unpack, Whiteouts, unpack};
+use crate::archive::{Existing, Owners, Unpack, Whiteouts, unpack};
 use crate::compression::inflate;
 use crate::error::{Error, Result};
 use crate::hash::{HashReader, digest_of};
@@ -155,6 +155,7 @@ impl Store {
             base: Path::new(""),
             whiteouts: Whiteouts::Overlay,
             owner: None,
+            owners: Owners::default(),
             existing: Existing::GivesWay,
         };
         let unpacked = unpack(&mut hashed, &Root::open(&diff)?, &how)?;

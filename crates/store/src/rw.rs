@@ -11,7 +11,7 @@ use spec::oci::image::{Descriptor, media};
 use sys::file;
 use sys::root::{OpenFile, Root, TooDeep, Visit};
 
-use crate::archive::{Entry, EntryKind, Pack, Packed, Take, Whiteouts, Writer, pack_some};
+use crate::archive::{Entry, EntryKind, Owners, Pack, Packed, Take, Whiteouts, Writer, pack_some};
 use crate::blob::BlobWriter;
 use crate::changes::Judge;
 use crate::error::{Error, Result};
@@ -169,6 +169,7 @@ impl Store {
             prefix: Path::new(""),
             whiteouts: Whiteouts::Overlay,
             lower: Some(&lower),
+            owners: Owners::default(),
         };
         let mut packed = pack_some(&root, &how, out, take)?;
         packed.entries += u64::from(top_changed);

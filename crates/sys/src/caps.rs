@@ -114,6 +114,32 @@ pub fn become_user(uid: u32, gid: u32, groups: &[u32]) -> Result<()> {
     rustix::thread::set_keep_capabilities(false).map_err(failed("prctl"))
 }
 
+/// Becomes another user of the file system: what the thread makes from now on belongs to that user. It may all that it
+/// could before, and can become root again.
+///
+/// # Errors
+/// setresuid(2)'s and capset(2)'s.
+pub fn act_as(uid: u32, gid: u32) -> Result<()> {
+    let failed = |step| move |errno| Error::new(step, "", errno);
+    let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+    let before = current()?;
+    // The real and the saved user stay: who may send it signals, and the permitted capabilities.
+    rustix::thread::set_thread_res_gid(Gid::ROOT, gid, Gid::ROOT).map_err(failed("setresgid"))?;
+    rustix::thread::set_thread_res_uid(Uid::ROOT, uid, Uid::ROOT).map_err(failed("setresuid"))?;
+    set(before)
+}
+
+/// Does something as another user of the file system ([`act_as`]), in a thread of its own.
+///
+/// # Errors
+/// As of [`act_as`].
+pub fn acting_as<T: Send>(uid: u32, gid: u32, work: impl FnOnce() -> T + Send) -> Result<T> {
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| act_as(uid, gid).map(|()| work()));
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
 /// From now on execve gives no privilege that this process has not (PR_SET_NO_NEW_PRIVS).
 ///
 /// # Errors

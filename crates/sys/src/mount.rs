@@ -179,12 +179,14 @@ impl Mount {
     /// An overlay of `lower` directories (highest first, at least one) and a writable `upper`, with its `work`
     /// directory on the same file system.
     ///
+    /// `label`: SELinux's, of every file in it; empty for each one's own.
+    ///
     /// On kernels before 6.7 it is made attached, at `upper`, which is why it wants the caller's mounts private.
     ///
     /// # Errors
     /// As [`Mount::new`]'s.
-    pub fn overlay(lower: &[String], upper: &str, work: &str) -> Result<Self> {
-        overlay::mount(lower, upper, work)
+    pub fn overlay(lower: &[String], upper: &str, work: &str, label: &str) -> Result<Self> {
+        overlay::mount(lower, upper, work, label)
     }
 
     /// The same for reading: `lower` directories, two at least. Unlike the other it needs no sync of the file system below
@@ -242,6 +244,15 @@ impl Mount {
         let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
         rustix::mount::move_mount(&self.fd, c"", target, c"", flags)
             .map_err(|e| Error::new("move_mount", &self.label, e))
+    }
+
+    /// Puts it onto the working directory, which is in the caller's mount namespace also after that was copied, and may
+    /// be below directories that the caller cannot pass.
+    ///
+    /// # Errors
+    /// move_mount(2)'s.
+    pub fn attach_here(&self) -> Result<()> {
+        self.attach(CWD)
     }
 }
 

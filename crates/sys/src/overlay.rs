@@ -28,7 +28,7 @@ pub fn open_detached(lower: &[PathBuf], upper: &Path, work: &Path) -> Result<Own
         let thread = scope.spawn(|| -> Result<OwnedFd> {
             unshare(Namespaces::MOUNT)?;
             propagate_all(Propagation::Private)?;
-            let mount = Mount::overlay(&lower, &upper, &work)?;
+            let mount = Mount::overlay(&lower, &upper, &work, "")?;
             let harmless = Attributes::NO_SUID.with(Attributes::NO_DEV).with(Attributes::NO_EXEC);
             mount.set(harmless, Attributes::empty(), Depth::One)?;
             // The mount's own descriptor is O_PATH; a readable one of its root keeps the mount as well.

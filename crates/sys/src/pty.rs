@@ -78,20 +78,21 @@ pub fn give(terminal: BorrowedFd<'_>, uid: u32) -> Result<()> {
         .map_err(|errno| Error::new("chown", "terminal", errno))
 }
 
-/// Gives a pipe or socket to a user, so that it can open `/dev/stdout`; anything else stays as it is, as it does
-/// when the call fails.
-pub fn give_pipe(fd: BorrowedFd<'_>, uid: u32) {
+/// Gives a pipe or socket to a user (and a group), so that it can open `/dev/stdout`; anything else stays as it is, as it
+/// does when the call fails.
+pub fn give_pipe(fd: BorrowedFd<'_>, uid: u32, gid: Option<u32>) {
     use rustix::fs::FileType;
     let kind = rustix::fs::fstat(fd).map(|stat| FileType::from_raw_mode(stat.st_mode));
     if matches!(kind, Ok(FileType::Fifo | FileType::Socket)) {
-        let _ = rustix::fs::fchown(fd, Some(Uid::from_raw(uid)), None::<Gid>);
+        let _ = rustix::fs::fchown(fd, Some(Uid::from_raw(uid)), gid.map(Gid::from_raw));
     }
 }
 
 /// [`give_pipe`] for the calling process's own standard streams.
-pub fn give_own_pipes(uid: u32) {
+pub fn give_own_pipes(uid: u32, gid: Option<u32>) {
     let streams = (std::io::stdin(), std::io::stdout(), std::io::stderr());
-    [streams.0.as_fd(), streams.1.as_fd(), streams.2.as_fd()].into_iter().for_each(|fd| give_pipe(fd, uid));
+    let streams = [streams.0.as_fd(), streams.1.as_fd(), streams.2.as_fd()];
+    streams.into_iter().for_each(|fd| give_pipe(fd, uid, gid));
 }
 
 /// Makes these three descriptors 0, 1 and 2 of this process. They stay open over execve(2).

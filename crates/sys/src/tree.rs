@@ -153,7 +153,7 @@ fn overlay(layers: Layers<'_>) -> Result<Mount> {
         lower.insert(0, text(layers.upper)?);
         return Mount::overlay_read_only(&lower);
     }
-    Mount::overlay(&lower, &text(layers.upper)?, &text(layers.work)?)
+    Mount::overlay(&lower, &text(layers.upper)?, &text(layers.work)?, "")
 }
 
 fn source(bind: &Bind) -> Result<Mount> {

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::Seek;
 
-use store::archive::{Existing, Reader, Unpack, Whiteouts, unpack};
+use store::archive::{Existing, Owners, Reader, Unpack, Whiteouts, unpack};
 use store::inflate;
 use sys::root::Root;
 
@@ -26,6 +26,7 @@ impl Plan {
             base: &self.destination,
             whiteouts: Whiteouts::Literal,
             owner: self.owner,
+            owners: Owners::default(),
             existing: Existing::GivesWay,
         };
         unpack(inflated, root, &how).map_err(Error::from)?;

@@ -57,6 +57,7 @@ pub(crate) fn spec(settings: Settings<'_>) -> Spec {
                 lower: settings.root.lower.iter().map(|path| text(path)).collect(),
                 upper: text(&settings.root.upper),
                 work: text(&settings.root.work),
+                idmap: false,
             }),
             ..Root::default()
         }),

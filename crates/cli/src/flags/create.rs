@@ -270,7 +270,7 @@ pub(crate) struct CreateFlags {
     /// User name or UID (format: <name|uid>[:<group|gid>])
     #[arg(short, long, default_value = "")]
     pub(crate) user: String,
-    /// User namespace to use
+    /// User namespace to use ('host'|'auto'|'remap:USER[:GROUP]')
     #[arg(long, default_value = "")]
     pub(crate) userns: String,
     /// UTS namespace to use

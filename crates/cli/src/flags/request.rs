@@ -209,7 +209,11 @@ impl CreateFlags {
         for (ok, flag, kind) in [
             (pid, "pid", "PID"),
             (matches!(self.uts.as_str(), "" | "host"), "uts", "UTS"),
-            (matches!(self.userns.as_str(), "" | "host"), "userns", "USER"),
+            (
+                matches!(self.userns.as_str(), "" | "host" | "auto") || self.userns.starts_with("remap:"),
+                "userns",
+                "USER",
+            ),
             (matches!(self.cgroupns.as_str(), "" | "host" | "private"), "cgroupns", "CGROUP"),
         ] {
             if !ok {

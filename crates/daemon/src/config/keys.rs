@@ -196,8 +196,19 @@ const CONTAINERS: &[Key] = &[
         "The corten-shim program [default: beside this program, else /usr/libexec/corten/corten-shim]",
     ),
     same("init-path", Text, "").warned(Nothing, "the init of --init is built in"),
-    same("userns-remap", Text, "").refused(Nothing, "remapped user namespaces are not supported yet"),
-    same("selinux-enabled", Bool, "").refused(Nothing, "SELinux labels are not supported yet"),
+    same(
+        "userns-remap",
+        Text,
+        "Ids of containers on the host: default, USER[:GROUP] with ranges in /etc/subuid and /etc/subgid, or auto for \
+         a range of each one's own [default: the host's ids]",
+    ),
+    same(
+        "userns-pool",
+        Text,
+        "Where auto takes ranges from: USER with ranges in /etc/subuid and /etc/subgid, or FIRST:COUNT [default: \
+         1879048192:268369920]",
+    ),
+    same("selinux-enabled", Bool, "Confine containers by SELinux labels, where the kernel has them"),
     same("rootless", Bool, "").refused(Nothing, "the daemon has to be root"),
     same("cpu-rt-period", Number, "")
         .refused(Nothing, "real-time shares of the parent cgroup are not supported"),

@@ -120,6 +120,9 @@ impl Options {
                 network: network(&mut left, &data_root, settings.publish_ip)?,
                 data_root,
                 exec_root,
+                userns_remap: left.text("userns-remap").unwrap_or_default(),
+                userns_pool: left.text("userns-pool").unwrap_or_default(),
+                selinux: left.flag("selinux-enabled").unwrap_or(false),
                 settings,
                 built_in: Some((hello::NAME, hello::ARCHIVE)),
             },
@@ -576,7 +579,6 @@ mod tests {
     #[test]
     fn what_cannot_be_is_refused() {
         for (directives, text) in [
-            (json!({ "userns-remap": "default" }), "userns-remap: default is not supported: remapped user"),
             (
                 json!({ "storage-driver": "zfs" }),
                 "storage-driver: zfs is not supported: layers are on overlayfs",
@@ -608,9 +610,7 @@ mod tests {
         }
         assert!(options(json!({ "hosts": ["tcp://0.0.0.0:2375"], "tls": false })).is_ok());
         assert!(options(json!({ "hosts": ["tcp://0.0.0.0"], "tlsverify": true })).is_ok());
-        assert!(
-            options(json!({ "userns-remap": "", "ipv6": false, "firewall-backend": "nftables" })).is_ok()
-        );
+        assert!(options(json!({ "ipv6": false, "firewall-backend": "nftables" })).is_ok());
     }
 
     #[test]

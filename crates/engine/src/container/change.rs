@@ -267,7 +267,8 @@ async fn change_mounts(container: &Arc<Container>, live: &Live) -> Result<(), Er
     }
     let link = container.running_link()?;
     let unmount = |mount: &MountPoint| Request::Unmount { destination: mount.destination.clone() };
-    let mount = |mount: &MountPoint| Request::Mount(Box::new(oci::user_mount(mount)));
+    let record = container.view().record.clone();
+    let mount = |mount: &MountPoint| Request::Mount(Box::new(oci::user_mount(&record, mount)));
     let leave = live.unmount.iter().map(|m| (unmount(m), mount(m)));
     let come = live.mount.iter().map(|m| (mount(m), unmount(m)));
     let mut undo = Vec::new();

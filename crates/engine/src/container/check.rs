@@ -5,7 +5,7 @@ use spec::api::{ContainerConfig, HostConfig, Resources};
 
 use super::health::{OnFailure, Test};
 use super::record::{NetworkMode, network_mode};
-use super::security;
+use super::{security, userns};
 use crate::Error;
 
 const MIB: i64 = 1 << 20;
@@ -233,9 +233,7 @@ pub(crate) fn rlimit_name(name: &str) -> Result<String, Error> {
 
 fn namespaces(host: &HostConfig) -> Result<(), Error> {
     let container = |mode: &str| mode.strip_prefix("container:").is_some_and(|c| !c.is_empty());
-    if !matches!(host.userns_mode.as_str(), "" | "host") {
-        return not_yet("user namespaces are not supported yet (--userns)");
-    }
+    userns::check(&host.userns_mode)?;
     if !matches!(host.uts_mode.as_str(), "" | "host") {
         return invalid(format!("invalid UTS mode: {}", host.uts_mode));
     }
@@ -336,7 +334,7 @@ mod tests {
     fn what_cannot_be_honoured_is_refused() {
         let refused = [
             (host(|h| h.resources.memory = 1), "Minimum memory limit allowed is 6MB"),
-            (host(|h| h.userns_mode = "remap".into()), "user namespaces are not supported yet"),
+            (host(|h| h.userns_mode = "remap".into()), "invalid user namespace mode: remap"),
             (
                 host(|h| h.cap_add = vec!["SYS_FOO".into()]),
                 "invalid CapAdd: unknown capability: \"CAP_SYS_FOO\"",

@@ -17,7 +17,7 @@ use super::record::{Attachment, NetworkMode, Record, VERSION};
 use super::secrets::{self, Secret};
 use super::state::State;
 use super::table::Reservation;
-use super::{Container, cgroup, check, config, copyup, files, mounts, persist, ports, rename};
+use super::{Container, cgroup, check, config, copyup, files, mounts, persist, ports, rename, selinux};
 use crate::blocking::{blocking, lasting, to_the_end};
 use crate::volume::ANONYMOUS;
 use crate::{Engine, Error, names, time};
@@ -87,6 +87,11 @@ impl Engine {
             }
             host_config.ipc_mode = format!("container:{}", target.id);
         }
+        let modes = [&host_config.network_mode, &host_config.ipc_mode, &host_config.pid_mode];
+        let joined = modes.iter().filter_map(|mode| mode.strip_prefix("container:"));
+        let joined = joined.map(|id| self.inner.containers.find(id)).collect::<Result<Vec<_>, _>>()?;
+        let (ids, _held) = self.settle_ids(&host_config, &joined)?;
+        let labels = self.settle_labels(&host_config)?;
         let inherited = self.inherited_mounts(&host_config.volumes_from)?;
         let mut mounts = mounts::wanted(&config, &host_config, inherited)?;
         for mount in mounts.iter().filter(|m| m.kind == Kind::Bind) {
@@ -128,6 +133,8 @@ impl Engine {
             mounts,
             networks,
             secrets: secrets.iter().map(|(secret, _)| secret.clone()).collect(),
+            ids,
+            labels,
         };
         let container = self.make_container(record, images, secrets).await?;
         reservation.keep(container.clone());
@@ -198,12 +205,17 @@ impl Engine {
         }
         let options = std::mem::take(&mut mount.driver_options);
         let meta = self.make_volume(&mount.name, labels, options).await?;
-        mount.source = self.inner.volumes.source(&mount.name, &meta).display().to_string();
+        let source = self.inner.volumes.source(&mount.name, &meta);
+        mount.host_directory = source != self.inner.volumes.data(&mount.name);
+        mount.source = source.display().to_string();
         Ok(())
     }
 
     /// The writable layer, the working directory, and what empty volumes get from the image. Blocking.
     fn fill_container(&self, record: &Record, images: &[Image]) -> Result<(), Error> {
+        if let Some(labels) = &record.labels {
+            selinux::relabel_mounts(&record.mounts, labels)?;
+        }
         let store = &self.inner.store;
         // Held until the writable layers need them: nothing may collect an image in between.
         let _lease = store.lease("create")?;

@@ -459,6 +459,7 @@ fn process(
         capabilities: Some(spec::defaults::oci::capability_sets(&capabilities)),
         no_new_privileges: security.no_new_privileges,
         apparmor_profile: security.apparmor(host.privileged),
+        selinux_label: container_oci::process_label(&record),
         ..oci::Process::default()
     })
 }

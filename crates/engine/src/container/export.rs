@@ -7,7 +7,7 @@ use store::archive::{Pack, Whiteouts, Writer, pack};
 use sys::root::Root;
 use tokio::sync::mpsc;
 
-use super::{Container, cgroup, copyup, leftovers};
+use super::{Container, cgroup, copyup, leftovers, userns};
 use crate::blocking::lasting;
 use crate::engine::Inner;
 use crate::{Engine, Error, chunks};
@@ -26,6 +26,8 @@ impl Engine {
         let (inner, exported) = (self.inner.clone(), container.clone());
         let root = lasting(move || inner.bare_root(&exported)).await?;
         still.take_if(|_| container.view().state.is_alive());
+        // As it is on disk when it does not run.
+        let ids = container.view().record.ids.clone().filter(|_| still.is_none());
         self.publish(container.event("export", &[]));
         Ok(chunks::made_by(move |out| {
             let _held = (still, layer);
@@ -34,6 +36,7 @@ impl Engine {
                 prefix: Path::new(""),
                 whiteouts: Whiteouts::Literal,
                 lower: None,
+                owners: userns::owners(ids.as_ref()),
             };
             let mut out = Writer::new(out);
             pack(&root, &how, &mut out)?;

@@ -17,7 +17,12 @@ const LAST: u32 = u32::MAX - 1;
 
 /// Gives the mounts that ask for it their maps. Blocking.
 pub(crate) fn apply(record: &Record, spec: &mut Spec) -> Result<(), Error> {
-    let (uid, gid) = user(&record.config.user);
+    let (mut uid, mut gid) = user(&record.config.user);
+    if let Some(ids) = &record.ids {
+        (uid, gid) = ids.outside(uid, gid).ok_or_else(|| {
+            Error::Invalid(format!("idmap: user {uid} and group {gid} are not in the container's ids"))
+        })?;
+    }
     for point in record.mounts.iter().filter(|m| m.match_user) {
         let source = Root::open(Path::new("/"))?.metadata(&point.source, Follow::Yes)?;
         for mount in spec.mounts.iter_mut().filter(|m| m.destination == point.destination) {

@@ -18,6 +18,7 @@ impl Engine {
         let command = record.command();
         let file = |name: &str| container.dir.join(name).display().to_string();
         let sizes = if size { Some(self.sizes(&container).await?) } else { None };
+        let labels = record.labels.clone().unwrap_or_default();
         Ok(ContainerInspectResponse {
             id: record.id.to_string(),
             created: time::rfc3339(record.created_at),
@@ -43,6 +44,8 @@ impl Engine {
             size_rw: sizes.map(|(rw, _)| rw),
             size_root_fs: sizes.map(|(_, all)| all),
             mounts: record.mounts.iter().map(super::mounts::MountPoint::api).collect(),
+            mount_label: labels.mount,
+            process_label: labels.process,
             config: record.config.clone(),
             network_settings: network_settings(&view),
             ..ContainerInspectResponse::default()

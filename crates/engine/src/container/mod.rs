@@ -10,9 +10,10 @@
 //! | `secrets` | files that only the container sees |
 //! | `oci`, `files` | a record becomes an OCI configuration and the files beside it |
 //! | `idmap` | whose files on a bind mount or volume are |
+//! | `userns`, `subids` | whose ids it has on the host, and which accounts have ids to give |
 //! | `resources` | limits against what this host has |
 //! | `devices`, `cdi` | what it gets of the host's devices |
-//! | `security`, `seccomp`, `apparmor` | what confines it |
+//! | `security`, `seccomp`, `apparmor`, `selinux` | what confines it |
 //! | `link` | the connection to a container's shim |
 //! | `create` `start` `ended` `stop` … | the verbs, and what happens when init ends |
 //! | [`health`] | what probes say, and the probes |
@@ -63,16 +64,19 @@ mod restart;
 mod seccomp;
 mod secrets;
 pub(crate) mod security;
+pub(crate) mod selinux;
 mod start;
 pub mod state;
 mod stats;
 mod status;
 mod stop;
+mod subids;
 pub(crate) mod table;
 #[cfg(test)]
 mod testing;
 mod top;
 mod update;
+pub(crate) mod userns;
 mod wait;
 
 use std::os::fd::OwnedFd;

@@ -35,6 +35,9 @@ pub(crate) struct MountPoint {
     /// Files belong to the source's owner on the host, and to the container's user inside (`idmap`).
     #[serde(default)]
     pub(crate) match_user: bool,
+    /// A volume that stands for a directory of the host's, whose files belong to the host's ids.
+    #[serde(default)]
+    pub(crate) host_directory: bool,
     /// Below the volume's root, or the image's.
     pub(crate) subpath: String,
     /// Of an image: the layer of the container's own above it. Nothing is ever written there; it keeps the image's layers
@@ -90,6 +93,7 @@ impl MountPoint {
             create_source: false,
             non_recursive: false,
             match_user: false,
+            host_directory: false,
             subpath: String::new(),
             layer: String::new(),
             options: Vec::new(),

@@ -35,6 +35,8 @@ pub(crate) struct Host<'a> {
     pub(crate) pid_of: Option<i32>,
     /// A pid in the IPC namespace to join (`--ipc container:x`).
     pub(crate) ipc_of: Option<i32>,
+    /// A pid in the user namespace of a container with ids of its own.
+    pub(crate) user_of: Option<i32>,
     /// Devices by path on this host (`--device`, `--privileged`).
     pub(crate) devices: Vec<oci::Device>,
     /// Device numbers of the block devices that limits name.
@@ -76,6 +78,7 @@ pub(crate) fn spec(record: &Record, host: &Host<'_>) -> Result<oci::Spec, Error>
                 lower: host.rw.lower.iter().map(|p| p.display().to_string()).collect(),
                 upper: host.rw.upper.display().to_string(),
                 work: host.rw.work.display().to_string(),
+                idmap: record.ids.is_some(),
             }),
         }),
         hostname: if own_uts { host.hostname.to_owned() } else { String::new() },
@@ -83,6 +86,9 @@ pub(crate) fn spec(record: &Record, host: &Host<'_>) -> Result<oci::Spec, Error>
         mounts: mounts(record, host, &security),
         annotations: wanted.annotations.clone(),
         linux: oci::Linux {
+            uid_mappings: record.ids.as_ref().map(|ids| ids.uids.clone()).unwrap_or_default(),
+            gid_mappings: record.ids.as_ref().map(|ids| ids.gids.clone()).unwrap_or_default(),
+            mount_label: record.labels.as_ref().map(|labels| labels.mount.clone()).unwrap_or_default(),
             sysctl: sysctls(record),
             resources: Some(oci::Resources {
                 devices: device_rules(wanted, &host.devices)?,
@@ -126,9 +132,16 @@ fn process(
         rlimits: rlimits(&record.host.resources.ulimits)?,
         no_new_privileges: security.no_new_privileges,
         apparmor_profile: security.apparmor(record.host.privileged),
+        selinux_label: process_label(record),
         oom_score_adj: Some(i32::try_from(record.host.oom_score_adj).unwrap_or(0)),
         ..oci::Process::default()
     })
+}
+
+/// SELinux's label of its processes. A privileged one is not confined.
+pub(crate) fn process_label(record: &Record) -> String {
+    let labels = record.labels.as_ref().filter(|_| !record.host.privileged);
+    labels.map(|labels| labels.process.clone()).unwrap_or_default()
 }
 
 /// `--user` and `--group-add`. A number is a number; a name is looked up by the runtime, in the container's own files.
@@ -178,6 +191,9 @@ fn namespaces(wanted: &HostConfig, network: NetworkMode, host: &Host<'_>) -> Vec
             }
         }
     }
+    if let Some(pid) = host.user_of {
+        namespaces.push(oci::Namespace { r#type: N::User, path: format!("/proc/{pid}/ns/user") });
+    }
     namespaces
 }
 
@@ -211,23 +227,36 @@ fn mounts(record: &Record, host: &Host<'_>, security: &Security) -> Vec<oci::Mou
         let destination = format!("/etc/{file}");
         if !taken(&destination) {
             let access = if wanted.readonly_rootfs { "ro" } else { "rw" };
-            mounts.push(bind(
-                &host.files.join(file).display().to_string(),
-                &destination,
-                &[access, "rprivate"],
-            ));
+            let mut mount =
+                bind(&host.files.join(file).display().to_string(), &destination, &[access, "rprivate"]);
+            map_ids(&mut mount, record);
+            mounts.push(mount);
         }
     }
     mounts.extend(record.mounts.iter().map(|mount| match host.images.get(&mount.layer) {
-        Some(layers) => image_mount(mount, layers),
-        None => user_mount(mount),
+        Some(layers) => {
+            let mut mount = image_mount(mount, layers);
+            map_ids(&mut mount, record);
+            mount
+        }
+        None => user_mount(record, mount),
     }));
-    mounts.extend(host.secrets.iter().cloned());
+    mounts.extend(host.secrets.iter().cloned().map(|mut mount| {
+        map_ids(&mut mount, record);
+        mount
+    }));
     mounts
 }
 
+/// What is ours on the host belongs on disk to the container's ids as it knows them.
+fn map_ids(mount: &mut oci::Mount, record: &Record) {
+    if record.ids.is_some() {
+        mount.options.push("idmap".into());
+    }
+}
+
 /// A mount of the user's.
-pub(crate) fn user_mount(mount: &MountPoint) -> oci::Mount {
+pub(crate) fn user_mount(record: &Record, mount: &MountPoint) -> oci::Mount {
     match mount.kind {
         Kind::Tmpfs => oci::Mount {
             destination: mount.destination.clone(),
@@ -251,6 +280,10 @@ pub(crate) fn user_mount(mount: &MountPoint) -> oci::Mount {
             }
             if mount.non_recursive {
                 result.options[0] = "bind".into();
+            }
+            // Of a directory of the host the ids are the host's, as in Docker.
+            if mount.kind == Kind::Volume && !mount.host_directory {
+                map_ids(&mut result, record);
             }
             result
         }
@@ -290,10 +323,13 @@ fn rootfs_propagation(mounts: &[MountPoint]) -> String {
 fn sysctls(record: &Record) -> BTreeMap<String, String> {
     let mut sysctls = record.host.sysctls.clone();
     if matches!(record.network_mode(), NetworkMode::Networks | NetworkMode::None) {
-        for (key, value) in
-            [("net.ipv4.ping_group_range", "0 2147483647"), ("net.ipv4.ip_unprivileged_port_start", "0")]
-        {
-            sysctls.entry(key.into()).or_insert_with(|| value.into());
+        // As far as there are groups.
+        let last = record.ids.as_ref().map_or(0x7fff_ffff, |ids| (ids.groups() - 1).min(0x7fff_ffff));
+        for (key, value) in [
+            ("net.ipv4.ping_group_range", format!("0 {last}")),
+            ("net.ipv4.ip_unprivileged_port_start", "0".to_owned()),
+        ] {
+            sysctls.entry(key.into()).or_insert(value);
         }
     }
     sysctls
@@ -427,6 +463,7 @@ mod tests {
             hostname: "h",
             pid_of: None,
             ipc_of: None,
+            user_of: None,
             devices: Vec::new(),
             throttles: oci::BlockIo::default(),
             swap_limit: true,

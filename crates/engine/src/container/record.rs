@@ -9,7 +9,9 @@ use spec::{Digest, Id};
 
 use super::mounts::MountPoint;
 use super::secrets::Secret;
+use super::selinux::Labels;
 use super::state::{Policy, Restart};
+use super::userns::Ids;
 
 /// What the user asked for, merged with the image's configuration: `config.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -34,6 +36,12 @@ pub(crate) struct Record {
     /// Their contents are files beside this record.
     #[serde(default)]
     pub(crate) secrets: Vec<Secret>,
+    /// The host's ids of its users and groups; `None`: they are the same.
+    #[serde(default)]
+    pub(crate) ids: Option<Ids>,
+    /// SELinux's; `None`: it is not there, or not wanted.
+    #[serde(default)]
+    pub(crate) labels: Option<Labels>,
 }
 
 /// The version this engine writes.

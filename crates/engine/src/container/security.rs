@@ -17,6 +17,8 @@ pub(crate) struct Security {
     seccomp: SystemCalls,
     /// The profile that was asked for by name; empty: the default.
     apparmor: String,
+    /// What is asked for of SELinux's labels.
+    pub(crate) labels: Vec<String>,
 }
 
 /// Which system calls a container may make.
@@ -42,7 +44,7 @@ pub(crate) fn read(options: &[String]) -> Result<Security, Error> {
             "no-new-privileges" => security.no_new_privileges = true,
             "writable-cgroups" => security.writable_cgroups = true,
             // The older spelling of label=disable.
-            "disable" => {}
+            "disable" => security.labels.push("disable".into()),
             _ => {
                 let separator = if option.contains('=') { '=' } else { ':' };
                 let (key, value) = option.split_once(separator).ok_or_else(|| wrong(1))?;
@@ -53,7 +55,7 @@ pub(crate) fn read(options: &[String]) -> Result<Security, Error> {
                     "writable-cgroups" => security.writable_cgroups = flag(value).ok_or_else(|| wrong(2))?,
                     "seccomp" => security.seccomp = system_calls(value)?,
                     "apparmor" => security.apparmor = apparmor::wanted(value)?,
-                    "label" => label(value)?,
+                    "label" => security.labels.push(value.to_owned()),
                     _ => return Err(wrong(2)),
                 }
             }
@@ -63,7 +65,7 @@ pub(crate) fn read(options: &[String]) -> Result<Security, Error> {
 }
 
 /// What `info` shows of the daemon.
-pub(crate) fn options(settings: &Settings) -> Vec<String> {
+pub(crate) fn options(settings: &Settings, selinux: bool, remapped: bool) -> Vec<String> {
     let seccomp = match settings.seccomp_profile.as_str() {
         "" => "builtin",
         "unconfined" => "unconfined",
@@ -74,6 +76,12 @@ pub(crate) fn options(settings: &Settings) -> Vec<String> {
         options.push("name=apparmor".into());
     }
     options.push(format!("name=seccomp,profile={seccomp}"));
+    if selinux {
+        options.push("name=selinux".into());
+    }
+    if remapped {
+        options.push("name=userns".into());
+    }
     if settings.no_new_privileges {
         options.push("name=no-new-privileges".into());
     }
@@ -97,21 +105,6 @@ fn system_calls(value: &str) -> Result<SystemCalls, Error> {
         "" => SystemCalls::Default,
         json => SystemCalls::Own(Box::new(Profile::read(json)?)),
     })
-}
-
-/// SELinux labels cannot be set where the kernel does not enforce them. Docker drops them silently there; a user who
-/// named one would believe to be confined.
-fn label(value: &str) -> Result<(), Error> {
-    let key = value.split(':').next().unwrap_or_default();
-    match key {
-        "disable" => Ok(()),
-        "user" | "role" | "type" | "level" | "filetype" | "nested" => Err(Error::Invalid(format!(
-            "security option label={value}: SELinux labels are not available on this host: leave the option out or use label=disable"
-        ))),
-        _ => Err(Error::Invalid(format!(
-            "bad label option {value:?}, valid options 'disable' or \n'user, role, level, type, filetype' followed by ':' and a value"
-        ))),
-    }
 }
 
 impl Security {
@@ -202,6 +195,9 @@ mod tests {
             assert_eq!(security.writable_cgroups, writable_cgroups, "{options:?}");
             assert!(security.filter(false, facts).is_some() && security.filter(true, facts).is_none());
         }
+        // Where there is no SELinux, whatever is said of labels means nothing.
+        let labels = read_all(&["label=type:x", "label:y", "disable"]).unwrap().labels;
+        assert_eq!(labels, ["type:x", "y", "disable"]);
         assert_eq!(read_all(&["seccomp=unconfined"]).unwrap().filter(false, facts), None);
         assert!(read_all(&["seccomp=builtin"]).unwrap().filter(false, facts).is_some());
         let own = r#"seccomp={"defaultAction":"SCMP_ACT_ALLOW"}"#;
@@ -211,8 +207,6 @@ mod tests {
             ("foo", "invalid --security-opt 1: \"foo\""),
             ("foo=bar", "invalid --security-opt 2: \"foo=bar\""),
             ("no-new-privileges=x", "invalid --security-opt 2: \"no-new-privileges=x\""),
-            ("label=type:x", "SELinux labels are not available"),
-            ("label=x", "bad label option"),
             ("seccomp=x", "Decoding seccomp profile failed"),
         ] {
             let error = read_all(&[option]).unwrap_err().to_string();

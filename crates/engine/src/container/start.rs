@@ -14,6 +14,7 @@ use super::link::{Events, Link};
 use super::mounts::Kind;
 use super::record::{Attachment, NetworkMode, Record};
 use super::state::{Effect, Event, Illegal, Phase};
+use super::userns::Ids;
 use super::{Container, apparmor, cgroup, files, oci, ports};
 use crate::blocking::{blocking, to_the_end};
 use crate::{Engine, Error, error, network as networks};
@@ -30,6 +31,8 @@ struct Made {
 struct Joined {
     pid: Option<i32>,
     ipc: Option<i32>,
+    /// In the user namespace, which may be held for this container only.
+    user: Option<i32>,
 }
 
 /// How a container comes to its network namespace.
@@ -121,11 +124,29 @@ impl Engine {
         plan: Plan,
         made: &mut Made,
     ) -> Result<Events, Error> {
-        let (sandbox, rw, spawned) = tokio::join!(
-            self.connect(container, plan.connect),
-            self.rw_mount(container),
-            self.spawn_shim(container),
-        );
+        let shared = plan.shares.as_ref().map(|c| c.view());
+        let mut joined = Joined {
+            pid: self.running_pid(&record.host.pid_mode)?,
+            ipc: self.running_pid(&record.host.ipc_mode)?,
+            user: None,
+        };
+        let (sandbox, rw, spawned) = match &record.ids {
+            None => tokio::join!(
+                self.connect(container, None, plan.connect),
+                self.rw_mount(container),
+                self.spawn_shim(container),
+            ),
+            Some(ids) => {
+                let (rw, spawned) = tokio::join!(self.rw_mount(container), self.spawn_shim(container));
+                let (link, events) = spawned?;
+                made.link = Some(link.clone());
+                let of = shared.as_ref().map(|view| view.state.pid).or(joined.ipc).or(joined.pid);
+                let (netns, user) = namespaces(&link, ids, of, plan.connect.is_some()).await?;
+                joined.user = Some(user);
+                let sandbox = self.connect(container, netns, plan.connect).await;
+                (sandbox, rw, Ok((link, events)))
+            }
+        };
         let spawned = spawned.map(|(link, events)| {
             made.link = Some(link.clone());
             (link, events)
@@ -136,11 +157,6 @@ impl Engine {
             facts
         });
         let (rw, (link, events), (endpoints, published)) = (rw?, spawned?, sandbox?.unwrap_or_default());
-        let shared = plan.shares.as_ref().map(|c| c.view());
-        let joined = Joined {
-            pid: self.running_pid(&record.host.pid_mode)?,
-            ipc: self.running_pid(&record.host.ipc_mode)?,
-        };
         let netns: Option<OwnedFd> = match &shared {
             Some(view) => {
                 let path = format!("/proc/{}/ns/net", view.state.pid);
@@ -270,13 +286,14 @@ impl Engine {
     async fn connect(
         &self,
         container: &Arc<Container>,
+        netns: Option<OwnedFd>,
         wanted: Option<(Vec<EndpointRequest>, Vec<network::PortRequest>)>,
     ) -> Result<Option<Sandbox>, Error> {
         let Some((endpoints, ports)) = wanted else { return Ok(None) };
         let (inner, id) = (self.inner.clone(), container.id.clone());
         let servers = self.settings().resolver(&container.view().record.host)[0].to_vec();
         let connect = move || {
-            let sandbox = inner.networks.connect(&id, &endpoints, &ports)?;
+            let sandbox = inner.networks.connect_in(netns, &id, &endpoints, &ports)?;
             if !servers.is_empty() {
                 inner.networks.set_name_servers(&id, &servers);
             }
@@ -358,6 +375,7 @@ impl Engine {
             hostname,
             pid_of: joined.pid,
             ipc_of: joined.ipc,
+            user_of: joined.user,
             devices: super::devices::wanted(&record.host)?,
             throttles: super::devices::throttles(&record.host.resources)?,
             swap_limit: crate::system::swap_limit(),
@@ -413,6 +431,29 @@ impl Engine {
         }
         Ok(())
     }
+}
+
+/// The user namespace of a container with ids of its own, by a pid in it, and the network namespace in which it is to be
+/// connected: one that belongs to the user namespace, so that the container's root has its capabilities there. `of`: a
+/// container whose namespaces it shares.
+async fn namespaces(
+    link: &Arc<Link>,
+    ids: &Ids,
+    of: Option<i32>,
+    own_network: bool,
+) -> Result<(Option<OwnedFd>, i32), Error> {
+    let wanted = match of {
+        Some(pid) if !own_network => return Ok((None, pid)),
+        Some(pid) => shim::proto::Ids::Of { pid },
+        None => shim::proto::Ids::Own { uids: ids.uids.clone(), gids: ids.gids.clone() },
+    };
+    let pid = match link.call(Request::Namespaces(Box::new(wanted)), Vec::new()).await {
+        Ok(Reply::Pid(pid)) => pid,
+        Ok(other) => return Err(Error::Internal(format!("the shim answered Namespaces with {other:?}"))),
+        Err(error) => return Err(error::start(&error)),
+    };
+    let netns = sys::file::open(Path::new(&format!("/proc/{pid}/ns/net")))?;
+    Ok((Some(netns.into()), pid))
 }
 
 impl Container {

@@ -28,6 +28,8 @@ pub(crate) fn record() -> Record {
         mounts: Vec::new(),
         networks: [("bridge".to_owned(), Default::default())].into(),
         secrets: Vec::new(),
+        ids: None,
+        labels: None,
     }
 }
 

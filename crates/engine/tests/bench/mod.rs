@@ -62,6 +62,9 @@ impl Bench {
                 default_network: Default::default(),
                 forwarding: true,
             },
+            userns_remap: String::new(),
+            userns_pool: String::new(),
+            selinux: false,
             settings: engine::Settings::default(),
             built_in: None,
         }

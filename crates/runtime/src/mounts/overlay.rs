@@ -8,6 +8,7 @@ use sys::mount::{Attributes, Depth, Mount};
 use super::source::copy_below;
 use crate::Failure;
 use crate::failure::at_path;
+use crate::idmap::Owners;
 
 /// What an overlay is made of, sorted out of its options.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -37,23 +38,34 @@ impl<'o> Parts<'o> {
     }
 }
 
-/// Makes it, attached nowhere. The caller's mounts are private, and its root is still the host's.
-pub(super) fn make(destination: &str, options: &[String]) -> Result<Mount, Failure> {
+/// Makes it, attached nowhere. The caller's mounts are private, and its root is still the host's. With `owners`, files
+/// belong to whom they say.
+pub(super) fn make(
+    destination: &str,
+    options: &[String],
+    owners: Option<&Owners<'_>>,
+) -> Result<Mount, Failure> {
     let failed = at_path("mount", destination);
     let parts = Parts::of(options);
-    let made = match (parts.upper, parts.work) {
+    let overlay = || match (parts.upper, parts.work) {
         // Overlayfs wants one layer at least below the upper directory; without any, that is all there is.
         (Some(upper), _) if parts.lower.is_empty() && parts.rest.is_empty() => {
             Mount::copy(Path::new(upper), Depth::One)
         }
-        (Some(upper), Some(work)) if parts.rest.is_empty() => Mount::overlay(&parts.lower, upper, work),
+        (Some(upper), Some(work)) if parts.rest.is_empty() => Mount::overlay(&parts.lower, upper, work, ""),
         _ => {
             let data: Vec<&str> =
                 options.iter().map(String::as_str).filter(|o| !o.starts_with("subpath=")).collect();
             Mount::new("overlay", "overlay", &data, Attributes::empty())
         }
-    }
-    .map_err(&failed)?;
+    };
+    let made = match owners {
+        None => overlay().map_err(&failed)?,
+        Some(owners) => {
+            map_layers(&parts.lower, parts.upper.zip(parts.work), owners)?;
+            owners.as_root(|| overlay().map_err(&failed))?
+        }
+    };
     let Some(subpath) = parts.subpath else { return Ok(made) };
     let Some(upper) = parts.upper else {
         return Err(Failure::new("mount", destination, "subpath needs an overlay with an upperdir"));
@@ -62,6 +74,21 @@ pub(super) fn make(destination: &str, options: &[String]) -> Result<Mount, Failu
     let place = Mount::open(Path::new(upper)).map_err(&failed)?;
     made.attach(place.as_fd()).map_err(&failed)?;
     copy_below(upper, subpath, Depth::One)
+}
+
+/// Covers the directories of an overlay, in this mount namespace, with copies whose files belong to others: overlayfs
+/// takes layers as they are mounted (Linux 5.19). Upper and work directory have to be on one mount.
+pub(crate) fn map_layers(
+    lower: &[String],
+    upper: Option<(&str, &str)>,
+    owners: &Owners<'_>,
+) -> Result<(), Failure> {
+    lower.iter().try_for_each(|layer| owners.cover(Path::new(layer)))?;
+    let Some((upper, work)) = upper else { return Ok(()) };
+    match (Path::new(upper).parent(), Path::new(work).parent()) {
+        (Some(parent), Some(other)) if parent == other => owners.cover(parent),
+        _ => Err(Failure::new("mount", upper, "to map ids, upper and work directory need one parent")),
+    }
 }
 
 #[cfg(test)]

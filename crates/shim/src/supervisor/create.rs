@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 
-use runtime::{Failure, FirstProcess, Request, foreign};
+use runtime::{Failure, FirstProcess, Holder, Request, foreign};
 use shim::log::write::{self as log, Writer};
 use shim::message::Incoming;
-use shim::proto::{Create, LOG_SERVER};
+use shim::proto::{Create, Ids, LOG_SERVER};
 use spec::signal;
+use sys::namespace::Namespaces;
 
 use super::kernel::Kernel;
 use super::process::Wiring;
@@ -22,8 +24,29 @@ const BUNDLE: &str = "bundle";
 const INIT: u32 = 0;
 
 impl Supervisor {
+    /// Namespaces that have to be there before the container: the pid of who holds them.
+    pub(super) fn hold(&mut self, ids: &Ids) -> Result<i32, Failure> {
+        if self.container.is_some() {
+            return Err(refusal("namespace", errno::EEXIST, "this shim has a container"));
+        }
+        let holder = match ids {
+            Ids::Own { uids, gids } => Holder::new(uids, gids, Namespaces::NETWORK)?,
+            Ids::Of { pid } => {
+                let path = format!("/proc/{pid}/ns/user");
+                let user = sys::file::open(Path::new(&path))
+                    .map_err(|error| failure("namespace", &error.object, &error.source))?;
+                Holder::within(user.as_fd(), Namespaces::NETWORK)?
+            }
+        };
+        let pid = holder.pid();
+        self.holder = Some(holder);
+        Ok(pid)
+    }
+
     /// Init's pid. On failure nothing of the container is left.
     pub(super) fn create(&mut self, mut create: Create, incoming: &mut Incoming) -> Result<i32, Failure> {
+        // What it holds is the container's from here on, or nobody's.
+        let _held = self.holder.take();
         // All fds first: what is left in `incoming` would be taken for the next request's.
         let netns = if create.netns { Some(netns(incoming)?) } else { None };
         let sockets: Vec<UnixStream> =

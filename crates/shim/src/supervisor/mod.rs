@@ -60,6 +60,8 @@ pub(crate) struct Supervisor {
     connections: Vec<Connection>,
     last_connection: u32,
     container: Option<Container>,
+    /// Namespaces for the container to come.
+    holder: Option<runtime::Holder>,
     last_process: u32,
     /// What children get instead of our own OOM score adjustment, unless they are given one.
     oom_score: Option<i32>,
@@ -105,6 +107,7 @@ impl Supervisor {
             connections: Vec::new(),
             last_connection: 0,
             container: None,
+            holder: None,
             last_process: 0,
             oom_score,
             lingering: Vec::new(),

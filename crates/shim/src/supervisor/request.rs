@@ -53,6 +53,9 @@ impl Supervisor {
             Request::Create(create) => {
                 return self.create(*create, incoming).map_or_else(Reply::Failed, Reply::Pid);
             }
+            Request::Namespaces(ids) => {
+                return self.hold(&ids).map_or_else(Reply::Failed, Reply::Pid);
+            }
             Request::Exec(exec) => return self.exec(*exec, incoming).map_or_else(Reply::Failed, Reply::Pid),
             Request::Status => return Reply::Status(self.status()),
             Request::Start => self.start(),

@@ -151,6 +151,9 @@ pub struct Overlay {
     pub lower: Vec<String>,
     pub upper: String,
     pub work: String,
+    /// The files of all of them belong to whom the container's id mappings say; upper and work have one parent then.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub idmap: bool,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 
 use sys::root::{Descend, Dir, Kind, Metadata, Root, Time, TooDeep, Visit};
 
-use super::{Entry, EntryKind, OPAQUE_MARKER, OPAQUE_XATTR, WHITEOUT_PREFIX, Whiteouts, Writer, keeps_xattr};
+use super::{
+    Entry, EntryKind, OPAQUE_MARKER, OPAQUE_XATTR, Owners, WHITEOUT_PREFIX, Whiteouts, Writer, keeps_xattr,
+};
 use crate::error::{Error, Result};
 
 /// How to pack.
@@ -23,6 +25,8 @@ pub struct Pack<'p> {
     /// The directories below the upper one, to leave out opaque marks that hide nothing (overlayfs gives one to every
     /// new directory). `None`: not known, all are kept.
     pub lower: Option<&'p [PathBuf]>,
+    /// Whose the files are.
+    pub owners: Owners<'p>,
 }
 
 /// What went in.
@@ -83,8 +87,15 @@ pub fn pack_some<W: Write>(
 ///
 /// # Errors
 /// As [`pack`]'s.
-pub fn pack_one<W: Write>(dir: &Dir, name: &OsStr, path: &Path, out: &mut Writer<W>) -> Result<Packed> {
-    let how = Pack { base: Path::new(""), prefix: Path::new(""), whiteouts: Whiteouts::Literal, lower: None };
+pub fn pack_one<W: Write>(
+    dir: &Dir,
+    name: &OsStr,
+    path: &Path,
+    owners: Owners<'_>,
+    out: &mut Writer<W>,
+) -> Result<Packed> {
+    let (base, prefix) = (Path::new(""), Path::new(""));
+    let how = Pack { base, prefix, whiteouts: Whiteouts::Literal, lower: None, owners };
     let mut packing =
         Packing { how: &how, lower: None, out, links: HashMap::new(), packed: Packed::default() };
     if let Some(metadata) = unless_vanished(dir.metadata(name))? {
@@ -128,6 +139,7 @@ impl<W: Write> Packing<'_, W> {
             }
         }
         let Some(mut entry) = entry_of(self.how.prefix.join(path), metadata) else { return Ok(()) };
+        (entry.uid, entry.gid) = self.how.owners.inside(entry.uid, entry.gid);
         entry.xattrs = xattrs;
         match metadata.kind {
             Kind::File => self.file(dir, name, entry, metadata),

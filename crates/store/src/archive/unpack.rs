@@ -8,7 +8,7 @@ use std::path::{Component, Path, PathBuf};
 use sys::root::{Access, Dir, Kind, OpenFile, Root, Time};
 
 use super::{
-    AUFS_PREFIX, Entry, EntryKind, OPAQUE_MARKER, OPAQUE_XATTR, Reader, WHITEOUT_PREFIX, Whiteouts,
+    AUFS_PREFIX, Entry, EntryKind, OPAQUE_MARKER, OPAQUE_XATTR, Owners, Reader, WHITEOUT_PREFIX, Whiteouts,
     keeps_xattr,
 };
 use crate::error::{Error, Result};
@@ -28,6 +28,8 @@ pub struct Unpack<'p> {
     pub whiteouts: Whiteouts,
     /// Everything belongs to this user and group, instead of whom the archive says.
     pub owner: Option<(u32, u32)>,
+    /// Whose the files become.
+    pub owners: Owners<'p>,
     /// What becomes of what is there already.
     pub existing: Existing,
 }
@@ -333,9 +335,17 @@ impl Unpacking<'_> {
         }
     }
 
+    fn owner(&self, entry: &Entry) -> Result<(u32, u32)> {
+        let (uid, gid) = self.how.owner.unwrap_or((entry.uid, entry.gid));
+        self.how.owners.outside(uid, gid).ok_or_else(|| Error::Entry {
+            entry: entry.path.display().to_string(),
+            detail: "its owner has no id on the host",
+        })
+    }
+
     /// Owner, then mode (chown(2) clears setuid), then attributes (it clears capabilities too).
     fn finish(&self, file: &impl OpenFile, path: &Path, entry: &Entry) -> Result<()> {
-        let (uid, gid) = self.how.owner.unwrap_or((entry.uid, entry.gid));
+        let (uid, gid) = self.owner(entry)?;
         file.set_owner(uid, gid)?;
         file.set_mode(entry.mode)?;
         for (key, value) in entry.xattrs.iter().filter(|(key, _)| keeps_xattr(key)) {
@@ -347,7 +357,7 @@ impl Unpacking<'_> {
 
     /// The same for what cannot be opened without effect: links, devices, FIFOs.
     fn finish_by_name(&self, name: &OsStr, entry: &Entry) -> Result<()> {
-        let (uid, gid) = self.how.owner.unwrap_or((entry.uid, entry.gid));
+        let (uid, gid) = self.owner(entry)?;
         let dir = self.dir();
         dir.chown(name, uid, gid)?;
         if entry.kind != EntryKind::Symlink {

@@ -12,14 +12,14 @@ use crate::{Error, Result};
 /// What is in `upper` must be readable without the lower layers: no renames or copies by reference.
 const PLAIN: [&str; 3] = ["index=off", "redirect_dir=off", "metacopy=off"];
 
-pub(super) fn mount(lower: &[String], upper: &str, work: &str) -> Result<Mount> {
+pub(super) fn mount(lower: &[String], upper: &str, work: &str, label: &str) -> Result<Mount> {
     let writable = Some((upper, work));
-    if takes_layers() { by_layer(lower, writable) } else { joined(lower, writable) }
+    if takes_layers() { by_layer(lower, writable, label) } else { joined(lower, writable, label) }
 }
 
 /// Of two layers at least.
 pub(super) fn mount_read_only(lower: &[String]) -> Result<Mount> {
-    if takes_layers() { by_layer(lower, None) } else { joined(lower, None) }
+    if takes_layers() { by_layer(lower, None, "") } else { joined(lower, None, "") }
 }
 
 /// Whether the kernel knows `lowerdir+`. Trying would leave a line in an older kernel's log for each mount.
@@ -30,7 +30,7 @@ fn takes_layers() -> bool {
     (numbers.next(), numbers.next()) >= (Some(6), Some(7))
 }
 
-fn by_layer(lower: &[String], writable: Option<(&str, &str)>) -> Result<Mount> {
+fn by_layer(lower: &[String], writable: Option<(&str, &str)>, label: &str) -> Result<Mount> {
     let context = Context::open("overlay")?;
     context.set("source", "overlay")?;
     for layer in lower {
@@ -44,11 +44,14 @@ fn by_layer(lower: &[String], writable: Option<(&str, &str)>) -> Result<Mount> {
         let (key, value) = option.split_once('=').expect("the options are pairs");
         context.set(key, value)?;
     }
+    if !label.is_empty() {
+        context.set("context", label)?;
+    }
     context.mount(if writable.is_some() { Attributes::empty() } else { Attributes::READ_ONLY })
 }
 
 /// All options together have to fit into a page, so the directories go by the numbers of open descriptors.
-fn joined(lower: &[String], writable: Option<(&str, &str)>) -> Result<Mount> {
+fn joined(lower: &[String], writable: Option<(&str, &str)>, label: &str) -> Result<Mount> {
     let open = |path: &str| {
         rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
             .map_err(|errno| Error::new("open", path, errno))
@@ -66,6 +69,10 @@ fn joined(lower: &[String], writable: Option<(&str, &str)>) -> Result<Mount> {
     for option in PLAIN {
         data.push(',');
         data.push_str(option);
+    }
+    if !label.is_empty() {
+        // Its commas are its own.
+        data.push_str(&format!(",context=\"{label}\""));
     }
     let failed = |errno: Errno| Error::new("mount overlay", place, errno);
     let data = std::ffi::CString::new(data).map_err(|_| failed(Errno::INVAL))?;
@@ -127,13 +134,13 @@ mod tests {
     #[test]
     fn sixty_layers_as_this_kernel_takes_them() {
         layers_shine_through(|lower, writable| match writable {
-            Some((upper, work)) => mount(lower, upper, work),
+            Some((upper, work)) => mount(lower, upper, work, ""),
             None => mount_read_only(lower),
         });
     }
 
     #[test]
     fn sixty_layers_joined_as_every_kernel_takes_them() {
-        layers_shine_through(joined);
+        layers_shine_through(|lower, writable| joined(lower, writable, ""));
     }
 }

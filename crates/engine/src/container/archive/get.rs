@@ -9,13 +9,14 @@ use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::{DeflateEncoder, GzEncoder};
 use spec::api::PathStat;
-use store::archive::{Pack, Take, Whiteouts, Writer, entry_of, pack_one, pack_some};
+use store::archive::{Owners, Pack, Take, Whiteouts, Writer, entry_of, pack_one, pack_some};
 use sys::root::{Dir, Kind, Visit};
 use tokio::sync::mpsc;
 
 use super::stat::stat;
 use super::{Opened, Purpose, absolute, base, look_up};
 use crate::blocking::lasting;
+use crate::container::userns;
 use crate::{Engine, Error, chunks};
 
 /// How a tar goes over the wire.
@@ -48,16 +49,17 @@ impl Engine {
         self.publish(opened.container.event("archive-path", &[]));
         let content = chunks::made_by(move |out| {
             // The container's mounts stay as long as this.
-            let _opened = opened;
+            let ids = opened.ids();
+            let owners = userns::owners(ids.as_ref());
             match encoding {
-                Encoding::Identity => write(&source, out).map(drop),
+                Encoding::Identity => write(&source, owners, out).map(drop),
                 Encoding::Gzip => {
                     let out = GzEncoder::new(out, Compression::fast());
-                    write(&source, out)?.finish().map(drop).map_err(broken)
+                    write(&source, owners, out)?.finish().map(drop).map_err(broken)
                 }
                 Encoding::Deflate => {
                     let out = DeflateEncoder::new(out, Compression::fast());
-                    write(&source, out)?.finish().map(drop).map_err(broken)
+                    write(&source, owners, out)?.finish().map(drop).map_err(broken)
                 }
             }
         });
@@ -94,15 +96,18 @@ fn find(opened: &Opened, path: &str) -> Result<(PathStat, Source), sys::Error> {
     Ok((stat, source))
 }
 
-fn write<W: Write>(source: &Source, out: W) -> Result<W, Error> {
+fn write<W: Write>(source: &Source, owners: Owners<'_>, out: W) -> Result<W, Error> {
     let mut out = Writer::new(out);
     if let Some(name) = &source.name {
-        pack_one(&source.dir, name, &source.base, &mut out)?;
+        pack_one(&source.dir, name, &source.base, owners, &mut out)?;
         return Ok(out.finish()?);
     }
     let top = entry_of(source.base.clone(), &source.dir.own_metadata()?);
-    out.append_empty(&top.expect("a directory is no socket"))?;
-    let how = Pack { base: Path::new(""), prefix: &source.base, whiteouts: Whiteouts::Literal, lower: None };
+    let mut top = top.expect("a directory is no socket");
+    (top.uid, top.gid) = owners.inside(top.uid, top.gid);
+    out.append_empty(&top)?;
+    let (base, prefix) = (Path::new(""), source.base.as_path());
+    let how = Pack { base, prefix, whiteouts: Whiteouts::Literal, lower: None, owners };
     let mut limits = Limits { top: &source.path, shows_kernel: HashMap::new() };
     pack_some(&source.dir.to_root()?, &how, &mut out, |visit| Ok(limits.take(visit)?))?;
     Ok(out.finish()?)

@@ -7,6 +7,7 @@ use store::archive::{Existing, Unpack, Whiteouts, unpack};
 
 use super::{Opened, Purpose, absolute, look_up, owner};
 use crate::blocking::lasting;
+use crate::container::userns;
 use crate::{Engine, Error};
 
 /// A tar on its way into a container.
@@ -47,16 +48,27 @@ impl Engine {
 
 impl Extraction {
     /// Unpacks `tar`, plain or compressed. Blocking. On failure what was unpacked so far stays.
-    pub fn run(self, tar: &mut dyn Read) -> Result<(), Error> {
-        let (_, inflated) =
-            store::inflate(tar).map_err(|source| store::Error::Read { what: "archive", source })?;
+    pub fn run(self, tar: &mut (dyn Read + Send)) -> Result<(), Error> {
+        let ids = self.opened.ids();
         let how = Unpack {
             base: &self.directory,
             whiteouts: Whiteouts::Literal,
             owner: self.owner,
+            owners: userns::owners(ids.as_ref()),
             existing: self.existing,
         };
-        unpack(inflated, self.opened.root(), &how)?;
+        let root = self.opened.root();
+        let mut put = || -> Result<(), Error> {
+            let (_, inflated) =
+                store::inflate(tar).map_err(|source| store::Error::Read { what: "archive", source })?;
+            unpack(inflated, root, &how)?;
+            Ok(())
+        };
+        match ids.as_ref().and_then(|ids| ids.outside(0, 0)) {
+            None => put()?,
+            // What the host's root makes there would belong to nobody.
+            Some((uid, gid)) => sys::caps::acting_as(uid, gid, put)??,
+        }
         self.engine.publish(self.opened.container.event("extract-to-dir", &[]));
         Ok(())
     }

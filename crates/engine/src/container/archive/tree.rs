@@ -9,6 +9,7 @@ use tokio::sync::{OwnedMutexGuard, OwnedRwLockReadGuard};
 use crate::blocking::lasting;
 use crate::container::Container;
 use crate::container::mounts::Kind;
+use crate::container::userns::Ids;
 use crate::engine::Inner;
 use crate::{Engine, Error};
 
@@ -30,6 +31,12 @@ pub(crate) struct Opened {
 impl Opened {
     pub(crate) fn root(&self) -> &Root {
         self.tree.root()
+    }
+
+    /// The container's ids on the host, if its files are seen with these: those of one that does not run are seen as they
+    /// are on disk.
+    pub(crate) fn ids(&self) -> Option<Ids> {
+        if self.is_still() { None } else { self.container.view().record.ids.clone() }
     }
 
     /// Whether the container does not run, and will not before this is dropped.
