@@ -108,6 +108,7 @@ mod tests {
             text: b"hi",
             ends_line: true,
             partial: None,
+            plain: false,
         };
         let fields = BTreeMap::from([("a".to_owned(), "b".to_owned())]);
         let mut out = Vec::new();

@@ -30,7 +30,14 @@ fn settings(address: Address) -> proto::Remote {
 
 fn add(remote: &mut Remote, text: &str) {
     let text = text.as_bytes();
-    remote.add(&Piece { stream: Stream::Stdout, time: 0, text, ends_line: true, partial: None });
+    remote.add(&Piece {
+        stream: Stream::Stdout,
+        time: 0,
+        text,
+        ends_line: true,
+        partial: None,
+        plain: false,
+    });
     remote.send();
 }
 
