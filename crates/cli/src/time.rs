@@ -1,12 +1,11 @@
 //! Points in time: as the API writes them, as users give them, as lists show them.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use crate::error::{Error, Result};
-use crate::units;
 
 /// Seconds since 1970.
 pub(crate) fn now() -> i64 {
@@ -15,7 +14,7 @@ pub(crate) fn now() -> i64 {
 
 /// `3 hours ago`, for seconds since 1970.
 pub(crate) fn ago(then: i64) -> String {
-    format!("{} ago", units::human_duration(now() - then))
+    format!("{} ago", spec::duration::human(Duration::from_secs(u64::try_from(now() - then).unwrap_or(0))))
 }
 
 /// `2026-11-23 23:20:20 +0000 UTC`, for seconds since 1970, as Go's `Time.String` writes it.
@@ -66,10 +65,10 @@ pub(crate) fn moment(text: &str) -> Result<String> {
     if text.is_empty() || text.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
         return Ok(text.to_owned());
     }
-    if let Ok(before) = units::parse_duration(text) {
-        let then = SystemTime::now().checked_sub(before).unwrap_or(UNIX_EPOCH);
-        let since = then.duration_since(UNIX_EPOCH).unwrap_or_default();
-        return Ok(format!("{}.{:09}", since.as_secs(), since.subsec_nanos()));
+    if let Ok(before) = spec::duration::parse(text) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let then = now.as_nanos().saturating_add_signed(-i128::from(before));
+        return Ok(format!("{}.{:09}", then / 1_000_000_000, then % 1_000_000_000));
     }
     let local = || -> std::result::Result<Timestamp, jiff::Error> {
         let time: jiff::civil::DateTime = text.parse()?;

@@ -1,6 +1,4 @@
-//! Sizes and durations as people read and write them (docker/go-units, Go's `time`).
-
-use std::time::Duration;
+//! Sizes as people read and write them (docker/go-units).
 
 /// `1.98MB`: base 1000, four significant digits.
 pub(crate) fn human_size(bytes: i64) -> String {
@@ -32,25 +30,6 @@ pub(crate) fn significant(value: f64, digits: usize) -> String {
     let before = if value.abs() < 1.0 { 1 } else { value.abs().log10().floor() as usize + 1 };
     let text = format!("{:.*}", digits.saturating_sub(before), value);
     if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
-}
-
-/// `About a minute`, `3 hours`: a duration in seconds.
-pub(crate) fn human_duration(seconds: i64) -> String {
-    let minutes = seconds / 60;
-    let hours = (seconds as f64 / 3600.0).round() as i64;
-    match seconds {
-        ..1 => "Less than a second".into(),
-        1 => "1 second".into(),
-        2..60 => format!("{seconds} seconds"),
-        _ if minutes == 1 => "About a minute".into(),
-        _ if minutes < 60 => format!("{minutes} minutes"),
-        _ if hours == 1 => "About an hour".into(),
-        _ if hours < 48 => format!("{hours} hours"),
-        _ if hours < 24 * 7 * 2 => format!("{} days", hours / 24),
-        _ if hours < 24 * 30 * 2 => format!("{} weeks", hours / 24 / 7),
-        _ if hours < 24 * 365 * 2 => format!("{} months", hours / 24 / 30),
-        _ => format!("{} years", seconds / 3600 / 24 / 365),
-    }
 }
 
 /// Reads a size in bytes: `64m`, `1.5GiB`, `100`; base 1024 (go-units `RAMInBytes`).
@@ -97,39 +76,6 @@ pub(crate) fn parse_cpus(text: &str) -> Result<i64, String> {
     i64::try_from(sign * numerator / divisor).map_err(|_| invalid())
 }
 
-/// Reads Go's durations: `1h30m`, `1.5s`, `300ms`.
-pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
-    let invalid = || format!("time: invalid duration {text:?}");
-    let mut rest = text.strip_prefix('+').unwrap_or(text);
-    if rest == "0" {
-        return Ok(Duration::ZERO);
-    }
-    if rest.is_empty() {
-        return Err(invalid());
-    }
-    let mut total = 0.0;
-    while !rest.is_empty() {
-        let end = rest
-            .find(|c: char| !c.is_ascii_digit() && c != '.')
-            .ok_or_else(|| format!("time: missing unit in duration {text:?}"))?;
-        let value: f64 = rest[..end].parse().map_err(|_| invalid())?;
-        rest = &rest[end..];
-        let end = rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len());
-        let seconds = match &rest[..end] {
-            "ns" => 1e-9,
-            "us" | "µs" | "μs" => 1e-6,
-            "ms" => 1e-3,
-            "s" => 1.0,
-            "m" => 60.0,
-            "h" => 3600.0,
-            unit => return Err(format!("time: unknown unit {unit:?} in duration {text:?}")),
-        };
-        total += value * seconds;
-        rest = &rest[end..];
-    }
-    Duration::try_from_secs_f64(total).map_err(|_| invalid())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -152,31 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn durations_are_written_as_docker_writes_them() {
-        const H: i64 = 3600;
-        for (seconds, text) in [
-            (0, "Less than a second"),
-            (1, "1 second"),
-            (59, "59 seconds"),
-            (60, "About a minute"),
-            (119, "About a minute"),
-            (120, "2 minutes"),
-            (59 * 60 + 59, "59 minutes"),
-            (H, "About an hour"),
-            (90 * 60, "2 hours"),
-            (47 * H, "47 hours"),
-            (48 * H, "2 days"),
-            (13 * 24 * H, "13 days"),
-            (14 * 24 * H, "2 weeks"),
-            (60 * 24 * H, "2 months"),
-            (800 * 24 * H, "2 years"),
-        ] {
-            assert_eq!(human_duration(seconds), text, "{seconds}");
-        }
-    }
-
-    #[test]
-    fn sizes_cpus_and_durations_are_read() {
+    fn sizes_and_cpus_are_read() {
         for (text, bytes) in
             [("64m", 64 << 20), ("1g", 1 << 30), ("100", 100), ("1.5k", 1536), ("2GiB", 2 << 30), ("5 b", 5)]
         {
@@ -191,8 +113,5 @@ mod tests {
             parse_cpus("1/3").is_err() && parse_cpus("0.0000000001").is_err() && parse_cpus("1/0").is_err()
         );
         assert!(parse_cpus("x").is_err() && parse_cpus("").is_err());
-        assert_eq!(parse_duration("1h2m3.5s"), Ok(Duration::from_millis(3_723_500)));
-        assert_eq!(parse_duration("300ms"), Ok(Duration::from_millis(300)));
-        assert!(parse_duration("5").is_err() && parse_duration("5x").is_err());
     }
 }

@@ -320,7 +320,7 @@ fn items(answer: &mut Value) -> impl Iterator<Item = &mut Value> {
 /// Removes members that came later.
 fn take(object: &mut Value, keys: &[&str]) {
     if let Some(object) = object.as_object_mut() {
-        keys.iter().for_each(|key| drop(object.remove(*key)));
+        keys.iter().for_each(|key| drop(object.shift_remove(*key)));
     }
 }
 

@@ -258,6 +258,10 @@ pub(crate) fn step_text(step: &str, path: &str, errno: i32, detail: &str) -> (St
         ENOENT if step == "exec" && !path.contains('/') => "executable file not found in $PATH",
         ENOENT => "no such file or directory",
         EACCES => "permission denied",
+        ENOTDIR if step == "mount" => {
+            "not a directory: Are you trying to mount a directory onto a file (or vice-versa)? Check if the specified \
+             host path exists and is the expected type"
+        }
         ENOTDIR => "not a directory",
         EISDIR => "is a directory",
         _ => detail,
@@ -265,6 +269,7 @@ pub(crate) fn step_text(step: &str, path: &str, errno: i32, detail: &str) -> (St
     let code = match errno {
         ENOENT if program => 127,
         EACCES | EISDIR | EPERM if program => 126,
+        ENOTDIR if step == "mount" => 127,
         _ => 128,
     };
     let text =

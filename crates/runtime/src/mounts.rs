@@ -295,10 +295,20 @@ fn bind(root: &Root, destination: &str, options: &Options, mount: &Mount) -> Res
         mount.attach(target.as_fd()).map_err(&failed)
     } else {
         let target = root.touch(destination, 0o755, 0o644).map_err(&failed)?;
+        // The kernel says EINVAL, which says nothing.
+        if Metadata::of(target.as_fd()).is_ok_and(|m| m.kind == Kind::Directory) {
+            return Err(failed(sys::Error::new(
+                "mount",
+                "a file",
+                std::io::Error::from_raw_os_error(ENOTDIR),
+            )));
+        }
         proc::check(root, destination, target.as_fd(), mount)?;
         mount.attach(target.as_fd()).map_err(&failed)
     }
 }
+
+const ENOTDIR: i32 = 20;
 
 /// What any mount gets once it is made: the recursive attributes and the propagation.
 fn finish(mount: &Mount, options: &Options) -> Result<(), sys::Error> {

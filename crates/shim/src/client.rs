@@ -46,6 +46,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// The shim is there and does not answer.
+    pub fn is_timeout(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::TimedOut)
+    }
+
     /// What a client can make of it. What a failed step means to the user is the engine's to say.
     pub fn kind(&self) -> ErrorKind {
         match self {

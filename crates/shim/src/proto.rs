@@ -227,6 +227,9 @@ pub enum Form {
         fields: BTreeMap<String, String>,
         /// Times have nanoseconds.
         sub_second: bool,
+        /// The server is to say of each message that it has it; until then it is kept, to be sent again.
+        #[serde(default)]
+        acknowledged: bool,
     },
     /// Graylog's extended log format, uncompressed.
     Gelf {

@@ -13,6 +13,7 @@
 //! | [`filters`] | the `filters` parameter of list endpoints |
 //! | [`signal`] | signal names and numbers |
 //! | [`gojson`] | JSON read as Go reads it |
+//! | [`duration`] | durations as Go and people write them |
 //! | [`error`] | the kind every error has, and its HTTP status |
 
 #![deny(missing_docs)]
@@ -20,6 +21,7 @@
 pub mod api;
 pub mod defaults;
 pub mod digest;
+pub mod duration;
 pub mod error;
 pub mod filters;
 pub mod gojson;

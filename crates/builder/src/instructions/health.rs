@@ -41,8 +41,7 @@ pub(crate) fn read(node: &Node) -> Result<HealthConfig> {
     }
     let duration = |name: &str| -> Result<i64> {
         let Some(text) = flags.value(name)? else { return Ok(0) };
-        let invalid = || error(node, format!("time: invalid duration {text:?}"));
-        match nanoseconds(&text).ok_or_else(invalid)? {
+        match spec::duration::parse(&text).map_err(|e| error(node, e.to_string()))? {
             0 => Ok(0),
             short @ ..1_000_000 => {
                 let detail = if short < 0 { "cannot be negative" } else { "cannot be less than 1ms" };
@@ -63,67 +62,4 @@ pub(crate) fn read(node: &Node) -> Result<HealthConfig> {
         };
     }
     Ok(health)
-}
-
-/// Go's durations: `1h2m3.5s`, `100ms`, `0`.
-fn nanoseconds(text: &str) -> Option<i64> {
-    let (negative, mut rest) = match text.strip_prefix('-') {
-        Some(rest) => (true, rest),
-        None => (false, text.strip_prefix('+').unwrap_or(text)),
-    };
-    if rest == "0" {
-        return Some(0);
-    }
-    let mut total = 0_f64;
-    if rest.is_empty() {
-        return None;
-    }
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-        let number: f64 = rest[..digits].parse().ok()?;
-        rest = &rest[digits..];
-        let unit = rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len());
-        let scale = match &rest[..unit] {
-            "ns" => 1.0,
-            "us" | "µs" | "μs" => 1e3,
-            "ms" => 1e6,
-            "s" => 1e9,
-            "m" => 60e9,
-            "h" => 3600e9,
-            _ => return None,
-        };
-        total += number * scale;
-        rest = &rest[unit..];
-    }
-    // Beyond 292 years there is no meaning, and no i64.
-    if total >= 9.2e18 {
-        return None;
-    }
-    #[expect(clippy::cast_possible_truncation, reason = "bounded just above")]
-    let total = total as i64;
-    Some(if negative { -total } else { total })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn durations_are_gos() {
-        for (text, expected) in [
-            ("30s", Some(30_000_000_000)),
-            ("1m30s", Some(90_000_000_000)),
-            ("1.5h", Some(5_400_000_000_000)),
-            ("100ms", Some(100_000_000)),
-            ("0", Some(0)),
-            ("-1s", Some(-1_000_000_000)),
-            ("", None),
-            ("30", None),
-            ("s", None),
-            ("1d", None),
-            ("999999999999h", None),
-        ] {
-            assert_eq!(nanoseconds(text), expected, "{text}");
-        }
-    }
 }

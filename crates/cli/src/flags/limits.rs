@@ -65,12 +65,7 @@ pub(crate) fn bytes_or_unlimited(text: &str) -> Result<i64, String> {
 
 /// A duration in nanoseconds; it may be negative.
 pub(crate) fn nanoseconds(text: &str) -> Result<i64, String> {
-    let (sign, size) = text.strip_prefix('-').map_or((1, text), |size| (-1, size));
-    let duration = units::parse_duration(size)
-        .map_err(|reason| reason.replace(&format!("{size:?}"), &format!("{text:?}")))?;
-    i64::try_from(duration.as_nanos())
-        .map(|nanoseconds| sign * nanoseconds)
-        .map_err(|_| format!("time: invalid duration {text:?}"))
+    spec::duration::parse(text).map_err(|reason| reason.to_string())
 }
 
 #[cfg(test)]

@@ -73,7 +73,7 @@ pub(super) fn print_struct(members: &[(String, Json)]) -> Option<String> {
     }
     let value = |(name, zero): &Field| match members.iter().find(|(key, _)| key == name) {
         None | Some((_, Json::Null)) => (*zero).to_owned(),
-        Some((_, Json::Int(nanoseconds))) if DURATIONS.contains(name) => duration(*nanoseconds),
+        Some((_, Json::Int(nanoseconds))) if DURATIONS.contains(name) => spec::duration::format(*nanoseconds),
         Some((_, value)) => print(value),
     };
     Some(format!("{{{}}}", fields.iter().map(value).collect::<Vec<_>>().join(" ")))
@@ -83,35 +83,6 @@ pub(super) fn print_struct(members: &[(String, Json)]) -> Option<String> {
 pub(super) fn is_set_key(key: &str) -> bool {
     let port = key.split_once('/').is_some_and(|(port, _)| port.parse::<u16>().is_ok());
     port || key.starts_with('/')
-}
-
-/// As Go's `Duration.String`: `1m30s`, `1.5s`, `20ms`.
-fn duration(nanoseconds: i64) -> String {
-    let (sign, n) =
-        if nanoseconds < 0 { ("-", nanoseconds.unsigned_abs()) } else { ("", nanoseconds.unsigned_abs()) };
-    let scaled = |n: u64, unit: u64| {
-        let fraction = format!("{:09}", (n % unit) * (1_000_000_000 / unit));
-        match fraction.trim_end_matches('0') {
-            "" => (n / unit).to_string(),
-            fraction => format!("{}.{fraction}", n / unit),
-        }
-    };
-    let text = match n {
-        0 => "0s".into(),
-        1..1_000 => format!("{n}ns"),
-        1_000..1_000_000 => format!("{}µs", scaled(n, 1_000)),
-        1_000_000..1_000_000_000 => format!("{}ms", scaled(n, 1_000_000)),
-        _ => {
-            let minutes = n / 60_000_000_000;
-            let seconds = scaled(n % 60_000_000_000, 1_000_000_000);
-            match (minutes / 60, minutes % 60) {
-                (0, 0) => format!("{seconds}s"),
-                (0, minutes) => format!("{minutes}m{seconds}s"),
-                (hours, minutes) => format!("{hours}h{minutes}m{seconds}s"),
-            }
-        }
-    };
-    format!("{sign}{text}")
 }
 
 #[cfg(test)]
@@ -141,21 +112,6 @@ mod tests {
             (r#"{"Name":"x"}"#, "map[Name:x]"),
         ] {
             assert_eq!(print(&Json::parse(json.as_bytes()).unwrap()), text, "{json}");
-        }
-    }
-
-    #[test]
-    fn durations() {
-        for (nanoseconds, text) in [
-            (0, "0s"),
-            (1_500_000_000, "1.5s"),
-            (90_000_000_000, "1m30s"),
-            (3_600_000_000_000, "1h0m0s"),
-            (20_000_000, "20ms"),
-            (1_500, "1.5µs"),
-            (-2_000_000_000, "-2s"),
-        ] {
-            assert_eq!(duration(nanoseconds), text);
         }
     }
 }

@@ -106,7 +106,7 @@ impl Engine {
                 )));
             }
             Phase::Running => {
-                container.running_link()?.call(Request::Attach(wanted), vec![theirs]).await?;
+                container.ask(Request::Attach(wanted), vec![theirs]).await?;
             }
             Phase::Created | Phase::Exited => {
                 let mut early = container.early.lock().expect("no holder of this lock can panic");
@@ -130,10 +130,10 @@ impl Engine {
     /// `POST /containers/{id}/resize`: 409 unless it runs.
     pub async fn resize(&self, id: &str, height: u16, width: u16) -> Result<(), Error> {
         let container = self.inner.containers.find(id)?;
-        let link = container.running_link()?;
+        container.running_link()?;
         // Without a terminal there is nothing to do, and Docker says so to nobody.
         if container.view().record.config.tty {
-            link.call(Request::Resize { exec: None, height, width }, Vec::new()).await?;
+            container.ask(Request::Resize { exec: None, height, width }, Vec::new()).await?;
         }
         let attributes = [("height", height.to_string()), ("width", width.to_string())];
         self.publish(container.event("resize", &attributes));

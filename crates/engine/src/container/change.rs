@@ -13,7 +13,7 @@ use network::{PortRequest, PublishedPort};
 
 use super::mounts::{self, Kind, MountPoint};
 use super::record::{Attachment, NetworkMode, Record};
-use super::{Container, create, oci, ports};
+use super::{Container, create, has_ended, oci, ports};
 use crate::blocking::blocking;
 use crate::{Engine, Error};
 
@@ -277,6 +277,10 @@ async fn change_mounts(container: &Arc<Container>, live: &Live) -> Result<(), Er
             let mut left = Vec::new();
             for back in undo.into_iter().rev() {
                 left.extend(link.call(back, Vec::new()).await.err());
+            }
+            // It has just ended: what was recorded holds for its next start.
+            if has_ended(&error) {
+                return Ok(());
             }
             return Err(Error::first(error.into(), left.into_iter().map(Error::from)));
         }

@@ -10,7 +10,7 @@ use spec::oci::image::{Descriptor, History, Image, ImageConfig, Platform};
 
 use super::record::Record;
 use super::state::Phase;
-use super::{Container, diff};
+use super::{Container, diff, has_ended};
 use crate::blocking::{lasting, to_the_end};
 use crate::engine::Inner;
 use crate::image::{change, tag};
@@ -59,9 +59,15 @@ impl Engine {
         }
         let paused = if options.pause && container.view().state.phase == Phase::Running {
             let link = container.running_link()?;
-            link.call(Request::Pause, Vec::new()).await?;
-            self.publish(container.event("pause", &[]));
-            Some(link)
+            match link.call(Request::Pause, Vec::new()).await {
+                Ok(_) => {
+                    self.publish(container.event("pause", &[]));
+                    Some(link)
+                }
+                // What has ended holds still.
+                Err(error) if has_ended(&error) => None,
+                Err(error) => return Err(error.into()),
+            }
         } else {
             None
         };
@@ -80,7 +86,9 @@ impl Engine {
         if let Some(link) = paused {
             let resumed = link.call(Request::Resume, Vec::new()).await;
             self.publish(container.event("unpause", &[]));
-            if let Err(error) = resumed {
+            if let Err(error) = resumed
+                && !has_ended(&error)
+            {
                 return Err(made.err().map_or(error.into(), |first| first));
             }
         }

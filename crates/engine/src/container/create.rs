@@ -336,7 +336,9 @@ impl Engine {
                 endpoints.entry(mode.clone()).or_default();
                 let mut wanted = BTreeMap::new();
                 for (name, settings) in endpoints {
-                    let network = self.inner.networks.find(&name)?;
+                    // From a 404 the client would conclude that the image is missing.
+                    let network = self.inner.networks.find(&name);
+                    let network = network.map_err(|error| Error::Invalid(error.to_string()))?;
                     crate::network::check_endpoint(&network, &settings)?;
                     wanted.insert(network.name, crate::network::intent(&settings));
                 }

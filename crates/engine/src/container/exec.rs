@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 use super::attach::{Attached, DetachKeys, OnDetach, pair};
 use super::state::Phase;
-use super::{Container, config, oci as container_oci, security, start};
+use super::{Container, config, has_ended, oci as container_oci, security, start};
 use crate::blocking::to_the_end;
 use crate::{Engine, Error, error, time};
 
@@ -181,13 +181,13 @@ impl Drop for ExecStarting {
     }
 }
 
-/// Whether a container can take an exec now.
-fn ready(container: &Container) -> Result<(), Error> {
+/// Whether a container can take an exec now. `called`: what the client called it.
+fn ready(container: &Container, called: &str) -> Result<(), Error> {
     let id = &container.id;
     match container.view().state.phase {
         Phase::Running => Ok(()),
         Phase::Paused => {
-            Err(Error::Conflict(format!("Container {id} is paused, unpause the container before exec")))
+            Err(Error::Conflict(format!("Container {called} is paused, unpause the container before exec")))
         }
         Phase::Restarting => {
             Err(Error::Conflict(format!("Container {id} is restarting, wait until the container is running")))
@@ -200,7 +200,7 @@ impl Engine {
     /// `POST /containers/{id}/exec`: the new exec's id.
     pub async fn exec_create(&self, id: &str, config: ExecConfig) -> Result<String, Error> {
         let container = self.inner.containers.find(id)?;
-        ready(&container)?;
+        ready(&container, id)?;
         if config.cmd.is_empty() {
             return Err(Error::Invalid("No exec command specified".into()));
         }
@@ -233,7 +233,7 @@ impl Engine {
     /// `POST /exec/{id}/start`: it may be started, and nobody else may start it now.
     pub fn exec_start(&self, exec: &str, start: ExecStart) -> Result<ExecStarting, Error> {
         let exec = self.inner.execs.find(exec)?;
-        ready(&exec.container)?;
+        ready(&exec.container, exec.container.id.as_str())?;
         let mut refused = None;
         exec.life.send_if_modified(|life| match life {
             Life::New => {
@@ -304,6 +304,7 @@ impl Engine {
             match link.call(request, theirs).await {
                 Ok(Reply::Pid(pid)) => Ok((pid, ours)),
                 Ok(other) => Err(Error::Internal(format!("the shim answered Exec with {other:?}"))),
+                Err(error) if has_ended(&error) => Err(exec.container.not_running()),
                 Err(error) => Err(exec_failed(&error)),
             }
         }
@@ -334,7 +335,7 @@ impl Engine {
         container: &Arc<Container>,
         command: &[String],
     ) -> Result<(Arc<Exec>, UnixStream), Error> {
-        ready(container)?;
+        ready(container, container.id.as_str())?;
         let config = ExecConfig {
             cmd: command.to_vec(),
             attach_stdout: true,
@@ -419,13 +420,18 @@ impl Engine {
         let mut life = exec.life.subscribe();
         let started = life.wait_for(|life| matches!(life, Life::Running(_) | Life::Ended { .. }));
         let timeout = || Error::Deadline(format!("timeout waiting for exec {} to start", exec.id));
+        let not_running = || Error::Conflict(format!("exec process {} is not running", exec.id));
         let life = tokio::time::timeout(RESIZE, started).await.map_err(|_| timeout())?;
         if !life.is_ok_and(|life| matches!(*life, Life::Running(_))) {
-            return Err(Error::Conflict(format!("exec process {} is not running", exec.id)));
+            return Err(not_running());
         }
         let link = exec.container.running_link()?;
-        link.call(Request::Resize { exec: Some(exec.id.clone()), height, width }, Vec::new()).await?;
-        Ok(())
+        let request = Request::Resize { exec: Some(exec.id.clone()), height, width };
+        match link.call(request, Vec::new()).await {
+            Ok(_) => Ok(()),
+            Err(error) if has_ended(&error) => Err(not_running()),
+            Err(error) => Err(error.into()),
+        }
     }
 }
 

@@ -43,13 +43,37 @@ impl Engine {
             storage: serde_json::json!({ "RootFS": { "Snapshot": { "Name": "overlayfs" } } }),
             size_rw: sizes.map(|(rw, _)| rw),
             size_root_fs: sizes.map(|(_, all)| all),
-            mounts: record.mounts.iter().map(super::mounts::MountPoint::api).collect(),
+            mounts: record.shown_mounts(),
             mount_label: labels.mount,
             process_label: labels.process,
             config: record.config.clone(),
-            network_settings: network_settings(&view),
+            network_settings: self.network_settings(&view),
             ..ContainerInspectResponse::default()
         })
+    }
+
+    fn network_settings(&self, view: &View) -> NetworkSettings {
+        let alive = view.state.is_alive();
+        NetworkSettings {
+            sandbox_id: if alive { view.record.id.to_string() } else { String::new() },
+            sandbox_key: if alive { format!("/proc/{}/ns/net", view.state.pid) } else { String::new() },
+            ports: if alive { ports::map(&view.record.config, &view.network.ports) } else { BTreeMap::new() },
+            networks: self.networks_of(view),
+        }
+    }
+
+    /// Its networks. One that has been started keeps their ids when it ends.
+    pub(super) fn networks_of(&self, view: &View) -> BTreeMap<String, EndpointSettings> {
+        let mut all = endpoint_settings(view);
+        for (name, settings) in &mut all {
+            if view.state.starts > 0
+                && settings.network_id.is_empty()
+                && let Ok(network) = self.inner.networks.find(name)
+            {
+                settings.network_id = network.id.to_string();
+            }
+        }
+        all
     }
 
     /// Bytes of the writable layer, and of it with its image.
@@ -79,6 +103,9 @@ fn host_config(record: &Record) -> spec::api::HostConfig {
     fill(&mut host.ipc_mode, "private");
     fill(&mut host.cgroupns_mode, "private");
     fill(&mut host.network_mode, "bridge");
+    if host.resources.memory > 0 && host.resources.memory_swap == 0 {
+        host.resources.memory_swap = host.resources.memory.saturating_mul(2);
+    }
     host.runtime.get_or_insert_with(|| "corten".into());
     host.restart_policy.get_or_insert_with(|| RestartPolicy { name: "no".into(), maximum_retry_count: 0 });
     if host.shm_size == 0 {
@@ -95,18 +122,8 @@ fn host_config(record: &Record) -> spec::api::HostConfig {
     host
 }
 
-pub(crate) fn network_settings(view: &View) -> NetworkSettings {
-    let alive = view.state.is_alive();
-    NetworkSettings {
-        sandbox_id: if alive { view.record.id.to_string() } else { String::new() },
-        sandbox_key: if alive { format!("/proc/{}/ns/net", view.state.pid) } else { String::new() },
-        ports: if alive { ports::map(&view.record.config, &view.network.ports) } else { BTreeMap::new() },
-        networks: endpoint_settings(view),
-    }
-}
-
 /// Each network it wants or has, with the facts of the endpoint while there is one.
-pub(crate) fn endpoint_settings(view: &View) -> BTreeMap<String, EndpointSettings> {
+pub(super) fn endpoint_settings(view: &View) -> BTreeMap<String, EndpointSettings> {
     let record = &view.record;
     let mut all = record.networks.clone();
     match record.network_mode() {

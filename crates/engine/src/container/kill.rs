@@ -4,29 +4,23 @@ use std::sync::Arc;
 
 use shim::proto::Request;
 
-use super::Container;
 use super::state::{Event, Phase};
+use super::{Container, has_ended};
 use crate::blocking::to_the_end;
 use crate::{Engine, Error};
-
-/// ESRCH: the process has ended, and its exit is on its way.
-const ESRCH: i32 = 3;
 
 impl Engine {
     /// `POST /containers/{id}/kill`: SIGKILL (the default) waits for the end.
     pub async fn kill(&self, id: &str, name: Option<&str>) -> Result<(), Error> {
-        let container = self.inner.containers.find(id)?;
+        let within = |error| Error::within(format!("cannot kill container: {id}"), error);
+        let container = self.inner.containers.find(id).map_err(within)?;
         let number = match name.filter(|s| !s.is_empty()) {
             Some(name) => signal(name)?,
             None => spec::signal::KILL,
         };
-        let (engine, id) = (self.clone(), id.to_owned());
-        to_the_end(async move { engine.kill_now(&container, number).await }).await.map_err(
-            |error| match error {
-                Error::Conflict(text) => Error::Conflict(format!("cannot kill container: {id}: {text}")),
-                error => error,
-            },
-        )
+        let engine = self.clone();
+        let killed = to_the_end(async move { engine.kill_now(&container, number).await }).await;
+        killed.map_err(within)
     }
 
     /// Only a signal that means "end" does something to a container that waits for its policy: it ends that.
@@ -64,7 +58,7 @@ impl Engine {
         let request = Request::Kill { signal: number, exec: None, all: false };
         match link.call(request, Vec::new()).await {
             Ok(_) => {}
-            Err(shim::client::Error::Failed(failure)) if failure.errno == ESRCH => return Ok(()),
+            Err(error) if has_ended(&error) => return Ok(()),
             // The connection ends with the shim, which ends after init.
             Err(_) if !container.view().state.is_alive() => return Ok(()),
             Err(error) => return Err(error.into()),

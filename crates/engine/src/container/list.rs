@@ -1,11 +1,16 @@
 //! List: `ps` and its filters.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use regex_lite::Regex;
 use spec::Filters;
-use spec::api::{ContainerSummary, SummaryHealth, SummaryHostConfig, SummaryNetworkSettings};
+use spec::api::{
+    ContainerSummary, EndpointSettings, PortSummary, SummaryHealth, SummaryHostConfig, SummaryNetworkSettings,
+};
 
-use super::{Container, View, health, inspect, ports, status};
+use super::record::Record;
+use super::{Container, View, health, ports, status};
 use crate::{Engine, Error, time};
 
 /// `GET /containers/json`.
@@ -45,10 +50,12 @@ impl Engine {
             if !(all || running) || !bounds.contains(view.record.created_at) {
                 continue;
             }
-            if !passes(&view, filters, &images)? {
+            let networks = self.networks_of(&view);
+            if !passes(&view, &networks, filters, &images)? {
                 continue;
             }
-            let mut line = summary(&view, now);
+            let mut line = summary(&view, networks, now);
+            line.image = self.shown_image(&view.record);
             if options.size {
                 // One that is removed meanwhile has no size.
                 if let Ok((rw, all)) = self.sizes(&container).await {
@@ -58,6 +65,14 @@ impl Engine {
             answer.push(line);
         }
         Ok(answer)
+    }
+
+    /// What it was made of: the name that was given, while that means this image; later the image's id.
+    fn shown_image(&self, record: &Record) -> String {
+        match self.inner.store.resolve(&record.config.image) {
+            Ok(target) if target.digest == record.image => record.config.image.clone(),
+            Ok(_) | Err(_) => record.image.to_string(),
+        }
     }
 
     /// The `before` and `since` filters: created before or after another container.
@@ -91,7 +106,12 @@ fn inspect_running(view: &View) -> bool {
 }
 
 /// Whether a container passes the filters that look at it alone. `images`: ids the `ancestor` filter means.
-fn passes(view: &View, filters: &Filters, images: &[spec::Digest]) -> Result<bool, Error> {
+fn passes(
+    view: &View,
+    networks: &BTreeMap<String, EndpointSettings>,
+    filters: &Filters,
+    images: &[spec::Digest],
+) -> Result<bool, Error> {
     let record = &view.record;
     let config = &record.config;
     for code in filters.get("exited") {
@@ -108,21 +128,20 @@ fn passes(view: &View, filters: &Filters, images: &[spec::Digest]) -> Result<boo
             HEALTH.join(", ")
         )));
     }
-    let settings = inspect::endpoint_settings(view);
-    let published = || view.network.ports.iter().map(|p| (p.container_port, p.protocol.clone()));
-    let exposed =
-        || ports::summary(config, &view.network.ports).into_iter().map(|p| (p.private_port, p.r#type));
-    let mut port_filters = true;
-    for (key, is_published) in [("publish", true), ("expose", false)] {
-        let mut any = filters.get(key).is_empty();
+    // As in Docker: `publish` means the host's port, and the two keys are alternatives.
+    let shown = ports::summary(config, &view.network.ports);
+    let mut has_port = filters.get("publish").is_empty() && filters.get("expose").is_empty();
+    let sides: [(&str, fn(&PortSummary) -> u16); 2] =
+        [("publish", |port| port.public_port), ("expose", |port| port.private_port)];
+    for (key, side) in sides {
         for text in filters.get(key) {
-            any |= if is_published {
-                ports::filter_matches(text, published())?
-            } else {
-                ports::filter_matches(text, exposed())?
-            };
+            if text.contains(':') {
+                return Err(Error::Invalid(format!("filter for '{key}' should not contain ':': {text}")));
+            }
+            let ports = shown.iter().map(|p| (side(p), p.r#type.clone()));
+            has_port |= ports::filter_matches(text, ports)
+                .map_err(|error| Error::within(format!("error while looking up for {key} {text}"), error))?;
         }
-        port_filters &= any;
     }
     let name_matches = |wanted: &str| {
         let name = &record.name;
@@ -130,14 +149,14 @@ fn passes(view: &View, filters: &Filters, images: &[spec::Digest]) -> Result<boo
     };
     let state = view.state.word();
     let ended = view.state.finished_at != 0 && !view.state.is_alive();
-    Ok(port_filters
+    Ok(has_port
         && filters.any("id", |wanted| record.id.as_str().starts_with(wanted))
         && filters.any("name", name_matches)
         && filters.any("status", |wanted| wanted == state)
         && filters.any("exited", |code| ended && code == view.state.exit_code.to_string())
         && filters.labels("label", &config.labels)
         && filters.any("network", |wanted| {
-            settings.iter().any(|(name, s)| {
+            networks.iter().any(|(name, s)| {
                 name == wanted || (!s.network_id.is_empty() && s.network_id.starts_with(wanted))
             })
         })
@@ -154,35 +173,13 @@ fn passes(view: &View, filters: &Filters, images: &[spec::Digest]) -> Result<boo
         }))
 }
 
-/// Docker matches names by regular expressions. What people write is a part of a name, `^` and `$` included; of more
-/// than that only `.*` is understood.
+/// A name filter: the name itself, or a regular expression. One that is none matches nothing, as in Docker.
 fn pattern_matches(pattern: &str, name: &str) -> bool {
-    let (anchored_start, rest) = pattern.strip_prefix('^').map_or((false, pattern), |rest| (true, rest));
-    let (anchored_end, rest) = rest.strip_suffix('$').map_or((false, rest), |rest| (true, rest));
-    let parts: Vec<&str> = rest.split(".*").collect();
-    let mut at = 0;
-    for (index, part) in parts.iter().enumerate() {
-        let first = index == 0 && anchored_start;
-        let last = index + 1 == parts.len() && anchored_end;
-        let found = match (first, last) {
-            (true, true) => (name == *part).then_some(0),
-            (true, false) => name.starts_with(part).then_some(0),
-            (false, true) => {
-                (name.len() >= at + part.len() && name[at..].ends_with(part)).then(|| name.len() - part.len())
-            }
-            (false, false) => name[at..].find(part).map(|found| at + found),
-        };
-        match found {
-            Some(found) => at = found + part.len(),
-            None => return false,
-        }
-    }
-    true
+    pattern == name || Regex::new(pattern).is_ok_and(|pattern| pattern.is_match(name))
 }
 
-fn summary(view: &View, now: u64) -> ContainerSummary {
+fn summary(view: &View, networks: BTreeMap<String, EndpointSettings>, now: u64) -> ContainerSummary {
     let record = &view.record;
-    let networks = inspect::endpoint_settings(view);
     ContainerSummary {
         id: record.id.to_string(),
         names: vec![format!("/{}", record.name)],
@@ -208,7 +205,7 @@ fn summary(view: &View, now: u64) -> ContainerSummary {
             annotations: record.host.annotations.clone(),
         },
         network_settings: SummaryNetworkSettings { networks },
-        mounts: record.mounts.iter().map(super::mounts::MountPoint::api).collect(),
+        mounts: record.shown_mounts(),
         health: Some(SummaryHealth {
             status: health::word(view.state.health.as_ref()).into(),
             failing_streak: view.state.health.as_ref().map_or(0, |h| h.failing_streak).into(),
@@ -217,14 +214,10 @@ fn summary(view: &View, now: u64) -> ContainerSummary {
     }
 }
 
-/// The command as one line: arguments with spaces in quotes, as Docker shows it.
+/// The command as one line: arguments with spaces in quotes, as Docker shows it. It is for people: nothing is escaped.
 fn command(words: &[String]) -> String {
     let quoted = words.iter().enumerate().map(|(index, word)| {
-        if index > 0 && word.contains(' ') {
-            format!("'{}'", word.replace('\'', "\\'"))
-        } else {
-            word.clone()
-        }
+        if index > 0 && word.contains(' ') { format!("'{word}'") } else { word.clone() }
     });
     quoted.collect::<Vec<_>>().join(" ")
 }
@@ -232,6 +225,7 @@ fn command(words: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::container::inspect;
     use crate::container::state::{Phase, State};
     use crate::container::testing;
 
@@ -245,7 +239,7 @@ mod tests {
         record.config.image = "nginx".into();
         view.state =
             State { phase: Phase::Exited, exit_code: 3, started_at: 1, finished_at: 2, ..State::default() };
-        passes(&view, &filters, &[]).unwrap()
+        passes(&view, &inspect::endpoint_settings(&view), &filters, &[]).unwrap()
     }
 
     #[test]
@@ -264,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn patterns_match_parts_and_anchors() {
+    fn names_match_by_regular_expressions() {
         for (pattern, name, matches) in [
             ("b", "abc", true),
             ("^a", "abc", true),
@@ -274,6 +268,11 @@ mod tests {
             ("^abc$", "abcd", false),
             ("a.*c", "abc", true),
             ("^a.*z$", "abc", false),
+            ("^(abc|x)$", "abc", true),
+            ("a[bc]+$", "abc", true),
+            ("a.c", "abc", true),
+            ("a(", "a(", true),
+            ("a(", "xa(", false),
         ] {
             assert_eq!(pattern_matches(pattern, name), matches, "{pattern} {name}");
         }

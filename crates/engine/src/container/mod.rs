@@ -81,7 +81,7 @@ mod wait;
 
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 pub use commit::CommitOptions;
@@ -91,6 +91,7 @@ pub(crate) use mounts::{check_volume_name, clean};
 pub(crate) use prune::until;
 pub(crate) use recover::find_all;
 pub use remove::RemoveOptions;
+use shim::proto::{Reply, Request};
 use spec::Id;
 use spec::api::EventMessage;
 pub use stats::Stats;
@@ -117,6 +118,11 @@ pub(crate) struct View {
     pub(crate) gone: bool,
 }
 
+/// ESRCH: the process has ended, and its exit is on its way.
+pub(crate) fn has_ended(error: &shim::client::Error) -> bool {
+    matches!(error, shim::client::Error::Failed(failure) if failure.errno == 3)
+}
+
 /// A client that attached before the start.
 #[derive(Debug)]
 pub(crate) struct EarlyClient {
@@ -137,8 +143,8 @@ pub(crate) struct Container {
     /// Held by who works in its files through its running processes: the writable layer must not be mounted once more, nor
     /// go, before that is over. Written only under `verbs`.
     pub(crate) layer: Arc<tokio::sync::RwLock<()>>,
-    /// A restart by the user is under way: its end is no reason to remove or restart it.
-    pub(crate) held: AtomicBool,
+    /// So many restarts by the user are under way: its end is no reason to remove or restart it.
+    pub(crate) held: AtomicU32,
     /// Clients for the next start.
     pub(crate) early: Mutex<Vec<EarlyClient>>,
     /// Who looks at what it uses.
@@ -158,7 +164,7 @@ impl Container {
             dir,
             verbs: Arc::default(),
             layer: Arc::default(),
-            held: AtomicBool::new(false),
+            held: AtomicU32::new(0),
             early: Mutex::new(Vec::new()),
             stats: stats::Shared::default(),
             link: Mutex::new(None),
@@ -184,7 +190,7 @@ impl Container {
     /// What [`state::step`] says of `event` now; nothing changes.
     pub(crate) fn consider(&self, event: Event) -> Result<(State, Vec<Effect>), Illegal> {
         let view = self.view();
-        let policy = if self.held.load(Ordering::Acquire) {
+        let policy = if self.held.load(Ordering::Acquire) > 0 {
             Policy { restart: Restart::No, auto_remove: false, ..view.record.policy() }
         } else {
             view.record.policy()
@@ -208,6 +214,12 @@ impl Container {
             Some(link) if self.view().state.is_alive() => Ok(link),
             _ => Err(self.not_running()),
         }
+    }
+
+    /// Asks its shim for something that takes a running init. One that has ended a moment ago does not run either.
+    pub(crate) async fn ask(&self, request: Request, fds: Vec<OwnedFd>) -> Result<Reply, Error> {
+        let answer = self.running_link()?.call(request, fds).await;
+        answer.map_err(|error| if has_ended(&error) { self.not_running() } else { error.into() })
     }
 
     /// `container <id> is not running`.

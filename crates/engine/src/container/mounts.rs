@@ -19,7 +19,7 @@ pub(crate) struct MountPoint {
     pub(crate) source: String,
     /// In the container, clean and absolute.
     pub(crate) destination: String,
-    /// As written after the second colon of `-v`.
+    /// As written after the second colon of `-v`, or what Docker shows without one.
     pub(crate) mode: String,
     pub(crate) writable: bool,
     /// `rprivate`, `rshared` …; empty is the default.
@@ -151,7 +151,7 @@ pub(crate) fn wanted(
         own.entry(mount.destination.clone()).or_insert(mount);
     }
     for path in config.volumes.keys() {
-        let destination = clean_destination(path, path)?;
+        let destination = clean_destination(path).map_err(Error::Invalid)?;
         own.entry(destination.clone())
             .or_insert_with(|| MountPoint { anonymous: true, ..MountPoint::new(Kind::Volume, destination) });
     }
@@ -173,7 +173,11 @@ fn from_bind(text: &str) -> Result<MountPoint, Error> {
     if parts.len() > 1 && source.is_empty() {
         return Err(invalid());
     }
-    let destination = clean_destination(destination, text)?;
+    let kind = if source.starts_with('/') { "bind" } else { "volume" };
+    let destination = clean_destination(destination).map_err(|why| {
+        let why = format!("invalid mount config for type {kind:?}: {why}");
+        Error::Invalid(format!("invalid volume specification: '{text}': {why}"))
+    })?;
     let mut mount = if source.starts_with('/') {
         MountPoint { source: clean(source), create_source: true, ..MountPoint::new(Kind::Bind, destination) }
     } else {
@@ -184,7 +188,11 @@ fn from_bind(text: &str) -> Result<MountPoint, Error> {
             ..MountPoint::new(Kind::Volume, destination)
         }
     };
-    mount.mode = mode.to_owned();
+    mount.mode = match mount.kind {
+        // What Docker shows of a volume that was asked for without a mode.
+        Kind::Volume if mode.is_empty() => "z".into(),
+        _ => mode.to_owned(),
+    };
     let bad_mode = || Error::Invalid(format!("invalid mode: {mode}"));
     for word in mode.split(',').filter(|w| !w.is_empty()) {
         match word {
@@ -203,7 +211,7 @@ fn from_bind(text: &str) -> Result<MountPoint, Error> {
 
 /// `--tmpfs destination[:options]`.
 fn from_tmpfs(destination: &str, options: &str) -> Result<MountPoint, Error> {
-    let mut mount = MountPoint::new(Kind::Tmpfs, clean_destination(destination, destination)?);
+    let mut mount = MountPoint::new(Kind::Tmpfs, clean_destination(destination).map_err(Error::Invalid)?);
     mount.mode = options.to_owned();
     mount.options = tmpfs_options(options.split(',').filter(|o| !o.is_empty()))?;
     Ok(mount)
@@ -250,7 +258,7 @@ pub(crate) fn from_mount(mount: &api::Mount) -> Result<MountPoint, Error> {
     if mount.target.is_empty() {
         return Err(invalid("field Target must not be empty"));
     }
-    let destination = clean_destination(&mount.target, &mount.target)?;
+    let destination = clean_destination(&mount.target).map_err(|why| invalid(&why))?;
     for (given, kind, name) in [
         (mount.bind_options.is_some(), "bind", "BindOptions"),
         (mount.volume_options.is_some(), "volume", "VolumeOptions"),
@@ -367,7 +375,8 @@ pub(crate) fn forget(host: &mut HostConfig, config: &mut ContainerConfig, destin
 }
 
 fn no_driver(name: &str) -> Error {
-    Error::NotFound(format!("error looking up volume plugin {name}: plugin {name:?} not found"))
+    // From a 404 of a create the client would conclude that the image is missing.
+    Error::Invalid(format!("error looking up volume plugin {name}: plugin {name:?} not found"))
 }
 
 fn is_propagation(word: &str) -> bool {
@@ -389,17 +398,14 @@ pub(crate) fn check_volume_name(name: &str) -> Result<(), Error> {
     )))
 }
 
-fn clean_destination(path: &str, whole: &str) -> Result<String, Error> {
+/// A destination as it is recorded, or what is wrong with it.
+fn clean_destination(path: &str) -> Result<String, String> {
     if !path.starts_with('/') {
-        return Err(Error::Invalid(format!(
-            "invalid volume specification: '{whole}': invalid mount path: '{path}' mount path must be absolute"
-        )));
+        return Err(format!("invalid mount path: '{path}' mount path must be absolute"));
     }
     let cleaned = clean(path);
     if cleaned == "/" {
-        return Err(Error::Invalid(format!(
-            "invalid volume specification: '{whole}': invalid specification: destination can't be '/'"
-        )));
+        return Err("invalid specification: destination can't be '/'".into());
     }
     Ok(cleaned)
 }

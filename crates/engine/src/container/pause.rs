@@ -17,7 +17,7 @@ impl Engine {
         to_the_end(async move {
             let _verbs = container.verbs.lock().await;
             let (state, _) = container.consider(Event::Pause).map_err(|why| container.refuse(why))?;
-            container.running_link()?.call(Request::Pause, Vec::new()).await?;
+            container.ask(Request::Pause, Vec::new()).await?;
             container.commit(state).await?;
             engine.publish(container.event("pause", &[]));
             Ok(())
@@ -39,7 +39,7 @@ impl Engine {
     /// Only for the holder of `verbs`.
     pub(crate) async fn unpause_now(&self, container: &Arc<Container>) -> Result<(), Error> {
         let (state, _) = container.consider(Event::Unpause).map_err(|why| container.refuse(why))?;
-        container.running_link()?.call(Request::Resume, Vec::new()).await?;
+        container.ask(Request::Resume, Vec::new()).await?;
         container.commit(state).await?;
         self.publish(container.event("unpause", &[]));
         Ok(())

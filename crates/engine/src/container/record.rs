@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use network::{Endpoint, PublishedPort};
 use serde::{Deserialize, Serialize};
-use spec::api::{ContainerConfig, Descriptor, EndpointSettings, HostConfig};
+use spec::api::{self, ContainerConfig, Descriptor, EndpointSettings, HostConfig};
 use spec::{Digest, Id};
 
-use super::mounts::MountPoint;
+use super::mounts::{self, Kind, MountPoint};
 use super::secrets::Secret;
 use super::selinux::Labels;
 use super::state::{Policy, Restart};
@@ -89,6 +89,14 @@ impl Record {
     pub(crate) fn layers(&self) -> Vec<String> {
         let images = self.mounts.iter().map(|mount| &mount.layer).filter(|layer| !layer.is_empty());
         std::iter::once(self.id.to_string()).chain(images.cloned()).collect()
+    }
+
+    /// Its mounts as clients see them: those of `--tmpfs` stand in the host's configuration only.
+    pub(crate) fn shown_mounts(&self) -> Vec<api::MountPoint> {
+        let plain = |m: &MountPoint| {
+            m.kind == Kind::Tmpfs && self.host.tmpfs.keys().any(|path| mounts::clean(path) == m.destination)
+        };
+        self.mounts.iter().filter(|m| !plain(m)).map(MountPoint::api).collect()
     }
 
     /// How it is connected.

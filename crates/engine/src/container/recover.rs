@@ -88,7 +88,14 @@ fn answering(dir: &Path) -> Option<Answering> {
     });
     let (mut connection, status) = match connected {
         Ok((connection, Reply::Status(status))) => (connection, status),
-        _ => return None,
+        Ok(_) => return None,
+        Err(error) => {
+            // Nobody listens: it has ended, or was killed, or had not begun when the daemon that spawned it died.
+            if !error.is_timeout() {
+                let _ = sys::file::remove_tree(dir);
+            }
+            return None;
+        }
     };
     let watch = Connection::connect(dir).and_then(Connection::watch);
     match (status.pid, watch) {

@@ -11,7 +11,8 @@ impl Engine {
         if new.is_empty() {
             return Err(Error::Invalid("Neither old nor new names may be empty".into()));
         }
-        check(&new)?;
+        let taken = |error| Error::within("Error when allocating new name".into(), error);
+        check(&new).map_err(taken)?;
         let engine = self.clone();
         to_the_end(async move {
             let _verbs = container.verbs.lock().await;
@@ -22,7 +23,7 @@ impl Engine {
                     "Renaming a container with the same name as its current name".into(),
                 ));
             }
-            engine.inner.containers.rename(&container.id, &old, &new)?;
+            engine.inner.containers.rename(&container.id, &old, &new).map_err(taken)?;
             if let Err(error) = container.commit_record(record).await {
                 engine
                     .inner

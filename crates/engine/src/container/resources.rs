@@ -93,6 +93,7 @@ impl Engine {
     pub(crate) async fn adapt(&self, wanted: &mut Resources) -> Result<Vec<String>, Error> {
         // What the original client always sends.
         wanted.memory_swappiness = wanted.memory_swappiness.filter(|n| *n != -1);
+        wanted.pids_limit = wanted.pids_limit.filter(|n| *n > 0);
         if *wanted == Resources::default() {
             return Ok(Vec::new());
         }

@@ -12,11 +12,9 @@ impl Engine {
         let signal = signal.filter(|s| !s.is_empty()).map(super::kill::signal).transpose()?;
         let (engine, name) = (self.clone(), id.to_owned());
         let restarted = to_the_end(async move {
-            if container.held.swap(true, Ordering::AcqRel) {
-                return Err(Error::Conflict(format!("container {} is being restarted", container.id)));
-            }
+            container.held.fetch_add(1, Ordering::AcqRel);
             let stopped = engine.stop_and_wait(&container, signal, timeout).await;
-            container.held.store(false, Ordering::Release);
+            container.held.fetch_sub(1, Ordering::AcqRel);
             stopped?;
             match engine.start_by_user(&container).await {
                 // Someone else started it in between: it runs, which was the wish.

@@ -5,7 +5,7 @@ use crate::time;
 
 /// `Up 5 minutes`, `Exited (0) 2 hours ago` …
 pub(crate) fn text(state: &State, now: u64) -> String {
-    let ago = |then| time::human(time::since(then, now));
+    let ago = |then| spec::duration::human(time::since(then, now));
     match state.phase {
         Phase::Created => "Created".into(),
         Phase::Running => match &state.health {

@@ -61,7 +61,12 @@ impl Engine {
             Ok(oci::resources(&limits, throttles, crate::system::swap_limit()))
         })
         .await?;
-        container.running_link()?.call(Request::Update(Box::new(resources)), Vec::new()).await?;
+        match container.ask(Request::Update(Box::new(resources)), Vec::new()).await {
+            Ok(_) => {}
+            // It has just ended: what was recorded holds for its next start.
+            Err(Error::Conflict(_)) => return Ok(()),
+            Err(error) => return Err(error),
+        }
         self.change_live(container, live).await
     }
 }

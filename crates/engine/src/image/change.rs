@@ -3,7 +3,7 @@
 use spec::api::HealthConfig;
 use spec::oci::image::ImageConfig;
 
-use crate::{Error, time};
+use crate::Error;
 
 /// Applies the instructions in their order.
 pub(crate) fn apply(config: &mut ImageConfig, changes: &[String]) -> Result<(), Error> {
@@ -103,9 +103,7 @@ fn health(text: &str) -> Result<HealthConfig, Error> {
             health.retries = value.parse().map_err(|_| invalid(format!("invalid retries {value:?}")))?;
             continue;
         }
-        let duration =
-            time::parse_duration(value).ok_or_else(|| invalid(format!("invalid duration {value:?}")))?;
-        let nanoseconds = i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX);
+        let nanoseconds = spec::duration::parse(value).map_err(|e| invalid(e.to_string()))?;
         match name {
             "interval" => health.interval = nanoseconds,
             "timeout" => health.timeout = nanoseconds,

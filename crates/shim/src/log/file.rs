@@ -300,6 +300,7 @@ mod tests {
             text: text.as_bytes(),
             ends_line: true,
             partial: None,
+            plain: false,
         });
     }
 

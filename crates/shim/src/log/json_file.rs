@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 
 use spec::api::Stream;
 
-use super::split::Piece;
+use super::split::{Piece, is_plain};
 use super::time;
 
 /// Writes entries. What follows an entry's text is written out once for all that share it.
@@ -45,7 +45,7 @@ impl Encoder {
         }
         out.reserve(piece.text.len() + self.tail.len() + 16);
         out.extend_from_slice(b"{\"log\":\"");
-        if is_plain(piece.text) {
+        if piece.plain || is_plain(piece.text) {
             out.extend_from_slice(piece.text);
         } else {
             match std::str::from_utf8(piece.text) {
@@ -71,26 +71,6 @@ impl Encoder {
         self.tail.extend_from_slice(b"\"}\n");
         self.tail_of = Some((stream, time));
     }
-}
-
-/// How many bytes are looked at together: one vector register.
-const WIDTH: usize = 16;
-
-/// Whether the text is ASCII that needs no escape. The usual case, so it is to be fast: the compiler makes vector
-/// instructions of the loop over a chunk, because it has no early exit.
-fn is_plain(text: &[u8]) -> bool {
-    let (chunks, rest) = text.as_chunks::<WIDTH>();
-    let mut last = [b' '; WIDTH];
-    last[..rest.len()].copy_from_slice(rest);
-    chunks.iter().chain([&last]).all(|chunk| {
-        let marks = chunk.iter().fold(0, |marks, &b| {
-            let control = u8::from(b.wrapping_sub(0x20) >= 0x60);
-            let quoted = u8::from(b == b'"') | u8::from(b == b'\\');
-            let html = u8::from(b == b'<') | u8::from(b == b'>') | u8::from(b == b'&');
-            marks | control | quoted | html
-        });
-        marks == 0
-    })
 }
 
 /// Bytes that are not UTF-8 become one replacement character each, as in Go.

@@ -190,13 +190,21 @@ mod tests {
     fn entries_have_dockers_bytes_and_come_back() {
         let attrs = BTreeMap::from([("tag".to_owned(), "t".to_owned())]);
         let mut out = Vec::new();
-        let piece = Piece { stream: Stream::Stdout, time: 300, text: b"hi", ends_line: true, partial: None };
+        let piece = Piece {
+            stream: Stream::Stdout,
+            time: 300,
+            text: b"hi",
+            ends_line: true,
+            partial: None,
+            plain: false,
+        };
         Encoder::new(&BTreeMap::new()).append(&mut out, &piece);
         assert_eq!(out, b"\0\0\0\x0f\x0a\x06stdout\x10\xac\x02\x1a\x02hi\0\0\0\x0f");
         let partial = Some(Partial { line: "ab", ordinal: 2 });
         for (ends_line, text) in [(false, b"\xffx".to_vec()), (true, b"\xffx\n".to_vec())] {
             let mut out = Vec::new();
-            let piece = Piece { stream: Stream::Stderr, time: 1, text: b"\xffx", ends_line, partial };
+            let piece =
+                Piece { stream: Stream::Stderr, time: 1, text: b"\xffx", ends_line, partial, plain: false };
             Encoder::new(&attrs).append(&mut out, &piece);
             let inner = &out[LENGTH..out.len() - LENGTH];
             assert_eq!(length(&out), Some(inner.len()));

@@ -18,6 +18,8 @@ pub struct Piece<'a> {
     pub ends_line: bool,
     /// Set for pieces of a long line, and for one that the stream's end left without a newline.
     pub partial: Option<Partial<'a>>,
+    /// It is known that every byte stands for itself in JSON: see [`is_plain`].
+    pub plain: bool,
 }
 
 /// Which piece of which line.
@@ -34,6 +36,8 @@ pub struct Partial<'a> {
 pub struct Splitter {
     stream: Stream,
     pending: Vec<u8>,
+    /// All that is pending is known to be plain.
+    pending_plain: bool,
     long: Option<Long>,
 }
 
@@ -48,17 +52,19 @@ struct Long {
 impl Splitter {
     /// Nothing has arrived yet.
     pub fn new(stream: Stream) -> Self {
-        Self { stream, pending: Vec::new(), long: None }
+        Self { stream, pending: Vec::new(), pending_plain: true, long: None }
     }
 
     /// Takes `bytes` that arrived at `now`, and calls `take` with each piece that they complete.
     pub fn feed(&mut self, mut bytes: &[u8], now: u64, mut take: impl FnMut(&Piece<'_>)) {
+        // Once for all lines: line by line it takes several times as long.
+        let plain = is_plain(bytes);
         while !bytes.is_empty() {
             // A full piece is cut even when the next byte is the newline, which is then a piece of its own.
             let room = PIECE - self.pending.len();
             let near = &bytes[..bytes.len().min(room)];
             let Some(end) = memchr::memchr(b'\n', near) else {
-                self.pending.extend_from_slice(near);
+                self.extend_pending(near, plain);
                 bytes = &bytes[near.len()..];
                 if self.pending.len() == PIECE {
                     self.cut(now, &mut take);
@@ -66,14 +72,20 @@ impl Splitter {
                 continue;
             };
             if self.pending.is_empty() {
-                end_line(self.stream, self.long.take(), now, &near[..end], &mut take);
+                end_line(self.stream, self.long.take(), now, &near[..end], plain, &mut take);
             } else {
-                self.pending.extend_from_slice(&near[..end]);
-                end_line(self.stream, self.long.take(), now, &self.pending, &mut take);
+                self.extend_pending(&near[..end], plain);
+                let plain = self.pending_plain;
+                end_line(self.stream, self.long.take(), now, &self.pending, plain, &mut take);
                 self.pending.clear();
             }
             bytes = &bytes[end + 1..];
         }
+    }
+
+    fn extend_pending(&mut self, bytes: &[u8], plain: bool) {
+        self.pending_plain = plain && (self.pending_plain || self.pending.is_empty());
+        self.pending.extend_from_slice(bytes);
     }
 
     /// Hands out what is left of an unfinished line.
@@ -104,17 +116,52 @@ impl Splitter {
             text: &self.pending[..length],
             ends_line: false,
             partial: Some(Partial { line: &long.id, ordinal: long.ordinal }),
+            plain: self.pending_plain,
         });
         self.pending.drain(..length);
     }
 }
 
-fn end_line(stream: Stream, long: Option<Long>, now: u64, text: &[u8], take: &mut impl FnMut(&Piece<'_>)) {
+fn end_line(
+    stream: Stream,
+    long: Option<Long>,
+    now: u64,
+    text: &[u8],
+    plain: bool,
+    take: &mut impl FnMut(&Piece<'_>),
+) {
     let Some(long) = long else {
-        return take(&Piece { stream, time: now, text, ends_line: true, partial: None });
+        return take(&Piece { stream, time: now, text, ends_line: true, partial: None, plain });
     };
     let partial = Some(Partial { line: &long.id, ordinal: long.ordinal.saturating_add(1) });
-    take(&Piece { stream, time: long.since, text, ends_line: true, partial });
+    take(&Piece { stream, time: long.since, text, ends_line: true, partial, plain });
+}
+
+/// How many bytes are looked at together: two vector registers.
+const WIDTH: usize = 32;
+
+/// Whether all bytes but newlines are ASCII that JSON needs no escape for, as Docker writes it. This is done to every
+/// byte, so it is to be fast: the compiler makes vector instructions of the loop, because it has no early exit.
+pub(super) fn is_plain(bytes: &[u8]) -> bool {
+    let (chunks, rest) = bytes.as_chunks::<WIDTH>();
+    let mut last = [b' '; WIDTH];
+    last[..rest.len()].copy_from_slice(rest);
+    let mut marks = [0; WIDTH];
+    for chunk in chunks.iter().chain([&last]) {
+        for (mark, byte) in marks.iter_mut().zip(chunk) {
+            *mark |= special(*byte);
+        }
+    }
+    marks == [0; WIDTH]
+}
+
+/// 1 for a byte that needs an escape, or is no ASCII.
+fn special(byte: u8) -> u8 {
+    // Above 0x7f it is negative.
+    let control = u8::from(byte.cast_signed() < 0x20) & u8::from(byte != b'\n');
+    // Each two differ in one bit: `"` and `&`, `<` and `>`.
+    let pairs = u8::from(byte & !0x04 == b'"') | u8::from(byte & !0x02 == b'<');
+    control | pairs | u8::from(byte == b'\\')
 }
 
 fn new_id() -> String {
@@ -139,6 +186,19 @@ fn unfinished_character(bytes: &[u8]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn plain_is_what_needs_no_escape() {
+        for length in [0, 1, 31, 32, 33, 100] {
+            assert!(is_plain(&vec![b'x'; length]));
+            for (at, byte) in (0..length).flat_map(|at| (0..=0xff_u8).map(move |byte| (at, byte))) {
+                let mut text = vec![b'x'; length];
+                text[at] = byte;
+                let plain = matches!(byte, b'\n' | 0x20..=0x7f) && !b"\"\\<>&".contains(&byte);
+                assert_eq!(is_plain(&text), plain, "{byte} at {at}");
+            }
+        }
+    }
 
     /// Text, whether it ends its line, and the ordinal, 0 for a whole line.
     fn pieces(chunks: &[&[u8]]) -> Vec<(String, bool, u32)> {

@@ -139,6 +139,7 @@ pub struct Ulimit {
 pub struct Resources {
     pub cpu_shares: i64,
     pub memory: i64,
+    pub nano_cpus: i64,
     pub cgroup_parent: String,
     pub blkio_weight: i64,
     #[serde(serialize_with = "null_if_empty")]
@@ -162,13 +163,10 @@ pub struct Resources {
     pub device_requests: Vec<DeviceRequest>,
     pub memory_reservation: i64,
     pub memory_swap: i64,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub memory_swappiness: Option<i64>,
-    pub nano_cpus: i64,
     pub oom_kill_disable: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub init: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub pids_limit: Option<i64>,
     #[serde(serialize_with = "null_if_empty")]
     pub ulimits: Vec<Ulimit>,
@@ -192,9 +190,6 @@ pub struct LogConfig {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "PascalCase", remote = "Self")]
 pub struct HostConfig {
-    /// Limits, shared with `ContainerUpdate`.
-    #[serde(flatten, skip_deserializing)]
-    pub resources: Resources,
     #[serde(serialize_with = "null_if_empty")]
     pub binds: Vec<String>,
     #[serde(rename = "ContainerIDFile")]
@@ -208,8 +203,6 @@ pub struct HostConfig {
     pub volume_driver: String,
     #[serde(serialize_with = "null_if_empty")]
     pub volumes_from: Vec<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub mounts: Vec<Mount>,
     pub console_size: Vec<i64>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
@@ -248,9 +241,12 @@ pub struct HostConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub runtime: Option<String>,
     pub isolation: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Limits, shared with `ContainerUpdate`.
+    #[serde(flatten, skip_deserializing)]
+    pub resources: Resources,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub mounts: Vec<Mount>,
     pub masked_paths: Option<Vec<String>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub readonly_paths: Option<Vec<String>>,
 }
 

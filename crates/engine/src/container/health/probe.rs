@@ -116,7 +116,10 @@ impl Engine {
 
 /// Docker's words for a probe that took too long.
 fn timed_out(timeout: Duration, output: &str) -> String {
-    let said = format!("Health check exceeded timeout ({})", time::go_duration(timeout));
+    let said = format!(
+        "Health check exceeded timeout ({})",
+        spec::duration::format(i64::try_from(timeout.as_nanos()).unwrap_or(i64::MAX))
+    );
     if output.is_empty() { said } else { format!("{said}: {output}") }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::{Error, time};
+use crate::Error;
 
 /// What a kilobyte is.
 pub(super) const DECIMAL: u64 = 1000;
@@ -42,8 +42,9 @@ impl<'a> Options<'a> {
 
     pub(super) fn duration(&mut self, key: &str) -> Result<Option<Duration>, Error> {
         let read = |text: &str| {
-            time::parse_duration(text)
-                .ok_or_else(|| Error::Invalid(format!("time: invalid duration {text:?}")))
+            let nanoseconds = spec::duration::parse(text).map_err(|e| Error::Invalid(e.to_string()))?;
+            // What is negative is over at once.
+            Ok(Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(0)))
         };
         self.take(key).map(read).transpose()
     }

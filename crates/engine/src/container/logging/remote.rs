@@ -66,7 +66,7 @@ pub(super) struct Wanted {
 enum Driver {
     Journald,
     Syslog { facility: u8, format: SyslogFormat },
-    Fluentd { sub_second: bool },
+    Fluentd { sub_second: bool, acknowledged: bool },
     Gelf,
 }
 
@@ -116,16 +116,14 @@ impl Wanted {
                 let sub_second = options.switch("fluentd-sub-second-precision")?.unwrap_or(false);
                 let later = options.switch("fluentd-async")?;
                 let connect_later = options.switch("fluentd-async-connect")?;
-                if options.switch("fluentd-request-ack")? == Some(true) {
-                    return Err(Error::NotImplemented("fluentd-request-ack is not supported yet".into()));
-                }
+                let acknowledged = options.switch("fluentd-request-ack")?.unwrap_or(false);
                 let retry_wait = options.duration("fluentd-retry-wait")?;
                 let max_retries = options.number("fluentd-max-retries")?;
                 // Writes never wait here, and a server that was away is tried again by itself.
                 options.duration("fluentd-write-timeout")?;
                 options.duration("fluentd-async-reconnect-interval")?;
                 let buffer = options.take("fluentd-buffer-limit");
-                let mut wanted = wanted(target, Driver::Fluentd { sub_second });
+                let mut wanted = wanted(target, Driver::Fluentd { sub_second, acknowledged });
                 wanted.later = later.or(connect_later).unwrap_or(false);
                 if let Some(wait) = retry_wait {
                     wanted.retry_wait = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
@@ -194,12 +192,12 @@ impl Wanted {
                 format,
                 utc_offset: jiff::tz::TimeZone::system().to_offset(jiff::Timestamp::now()).seconds(),
             },
-            Driver::Fluentd { sub_second } => {
+            Driver::Fluentd { sub_second, acknowledged } => {
                 let mut fields: BTreeMap<String, String> =
                     extra.map(|(k, v)| (k.clone(), v.clone())).collect();
                 fields.insert("container_id".into(), record.id.to_string());
                 fields.insert("container_name".into(), format!("/{}", record.name));
-                Form::Fluentd { tag, fields, sub_second }
+                Form::Fluentd { tag, fields, sub_second, acknowledged }
             }
             Driver::Gelf => {
                 let mut fields: BTreeMap<String, String> =

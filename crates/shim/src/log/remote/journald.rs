@@ -50,7 +50,14 @@ mod tests {
     #[test]
     fn messages_have_dockers_fields() {
         let fields = BTreeMap::from([("CONTAINER_ID".into(), "abc".into()), ("ENV".into(), "a\nb".into())]);
-        let whole = Piece { stream: Stream::Stdout, time: 0, text: b"hi", ends_line: true, partial: None };
+        let whole = Piece {
+            stream: Stream::Stdout,
+            time: 0,
+            text: b"hi",
+            ends_line: true,
+            partial: None,
+            plain: false,
+        };
         let mut out = Vec::new();
         encode(&mut out, &fields, &whole);
         assert_eq!(

@@ -46,7 +46,16 @@ pub struct Remote {
     /// Messages that the server does not have yet; of the first, `sent` bytes are with it.
     queue: VecDeque<Vec<u8>>,
     sent: usize,
+    /// Messages that were sent and that the server is to acknowledge.
+    unacknowledged: VecDeque<Vec<u8>>,
+    /// What the server has said and was not understood yet.
+    said: Vec<u8>,
+    /// Of all messages here.
     bytes: u64,
+    /// How many there were, for their names.
+    count: u64,
+    /// What the names begin with, unlike those of any other container.
+    name: String,
     /// How many tries have failed since the last connection.
     tries: u64,
     /// Counts sockets, so that whoever waits for one knows a new one.
@@ -77,7 +86,11 @@ impl Remote {
             state,
             queue: VecDeque::new(),
             sent: 0,
+            unacknowledged: VecDeque::new(),
+            said: Vec::new(),
             bytes: 0,
+            count: 0,
+            name: spec::digest::hex(&sys::random::bytes::<8>()),
             tries: 0,
             generation: 0,
             loss: Loss::default(),
@@ -97,7 +110,12 @@ impl Remote {
         match &self.settings.form {
             proto::Form::Journald { fields } => journald::encode(&mut message, fields, piece),
             form @ proto::Form::Syslog { .. } => syslog::encode(&mut message, form, piece),
-            form @ proto::Form::Fluentd { .. } => fluentd::encode(&mut message, form, piece),
+            form @ proto::Form::Fluentd { acknowledged, .. } => {
+                // 128 bits, as the protocol has it.
+                self.count += 1;
+                let name = acknowledged.then(|| format!("{}{:016x}", self.name, self.count));
+                fluentd::encode(&mut message, form, piece, name.as_deref());
+            }
             proto::Form::Gelf { host, fields } => gelf::encode(&mut message, host, fields, piece, stream),
         }
         if !message.is_empty() {
@@ -137,12 +155,45 @@ impl Remote {
                 Ok(()) => self.failed(now, "the log server has closed the connection".into()),
                 Err(e) => self.failed(now, e.to_string()),
             },
-            State::Connected(socket) if closed || socket.is_at_end() => {
-                self.failed(now, "the log server has closed the connection".into());
+            State::Connected(socket) => {
+                let ended = socket.is_at_end(&mut self.said);
+                let understood = self.acknowledge();
+                self.state = State::Connected(socket);
+                if closed || ended {
+                    self.failed(now, "the log server has closed the connection".into());
+                } else if !understood {
+                    self.failed(now, "the log server acknowledges nothing".into());
+                }
             }
-            state @ (State::Connected(_) | State::Waiting(_) | State::Over) => self.state = state,
+            state @ (State::Waiting(_) | State::Over) => self.state = state,
         }
         self.send();
+    }
+
+    fn is_acknowledged(&self) -> bool {
+        matches!(self.settings.form, proto::Form::Fluentd { acknowledged: true, .. })
+    }
+
+    /// Forgets the messages that the server says it has; `false` when it says something else.
+    fn acknowledge(&mut self) -> bool {
+        if !self.is_acknowledged() {
+            self.said.clear();
+            return true;
+        }
+        loop {
+            match fluentd::said(&self.said) {
+                fluentd::Said::Has(name, length) => {
+                    // A message ends with its name. They come in order; one that is not here was sent twice.
+                    let at = self.unacknowledged.iter().position(|message| message.ends_with(name));
+                    if let Some(message) = at.and_then(|at| self.unacknowledged.remove(at)) {
+                        self.bytes -= message.len() as u64;
+                    }
+                    self.said.drain(..length);
+                }
+                fluentd::Said::Part => return true,
+                fluentd::Said::Else => return false,
+            }
+        }
     }
 
     fn dial(&mut self, now: Instant) {
@@ -163,6 +214,10 @@ impl Remote {
     fn failed(&mut self, now: Instant, why: String) {
         // Half a message is worth nothing to the next connection: it is sent whole again.
         self.sent = 0;
+        self.said.clear();
+        while let Some(message) = self.unacknowledged.pop_back() {
+            self.queue.push_front(message);
+        }
         self.tries += 1;
         if self.tries > self.settings.max_retries {
             self.state = State::Over;
@@ -187,8 +242,12 @@ impl Remote {
             }
             count -= left;
             self.sent = 0;
-            self.bytes -= first.len() as u64;
-            self.queue.pop_front();
+            if self.is_acknowledged() {
+                self.unacknowledged.extend(self.queue.pop_front());
+            } else {
+                self.bytes -= first.len() as u64;
+                self.queue.pop_front();
+            }
             if count == 0 {
                 return;
             }
@@ -203,8 +262,8 @@ impl Remote {
     }
 
     fn lose_all(&mut self, why: &str) {
-        self.loss.add(self.queue.len() as u64, || why.to_owned());
-        self.queue = VecDeque::new();
+        self.loss.add((self.queue.len() + self.unacknowledged.len()) as u64, || why.to_owned());
+        (self.queue, self.unacknowledged) = (VecDeque::new(), VecDeque::new());
         (self.bytes, self.sent) = (0, 0);
     }
 
@@ -229,7 +288,8 @@ impl Remote {
 
     /// Whether nothing waits, or waiting would be in vain.
     pub fn is_flushed(&self) -> bool {
-        self.queue.is_empty() || matches!(self.state, State::Waiting(_) | State::Over)
+        let waits = !(self.queue.is_empty() && self.unacknowledged.is_empty());
+        !waits || matches!(self.state, State::Waiting(_) | State::Over)
     }
 
     /// What was lost so far.

@@ -117,9 +117,9 @@ impl Socket {
         matches!(self, Self::Tcp(_) | Self::Unix(_))
     }
 
-    /// Whether the peer is gone. What it says is read and thrown away.
-    pub(super) fn is_at_end(&self) -> bool {
-        let mut block = [0; 512];
+    /// Whether the peer is gone. What it says goes to `said`, at most a block of it.
+    pub(super) fn is_at_end(&self, said: &mut Vec<u8>) -> bool {
+        let mut block = [0; 4096];
         loop {
             let read = match self {
                 Self::Tcp(socket) => (&mut &*socket).read(&mut block),
@@ -128,7 +128,10 @@ impl Socket {
             };
             match read {
                 Ok(0) => return true,
-                Ok(_) => {}
+                Ok(n) => {
+                    said.extend_from_slice(&block[..n]);
+                    return false;
+                }
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) => return e.kind() != io::ErrorKind::WouldBlock,
             }

@@ -69,8 +69,14 @@ mod tests {
         let message = |format, stream, utc_offset, text: &[u8]| {
             let (tag, hostname) = ("tag".into(), "host".into());
             let form = Form::Syslog { facility: 3, tag, hostname, pid: 7, format, utc_offset };
-            let piece =
-                Piece { stream, time: 1_136_214_245_123_456_789, text, ends_line: true, partial: None };
+            let piece = Piece {
+                stream,
+                time: 1_136_214_245_123_456_789,
+                text,
+                ends_line: true,
+                partial: None,
+                plain: false,
+            };
             let mut out = Vec::new();
             encode(&mut out, &form, &piece);
             String::from_utf8(out).unwrap()

@@ -1,4 +1,4 @@
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::os::unix::net::{UnixDatagram, UnixListener};
 
@@ -30,7 +30,14 @@ fn settings(address: Address) -> proto::Remote {
 
 fn add(remote: &mut Remote, text: &str) {
     let text = text.as_bytes();
-    remote.add(&Piece { stream: Stream::Stdout, time: 0, text, ends_line: true, partial: None });
+    remote.add(&Piece {
+        stream: Stream::Stdout,
+        time: 0,
+        text,
+        ends_line: true,
+        partial: None,
+        plain: false,
+    });
     remote.send();
 }
 
@@ -150,4 +157,55 @@ fn a_message_too_long_for_a_datagram_comes_as_a_file() {
     std::os::unix::fs::FileExt::read_exact_at(&file, &mut text, 0).unwrap();
     assert!(text.starts_with(b"MESSAGE=hello\n") && text.len() > 4 << 20);
     assert!(remote.is_flushed());
+}
+
+#[test]
+fn what_a_server_has_not_acknowledged_is_sent_again() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let form =
+        Form::Fluentd { tag: "t".into(), fields: Default::default(), sub_second: false, acknowledged: true };
+    let settings = proto::Remote { form, ..settings(Address::Tcp(listener.local_addr().unwrap())) };
+    let mut remote = Remote::connect(&settings).unwrap();
+    let (mut first, _) = listener.accept().unwrap();
+    let name = |count: u64| format!("{}{count:016x}", remote.name);
+    let names: Vec<String> = (1..=3).map(name).collect();
+    for text in ["one", "two", "three"] {
+        add(&mut remote, text);
+    }
+    read_bytes(&mut first, &names[2]);
+    assert!(!remote.is_flushed() && remote.queue.is_empty());
+    acknowledge(&mut first, &names[0]);
+    turn(&mut remote);
+    assert_eq!(remote.unacknowledged.len(), 2);
+    drop(first);
+    while remote.generation == 0 {
+        turn(&mut remote);
+    }
+    let (mut second, _) = listener.accept().unwrap();
+    while !remote.queue.is_empty() {
+        turn(&mut remote);
+    }
+    let again = read_bytes(&mut second, &names[2]);
+    let has = |name: &str| again.windows(name.len()).any(|w| w == name.as_bytes());
+    assert!(!has(&names[0]) && has(&names[1]));
+    names[1..].iter().for_each(|name| acknowledge(&mut second, name));
+    while !remote.is_flushed() {
+        turn(&mut remote);
+    }
+    assert_eq!((remote.bytes, remote.loss().entries), (0, 0));
+}
+
+fn read_bytes(from: &mut impl Read, end: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut block = [0; 4096];
+    while !bytes.ends_with(end.as_bytes()) {
+        let n = from.read(&mut block).unwrap();
+        assert!(n > 0, "the connection ended");
+        bytes.extend_from_slice(&block[..n]);
+    }
+    bytes
+}
+
+fn acknowledge(to: &mut impl Write, name: &str) {
+    to.write_all(&[b"\x81\xa3ack\xd9\x20", name.as_bytes()].concat()).unwrap();
 }
