@@ -244,13 +244,24 @@ pub async fn required_json<T: DeserializeOwned>(headers: &HeaderMap, body: Incom
 /// # Errors
 /// The connection broke, or the work's own.
 pub async fn pump<T: Send + 'static>(
-    mut body: Incoming,
+    body: Incoming,
     work: impl FnOnce(&mut dyn Read) -> Result<T> + Send + 'static,
 ) -> Result<T> {
+    let (mut reader, fed) = reader(body);
+    let work = tokio::task::spawn_blocking(move || work(&mut reader));
+    let fed = fed.await;
+    let worked = work.await.map_err(|e| Error::new(spec::ErrorKind::Internal, e.to_string()))?;
+    fed.and(worked)
+}
+
+/// A body of any size as blocking work reads it, and what feeds the reader: both must run. A body that breaks off is an
+/// error at both ends; a reader that is dropped wants no more.
+pub fn reader(body: Incoming) -> (impl Read + Send + 'static, impl Future<Output = Result<()>> + Send) {
     let (sender, chunks) = tokio::sync::mpsc::channel(32);
-    let work =
-        tokio::task::spawn_blocking(move || work(&mut Pumped { chunks, chunk: Bytes::new(), ended: false }));
-    let mut broken = None;
+    (Pumped { chunks, chunk: Bytes::new(), ended: false }, feed(body, sender))
+}
+
+async fn feed(mut body: Incoming, sender: tokio::sync::mpsc::Sender<Part>) -> Result<()> {
     loop {
         let part = match body.frame().await {
             Some(Ok(frame)) => match frame.into_data() {
@@ -258,23 +269,19 @@ pub async fn pump<T: Send + 'static>(
                 Err(_trailers) => continue,
             },
             Some(Err(error)) => {
-                broken = Some(Error::invalid(format!("cannot read the request body: {error}")));
-                break;
+                return Err(Error::invalid(format!("cannot read the request body: {error}")));
             }
             None => Part::End,
         };
         let last = matches!(part, Part::End);
         if sender.send(part).await.is_err() {
             drain(&mut body).await;
-            break;
+            return Ok(());
         }
         if last {
-            break;
+            return Ok(());
         }
     }
-    drop(sender);
-    let worked = work.await.map_err(|e| Error::new(spec::ErrorKind::Internal, e.to_string()))?;
-    broken.map_or(worked, Err)
 }
 
 /// Reads on what nobody wants: most clients read the answer only when they have sent everything, and an answer to a

@@ -43,4 +43,5 @@ pub use container::exec::ExecStarting;
 pub use container::{CommitOptions, ListOptions, LogOptions, RemoveOptions, Stats, WaitCondition, Waiter};
 pub use engine::{Config, Engine, Roots};
 pub use error::Error;
+pub use image::ImageListOptions;
 pub use settings::Settings;

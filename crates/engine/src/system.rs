@@ -11,6 +11,7 @@ use spec::api::{
 
 use crate::blocking::{blocking, lasting};
 use crate::container::state::Phase;
+use crate::engine::Inner;
 use crate::{Engine, Error, time};
 
 /// The version clients see.
@@ -296,13 +297,22 @@ impl Engine {
         }
     }
 
-    /// Frees what nothing needs; `extra_layers` and `extra_blobs` are the build cache's roots. Returns bytes.
-    pub async fn collect(
-        &self,
-        extra_layers: Vec<store::ChainId>,
-        extra_blobs: Vec<Digest>,
-    ) -> Result<u64, Error> {
+    /// Frees what neither images, containers nor the build cache need. Returns bytes.
+    pub async fn collect(&self) -> Result<u64, Error> {
         let inner = self.inner.clone();
-        Ok(lasting(move || inner.store.collect(&extra_layers, &extra_blobs)).await?)
+        lasting(move || {
+            let Some((layers, blobs)) = cache_roots(&inner) else { return Ok(0) };
+            Ok(inner.store.collect(&layers, &blobs)?)
+        })
+        .await
     }
+}
+
+/// What the build cache needs; `None` when there is a cache and nobody has said what it needs.
+fn cache_roots(inner: &Inner) -> Option<(Vec<store::ChainId>, Vec<Digest>)> {
+    if let Some(roots) = inner.roots.get() {
+        return (roots.0)();
+    }
+    let cache = sys::file::list(&inner.config.data_root.join("build")).ok()?;
+    cache.is_empty().then(Default::default)
 }

@@ -16,7 +16,9 @@
 //! | `rw`, `changes` | writable layers: make, mount, diff, commit; what is in them |
 //! | `names` | image names: tag, untag, resolve |
 //! | `image` | from a target to a platform's manifest and configuration, and back |
+//! | `member` | all manifests behind a target, and what of them is here |
 //! | `import`, `load`, `save` | images from and to archives |
+//! | `unpack` | images to layers, on all processors |
 //! | [`archive`] | tar: read, write, unpack, pack |
 //! | `compression`, `hash` | streams inflated and hashed on the way |
 //! | `lease`, `collect`, `usage` | what is held, what is garbage, what takes space |
@@ -41,9 +43,11 @@ mod import;
 mod layer;
 mod lease;
 mod load;
+mod member;
 mod names;
 mod rw;
 mod save;
+mod unpack;
 mod usage;
 
 use std::collections::HashMap;
@@ -61,8 +65,10 @@ pub use image::Image;
 pub use layer::ChainId;
 pub use lease::Lease;
 pub use load::Loaded;
+pub use member::{Member, MemberKind};
 pub use names::ImageRecord;
 pub use rw::{Committed, RwMount};
+pub use unpack::Step;
 pub use usage::Usage;
 
 use error::Result;

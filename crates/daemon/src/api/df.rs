@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use engine::ImageListOptions;
 use engine::engine::ListOptions;
 use http::Response;
 use serde_json::{Value, json};
@@ -36,7 +37,8 @@ pub(super) async fn disk_usage(call: &Call) -> Result<Response<Body>> {
     let containers = call.engine.containers(all).await?;
     let mut shape = Shape { new: BTreeMap::new(), old: BTreeMap::new() };
     if wants("image") {
-        let images = call.engine.images(true, &Filters::default()).await?;
+        let images =
+            call.engine.images(ImageListOptions { all: true, shared: true, ..Default::default() }).await?;
         let store = call.engine.store().clone();
         let usage = blocking(move || Ok(store.usage()?)).await?;
         let layers = usage.blobs + usage.layers;

@@ -75,6 +75,14 @@ impl Api {
             run: config.exec_root.join("build"),
             cgroup_parent: config.cgroup_parent.clone(),
         };
+        let host = builder.clone();
+        engine.keep(Box::new(move || match builder::roots(&host) {
+            Ok(roots) => Some(roots),
+            Err(error) => {
+                tracing::warn!(error = chain(&error), "the build cache cannot be read: nothing is collected");
+                None
+            }
+        }));
         let server = format!("Corten/{} (linux)", env!("CARGO_PKG_VERSION"));
         let server = HeaderValue::try_from(server).expect("a version is printable");
         let wire = Wire::from_environment().unwrap_or_else(|error| {
@@ -135,9 +143,7 @@ impl Call {
 
     /// Frees what neither images, containers nor the build cache need. Returns bytes.
     async fn collect(&self) -> Result<u64> {
-        let host = self.services.builder.clone();
-        let (layers, blobs) = blocking(move || Ok(builder::roots(&host)?)).await?;
-        Ok(self.engine.collect(layers, blobs).await?)
+        Ok(self.engine.collect().await?)
     }
 }
 

@@ -42,7 +42,7 @@ pub struct ImageInspect {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub descriptor: Option<Descriptor>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub manifests: Vec<serde_json::Value>,
+    pub manifests: Vec<ImageManifestSummary>,
     #[serde(skip_serializing_if = "serde_json::Value::is_null")]
     pub identity: serde_json::Value,
     pub repo_tags: Vec<String>,
@@ -83,9 +83,57 @@ pub struct ImageSummary {
     pub labels: BTreeMap<String, String>,
     pub containers: i64,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub manifests: Vec<serde_json::Value>,
+    pub manifests: Vec<ImageManifestSummary>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub descriptor: Option<Descriptor>,
+}
+
+/// `ImageManifestSummary` of the Engine API.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ImageManifestSummary {
+    #[serde(rename = "ID")]
+    pub id: String,
+    pub descriptor: Descriptor,
+    pub available: bool,
+    pub size: ManifestSize,
+    /// `image`, `attestation` or `unknown`.
+    pub kind: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_data: Option<ImageProperties>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attestation_data: Option<AttestationProperties>,
+}
+
+/// Bytes of a manifest's content, and with its unpacked layers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct ManifestSize {
+    pub total: i64,
+    pub content: i64,
+}
+
+/// What an `ImageManifestSummary` says of an image.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct ImageProperties {
+    pub platform: Platform,
+    pub containers: Vec<String>,
+    pub size: UnpackedSize,
+}
+
+/// Bytes of unpacked layers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct UnpackedSize {
+    pub unpacked: i64,
+}
+
+/// What an `ImageManifestSummary` says of an attestation: the manifest it is about.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct AttestationProperties {
+    pub r#for: String,
 }
 
 /// `ImageDeleteResponseItem` of the Engine API.
