@@ -8,6 +8,7 @@
 //! | [`audit`] | processes, mounts, cgroups, links, rules and files that are left |
 //! | [`schema`] | every JSON answer of the daemon against the API's schema |
 //! | [`image`] | small images made from what Debian has |
+//! | [`layout`] | image archives, right or wrong in any way |
 //! | [`until`] | wait for a level with a bound |
 
 #![allow(clippy::disallowed_methods, reason = "tests start programs and write scratch files")]
@@ -17,6 +18,7 @@ pub mod audit;
 pub mod command;
 pub mod host;
 pub mod image;
+pub mod layout;
 pub mod schema;
 
 use std::path::PathBuf;
