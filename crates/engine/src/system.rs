@@ -1,4 +1,4 @@
-//! What this host and this engine are: `info`, `version`, and the collector.
+//! What this host and this engine are: `info` and `version`.
 
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -9,9 +9,8 @@ use spec::api::{
     SystemVersion, VersionComponent, VersionPlatform,
 };
 
-use crate::blocking::{blocking, lasting};
+use crate::blocking::blocking;
 use crate::container::state::Phase;
-use crate::engine::Inner;
 use crate::{Engine, Error, time};
 
 /// The version clients see.
@@ -296,23 +295,4 @@ impl Engine {
             ..SystemVersion::default()
         }
     }
-
-    /// Frees what neither images, containers nor the build cache need. Returns bytes.
-    pub async fn collect(&self) -> Result<u64, Error> {
-        let inner = self.inner.clone();
-        lasting(move || {
-            let Some((layers, blobs)) = cache_roots(&inner) else { return Ok(0) };
-            Ok(inner.store.collect(&layers, &blobs)?)
-        })
-        .await
-    }
-}
-
-/// What the build cache needs; `None` when there is a cache and nobody has said what it needs.
-fn cache_roots(inner: &Inner) -> Option<(Vec<store::ChainId>, Vec<Digest>)> {
-    if let Some(roots) = inner.roots.get() {
-        return (roots.0)();
-    }
-    let cache = sys::file::list(&inner.config.data_root.join("build")).ok()?;
-    cache.is_empty().then(Default::default)
 }

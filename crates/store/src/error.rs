@@ -86,6 +86,16 @@ pub enum Error {
         /// Why.
         detail: &'static str,
     },
+    /// An archive entry that can be no file here.
+    #[error("archive entry {entry:?}: {step}")]
+    NoFile {
+        /// Its path in the archive.
+        entry: String,
+        /// What was tried.
+        step: &'static str,
+        /// Why.
+        source: std::io::Error,
+    },
     /// A layer that cannot be unpacked.
     #[error("layer {blob}")]
     Layer {
@@ -115,9 +125,11 @@ impl Error {
             | Self::NoLayer(_)
             | Self::NoRw(_) => ErrorKind::NotFound,
             Self::RwExists(_) => ErrorKind::Conflict,
-            Self::Read { .. } | Self::DigestMismatch { .. } | Self::Entry { .. } | Self::Invalid(_) => {
-                ErrorKind::InvalidParameter
-            }
+            Self::Read { .. }
+            | Self::DigestMismatch { .. }
+            | Self::Entry { .. }
+            | Self::NoFile { .. }
+            | Self::Invalid(_) => ErrorKind::InvalidParameter,
             Self::Layer { source, .. } => source.kind(),
             Self::InUse(_) => ErrorKind::Unavailable,
         }

@@ -17,6 +17,7 @@
 //! | `names` | image names: tag, untag, resolve |
 //! | `image` | from a target to a platform's manifest and configuration, and back |
 //! | `member` | all manifests behind a target, and what of them is here |
+//! | `explore` | what each layer of an image does, and wastes |
 //! | `import`, `load`, `save` | images from and to archives |
 //! | `unpack` | images to layers, on all processors |
 //! | [`archive`] | tar: read, write, unpack, pack |
@@ -37,6 +38,7 @@ mod changes;
 mod collect;
 mod compression;
 mod error;
+mod explore;
 mod hash;
 mod image;
 mod import;
@@ -61,6 +63,7 @@ pub use blob::BlobWriter;
 pub use changes::{Change, ChangeKind, Judge};
 pub use compression::{Compression, inflate};
 pub use error::Error;
+pub use explore::{Explored, Tally, Waste};
 pub use image::Image;
 pub use layer::ChainId;
 pub use lease::Lease;
@@ -69,7 +72,7 @@ pub use member::{Member, MemberKind};
 pub use names::ImageRecord;
 pub use rw::{Committed, RwMount};
 pub use unpack::Step;
-pub use usage::Usage;
+pub use usage::Space;
 
 use error::Result;
 use layer::{LayerMeta, Turns};

@@ -53,27 +53,7 @@ impl Store {
         let mut jobs = self.jobs(images)?;
         // The largest first, so that none of them is alone at the end.
         jobs.sort_by_key(|job| std::cmp::Reverse(job.blob.size));
-        let next = AtomicUsize::new(0);
-        let failure = Mutex::new(None);
-        let work = || {
-            while let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
-                if let Err(e) = self.unpack_job(job, told) {
-                    lock(&failure).get_or_insert(e);
-                }
-                if lock(&failure).is_some() {
-                    return;
-                }
-            }
-        };
-        let workers = std::thread::available_parallelism().map_or(1, usize::from).min(jobs.len());
-        std::thread::scope(|scope| {
-            for _ in 1..workers {
-                scope.spawn(work);
-            }
-            work();
-        });
-        let failed = lock(&failure).take();
-        failed.map_or(Ok(()), Err)
+        on_all_processors(&jobs, |job| self.unpack_job(job, told)).map(drop)
     }
 
     fn jobs(&self, images: &[Image]) -> Result<Vec<Job>> {
@@ -109,6 +89,39 @@ impl Store {
         told(Step::Done(job.blob.digest, job.blob.size));
         Ok(())
     }
+}
+
+/// Does one thing for each of several, as many at once as there are processors; the results in their order. After a
+/// failure nothing more is begun.
+pub(crate) fn on_all_processors<J: Sync, T: Send>(
+    jobs: &[J],
+    work: impl Fn(&J) -> Result<T> + Sync,
+) -> Result<Vec<T>> {
+    let next = AtomicUsize::new(0);
+    let results: Mutex<Vec<Option<T>>> = Mutex::new(jobs.iter().map(|_| None).collect());
+    let failure = Mutex::new(None);
+    let worker = || {
+        while lock(&failure).is_none() {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            let Some(job) = jobs.get(number) else { return };
+            match work(job) {
+                Ok(result) => lock(&results)[number] = Some(result),
+                Err(e) => drop(lock(&failure).get_or_insert(e)),
+            }
+        }
+    };
+    let workers = std::thread::available_parallelism().map_or(1, usize::from).min(jobs.len());
+    std::thread::scope(|scope| {
+        for _ in 1..workers {
+            scope.spawn(worker);
+        }
+        worker();
+    });
+    if let Some(failed) = lock(&failure).take() {
+        return Err(failed);
+    }
+    let results = std::mem::take(&mut *lock(&results));
+    Ok(results.into_iter().flatten().collect())
 }
 
 /// Gives the inflated stream of `source` to `consume`, made ahead by a thread of its own.

@@ -46,6 +46,12 @@ pub(super) async fn history(call: &Call, name: &str) -> Result<Response<Body>> {
     ok(&call.engine.image_history(name, platform.first()).await?)
 }
 
+/// Corten's own: what each layer does.
+pub(super) async fn layers(call: &Call, name: &str) -> Result<Response<Body>> {
+    let platform = platforms(call, "platform", Version(1, 24))?;
+    ok(&call.engine.image_layers(name, platform.first(), call.query.bool("changes")).await?)
+}
+
 pub(super) async fn tag(call: &Call, name: &str) -> Result<Response<Body>> {
     call.engine.image_tag(name, call.query.get("repo"), call.query.get("tag")).await?;
     empty(StatusCode::CREATED)

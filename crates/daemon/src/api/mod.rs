@@ -105,6 +105,19 @@ impl Api {
         Ok(())
     }
 
+    /// Collects what nothing needs, and keeps the free-space target for ever.
+    pub async fn keep_space(&self) {
+        let host = self.0.builder.clone();
+        let forget = move || match builder::forget(&host) {
+            Ok(count) => count,
+            Err(error) => {
+                tracing::warn!(error = chain(&error), "the build cache cannot be made smaller");
+                0
+            }
+        };
+        self.0.engine.keep_space(Box::new(forget)).await;
+    }
+
     async fn answer(&self, request: Request<Incoming>, peer: Peer) -> Result<Reply> {
         let (parts, body) = request.into_parts();
         let (version, path) = router::version(parts.uri.path(), self.0.oldest)?;
@@ -231,6 +244,7 @@ async fn dispatch(route: Route, call: Call) -> Result<Reply> {
         Route::ImagePrune => image::prune(&call).await,
         Route::ImageInspect(name) => image::inspect(&call, &name).await,
         Route::ImageHistory(name) => image::history(&call, &name).await,
+        Route::ImageLayers(name) => image::layers(&call, &name).await,
         Route::ImagePush(name) => image::push(call, name).await,
         Route::ImageTag(name) => image::tag(&call, &name).await,
         Route::ImageGet(name) => image::get(call, name).await,

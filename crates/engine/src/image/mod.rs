@@ -4,6 +4,7 @@ pub(crate) mod change;
 mod history;
 mod import;
 mod inspect;
+mod layers;
 mod list;
 mod load;
 mod prune;
@@ -78,6 +79,7 @@ impl Engine {
     pub(crate) fn image_event(&self, action: &str, id: &str, name: &str) {
         let attributes = [("name".to_owned(), name.to_owned())].into();
         self.publish(image_message(action, id, attributes));
+        self.inner.written.notify_one();
     }
 }
 

@@ -200,3 +200,65 @@ pub struct ImagesPruneResponse {
     pub images_deleted: Vec<ImageDeleteResponseItem>,
     pub space_reclaimed: i64,
 }
+
+/// Answer of `GET /images/{name}/layers`, which is Corten's own: what each layer does, lowest first, and what is wasted.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct ImageLayers {
+    pub id: String,
+    pub manifest: String,
+    pub platform: Platform,
+    pub layers: Vec<ImageLayer>,
+    /// Content of the files in all layers.
+    pub bytes: u64,
+    /// What of it is not seen in the image.
+    pub wasted_bytes: u64,
+    /// Whose content is not seen, the most first.
+    pub wasted: Vec<LayerWaste>,
+}
+
+/// One layer of [`ImageLayers`].
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct ImageLayer {
+    pub digest: String,
+    #[serde(rename = "DiffID")]
+    pub diff_id: String,
+    pub media_type: String,
+    /// Of its blob.
+    pub size: u64,
+    pub created_by: String,
+    pub added: LayerTally,
+    pub changed: LayerTally,
+    pub removed: LayerTally,
+    pub wasted: LayerTally,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<LayerChange>,
+}
+
+/// Files, and bytes of their content.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct LayerTally {
+    pub files: u64,
+    pub bytes: u64,
+}
+
+/// A path that a layer changes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct LayerChange {
+    pub path: String,
+    /// 0 changed, 1 added, 2 removed, as in `GET /containers/{id}/changes`.
+    pub kind: u8,
+    pub bytes: u64,
+}
+
+/// A path whose content is in layers that do not show it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct LayerWaste {
+    pub path: String,
+    pub times: u64,
+    pub bytes: u64,
+}
