@@ -70,6 +70,11 @@ pub enum Error {
     /// A writable layer of that id is there already.
     #[error("writable layer {0} exists already")]
     RwExists(String),
+    /// The file system keeps to no limits of directories.
+    #[error(
+        "a size limit needs project quotas on the file system of {}: ext4 made with -O quota,project and mounted with prjquota, or xfs mounted with pquota", .0.display()
+    )]
+    NoQuota(PathBuf),
     /// Content that does not have the digest it should have.
     #[error("digest mismatch: expected {expected}, got {actual}")]
     DigestMismatch {
@@ -129,6 +134,7 @@ impl Error {
             | Self::DigestMismatch { .. }
             | Self::Entry { .. }
             | Self::NoFile { .. }
+            | Self::NoQuota(_)
             | Self::Invalid(_) => ErrorKind::InvalidParameter,
             Self::Layer { source, .. } => source.kind(),
             Self::InUse(_) => ErrorKind::Unavailable,

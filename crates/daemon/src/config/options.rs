@@ -227,7 +227,7 @@ fn free_space(options: &[String]) -> Result<FreeSpace, String> {
         };
         let parsed = match text.strip_suffix('%') {
             Some(percent) => percent.parse().ok().filter(|percent| *percent < 100).map(FreeSpace::Percent),
-            None => read::size(text).and_then(|size| u64::try_from(size).ok()).map(FreeSpace::Bytes),
+            None => spec::size::parse(text).map(FreeSpace::Bytes),
         };
         target = parsed.ok_or_else(|| {
             format!("storage-opts: {option}: expected a share such as 10% or a size such as 20g")
