@@ -3,37 +3,14 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![allow(clippy::disallowed_methods, reason = "a test writes scratch files")]
 
-use testkit::{Command, Host};
-
-/// An ext4 with project quotas in a file, mounted at the data root for the test's time.
-struct Disk(String);
-
-impl Disk {
-    fn new(host: &Host, options: &str) -> Self {
-        let (image, at) =
-            (host.path("disk.img").display().to_string(), host.path("data").display().to_string());
-        std::fs::create_dir_all(&at).unwrap();
-        let make = format!(
-            "truncate -s 256M {image}; mkfs.ext4 -q -O quota,project -E quotatype=prjquota {image}; mount -o loop,{options} {image} {at}; rmdir {at}/lost+found"
-        );
-        Command::new(&["sh", "-euc", &make]).ok();
-        Self(at)
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        // Lazily: a failed test's daemon may hold it for a moment. The loop device goes with the mount.
-        let _ = Command::new(&["umount", "-l", &self.0]).output();
-    }
-}
+use testkit::{Command, Disk};
 
 const FILL: &str = "dd if=/dev/zero of=$0 bs=1M count=40 2>&1 | tail -1; du -m $0 | cut -f1; rm $0";
 
 #[test]
 fn a_layer_and_a_volume_take_what_they_may() {
-    let mut host = Host::stopped();
-    let _disk = Disk::new(&host, "prjquota");
+    let disk = Disk::ext4("prjquota");
+    let mut host = disk.host();
     host.start_daemon();
     host.import_busybox();
     let fill = |options: &[&str], path: &str| {
@@ -50,7 +27,7 @@ fn a_layer_and_a_volume_take_what_they_may() {
     // The limit outlives the daemon and a restart of the container, and says what it is.
     let words = ["run", "-d", "--name", "c1", "--storage-opt", "size=4m", "busybox", "sleep", "1000"];
     host.docker(&words).ok();
-    let full = |host: &Host| {
+    let full = |host: &testkit::Host| {
         host.docker(&["exec", "c1", "dd", "if=/dev/zero", "of=/x", "bs=1M", "count=9"]).output()
     };
     let said = full(&host);
@@ -81,8 +58,8 @@ fn a_layer_and_a_volume_take_what_they_may() {
 
 #[test]
 fn without_quotas_a_limit_is_refused() {
-    let mut host = Host::stopped();
-    let disk = Disk::new(&host, "noquota");
+    let disk = Disk::ext4("noquota");
+    let mut host = disk.host();
     host.start_daemon();
     host.import_busybox();
     let text = "a size limit needs project quotas on the file system of";
@@ -99,5 +76,4 @@ fn without_quotas_a_limit_is_refused() {
     assert_eq!(host.docker(&["ps", "-aq"]).ok() + &host.docker(&["volume", "ls", "-q"]).ok(), "");
     assert_eq!(std::fs::read_dir(host.path("data/rw")).unwrap().count(), 0);
     host.finish();
-    drop(disk);
 }

@@ -9,7 +9,7 @@ use std::process::Stdio;
 
 use serde_json::Value;
 use testkit::layout::{GZIP, Layout, tar};
-use testkit::{Command, Host, until};
+use testkit::{Command, Disk, Host, until};
 
 fn du(host: &Host, path: &str) -> u64 {
     let path = host.path(path).display().to_string();
@@ -185,28 +185,10 @@ fn an_import_or_commit_that_is_killed_leaves_nothing() {
     host.finish();
 }
 
-/// A disk of the test's own, unmounted at its end.
-struct Disk(String);
-
-impl Disk {
-    fn new(host: &Host, size: &str) -> Self {
-        let at = host.path("data").display().to_string();
-        std::fs::create_dir_all(&at).unwrap();
-        Command::new(&["mount", "-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs", &at]).ok();
-        Self(at)
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        let _ = Command::new(&["umount", "-l", &self.0]).output();
-    }
-}
-
 #[test]
 fn a_full_disk_fails_a_load_and_leaves_nothing() {
-    let mut host = Host::stopped();
-    let _disk = Disk::new(&host, "12m");
+    let disk = Disk::tmpfs("12m");
+    let mut host = disk.host();
     host.start_daemon();
     host.import_busybox();
     let before = tree(&host);
@@ -234,8 +216,8 @@ fn a_full_disk_fails_a_load_and_leaves_nothing() {
 /// Less is free than should be: cached build steps and nameless images go, what has a name or runs stays.
 #[test]
 fn a_disk_that_runs_low_is_cleared() {
-    let mut host = Host::stopped();
-    let _disk = Disk::new(&host, "64m");
+    let disk = Disk::tmpfs("64m");
+    let mut host = disk.host();
     host.start_daemon_with(&[], &["--storage-opt", "free-space=24m"]);
     host.import_busybox();
     build(&host, "cached", "FROM busybox\nRUN dd if=/dev/urandom of=/x bs=1M count=8\n");
