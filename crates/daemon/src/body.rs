@@ -1,7 +1,6 @@
 //! Bodies: what is read from a client, bounded, and what is sent to it.
 
-use std::fs::File;
-use std::io::{self, Read, Seek};
+use std::io::{self, Read};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -329,20 +328,4 @@ impl Read for Pumped {
         self.chunk.advance(n);
         Ok(n)
     }
-}
-
-/// Writes a body of any size to a file without a name in `directory`, and rewinds it.
-///
-/// # Errors
-/// The connection broke, or the disk is full.
-pub async fn to_file(body: Incoming, directory: &std::path::Path) -> Result<File> {
-    let mut file = sys::scratch::unnamed(directory)?;
-    pump(body, move |bytes| {
-        let kept = io::copy(bytes, &mut file).and_then(|_| file.rewind());
-        let internal =
-            |e| Error::new(spec::ErrorKind::Internal, format!("cannot keep the request body: {e}"));
-        kept.map_err(internal)?;
-        Ok(file)
-    })
-    .await
 }

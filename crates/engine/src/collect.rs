@@ -49,6 +49,16 @@ impl Engine {
         lasting(move || inner.collect()).await
     }
 
+    /// A result; after a failure, what had come in by then is collected at once.
+    pub(crate) async fn swept<T>(&self, result: Result<T, Error>) -> Result<T, Error> {
+        if result.is_err()
+            && let Err(error) = self.collect().await
+        {
+            tracing::warn!(error = error.message(), "what a failure has left is still there");
+        }
+        result
+    }
+
     /// Collects what an earlier daemon has left; then keeps the free-space target for ever: looks after every change
     /// of the images, and every minute.
     pub async fn keep_space(&self, forget: Box<Forget>) {

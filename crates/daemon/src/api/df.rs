@@ -8,7 +8,7 @@ use engine::engine::ListOptions;
 use http::Response;
 use serde_json::{Value, json};
 use spec::Filters;
-use spec::api::{ContainerSummary, ImageSummary, Volume, VolumeUsageData};
+use spec::api::{ContainerSummary, DataRootUsage, ImageSummary, Volume, VolumeUsageData};
 
 use super::{Call, blocking, ok};
 use crate::body::Body;
@@ -35,7 +35,8 @@ pub(super) async fn disk_usage(call: &Call) -> Result<Response<Body>> {
 
     let all = ListOptions { all: true, limit: -1, size: true, filters: Filters::default() };
     let containers = call.engine.containers(all).await?;
-    let on_disk = call.engine.data_root_usage().await?;
+    let on_disk =
+        if wants("image") { call.engine.data_root_usage().await? } else { DataRootUsage::default() };
     let mut shape = Shape { new: BTreeMap::new(), old: BTreeMap::new() };
     if wants("image") {
         let images =

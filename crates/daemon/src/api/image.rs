@@ -107,12 +107,21 @@ async fn pull(call: Call, reference: String) -> Result<Response<Body>> {
 
 async fn import(call: Call) -> Result<Response<Body>> {
     let query = call.query;
-    let tar = body::to_file(call.body, &call.services.scratch).await?;
+    let platform = match query.optional("platform") {
+        None => None,
+        Some(text) => Some(Platform::parse(text).ok_or_else(|| {
+            Error::invalid(format!("{text:?} is an invalid platform: expected os/arch[/variant]"))
+        })?),
+    };
+    let (tar, fed) = body::reader(call.body);
     let engine = call.engine;
     progress(call.peer, move |lines| async move {
         let changes = query.all("changes");
-        let (repo, tag) = (query.get("repo"), query.get("tag"));
-        let id = engine.import(tar, repo, tag, &changes, query.get("message")).await?;
+        let name = (query.get("repo"), query.get("tag"));
+        let imported = engine.import(tar, name, &changes, query.get("message"), platform);
+        let (fed, id) = tokio::join!(fed, imported);
+        fed?;
+        let id = id?;
         // A client that has gone ends the stream by itself.
         let _ = lines.send(Progress::status(id.to_string())).await;
         Ok(())
@@ -134,7 +143,8 @@ pub(super) async fn load(call: Call) -> Result<Response<Body>> {
     let (tar, fed) = body::reader(call.body);
     progress(call.peer, move |lines| async move {
         let (fed, loaded) = tokio::join!(fed, engine.load(tar, platforms, quiet, lines));
-        fed.and(Ok(loaded?))
+        fed?;
+        Ok(loaded?)
     })
     .await
 }

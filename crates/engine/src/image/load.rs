@@ -64,7 +64,8 @@ impl Engine {
             }
             Ok(loaded)
         })
-        .await?;
+        .await;
+        let loaded = self.swept(loaded).await?;
         let mut lines = Vec::new();
         for (name, target) in loaded {
             let id = target.digest.to_string();
