@@ -6,7 +6,7 @@ use std::process::Command;
 use crate::{Outcome, cargo, clients, run};
 
 /// Debian's package, and a file that shows it is there.
-const NEEDS: [(&str, &str); 15] = [
+const NEEDS: &[(&str, &str)] = &[
     ("busybox-static", "/bin/busybox"),
     ("debootstrap", "/usr/sbin/debootstrap"),
     ("docker-registry", "/usr/bin/docker-registry"),
@@ -22,11 +22,14 @@ const NEEDS: [(&str, &str); 15] = [
     ("containerd", "/usr/bin/containerd"),
     ("podman", "/usr/bin/podman"),
     ("conmon", "/usr/bin/conmon"),
+    ("acl", "/usr/bin/setfacl"),
+    ("attr", "/usr/bin/getfattr"),
+    ("quota", "/usr/sbin/repquota"),
 ];
 
 /// Installs what is missing, builds the binaries, runs every test of the workspace.
 pub(crate) fn test(arguments: &[String]) -> Outcome {
-    install(&NEEDS)?;
+    install(NEEDS)?;
     clients::clients()?;
     run(&mut cargo(&["build", "--workspace", "--bins", "--locked"]))?;
     let mut command = cargo(&["test", "--workspace", "--locked", "--no-fail-fast"]);
