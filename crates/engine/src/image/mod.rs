@@ -11,6 +11,7 @@ mod pull;
 mod push;
 mod remove;
 mod save;
+mod search;
 pub(crate) mod tag;
 
 use std::collections::BTreeMap;

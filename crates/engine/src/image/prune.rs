@@ -1,8 +1,9 @@
-//! Prune: images without a name, or all that no container uses.
+//! Prune: images without a name, or all that no container uses; what is left of pulls that broke off.
 
 use spec::Filters;
 use spec::api::ImagesPruneResponse;
 
+use crate::blocking::blocking;
 use crate::engine::Prune;
 use crate::volume::is_true;
 use crate::{Engine, Error};
@@ -20,6 +21,11 @@ impl Engine {
             wanted.add("dangling", "true");
         }
         let mut answer = ImagesPruneResponse::default();
+        if ["label", "label!", "until"].iter().all(|key| filters.get(key).is_empty()) {
+            // What pulls that broke off have left is of no image yet.
+            let inner = self.inner.clone();
+            answer.space_reclaimed += blocking(move || inner.store.discard_broken()).await?.cast_signed();
+        }
         for image in self.images(true, &wanted).await?.into_iter().filter(|i| i.containers == 0) {
             let names = if image.repo_tags.is_empty() { vec![image.id] } else { image.repo_tags };
             for name in names {
