@@ -52,7 +52,9 @@ pub enum Error {
         platform: String,
     },
     /// The image that is to be pushed is not here for that platform.
-    #[error("image with reference {reference} was found but does not provide the specified platform ({platform})")]
+    #[error(
+        "image with reference {reference} was found but does not provide the specified platform ({platform})"
+    )]
     NotProvided {
         /// The image.
         reference: String,
@@ -132,8 +134,9 @@ impl Error {
 
     /// The same failure, with what was going on.
     pub(crate) fn during(mut self, what: String) -> Self {
-        if let Self::Unreachable { detail, .. } | Self::Broken { detail, .. } | Self::Unavailable { detail, .. } =
-            &mut self
+        if let Self::Unreachable { detail, .. }
+        | Self::Broken { detail, .. }
+        | Self::Unavailable { detail, .. } = &mut self
         {
             *detail = format!("{what}: {detail}");
         }
@@ -151,7 +154,9 @@ impl Error {
             Self::Unauthorized { .. } => ErrorKind::Unauthorized,
             Self::Unavailable { .. } => ErrorKind::Unavailable,
             Self::Unsigned { .. } => ErrorKind::Forbidden,
-            Self::Unreachable { .. } | Self::Broken { .. } | Self::Protocol { .. } | Self::Setup { .. } => ErrorKind::Internal,
+            Self::Unreachable { .. } | Self::Broken { .. } | Self::Protocol { .. } | Self::Setup { .. } => {
+                ErrorKind::Internal
+            }
             Self::Store(error) => error.kind(),
         }
     }

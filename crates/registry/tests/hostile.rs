@@ -167,7 +167,10 @@ async fn dying_and_crawling_registries_are_given_up_and_a_retry_resumes() {
             // What crawls speaks of a length that is not the blob's.
             "crawling" => assert!(message.contains("instead of"), "{message}"),
             "cut" => assert_eq!(error.kind(), ErrorKind::Unavailable, "{message}"),
-            _ => assert!(message.contains("broke off after") && message.contains(&size.to_string()), "{message}"),
+            _ => assert!(
+                message.contains("broke off after") && message.contains(&size.to_string()),
+                "{message}"
+            ),
         }
         assert!(message.contains(&registry.address.to_string()), "{message}");
         assert_eq!(theirs.store.blob_size(&shelf.layers[0]), None, "{case}");
@@ -195,10 +198,13 @@ async fn a_trickle_is_as_good_as_silence() {
     let layers = [layer("a", 100_000)];
     let shelf = Shelf::new(&layers, |_, _| {});
     let (theirs, script, size) = (store(), shelf.clone(), layers[0].len() as u64);
-    let registry = Hostile::start(move |seen| {
-        if script.is_layer(seen) { Answer::Trickle(size) } else { script.answer(seen) }
-    })
-    .await;
+    let registry =
+        Hostile::start(
+            move |seen| {
+                if script.is_layer(seen) { Answer::Trickle(size) } else { script.answer(seen) }
+            },
+        )
+        .await;
     let began = Instant::now();
     let error = pull(&hasty(), &theirs.store, &registry).await.unwrap_err();
     assert!(error.to_string().contains("bytes in 0.3 seconds"), "{error}");
@@ -217,7 +223,8 @@ async fn bytes_on_disk_that_are_wrong_are_fetched_anew() {
     let registry = Hostile::start(move |seen| script.answer(seen)).await;
     pull(&hasty(), &theirs.store, &registry).await.unwrap();
     assert_eq!(theirs.store.blob_size(&shelf.layers[0]), Some(layers[0].len() as u64));
-    let ranges: Vec<_> = registry.seen().iter().filter(|s| shelf.is_layer(s)).map(|s| s.header("range").to_owned()).collect();
+    let ranges: Vec<_> =
+        registry.seen().iter().filter(|s| shelf.is_layer(s)).map(|s| s.header("range").to_owned()).collect();
     assert_eq!(ranges, [format!("bytes=100000-{}", layers[0].len() - 1), String::new()]);
 }
 
@@ -244,7 +251,9 @@ async fn a_large_layer_comes_in_pieces_over_several_connections() {
             }
         })
         .await;
-        pull(&Client::with_certificates(Config::default(), Vec::new()), &theirs.store, &registry).await.unwrap();
+        pull(&Client::with_certificates(Config::default(), Vec::new()), &theirs.store, &registry)
+            .await
+            .unwrap();
         assert_eq!(theirs.store.blob_size(&shelf.layers[0]), Some(layers[0].len() as u64));
         let asked = registry.seen().iter().filter(|s| shelf.is_layer(s)).count();
         assert!(if knows_ranges { asked > 10 } else { asked < 10 }, "{knows_ranges}: {asked}");
@@ -266,7 +275,9 @@ async fn a_registry_that_is_busy_is_asked_again_when_it_says() {
     assert!(began.elapsed() >= Duration::from_secs(1), "{:?}", began.elapsed());
 
     let later = Hostile::start(|_| status(429, &[("retry-after", "86400")])).await;
-    let error = pull(&Client::with_certificates(Config::default(), Vec::new()), &theirs.store, &later).await.unwrap_err();
+    let error = pull(&Client::with_certificates(Config::default(), Vec::new()), &theirs.store, &later)
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert!(error.to_string().contains("it asks to wait for 86400 seconds"), "{error}");
     assert_eq!(later.seen().len(), 1);
@@ -333,7 +344,9 @@ async fn two_pulls_share_a_download_and_the_second_takes_over() {
         let reference = name(registry.address, "team/app");
         let (progress, mut lines) = tokio::sync::mpsc::channel(1000);
         let task =
-            tokio::spawn(async move { client.pull(&store, &reference, &Platform::host(), None, progress).await });
+            tokio::spawn(
+                async move { client.pull(&store, &reference, &Platform::host(), None, progress).await },
+            );
         (task, async move {
             while let Some(line) = lines.recv().await {
                 if line.status.as_deref() == Some("Downloading") {
@@ -359,7 +372,8 @@ async fn two_pulls_share_a_download_and_the_second_takes_over() {
     // The first one's client goes: the second goes on from its half.
     first.abort();
     second.await.unwrap().unwrap();
-    let ranges: Vec<_> = registry.seen().iter().filter(|s| shelf.is_layer(s)).map(|s| s.header("range").to_owned()).collect();
+    let ranges: Vec<_> =
+        registry.seen().iter().filter(|s| shelf.is_layer(s)).map(|s| s.header("range").to_owned()).collect();
     assert_eq!(ranges.len(), 2, "{ranges:?}");
     assert!(ranges[1].starts_with("bytes="), "{ranges:?}");
 }

@@ -103,7 +103,9 @@ pub(super) async fn push(call: Call, name: String) -> Result<Response<Body>> {
     let platform = match call.query.optional("platform") {
         None => None,
         Some(text) => Some(spec::gojson::from_slice::<Platform>(text.as_bytes()).map_err(|e| {
-            Error::invalid(format!("failed to parse platform: {e}: it is a JSON object with os and architecture"))
+            Error::invalid(format!(
+                "failed to parse platform: {e}: it is a JSON object with os and architecture"
+            ))
         })?),
     };
     let engine = call.engine;

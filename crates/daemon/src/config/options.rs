@@ -326,8 +326,12 @@ fn signature_policy(left: &mut Left) -> Result<Vec<::registry::client::Rule>, St
         let fault = |why: &str| Err(format!("signature-policy: {images}: {why}"));
         let action = action.unwrap_or(Action::Verify);
         match (&action, keys.is_empty()) {
-            _ if images.is_empty() => return fault("images names no repository: use registry/path, * and **"),
-            (Action::Verify, true) => return fault("keys names no public key (\"action\": \"accept\" needs none)"),
+            _ if images.is_empty() => {
+                return fault("images names no repository: use registry/path, * and **");
+            }
+            (Action::Verify, true) => {
+                return fault("keys names no public key (\"action\": \"accept\" needs none)");
+            }
             (Action::Accept | Action::Reject, false) => return fault("keys are of use to \"verify\" only"),
             _ => {}
         }
@@ -575,7 +579,10 @@ mod tests {
             (json!({ "mtu": -1 }), "invalid default MTU: -1"),
             (json!({ "mirrors": { "quay.io": ["m"] } }), "no scheme specified"),
             (json!({ "mirrors": { "quay.io": "https://m" } }), "mirrors: invalid type: string"),
-            (json!({ "signature-policy": [{ "images": "**" }] }), "signature-policy: **: keys names no public key"),
+            (
+                json!({ "signature-policy": [{ "images": "**" }] }),
+                "signature-policy: **: keys names no public key",
+            ),
             (
                 json!({ "signature-policy": [{ "images": "**", "keys": ["/nowhere/k.pub"] }] }),
                 "signature-policy: /nowhere/k.pub: ",

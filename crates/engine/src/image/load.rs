@@ -60,6 +60,9 @@ impl Engine {
     /// Whether a name is the built-in image's.
     pub(crate) fn is_built_in(&self, name: &str) -> bool {
         let full = |text: &str| text.parse::<Reference>().map(Reference::or_latest).ok();
-        self.inner.config.built_in.is_some_and(|(own, _)| full(name).is_some_and(|name| Some(name) == full(own)))
+        self.inner
+            .config
+            .built_in
+            .is_some_and(|(own, _)| full(name).is_some_and(|name| Some(name) == full(own)))
     }
 }

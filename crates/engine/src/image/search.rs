@@ -22,7 +22,8 @@ impl Engine {
         let automated = switch(filters, "is-automated")?;
         let mut stars = 0;
         for text in filters.get("stars") {
-            let wanted: i64 = text.parse().map_err(|_| Error::Invalid(format!("invalid filter 'stars={text}'")))?;
+            let wanted: i64 =
+                text.parse().map_err(|_| Error::Invalid(format!("invalid filter 'stars={text}'")))?;
             stars = stars.max(wanted);
         }
         let limit = if limit == 0 { DEFAULT_LIMIT } else { limit };

@@ -86,7 +86,11 @@ pub(crate) async fn of_digest(
     Ok(found)
 }
 
-async fn by_tag(session: &Session, reference: &Reference, target: &Descriptor) -> Result<Vec<Descriptor>, Error> {
+async fn by_tag(
+    session: &Session,
+    reference: &Reference,
+    target: &Descriptor,
+) -> Result<Vec<Descriptor>, Error> {
     let tag = format!("sha256-{}", target.digest.hex());
     match resolve::manifest(session, reference, &tag).await {
         Ok(found) => serde_json::from_slice::<Index>(&found.bytes)

@@ -96,8 +96,8 @@ pub(crate) fn collect(
         (Some(_), Some(_)) => {
             let (root, bytes) = reduced(store, target, &here)?;
             let left_out = index.manifests.iter().filter(|d| !here.contains(d) && !is_attestation(d));
-            let left_out =
-                left_out.map(|d| d.platform.as_ref().map_or_else(|| d.digest.to_string(), ToString::to_string));
+            let left_out = left_out
+                .map(|d| d.platform.as_ref().map_or_else(|| d.digest.to_string(), ToString::to_string));
             Ok(Content { left_out: left_out.collect(), ..all(store, &here, root, bytes)? })
         }
     }
@@ -135,7 +135,9 @@ fn all(store: &Store, manifests: &[&Descriptor], root: Descriptor, bytes: Bytes)
 
 fn add(store: &Store, content: &mut Content, descriptor: &Descriptor, depth: usize) -> Result<(), Error> {
     if depth > MAX_NESTING {
-        return Err(store::Error::Invalid(format!("{}: too many indexes in indexes", descriptor.digest)).into());
+        return Err(
+            store::Error::Invalid(format!("{}: too many indexes in indexes", descriptor.digest)).into()
+        );
     }
     if media::is_index(&descriptor.media_type) {
         for manifest in read::<Index>(store, descriptor)?.manifests {

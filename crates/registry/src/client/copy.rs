@@ -104,7 +104,12 @@ async fn blobs(way: &Way, manifest: Manifest) -> Result<(), Error> {
 }
 
 /// One blob; how it came there.
-async fn one(from: &Session, to: &Session, blob: &Descriptor, mounted: Option<&str>) -> Result<String, Error> {
+async fn one(
+    from: &Session,
+    to: &Session,
+    blob: &Descriptor,
+    mounted: Option<&str>,
+) -> Result<String, Error> {
     if upload::exists(to, blob).await? {
         return Ok("Layer already exists".into());
     }

@@ -275,7 +275,9 @@ async fn open(session: &Session, blob: &Descriptor, range: Range<u64>) -> Result
         StatusCode::PARTIAL_CONTENT => {
             let got = answer.header(CONTENT_RANGE.as_str());
             let expected = format!("bytes {from}-{}/", range.end - 1);
-            if !got.starts_with(&expected) || got[expected.len()..].parse().is_ok_and(|all: u64| all != blob.size) {
+            if !got.starts_with(&expected)
+                || got[expected.len()..].parse().is_ok_and(|all: u64| all != blob.size)
+            {
                 let what = format!("another part of blob {} than asked for: {got}", blob.digest);
                 return Err(session.protocol(format!("it sent {what}")));
             }

@@ -32,7 +32,8 @@ impl Flights {
         if let Some(flight) = flights.get(&key).and_then(Weak::upgrade) {
             return flight;
         }
-        let flight = Arc::new(Flight { turn: tokio::sync::Mutex::default(), lines: broadcast::channel(BEHIND).0 });
+        let flight =
+            Arc::new(Flight { turn: tokio::sync::Mutex::default(), lines: broadcast::channel(BEHIND).0 });
         flights.insert(key, Arc::downgrade(&flight));
         flight
     }
@@ -40,7 +41,10 @@ impl Flights {
 
 impl Flight {
     /// Waits until nobody else fetches the blob, and tells meanwhile how far the other is. Returns the last it told.
-    pub(crate) async fn turn(&self, progress: &mpsc::Sender<Progress>) -> (MutexGuard<'_, ()>, Option<Progress>) {
+    pub(crate) async fn turn(
+        &self,
+        progress: &mpsc::Sender<Progress>,
+    ) -> (MutexGuard<'_, ()>, Option<Progress>) {
         if let Ok(turn) = self.turn.try_lock() {
             return (turn, None);
         }

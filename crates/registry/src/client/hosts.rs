@@ -90,11 +90,14 @@ impl Place {
         let (tls, rest) = match address.split_once("://") {
             Some(("https", rest)) => (Some(true), rest),
             Some(("http", rest)) => (Some(false), rest),
-            Some((scheme, _)) => return Err(format!("{address}: {scheme}:// is neither http:// nor https://")),
+            Some((scheme, _)) => {
+                return Err(format!("{address}: {scheme}:// is neither http:// nor https://"));
+            }
             None => (None, address),
         };
         let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
-        if authority.is_empty() || authority.contains(['@', '?', '#', ' ']) || path.contains(['?', '#', ' ']) {
+        if authority.is_empty() || authority.contains(['@', '?', '#', ' ']) || path.contains(['?', '#', ' '])
+        {
             return Err(format!("{address} is not of the form https://HOST[:PORT][/PATH]"));
         }
         let path = path.trim_end_matches('/');
@@ -191,7 +194,8 @@ impl Place {
 /// # Errors
 /// A hosts.toml that cannot be read.
 pub(crate) fn places(directories: &[PathBuf], config: &Config, domain: &str) -> Result<Vec<Place>, Error> {
-    let setup = |path: &Path, detail| Error::Setup { step: "read", object: path.display().to_string(), detail };
+    let setup =
+        |path: &Path, detail| Error::Setup { step: "read", object: path.display().to_string(), detail };
     let (mut places, mut own) = (Vec::new(), Place::registry(domain));
     for path in candidates(directories, domain) {
         let read = sys::file::read_if_exists(&path).map_err(|e| setup(&path, e.source.to_string()))?;
@@ -201,7 +205,8 @@ pub(crate) fn places(directories: &[PathBuf], config: &Config, domain: &str) -> 
         break;
     }
     let hub = domain == spec::reference::DEFAULT_DOMAIN;
-    let configured = config.mirrors.iter().filter(|_| hub).chain(config.mirrors_of.get(domain).into_iter().flatten());
+    let configured =
+        config.mirrors.iter().filter(|_| hub).chain(config.mirrors_of.get(domain).into_iter().flatten());
     for address in configured {
         let object = format!("mirror {address}");
         let mirror = Place::mirror(address, domain);
@@ -218,7 +223,8 @@ fn candidates(directories: &[PathBuf], domain: &str) -> Vec<PathBuf> {
         names.push(format!("{host}_{port}_"));
     }
     names.push("_default".into());
-    let below = |name: &String| directories.iter().map(|d| d.join(name).join("hosts.toml")).collect::<Vec<_>>();
+    let below =
+        |name: &String| directories.iter().map(|d| d.join(name).join("hosts.toml")).collect::<Vec<_>>();
     names.iter().flat_map(below).collect()
 }
 
@@ -282,8 +288,13 @@ mod tests {
         assert_eq!(a.trust.roots, [Path::new("/a.pem"), Path::new("/d/b.pem")]);
         assert_eq!(a.trust.identity, Some(("/d/both.pem".into(), "/d/both.pem".into())));
         assert_eq!(a.mirror_of.as_deref(), Some("docker.io"));
-        assert_eq!((server.authority.as_str(), server.push, server.mirror_of), ("registry-1.docker.io", false, None));
-        for bad in ["server = 1", "x = [", "[host.\"ftp://a\"]", "[host.\"https://a\"]\ncapabilities = [\"fly\"]"] {
+        assert_eq!(
+            (server.authority.as_str(), server.push, server.mirror_of),
+            ("registry-1.docker.io", false, None)
+        );
+        for bad in
+            ["server = 1", "x = [", "[host.\"ftp://a\"]", "[host.\"https://a\"]\ncapabilities = [\"fly\"]"]
+        {
             assert!(parse(bad, Path::new("/"), "a").is_err(), "{bad}");
         }
     }

@@ -24,7 +24,12 @@ pub(crate) async fn login(client: &Client, auth: &AuthConfig) -> Result<AuthResp
 }
 
 /// The registry's token for later; empty when it has none to give.
-async fn identity(client: &Client, session: &Session, root: &Url, auth: &AuthConfig) -> Result<String, Error> {
+async fn identity(
+    client: &Client,
+    session: &Session,
+    root: &Url,
+    auth: &AuthConfig,
+) -> Result<String, Error> {
     if !auth.identitytoken.is_empty() || challenge::user_and_password(auth).is_none() {
         return Ok(auth.identitytoken.clone());
     }

@@ -115,7 +115,9 @@ impl Answer {
                         self.pace = Pace::default();
                     } else if self.pace.waited > patience {
                         let bytes = self.pace.bytes;
-                        return Err(self.broke(format!("{bytes} bytes in {} seconds", patience.as_secs_f32())));
+                        return Err(
+                            self.broke(format!("{bytes} bytes in {} seconds", patience.as_secs_f32()))
+                        );
                     }
                     return Ok(Some(data));
                 }

@@ -45,7 +45,8 @@ pub(crate) async fn search(
     headers.insert("x-docker-token", HeaderValue::from_static("true"));
     let answer = client.transport.send(Method::GET, &url, headers, Body::empty()).await?;
     if !answer.status.is_success() {
-        let session = Session::with_registry(client, registry, auth.unwrap_or(&AuthConfig::default())).await?;
+        let session =
+            Session::with_registry(client, registry, auth.unwrap_or(&AuthConfig::default())).await?;
         return Err(session.failure(answer).await);
     }
     let found = serde_json::from_slice::<Found>(&answer.bytes(LIMIT).await?);

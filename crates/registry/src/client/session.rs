@@ -178,7 +178,8 @@ impl Session {
     /// Where a list goes on (RFC 8288), if it does.
     pub(crate) fn next(&self, answer: &Answer) -> Result<Option<Url>, Error> {
         let link = answer.header(LINK.as_str());
-        let Some((address, parameters)) = link.trim_start().strip_prefix('<').and_then(|l| l.split_once('>')) else {
+        let Some((address, parameters)) = link.trim_start().strip_prefix('<').and_then(|l| l.split_once('>'))
+        else {
             return Ok(None);
         };
         if parameters.contains("rel=\"next\"") || parameters.contains("rel=next") {
@@ -335,7 +336,8 @@ impl Session {
         value.set_sensitive(true);
         let mut authorization = lock(&self.authorization);
         let count = authorization.count + 1;
-        *authorization = Authorization { value: Some(value), expires, challenge: Some(wanted.clone()), count };
+        *authorization =
+            Authorization { value: Some(value), expires, challenge: Some(wanted.clone()), count };
         Ok(())
     }
 

@@ -63,7 +63,8 @@ impl Rule {
     /// The file cannot be read, or is none.
     pub fn key(path: &std::path::Path) -> Result<Vec<u8>, String> {
         let key = rustls::pki_types::SubjectPublicKeyInfoDer::from_pem_file(path);
-        key.map(|der| der.to_vec()).map_err(|e| format!("{}: {e}: a public key in PEM is needed", path.display()))
+        key.map(|der| der.to_vec())
+            .map_err(|e| format!("{}: {e}: a public key in PEM is needed", path.display()))
     }
 
     /// Whether it is about a repository.

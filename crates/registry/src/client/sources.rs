@@ -21,7 +21,11 @@ pub(crate) struct Sources {
 
 impl Sources {
     /// Places to pull from, in the order in which they are asked.
-    pub(crate) fn of(client: &Client, reference: &Reference, auth: Option<&AuthConfig>) -> Result<Self, Error> {
+    pub(crate) fn of(
+        client: &Client,
+        reference: &Reference,
+        auth: Option<&AuthConfig>,
+    ) -> Result<Self, Error> {
         let transport = &client.transport;
         let places = hosts::places(transport.directories(), &transport.config(), &reference.domain)?;
         let places = places.into_iter().filter(|place| place.pull || place.resolve);

@@ -133,7 +133,8 @@ impl Transport {
                 Url { security: Security::Plain, authority: place.authority.clone(), path: String::new() }
             }
             Some(true) if !self.is_insecure(&place.authority).await => {
-                let security = if place.trust.skip_verify { Security::Unverified } else { Security::Verified };
+                let security =
+                    if place.trust.skip_verify { Security::Unverified } else { Security::Verified };
                 Url { security, authority: place.authority.clone(), path: String::new() }
             }
             Some(true) | None => self.base(&place.authority).await?,
@@ -144,7 +145,11 @@ impl Transport {
     /// Whether a host may be spoken to without verified TLS. Names are looked up for the CIDRs among the insecure ones.
     async fn is_insecure(&self, authority: &str) -> bool {
         // A user who has put roots down for a host wants it verified.
-        if self.certificates.iter().any(|d| d.join(authority).is_dir() && crate::tls::has_roots(&d.join(authority))) {
+        if self
+            .certificates
+            .iter()
+            .any(|d| d.join(authority).is_dir() && crate::tls::has_roots(&d.join(authority)))
+        {
             return false;
         }
         let config = self.config();
@@ -152,10 +157,14 @@ impl Transport {
             return true;
         }
         let (name, port) = host::split(authority, 443);
-        if name.parse::<std::net::IpAddr>().is_ok() || !config.insecure.iter().any(|entry| entry.contains('/')) {
+        if name.parse::<std::net::IpAddr>().is_ok()
+            || !config.insecure.iter().any(|entry| entry.contains('/'))
+        {
             return false;
         }
-        let Ok(Ok(found)) = timeout(CONNECT, tokio::net::lookup_host((name, port))).await else { return false };
+        let Ok(Ok(found)) = timeout(CONNECT, tokio::net::lookup_host((name, port))).await else {
+            return false;
+        };
         let mut found = found.map(|address| host::is_insecure(&address.to_string(), &config.insecure));
         found.any(|insecure| insecure)
     }

@@ -128,7 +128,8 @@ async fn push(
             }
             StatusCode::PAYLOAD_TOO_LARGE => {
                 answer.discard().await;
-                *upload = begin(session, None).await?.map(|u| Upload { piece: Some(PIECE.max(u.least)), ..u });
+                *upload =
+                    begin(session, None).await?.map(|u| Upload { piece: Some(PIECE.max(u.least)), ..u });
             }
             // The token has died on the way: the next request gets a new one.
             StatusCode::UNAUTHORIZED => {
@@ -261,7 +262,8 @@ async fn bytes_of(
         .await?
     };
     let (sender, receiver) = channel(4);
-    let (id, size, progress, length) = (blob.digest.short(), blob.size, progress.clone(), range.end - range.start);
+    let (id, size, progress, length) =
+        (blob.digest.short(), blob.size, progress.clone(), range.end - range.start);
     tokio::task::spawn_blocking(move || {
         let (mut sent, mut told) = (range.start, Instant::now());
         let tell = |sent| Progress::of(&id, "Pushing").bytes(sent, size);

@@ -1,6 +1,11 @@
 //! A registry that does as the test says: an image of one or more layers, and for each request what becomes of its answer.
 
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "tests share this, and each uses its part")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "tests share this, and each uses its part"
+)]
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -163,7 +168,10 @@ pub struct Shelf {
 
 impl Shelf {
     /// From gzip layers. Their DiffIDs, sizes and digests are what `adjust` leaves of the right ones.
-    pub fn new(layers: &[Vec<u8>], adjust: impl FnOnce(&mut serde_json::Value, &mut serde_json::Value)) -> Self {
+    pub fn new(
+        layers: &[Vec<u8>],
+        adjust: impl FnOnce(&mut serde_json::Value, &mut serde_json::Value),
+    ) -> Self {
         let mut diff_ids = Vec::new();
         for layer in layers {
             let mut tar = Vec::new();
@@ -176,10 +184,12 @@ impl Shelf {
         });
         let descriptors: Vec<_> = layers
             .iter()
-            .map(|layer| serde_json::json!({
-                "mediaType": spec::oci::image::media::LAYER_GZIP, "digest": digest_of(layer).to_string(),
-                "size": layer.len(),
-            }))
+            .map(|layer| {
+                serde_json::json!({
+                    "mediaType": spec::oci::image::media::LAYER_GZIP, "digest": digest_of(layer).to_string(),
+                    "size": layer.len(),
+                })
+            })
             .collect();
         let mut manifest = serde_json::json!({
             "schemaVersion": 2, "mediaType": spec::oci::image::media::MANIFEST, "config": {}, "layers": descriptors,
