@@ -40,6 +40,7 @@ mod path;
 mod plugin;
 mod print;
 mod progress;
+mod registry;
 mod signals;
 mod table;
 mod template;

@@ -31,6 +31,7 @@
 
 pub mod activation;
 pub mod api;
+pub mod ask;
 pub mod body;
 pub mod config;
 pub mod context;

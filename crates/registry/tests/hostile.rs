@@ -6,7 +6,6 @@ mod common;
 #[path = "common/hostile.rs"]
 mod hostile;
 
-use std::io::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -18,15 +17,6 @@ use spec::ErrorKind;
 use spec::api::AuthConfig;
 use spec::oci::image::Platform;
 use store::Store;
-
-/// A gzip layer with a file of so many bytes that do not compress.
-fn layer(name: &str, size: usize) -> Vec<u8> {
-    let mut tar = store::archive::Writer::new(Vec::new());
-    tar.append_bytes(name, 0o644, &noise(size, size as u64 + 1)).unwrap();
-    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    gzip.write_all(&tar.finish().unwrap()).unwrap();
-    gzip.finish().unwrap()
-}
 
 /// One that does not wait long.
 fn hasty() -> Client {
@@ -57,7 +47,7 @@ fn assert_nothing(theirs: &TestStore, shelf: &Shelf, case: &str) {
 
 #[tokio::test]
 async fn lies_are_found_out() {
-    let layers = [layer("a", 200_000)];
+    let layers = [gzip_layer("a", 200_000)];
     let good = Shelf::new(&layers, |_, _| {});
     let wrong = |shelf: &Shelf, bytes: Vec<u8>| {
         let mut shelf = shelf.clone();
@@ -134,7 +124,7 @@ async fn lies_are_found_out() {
 
 #[tokio::test]
 async fn dying_and_crawling_registries_are_given_up_and_a_retry_resumes() {
-    let layers = [layer("a", 1 << 20)];
+    let layers = [gzip_layer("a", 1 << 20)];
     let shelf = Shelf::new(&layers, |_, _| {});
     let size = layers[0].len();
     // The first bytes come, then nothing more, in three ways.
@@ -195,7 +185,7 @@ async fn dying_and_crawling_registries_are_given_up_and_a_retry_resumes() {
 
 #[tokio::test]
 async fn a_trickle_is_as_good_as_silence() {
-    let layers = [layer("a", 100_000)];
+    let layers = [gzip_layer("a", 100_000)];
     let shelf = Shelf::new(&layers, |_, _| {});
     let (theirs, script, size) = (store(), shelf.clone(), layers[0].len() as u64);
     let registry =
@@ -213,7 +203,7 @@ async fn a_trickle_is_as_good_as_silence() {
 
 #[tokio::test]
 async fn bytes_on_disk_that_are_wrong_are_fetched_anew() {
-    let layers = [layer("a", 300_000)];
+    let layers = [gzip_layer("a", 300_000)];
     let shelf = Shelf::new(&layers, |_, _| {});
     let theirs = store();
     let part = theirs.directory.path().join(format!("ingest/{}.part", shelf.layers[0].hex()));
@@ -230,7 +220,7 @@ async fn bytes_on_disk_that_are_wrong_are_fetched_anew() {
 
 #[tokio::test]
 async fn a_large_layer_comes_in_pieces_over_several_connections() {
-    let layers = [layer("a", 40 << 20)];
+    let layers = [gzip_layer("a", 40 << 20)];
     let shelf = Shelf::new(&layers, |_, _| {});
     for knows_ranges in [true, false] {
         let theirs = store();
@@ -262,7 +252,7 @@ async fn a_large_layer_comes_in_pieces_over_several_connections() {
 
 #[tokio::test]
 async fn a_registry_that_is_busy_is_asked_again_when_it_says() {
-    let layers = [layer("a", 1000)];
+    let layers = [gzip_layer("a", 1000)];
     let shelf = Shelf::new(&layers, |_, _| {});
     let (theirs, script, calls) = (store(), shelf.clone(), AtomicUsize::new(0));
     let registry = Hostile::start(move |seen| match calls.fetch_add(1, Ordering::SeqCst) {
@@ -285,7 +275,7 @@ async fn a_registry_that_is_busy_is_asked_again_when_it_says() {
 
 #[tokio::test]
 async fn credentials_stay_where_they_belong() {
-    let layers = [layer("a", 1000)];
+    let layers = [gzip_layer("a", 1000)];
     let shelf = Shelf::new(&layers, |_, _| {});
     let script = shelf.clone();
     let elsewhere = Hostile::start(move |seen| script.answer(seen)).await;
@@ -314,7 +304,7 @@ async fn credentials_stay_where_they_belong() {
 
 #[tokio::test]
 async fn two_pulls_share_a_download_and_the_second_takes_over() {
-    let layers = [layer("a", 2 << 20)];
+    let layers = [gzip_layer("a", 2 << 20)];
     let shelf = Shelf::new(&layers, |_, _| {});
     let size = layers[0].len();
     let theirs = store();

@@ -26,6 +26,7 @@ pub mod gojson;
 pub mod id;
 pub mod oci;
 pub mod reference;
+pub mod registry;
 pub mod signal;
 
 pub use digest::Digest;

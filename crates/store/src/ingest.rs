@@ -130,7 +130,7 @@ impl Partial {
         Ok(size)
     }
 
-    /// Leaves nothing for another try.
+    /// Leaves nothing for another try; the next writer starts anew.
     pub fn discard(mut self) {
         self.keep = false;
     }
@@ -173,6 +173,15 @@ impl Store {
                 Err(error)
             }
         }
+    }
+
+    /// Removes what an earlier try has left of a blob.
+    ///
+    /// # Errors
+    /// A file error.
+    pub fn discard_partial(&self, digest: &Digest) -> Result<()> {
+        self.partial(digest)?.discard();
+        Ok(())
     }
 
     /// Notes that an image's content is on its way: what arrives of it outlives this process.

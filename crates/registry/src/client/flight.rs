@@ -55,13 +55,10 @@ impl Flight {
         loop {
             tokio::select! {
                 biased;
-                line = lines.recv() => match line {
-                    Ok(line) => {
-                        say(progress, line.clone()).await;
-                        last = Some(line);
-                    }
-                    // Some were missed. It cannot be closed: the sender is here.
-                    Err(_) => {}
+                // Some may have been missed. It cannot be closed: the sender is here.
+                line = lines.recv() => if let Ok(line) = line {
+                    say(progress, line.clone()).await;
+                    last = Some(line);
                 },
                 turn = &mut turn => return (turn, last),
             }

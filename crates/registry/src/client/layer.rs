@@ -89,7 +89,7 @@ async fn receive(sources: &Sources, store: &Store, wanted: &Wanted, teller: &Tel
         if ours || number == sources.len() {
             if !error.is_passing() {
                 let store = store.clone();
-                blocking(move || Ok(store.partial(&digest)?.discard())).await?;
+                blocking(move || Ok(store.discard_partial(&digest)?)).await?;
             }
             return Err(error);
         }

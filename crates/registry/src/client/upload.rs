@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, LOCATION, RANGE};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use spec::api::Progress;
 use spec::oci::image::Descriptor;
 use store::Store;
@@ -237,10 +237,7 @@ fn no_bytes() -> HeaderMap {
 }
 
 fn stream_headers() -> HeaderMap {
-    HeaderMap::from_iter([(
-        HeaderName::from(CONTENT_TYPE),
-        HeaderValue::from_static("application/octet-stream"),
-    )])
+    HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"))])
 }
 
 /// A part of a blob as a body, read by one blocking thread, which tells how far it is.

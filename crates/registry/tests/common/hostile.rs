@@ -21,15 +21,29 @@ pub fn digest_of(bytes: &[u8]) -> Digest {
     Digest::from_bytes(sha2::Sha256::digest(bytes).into())
 }
 
-/// A request's head.
+/// A gzip layer with a file of so many bytes that do not compress.
+pub fn gzip_layer(name: &str, size: usize) -> Vec<u8> {
+    let mut tar = store::archive::Writer::new(Vec::new());
+    tar.append_bytes(name, 0o644, &crate::common::noise(size, size as u64 + 1)).unwrap();
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut gzip, &tar.finish().unwrap()).unwrap();
+    gzip.finish().unwrap()
+}
+
+/// A request.
 #[derive(Debug, Clone)]
 pub struct Seen {
     pub method: String,
     pub target: String,
     pub headers: HashMap<String, String>,
+    pub body: Vec<u8>,
 }
 
 impl Seen {
+    pub fn body_text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", String::as_str)
     }
@@ -110,7 +124,7 @@ async fn serve(mut stream: TcpStream, script: Arc<Script>, seen: Arc<Mutex<Vec<S
         if (&mut stream).take(length).read_to_end(&mut body).await.is_err() {
             return;
         }
-        let request = Seen { method: method.into(), target: target.into(), headers };
+        let request = Seen { method: method.into(), target: target.into(), headers, body };
         seen.lock().unwrap().push(request.clone());
         let mut stuck = false;
         let (status, headers, body, announced) = match script(&request) {
