@@ -8,6 +8,7 @@
 //! | [`audit`] | processes, mounts, cgroups, links, rules and files that are left |
 //! | [`schema`] | every JSON answer of the daemon against the API's schema |
 //! | [`image`] | small images made from what Debian has |
+//! | [`relay`] | a line to a server, on which bytes can be held up |
 //! | [`until`] | wait for a level with a bound |
 
 #![allow(clippy::disallowed_methods, reason = "tests start programs and write scratch files")]
@@ -17,6 +18,7 @@ pub mod audit;
 pub mod command;
 pub mod host;
 pub mod image;
+pub mod relay;
 pub mod schema;
 
 use std::path::PathBuf;
@@ -24,6 +26,7 @@ use std::time::{Duration, Instant};
 
 pub use command::{Command, Output};
 pub use host::Host;
+pub use relay::Relay;
 
 /// How long a test waits for something that must happen.
 pub const BOUND: Duration = Duration::from_secs(30);
