@@ -21,7 +21,7 @@
 //! | [`error`] | the failure's kind → status |
 //! | [`wire`] | what clients were told, written down on request |
 //! | `hello` | the image that ships inside |
-//! | [`registry`] | `cortend registry serve` |
+//! | [`registry`], [`ask`] | `cortend registry serve`; registries for the command line |
 //!
 //! ```text
 //! <data root>/cortend.lock   held while a daemon runs; its text is the pid

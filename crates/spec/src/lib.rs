@@ -13,6 +13,7 @@
 //! | [`filters`] | the `filters` parameter of list endpoints |
 //! | [`signal`] | signal names and numbers |
 //! | [`gojson`] | JSON read as Go reads it |
+//! | [`registry`] | what the command line asks of registries |
 //! | [`error`] | the kind every error has, and its HTTP status |
 
 #![deny(missing_docs)]
