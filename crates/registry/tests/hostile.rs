@@ -273,6 +273,51 @@ async fn a_registry_that_is_busy_is_asked_again_when_it_says() {
     assert_eq!(later.seen().len(), 1);
 }
 
+/// A disk of so many MB, gone when dropped.
+struct Disk(tempfile::TempDir);
+
+impl Disk {
+    fn new(megabytes: u32) -> Self {
+        let disk = Self(tempfile::tempdir().unwrap());
+        disk.mount(&format!("size={megabytes}m"));
+        disk
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "mount is a program to be run")]
+    fn mount(&self, options: &str) {
+        let mount =
+            |words: &[&str]| std::process::Command::new("mount").args(words).arg(self.0.path()).status();
+        let done = mount(&["-t", "tmpfs", "-o", options, "tmpfs"]).unwrap();
+        assert!(done.success(), "this test needs root, to mount a small disk");
+    }
+}
+
+impl Drop for Disk {
+    #[expect(clippy::disallowed_methods, reason = "umount is a program to be run")]
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg("-l").arg(self.0.path()).status();
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_fails_the_pull_and_is_not_kept_full() {
+    let layers = [gzip_layer("a", 1000), gzip_layer("b", 4 << 20)];
+    let shelf = Shelf::new(&layers, |_, _| {});
+    let script = shelf.clone();
+    let registry = Hostile::start(move |seen| script.answer(seen)).await;
+    // Room for the blob, and then for half of the layer; or not even for the blob.
+    for megabytes in [6, 3] {
+        let disk = Disk::new(megabytes);
+        let store = Store::open(disk.0.path()).unwrap();
+        let error = pull(&hasty(), &store, &registry).await.unwrap_err();
+        let message = format!("{error} {error:?}");
+        assert!(message.contains("StorageFull") || message.contains("code: 28"), "{message}");
+        assert_eq!(store.blob_size(&shelf.layers[1]), None);
+        store.collect(&[], &[]).unwrap();
+        assert!(sys::file::list(&disk.0.path().join("ingest")).unwrap().is_empty());
+    }
+}
+
 #[tokio::test]
 async fn credentials_stay_where_they_belong() {
     let layers = [gzip_layer("a", 1000)];
