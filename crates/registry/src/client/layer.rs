@@ -136,25 +136,30 @@ async fn receive_from(
 
 /// Keeps the blob and unpacks it, from the same bytes.
 fn keep(store: &Store, wanted: &Wanted, partial: Partial, parts: mpsc::Receiver<Part>) -> Result<(), Error> {
-    let mut tee = Tee { parts, chunk: Bytes::new(), ended: false, broken: false, partial };
+    let mut tee = Tee { parts, chunk: Bytes::new(), ended: false, unwritten: None, partial };
     let mut unpacked = Ok(());
     if !store.has_layer(&wanted.chain) {
         unpacked = store.unpack(&mut tee, wanted.parent.as_ref(), Some(wanted.diff_id)).map(drop);
     }
+    // Wrong bytes are told as such, not as the archive they seem to spoil: the blob's digest is judged first. A tar may
+    // be followed by padding, and a layer that is there already is not read at all.
+    let received = match unpacked {
+        Err(store::Error::Io { .. }) => Ok(0),
+        _ if tee.unwritten.is_some() => Ok(0),
+        _ => io::copy(&mut tee, &mut io::sink()),
+    };
+    let failed =
+        |step, source| store::Error::Io { step, path: wanted.blob.digest.to_string().into(), source };
+    if let Some(source) = tee.unwritten.take() {
+        // What is here only fills the disk that is at fault.
+        tee.partial.discard();
+        return Err(failed("write", source).into());
+    }
     if matches!(unpacked, Err(store::Error::Io { .. })) {
-        // The disk is at fault, and what is here only fills it.
         tee.partial.discard();
         return Ok(unpacked?);
     }
-    // Wrong bytes are told as such, not as the archive they seem to spoil: the blob's digest is judged first. A tar may
-    // be followed by padding, and a layer that is there already is not read at all.
-    if let Err(source) = io::copy(&mut tee, &mut io::sink()) {
-        if tee.broken {
-            tee.partial.discard();
-        }
-        let path = wanted.blob.digest.to_string().into();
-        return Err(store::Error::Io { step: "receive", path, source }.into());
-    }
+    received.map_err(|source| failed("receive", source))?;
     tee.partial.commit()?;
     Ok(unpacked?)
 }
@@ -164,8 +169,8 @@ struct Tee {
     parts: mpsc::Receiver<Part>,
     chunk: Bytes,
     ended: bool,
-    /// The blob could not be written.
-    broken: bool,
+    /// Why the blob could not be written.
+    unwritten: Option<io::Error>,
     partial: Partial,
 }
 
@@ -181,7 +186,10 @@ impl Read for Tee {
         while self.chunk.is_empty() && !self.ended {
             match self.parts.blocking_recv() {
                 Some(Part::Data(chunk)) => {
-                    self.partial.write_all(&chunk).inspect_err(|_| self.broken = true)?;
+                    if let Err(error) = self.partial.write_all(&chunk) {
+                        self.unwritten = Some(error);
+                        return Err(io::Error::other("the blob cannot be written"));
+                    }
                     self.chunk = chunk;
                 }
                 Some(Part::End) => self.ended = true,
