@@ -10,6 +10,7 @@
 //! | [`schema`] | every JSON answer of the daemon against the API's schema |
 //! | [`image`] | small images made from what Debian has |
 //! | [`layout`] | image archives, right or wrong in any way |
+//! | [`relay`] | a line to a server, on which bytes can be held up |
 //! | [`until`] | wait for a level with a bound |
 
 #![allow(clippy::disallowed_methods, reason = "tests start programs and write scratch files")]
@@ -21,6 +22,7 @@ pub mod disk;
 pub mod host;
 pub mod image;
 pub mod layout;
+pub mod relay;
 pub mod schema;
 
 use std::path::PathBuf;
@@ -29,6 +31,7 @@ use std::time::{Duration, Instant};
 pub use command::{Command, Output};
 pub use disk::Disk;
 pub use host::Host;
+pub use relay::Relay;
 
 /// How long a test waits for something that must happen.
 pub const BOUND: Duration = Duration::from_secs(30);

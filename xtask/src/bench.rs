@@ -1,9 +1,10 @@
 //! Corten beside Debian's docker.io, in one run: each engine in a network namespace of its own, the workloads
 //! taken in turn, medians, and the ratio to Docker. With `--gate` it fails where a promise of SPECIFICATION.md is
-//! not kept.
+//! not kept. `bench pull` is another table: pulls and pushes.
 
 mod images;
 mod peer;
+mod pull;
 mod runtime;
 
 use std::time::Instant;
@@ -31,12 +32,15 @@ const WORKLOADS: [Workload; 8] = [
     Workload { name: "50 MB attached", promise: f64::INFINITY, repeat: 5, run: attached },
 ];
 
-/// Runs the benchmark: `[images] [-n TIMES] [--gate] [--alone]`; `images` is those rows only.
+/// Runs the benchmark: `[images|pull] [-n TIMES] [--gate] [--alone]`; `images` and `pull` are those rows only.
 pub(crate) fn bench(arguments: &[String]) -> Outcome {
     let value = |flag: &str| arguments.iter().position(|a| a == flag).and_then(|i| arguments.get(i + 1));
     let times: usize =
         value("-n").map_or(Ok(20), |n| n.parse()).map_err(|_| "-n takes a number".to_owned())?;
     let has = |flag: &str| arguments.iter().any(|a| a == flag);
+    if arguments.first().is_some_and(|a| a == "pull") {
+        return pull::bench(times, has("--gate"), has("--alone"));
+    }
     let dist = build::build()?;
     let mut peers = vec![Peer::corten(&dist)?];
     if !has("--alone") {

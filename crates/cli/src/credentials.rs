@@ -43,10 +43,16 @@ impl Config {
     /// `X-Registry-Auth` for an image: base64 of the credentials of its registry. Without an answer from the helper
     /// none are sent: most images are for everybody.
     pub(crate) fn registry_auth(&self, image: &Reference) -> String {
-        self.encoded(if image.domain == spec::reference::DEFAULT_DOMAIN { HUB } else { &image.domain })
+        encode(&self.credentials_of(image).unwrap_or_default())
     }
 
-    /// The same for a registry.
+    /// The credentials for an image's registry, if there are any.
+    pub(crate) fn credentials_of(&self, image: &Reference) -> Option<AuthConfig> {
+        let server = if image.domain == spec::reference::DEFAULT_DOMAIN { HUB } else { &image.domain };
+        Some(self.credentials(server).unwrap_or_else(warn)).filter(|auth| !is_empty(auth))
+    }
+
+    /// `X-Registry-Auth` for a registry.
     pub(crate) fn encoded(&self, server: &str) -> String {
         encode(&self.credentials(server).unwrap_or_else(warn))
     }

@@ -13,6 +13,7 @@
 //! | [`attach`], [`terminal`], [`signals`] | being the terminal of a container |
 //! | [`template`], [`json`], [`table`], [`list`], [`units`] | `--format`, and what is shown without it |
 //! | [`copy`], [`path`] | `cp`: what goes where, tar in and out |
+//! | [`registry`] | registries, without an engine |
 //! | [`together`] | several requests at once |
 //! | [`progress`] | pulls, pushes, loads and builds while they happen |
 //!
@@ -40,6 +41,7 @@ mod path;
 mod plugin;
 mod print;
 mod progress;
+mod registry;
 mod signals;
 mod table;
 mod template;

@@ -61,6 +61,9 @@ pub enum Command {
 pub enum RegistryCommand {
     /// Serve a registry until stopped
     Serve(RegistryOptions),
+    /// Answer the command line's question on standard input
+    #[command(hide = true)]
+    Ask,
 }
 
 /// `cortend registry serve`

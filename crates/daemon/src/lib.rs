@@ -21,7 +21,7 @@
 //! | [`error`] | the failure's kind → status |
 //! | [`wire`] | what clients were told, written down on request |
 //! | `hello` | the image that ships inside |
-//! | [`registry`] | `cortend registry serve` |
+//! | [`registry`], [`ask`] | `cortend registry serve`; registries for the command line |
 //!
 //! ```text
 //! <data root>/cortend.lock   held while a daemon runs; its text is the pid
@@ -31,6 +31,7 @@
 
 pub mod activation;
 pub mod api;
+pub mod ask;
 pub mod body;
 pub mod config;
 pub mod context;

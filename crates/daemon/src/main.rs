@@ -27,6 +27,9 @@ fn main() -> ExitCode {
             log::start(log::Options::new(options.debug, "", "").expect("both are words of ours"));
             run(serve_registry(options))
         }
+        Some(Command::Registry { command: RegistryCommand::Ask }) => {
+            run(async { daemon::ask::ask().await.map_err(Into::into) })
+        }
         None => {
             let options = match cli.daemon.read() {
                 Ok(options) => options,

@@ -3,15 +3,25 @@
 //! | room | what is in it |
 //! |---|---|
 //! | `host` | registry names → addresses, and how far each is trusted |
+//! | `hosts`, `sources` | the places that may have an image: mirrors, and the registry; falling back from one to the next |
 //! | `proxy` | HTTP proxies on the way |
 //! | `transport` | connections: pooled, TLS or plain, redirects followed |
 //! | `message` | what is sent, and what comes back piece by piece |
 //! | `challenge` | what a registry asks for; tokens |
 //! | `session` | one repository with its authorization: a request, asked again with a token |
-//! | `resolve`, `pull`, `layer`, `push`, `login` | the verbs |
+//! | `download`, `flight` | a blob's bytes, resumed and over several connections; blobs that several pulls want |
+//! | `content`, `upload` | what belongs to an image here, and a blob on its way out |
+//! | `signature` | which images are let in |
+//! | `resolve`, `pull`, `layer`, `push`, `login`, `search`, `catalog`, `copy` | the verbs |
 
+mod catalog;
 mod challenge;
+mod content;
+mod copy;
+mod download;
+mod flight;
 mod host;
+mod hosts;
 mod layer;
 mod login;
 mod message;
@@ -19,28 +29,38 @@ mod proxy;
 mod pull;
 mod push;
 mod resolve;
+mod search;
 mod session;
+mod signature;
+mod sources;
 mod transport;
+mod upload;
 
+pub(crate) use hosts::Trust;
 pub use proxy::Proxies;
+pub use signature::Rule;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
+use bytes::Bytes;
 use spec::Reference;
-use spec::api::{AuthConfig, Progress};
+use spec::api::{AuthConfig, AuthResponse, Progress, SearchResult};
 use spec::oci::image::{Descriptor, Platform};
 use store::Store;
 use tokio::sync::mpsc::Sender;
 
 use crate::Error;
+use flight::Flights;
 use transport::Transport;
 
 /// A registry client: connections are pooled inside. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Client {
     transport: Arc<Transport>,
+    flights: Arc<Flights>,
 }
 
 /// How registries are spoken to.
@@ -50,12 +70,18 @@ pub struct Config {
     pub insecure: Vec<String>,
     /// `http[s]://host[:port]` of registries that are asked for Docker Hub's images first.
     pub mirrors: Vec<String>,
+    /// The same for other registries, by their `host[:port]`; a path comes before the repository's name.
+    pub mirrors_of: BTreeMap<String, Vec<String>>,
+    /// Which images have to be signed, and by whom. The first rule that fits counts.
+    pub signatures: Vec<Rule>,
     /// Layers that come at once in one pull.
     pub downloads: usize,
     /// Layers that go at once in one push.
     pub uploads: usize,
     /// How often a request that can be repeated is tried, and how often a download may break off without progress.
     pub attempts: u32,
+    /// How long a registry may be silent.
+    pub patience: Duration,
     /// The way to them.
     pub proxies: Proxies,
 }
@@ -66,9 +92,12 @@ impl Default for Config {
         Self {
             insecure: Vec::new(),
             mirrors: Vec::new(),
+            mirrors_of: BTreeMap::new(),
+            signatures: Vec::new(),
             downloads: 3,
             uploads: 5,
             attempts: 5,
+            patience: Duration::from_secs(60),
             proxies: Proxies::default(),
         }
     }
@@ -92,7 +121,7 @@ impl Client {
     /// A client that trusts the host's roots and what `directories/<host>` hold (Docker's certs.d: `*.crt` are roots,
     /// `*.cert` and `*.key` the client's own).
     pub fn with_certificates(config: Config, directories: Vec<PathBuf>) -> Self {
-        Self { transport: Arc::new(Transport::new(config, directories)) }
+        Self { transport: Arc::new(Transport::new(config, directories)), flights: Arc::default() }
     }
 
     /// Changes how registries are spoken to, from the next request on.
@@ -117,9 +146,9 @@ impl Client {
         pull::pull(self, store, reference, platform, auth, progress).await
     }
 
-    /// Sends an image to its registry: missing blobs, then manifests. Sends Docker's status lines, the
-    /// `tag: digest: … size: …` line and the aux object included, but not the first (`The push refers to …`), which is
-    /// said once for all tags.
+    /// Sends an image to its registry: missing blobs, then manifests. With a platform its manifest alone; else of an index
+    /// what is here. Sends Docker's status lines, the `tag: digest: … size: …` line and the aux object included, but not
+    /// the first (`The push refers to …`), which is said once for all tags.
     ///
     /// # Errors
     /// As the variants say.
@@ -128,10 +157,11 @@ impl Client {
         store: &Store,
         reference: &Reference,
         target: &Descriptor,
+        platform: Option<&Platform>,
         auth: Option<&AuthConfig>,
         progress: Sender<Progress>,
     ) -> Result<(), Error> {
-        push::push(self, store, reference, target, auth, progress).await
+        push::push(self, store, reference, target, platform, auth, progress).await
     }
 
     /// Asks what a reference points at, without pulling.
@@ -158,11 +188,99 @@ impl Client {
         resolve::inspect(self, reference, auth).await
     }
 
-    /// Checks credentials (`docker login`); returns the status line.
+    /// Checks credentials (`docker login`): the status line, and a token that stands in for the password if the registry
+    /// gives one.
     ///
     /// # Errors
     /// `Unauthorized` when they are wrong.
-    pub async fn login(&self, auth: &AuthConfig) -> Result<String, Error> {
+    pub async fn login(&self, auth: &AuthConfig) -> Result<AuthResponse, Error> {
         login::login(self, auth).await
+    }
+
+    /// The repository's tags, sorted.
+    ///
+    /// # Errors
+    /// As the variants say.
+    pub async fn tags(&self, reference: &Reference, auth: Option<&AuthConfig>) -> Result<Vec<String>, Error> {
+        catalog::tags(self, reference, auth).await
+    }
+
+    /// What refers to a manifest (signatures, attestations, …), of one kind if it is named.
+    ///
+    /// # Errors
+    /// As the variants say.
+    pub async fn referrers(
+        &self,
+        reference: &Reference,
+        kind: &str,
+        auth: Option<&AuthConfig>,
+    ) -> Result<Vec<Descriptor>, Error> {
+        catalog::referrers(self, reference, kind, auth).await
+    }
+
+    /// A manifest or index as it is.
+    ///
+    /// # Errors
+    /// As the variants say.
+    pub async fn manifest(
+        &self,
+        reference: &Reference,
+        auth: Option<&AuthConfig>,
+    ) -> Result<(Descriptor, Bytes), Error> {
+        catalog::manifest(self, reference, auth).await
+    }
+
+    /// A small blob (an image's configuration).
+    ///
+    /// # Errors
+    /// As the variants say.
+    pub async fn blob(
+        &self,
+        reference: &Reference,
+        blob: &Descriptor,
+        auth: Option<&AuthConfig>,
+    ) -> Result<Bytes, Error> {
+        catalog::blob(self, reference, blob, auth).await
+    }
+
+    /// Sends a manifest or index whose content is in the repository, under the reference's tag or its digest.
+    ///
+    /// # Errors
+    /// As the variants say.
+    pub async fn put_manifest(
+        &self,
+        reference: &Reference,
+        media_type: &str,
+        bytes: Bytes,
+        auth: Option<&AuthConfig>,
+    ) -> Result<Descriptor, Error> {
+        catalog::put_manifest(self, reference, media_type, bytes, auth).await
+    }
+
+    /// Copies what a reference points at to another repository or registry, with all that belongs to it and is not there;
+    /// nothing is kept here.
+    ///
+    /// # Errors
+    /// As the variants say.
+    pub async fn copy(
+        &self,
+        from: (&Reference, Option<&AuthConfig>),
+        to: (&Reference, Option<&AuthConfig>),
+        progress: Sender<Progress>,
+    ) -> Result<Descriptor, Error> {
+        copy::copy(self, from, to, progress).await
+    }
+
+    /// Asks a registry's search (`GET /v1/search`) for a term, which may begin with the registry's name.
+    ///
+    /// # Errors
+    /// As the variants say.
+    pub async fn search(
+        &self,
+        term: &str,
+        limit: u32,
+        auth: Option<&AuthConfig>,
+    ) -> Result<Vec<SearchResult>, Error> {
+        search::search(self, term, limit, auth).await
     }
 }

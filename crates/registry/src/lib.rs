@@ -51,12 +51,30 @@ pub enum Error {
         /// The platform asked for.
         platform: String,
     },
+    /// The image that is to be pushed is not here for that platform.
+    #[error(
+        "image with reference {reference} was found but does not provide the specified platform ({platform})"
+    )]
+    NotProvided {
+        /// The image.
+        reference: String,
+        /// The platform asked for.
+        platform: String,
+    },
     /// The registry cannot be reached.
     #[error("failed to reach registry {host}: {detail}")]
     Unreachable {
         /// Host and port.
         host: String,
         /// Why.
+        detail: String,
+    },
+    /// A connection to the registry broke, or it fell silent.
+    #[error("the connection to registry {host} broke: {detail}")]
+    Broken {
+        /// Host and port.
+        host: String,
+        /// How.
         detail: String,
     },
     /// The registry answered something unexpected.
@@ -75,7 +93,17 @@ pub enum Error {
         /// In the registry's words.
         detail: String,
     },
-    /// The server cannot be set up as asked for.
+    /// The signature policy does not let the image in.
+    #[error("{reference} is refused by the signature policy for {pattern}: {detail}")]
+    Unsigned {
+        /// The image.
+        reference: String,
+        /// The rule's pattern.
+        pattern: String,
+        /// Why.
+        detail: String,
+    },
+    /// The server, or the way to a registry, cannot be set up as asked for.
     #[error("{step} {object}: {detail}")]
     Setup {
         /// What was tried.
@@ -91,14 +119,44 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether the same may go well a little later: what has come in is of use then.
+    pub(crate) fn is_passing(&self) -> bool {
+        matches!(self, Self::Unreachable { .. } | Self::Broken { .. } | Self::Unavailable { .. })
+    }
+
+    /// A refusal of which the next try may know nothing.
+    pub(crate) fn into_passing(self) -> Self {
+        match self {
+            Self::Unauthorized { host, detail } => Self::Unavailable { host, detail },
+            other => other,
+        }
+    }
+
+    /// The same failure, with what was going on.
+    pub(crate) fn during(mut self, what: String) -> Self {
+        if let Self::Unreachable { detail, .. }
+        | Self::Broken { detail, .. }
+        | Self::Unavailable { detail, .. } = &mut self
+        {
+            *detail = format!("{what}: {detail}");
+        }
+        self
+    }
+
     /// The class of this failure.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Denied(_) | Self::ManifestUnknown(_) | Self::NoPlatform { .. } => ErrorKind::NotFound,
+            Self::Denied(_)
+            | Self::ManifestUnknown(_)
+            | Self::NoPlatform { .. }
+            | Self::NotProvided { .. } => ErrorKind::NotFound,
             Self::PushDenied(_) => ErrorKind::Forbidden,
             Self::Unauthorized { .. } => ErrorKind::Unauthorized,
             Self::Unavailable { .. } => ErrorKind::Unavailable,
-            Self::Unreachable { .. } | Self::Protocol { .. } | Self::Setup { .. } => ErrorKind::Internal,
+            Self::Unsigned { .. } => ErrorKind::Forbidden,
+            Self::Unreachable { .. } | Self::Broken { .. } | Self::Protocol { .. } | Self::Setup { .. } => {
+                ErrorKind::Internal
+            }
             Self::Store(error) => error.kind(),
         }
     }

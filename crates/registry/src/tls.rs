@@ -1,7 +1,7 @@
 //! Certificates and trust. One provider (aws-lc-rs), chosen here and nowhere else.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
@@ -9,26 +9,37 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme};
 
+use crate::client::Trust;
+
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }
 
-/// How a client trusts one registry: the host's roots and what `directories/<host>` adds (`*.crt` roots; `*.cert` and
-/// `*.key` of the client). A registry that need not be verified is not.
+/// How a client trusts one registry: the host's roots and what `directories/<host>` (`*.crt` roots; `*.cert` and `*.key` of
+/// the client) and hosts.toml add. A registry that need not be verified is not.
 ///
 /// # Errors
-/// A file in a directory cannot be read as what it is.
-pub(crate) fn client(host: &str, directories: &[PathBuf], verify: bool) -> Result<Arc<ClientConfig>, String> {
+/// A file cannot be read as what it is.
+pub(crate) fn client(
+    host: &str,
+    directories: &[PathBuf],
+    trust: &Trust,
+    verify: bool,
+) -> Result<Arc<ClientConfig>, String> {
     let builder = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(|e| e.to_string())?;
     let own: Vec<PathBuf> = directories.iter().map(|d| d.join(host)).filter(|d| d.is_dir()).collect();
     let builder = if verify {
-        builder.with_root_certificates(roots(&own)?)
+        builder.with_root_certificates(roots(&own, &trust.roots)?)
     } else {
         builder.dangerous().with_custom_certificate_verifier(Arc::new(Unverified(provider())))
     };
-    let mut config = match own.iter().find_map(|d| identity(d)) {
+    let identity = match &trust.identity {
+        Some(identity) => Some(identity.clone()),
+        None => own.iter().map(|d| identity(d)).find_map(Result::transpose).transpose()?,
+    };
+    let mut config = match identity {
         Some((chain, key)) => builder
             .with_client_auth_cert(certificates(&chain)?, private_key(&key)?)
             .map_err(|e| format!("{}: {e}", chain.display()))?,
@@ -38,21 +49,49 @@ pub(crate) fn client(host: &str, directories: &[PathBuf], verify: bool) -> Resul
     Ok(Arc::new(config))
 }
 
-fn roots(directories: &[PathBuf]) -> Result<RootCertStore, String> {
-    let mut roots = RootCertStore::empty();
-    // Some of the host's roots may be unreadable or odd; the others still count.
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    for path in directories.iter().flat_map(|d| files(d, "crt")) {
+fn roots(directories: &[PathBuf], more: &[PathBuf]) -> Result<RootCertStore, String> {
+    // The host's own are read once: there are many.
+    static HOST: OnceLock<RootCertStore> = OnceLock::new();
+    let mut roots = HOST
+        .get_or_init(|| {
+            let mut roots = RootCertStore::empty();
+            // Some may be unreadable or odd; the others still count.
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            roots
+        })
+        .clone();
+    for path in directories.iter().flat_map(|d| files(d, "crt")).chain(more.iter().cloned()) {
         roots.add_parsable_certificates(certificates(&path)?);
     }
     Ok(roots)
 }
 
-/// A client certificate beside its key.
-fn identity(directory: &Path) -> Option<(PathBuf, PathBuf)> {
-    let chain = files(directory, "cert").into_iter().next()?;
+/// Whether a directory of certs.d says which roots count.
+pub(crate) fn has_roots(directory: &Path) -> bool {
+    !files(directory, "crt").is_empty()
+}
+
+/// A client certificate beside its key (Docker's words when one is missing).
+fn identity(directory: &Path) -> Result<Option<(PathBuf, PathBuf)>, String> {
+    let Some(chain) = files(directory, "cert").into_iter().next() else {
+        return match files(directory, "key").first() {
+            None => Ok(None),
+            Some(key) => Err(format!(
+                "missing client certificate {} for key {}",
+                key.with_extension("cert").display(),
+                key.display()
+            )),
+        };
+    };
     let key = chain.with_extension("key");
-    key.exists().then_some((chain, key))
+    if key.exists() {
+        return Ok(Some((chain, key)));
+    }
+    Err(format!(
+        "missing key {} for client certificate {}. CA certificates must use the extension .crt",
+        key.display(),
+        chain.display()
+    ))
 }
 
 fn files(directory: &Path, extension: &str) -> Vec<PathBuf> {

@@ -54,7 +54,7 @@ async fn a_trusted_registry_lets_its_users_in_and_nobody_else() {
     write(&at("doubting").join(&address).join("ca.crt"), &stranger);
 
     let client = Client::with_certificates(Config::default(), vec![at("trusting")]);
-    assert_eq!(client.login(&credentials(&address, "secret")).await.unwrap(), "Login Succeeded");
+    assert_eq!(client.login(&credentials(&address, "secret")).await.unwrap().status, "Login Succeeded");
     let text = client.login(&credentials(&address, "wrong")).await.unwrap_err();
     assert_eq!(text.kind(), spec::ErrorKind::Unauthorized);
     assert!(text.to_string().contains("unauthorized") && text.to_string().contains(&address), "{text}");
@@ -65,7 +65,7 @@ async fn a_trusted_registry_lets_its_users_in_and_nobody_else() {
     let right = credentials(&address, "secret");
     for wrong in [None, Some(&credentials(&address, "wrong"))] {
         let (sender, _lines) = Lines::new();
-        let error = client.push(&ours.store, &to, &image, wrong, sender).await.unwrap_err();
+        let error = client.push(&ours.store, &to, &image, None, wrong, sender).await.unwrap_err();
         let expected = match wrong {
             None => spec::ErrorKind::Forbidden,
             Some(_) => spec::ErrorKind::Unauthorized,
@@ -73,7 +73,7 @@ async fn a_trusted_registry_lets_its_users_in_and_nobody_else() {
         assert_eq!(error.kind(), expected, "{error}");
     }
     let (sender, _lines) = Lines::new();
-    client.push(&ours.store, &to, &image, Some(&right), sender).await.unwrap();
+    client.push(&ours.store, &to, &image, None, Some(&right), sender).await.unwrap();
     let (sender, _lines) = Lines::new();
     let error = client.pull(&theirs.store, &to, &Platform::host(), None, sender).await.unwrap_err();
     assert!(error.to_string().starts_with("pull access denied for "), "{error}");

@@ -56,7 +56,7 @@ async fn push(address: impl std::fmt::Display, repository: &str) {
     let ours = store();
     let target = image(&ours.store, &[1000]);
     let (progress, lines) = Lines::new();
-    client().push(&ours.store, &name(address, repository), &target, None, progress).await.unwrap();
+    client().push(&ours.store, &name(address, repository), &target, None, None, progress).await.unwrap();
     lines.all().await;
 }
 

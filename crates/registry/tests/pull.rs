@@ -15,7 +15,7 @@ async fn what_was_pushed_comes_back() {
     let (client, to) = (client(), name(registry.address, "a/b"));
 
     let (sender, lines) = Lines::new();
-    client.push(&ours.store, &to, &image, None, sender).await.unwrap();
+    client.push(&ours.store, &to, &image, None, None, sender).await.unwrap();
     let lines = lines.all().await;
     let statuses: Vec<&str> = lines.iter().filter_map(|l| l.status.as_deref()).collect();
     let end = format!("1: digest: {} size: {}", image.digest, image.size);
@@ -41,7 +41,7 @@ async fn what_was_pushed_comes_back() {
     let last = lines.last().await;
     assert_eq!(last.values().filter(|s| *s == "Already exists").count(), 3, "{last:?}");
     let (sender, lines) = Lines::new();
-    client.push(&ours.store, &to, &image, None, sender).await.unwrap();
+    client.push(&ours.store, &to, &image, None, None, sender).await.unwrap();
     assert!(lines.last().await.values().all(|s| s == "Layer already exists"));
 
     let (descriptor, platforms) = client.inspect(&to, None).await.unwrap();

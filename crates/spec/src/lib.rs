@@ -15,6 +15,7 @@
 //! | [`size`] | sizes as people write them |
 //! | [`gojson`] | JSON read as Go reads it |
 //! | [`duration`] | durations as Go and people write them |
+//! | [`registry`] | what the command line asks of registries |
 //! | [`error`] | the kind every error has, and its HTTP status |
 
 #![deny(missing_docs)]
@@ -29,6 +30,7 @@ pub mod gojson;
 pub mod id;
 pub mod oci;
 pub mod reference;
+pub mod registry;
 pub mod signal;
 pub mod size;
 

@@ -1,6 +1,7 @@
 //! Collection: mark from the roots, sweep the rest.
 //!
-//! Roots are the image names, the writable layers, what leases hold, and what the caller adds (build cache). Nothing
+//! Roots are the image names, the writable layers, what leases hold, images that are on their way (a pull that broke off
+//! goes on from what is here), and what the caller adds (build cache). Nothing
 //! counts references: a crash can leave garbage, never a wrong count.
 
 use std::collections::HashSet;
@@ -27,7 +28,7 @@ impl Store {
     /// # Errors
     /// A file error, or a manifest that is damaged: then nothing is removed, since what it needs is not known.
     pub fn collect(&self, extra_layers: &[ChainId], extra_blobs: &[Digest]) -> Result<u64> {
-        let mut freed = 0;
+        let mut freed = self.expire_broken()?;
         let mut discarded = Vec::new();
         {
             let _alone = self.exclusive();
@@ -57,6 +58,9 @@ impl Store {
         let mut marks = Marks::default();
         for record in self.images() {
             self.mark_target(&record.target, 0, &mut marks)?;
+        }
+        for manifest in self.expected_images()? {
+            self.mark_target(&manifest, 1, &mut marks)?;
         }
         for id in self.rw_list()? {
             // One without a record is half removed.

@@ -3,7 +3,8 @@
 //! ```text
 //! <root>/layout                     "1"; a newer number is refused. Locked by the process that has the store open
 //!        blobs/sha256/<hex>         immutable: manifests, configs, compressed layers
-//!        ingest/                    blobs and layers being written, trees being removed; emptied when opened
+//!        ingest/                    blobs and layers being written, trees being removed; what a download that broke off
+//!                                   has left (`ingest`); the rest goes when the store is opened
 //!        layers/<chain id>/{diff/,meta.json}
 //!        rw/<id>/{diff/,work/,meta.json}
 //!        images.json                name → target; the root set, one atomic file
@@ -12,6 +13,7 @@
 //! | room | what is in it |
 //! |---|---|
 //! | `blob` | blobs and their writer |
+//! | `ingest` | blobs that arrive piece by piece, and may go on another day |
 //! | `layer` | unpacked layers, chain ids |
 //! | `rw`, `changes` | writable layers: make, mount, diff, commit; what is in them |
 //! | `names` | image names: tag, untag, resolve |
@@ -42,6 +44,7 @@ mod explore;
 mod hash;
 mod image;
 mod import;
+mod ingest;
 mod layer;
 mod lease;
 mod load;
@@ -65,6 +68,7 @@ pub use compression::{Compression, inflate};
 pub use error::Error;
 pub use explore::{Explored, Tally, Waste};
 pub use image::Image;
+pub use ingest::Partial;
 pub use layer::ChainId;
 pub use lease::Lease;
 pub use load::Loaded;
@@ -75,6 +79,7 @@ pub use unpack::Step;
 pub use usage::Space;
 
 use error::Result;
+use ingest::Arriving;
 use layer::{LayerMeta, Turns};
 use lease::Holds;
 use names::Names;
@@ -100,6 +105,7 @@ struct Inner {
     sweep: RwLock<()>,
     holds: Mutex<Holds>,
     unpacking: Turns,
+    arriving: Arriving,
     /// Records of layers, which never change.
     layers: Mutex<HashMap<ChainId, LayerMeta>>,
 }
@@ -134,8 +140,8 @@ impl Store {
             file::create_dir_all(&root.join(directory), 0o700)?;
         }
         let ingest = root.join("ingest");
-        layer::remove_tree(&ingest)?;
         file::create_dir_all(&ingest, 0o700)?;
+        ingest::clean(&ingest)?;
         let names = names::load(&root.join("images.json"))?;
         Ok(Self {
             inner: Arc::new(Inner {
@@ -146,6 +152,7 @@ impl Store {
                 sweep: RwLock::default(),
                 holds: Mutex::default(),
                 unpacking: Turns::default(),
+                arriving: Arriving::default(),
                 layers: Mutex::default(),
             }),
         })

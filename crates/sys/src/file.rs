@@ -51,6 +51,21 @@ pub fn append(path: &Path, mode: u32) -> Result<File> {
         .map_err(error("append", path))
 }
 
+/// Opens for reading and writing, from the start; a file that is not there is made with this mode.
+///
+/// # Errors
+/// open(2)'s.
+pub fn open_or_create(path: &Path, mode: u32) -> Result<File> {
+    fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(mode)
+        .open(path)
+        .map_err(error("open", path))
+}
+
 /// A whole file's bytes.
 ///
 /// # Errors

@@ -94,6 +94,17 @@ impl Peer {
         command
     }
 
+    /// Any program in this peer's network.
+    pub(super) fn inside(&self, words: &[&str]) -> Command {
+        let mut command = Command::new("nsenter");
+        command
+            .arg(format!("--net=/run/netns/{}", self.namespace))
+            .arg("--")
+            .args(words)
+            .stdin(Stdio::null());
+        command
+    }
+
     /// Starts the client with its output piped.
     pub(super) fn start(&self, arguments: &[&str]) -> Result<Child, String> {
         let mut command = self.command(arguments);

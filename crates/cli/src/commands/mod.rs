@@ -3,6 +3,7 @@
 pub(crate) mod container;
 pub(crate) mod context;
 pub(crate) mod image;
+pub(crate) mod manifest;
 pub(crate) mod network;
 pub(crate) mod registry;
 pub(crate) mod system;
@@ -17,10 +18,6 @@ pub(crate) const ABSENT: &[(&str, &str)] = &[
     ("checkpoint", "containers cannot be checkpointed"),
     ("compose", "it is a plugin: put docker-compose into ~/.docker/cli-plugins"),
     ("config", "there is no Swarm mode"),
-    (
-        "manifest",
-        "the builder makes images of several platforms; lists of manifests are not edited by hand yet",
-    ),
     ("node", "there is no Swarm mode"),
     ("plugin", "the engine has no managed plugins"),
     ("secret", "there is no Swarm mode"),
@@ -36,6 +33,7 @@ pub(crate) const GROUPS: &[(&str, &str)] = &[
     ("container", "Manage containers"),
     ("context", "Manage contexts"),
     ("image", "Manage images"),
+    ("manifest", "Manage lists of manifests"),
     ("network", "Manage networks"),
     ("registry", "Serve images to others"),
     ("system", "Manage the engine"),
@@ -83,6 +81,7 @@ pub(crate) static ALL: &[Command] = &[
     verb::<context::update::Update>("context update", &[]),
     verb::<context::use_::Use>("context use", &[]),
     verb::<image::build::Build>("image build", &["build", "builder build"]),
+    verb::<image::copy::Copy>("image copy", &[]),
     verb::<image::history::History>("image history", &["history"]),
     verb::<image::layers::Layers>("image layers", &[]),
     verb::<image::import::Import>("image import", &["import"]),
@@ -92,9 +91,15 @@ pub(crate) static ALL: &[Command] = &[
     verb::<image::prune::Prune>("image prune", &[]),
     verb::<image::pull::Pull>("image pull", &["pull"]),
     verb::<image::push::Push>("image push", &["push"]),
+    verb::<image::copy::Referrers>("image referrers", &[]),
     verb::<image::remove::Remove>("image rm", &["image remove", "rmi"]),
     verb::<image::save::Save>("image save", &["save"]),
     verb::<image::tag::Tag>("image tag", &["tag"]),
+    verb::<manifest::annotate::Annotate>("manifest annotate", &[]),
+    verb::<manifest::create::Create>("manifest create", &[]),
+    verb::<manifest::inspect::Inspect>("manifest inspect", &[]),
+    verb::<manifest::push::Push>("manifest push", &[]),
+    verb::<manifest::remove::Remove>("manifest rm", &[]),
     verb::<network::connect::Connect>("network connect", &[]),
     verb::<network::create::Create>("network create", &[]),
     verb::<network::connect::Disconnect>("network disconnect", &[]),

@@ -14,6 +14,7 @@ use crate::router::Version;
 use crate::versions;
 
 const LIST_FILTERS: &[&str] = &["before", "dangling", "label", "label!", "reference", "since", "until"];
+const SEARCH_FILTERS: &[&str] = &["is-automated", "is-official", "stars"];
 const PRUNE_FILTERS: &[&str] = &["dangling", "label", "label!", "until"];
 
 pub(super) async fn list(call: &Call) -> Result<Response<Body>> {
@@ -132,8 +133,25 @@ async fn import(call: Call) -> Result<Response<Body>> {
 pub(super) async fn push(call: Call, name: String) -> Result<Response<Body>> {
     let auth = registry_auth(&call.headers);
     let tag = call.query.get("tag").to_owned();
+    let platform = match call.query.optional("platform") {
+        None => None,
+        Some(text) => Some(spec::gojson::from_slice::<Platform>(text.as_bytes()).map_err(|e| {
+            Error::invalid(format!(
+                "failed to parse platform: {e}: it is a JSON object with os and architecture"
+            ))
+        })?),
+    };
     let engine = call.engine;
-    progress(call.peer, move |lines| async move { Ok(engine.push(&name, &tag, auth, lines).await?) }).await
+    progress(call.peer, move |lines| async move {
+        Ok(engine.push(&name, &tag, platform.as_ref(), auth, lines).await?)
+    })
+    .await
+}
+
+pub(super) async fn search(call: &Call) -> Result<Response<Body>> {
+    let filters = Filters::parse(call.query.get("filters"), SEARCH_FILTERS)?;
+    let limit = call.query.number("limit")?.unwrap_or(0);
+    ok(&call.engine.search(call.query.get("term"), limit, &filters, registry_auth(&call.headers)).await?)
 }
 
 pub(super) async fn load(call: Call) -> Result<Response<Body>> {

@@ -243,6 +243,7 @@ async fn dispatch(route: Route, call: Call) -> Result<Reply> {
         Route::ImageLoad => image::load(call).await,
         Route::ImageSave => image::save(call).await,
         Route::ImagePrune => image::prune(&call).await,
+        Route::ImageSearch => image::search(&call).await,
         Route::ImageInspect(name) => image::inspect(&call, &name).await,
         Route::ImageHistory(name) => image::history(&call, &name).await,
         Route::ImageLayers(name) => image::layers(&call, &name).await,

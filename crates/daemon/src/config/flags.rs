@@ -76,7 +76,7 @@ fn value_name(kind: Kind) -> &'static str {
     match kind {
         Kind::Bool => "BOOL",
         Kind::Number => "N",
-        Kind::Text | Kind::List | Kind::Object => "VALUE",
+        Kind::Text | Kind::List | Kind::Object | Kind::Objects => "VALUE",
         Kind::Pairs => "KEY=VALUE",
         Kind::Switches => "NAME=BOOL",
         Kind::Pools => "POOL",

@@ -39,6 +39,8 @@ pub(crate) enum Kind {
     Nested,
     /// An object that only the file can hold.
     Object,
+    /// A list of objects that only the file can hold.
+    Objects,
 }
 
 /// What becomes of a directive.
@@ -106,7 +108,7 @@ impl Key {
     }
 }
 
-use Kind::{Bool, List, Nested, Number, Object, Pairs, Pools, Runtimes, Switches, Text, Ulimits};
+use Kind::{Bool, List, Nested, Number, Object, Objects, Pairs, Pools, Runtimes, Switches, Text, Ulimits};
 use Ours::{Nothing, True, Words};
 
 const DAEMON: &[Key] = &[
@@ -289,6 +291,8 @@ const IMAGES: &[Key] = &[
         List,
         "Where to look for Docker Hub's images first, URL (repeatable)",
     ),
+    file_only("mirrors", Object),
+    file_only("signature-policy", Objects),
     same("max-concurrent-downloads", Number, "Layers that come at once in a pull [default: 3]"),
     same("max-concurrent-uploads", Number, "Layers that go at once in a push [default: 5]"),
     same("max-download-attempts", Number, "How often a download is tried [default: 5]"),

@@ -358,14 +358,65 @@ fn registries(
         none: proxy("no-proxy", "NO_PROXY"),
     };
     let mirrors = left.list("registry-mirrors");
+    let mirrors_of: BTreeMap<String, Vec<String>> = left.read("mirrors")?.unwrap_or_default();
+    for address in mirrors_of.values().flatten() {
+        read::mirror_with_path(address)?;
+    }
     Ok(::registry::client::Config {
         insecure: left.list("insecure-registries"),
         mirrors: mirrors.iter().map(|m| read::mirror(m)).collect::<Result<_, _>>()?,
         downloads: usize::try_from(downloads).unwrap_or(default.downloads),
         uploads: usize::try_from(uploads).unwrap_or(default.uploads),
+        mirrors_of,
+        signatures: signature_policy(left)?,
         attempts: u32::try_from(attempts).unwrap_or(default.attempts),
+        patience: default.patience,
         proxies,
     })
+}
+
+/// Which images have to be signed; the keys are read now.
+fn signature_policy(left: &mut Left) -> Result<Vec<::registry::client::Rule>, String> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Rule {
+        images: String,
+        #[serde(default)]
+        keys: Vec<PathBuf>,
+        #[serde(default)]
+        action: Option<Action>,
+    }
+    #[derive(Deserialize, PartialEq)]
+    #[serde(rename_all = "lowercase")]
+    enum Action {
+        Accept,
+        Reject,
+        Verify,
+    }
+    let rules: Vec<Rule> = left.read("signature-policy")?.unwrap_or_default();
+    let rules = rules.into_iter().map(|rule| {
+        let Rule { images, keys, action } = rule;
+        let fault = |why: &str| Err(format!("signature-policy: {images}: {why}"));
+        let action = action.unwrap_or(Action::Verify);
+        match (&action, keys.is_empty()) {
+            _ if images.is_empty() => {
+                return fault("images names no repository: use registry/path, * and **");
+            }
+            (Action::Verify, true) => {
+                return fault("keys names no public key (\"action\": \"accept\" needs none)");
+            }
+            (Action::Accept | Action::Reject, false) => return fault("keys are of use to \"verify\" only"),
+            _ => {}
+        }
+        let read = |path: PathBuf| Ok((path.display().to_string(), ::registry::client::Rule::key(&path)?));
+        let keys = keys.into_iter().map(read).collect::<Result<_, String>>();
+        Ok(::registry::client::Rule {
+            pattern: images,
+            keys: keys.map_err(|e| format!("signature-policy: {e}"))?,
+            reject: action == Action::Reject,
+        })
+    });
+    rules.collect()
 }
 
 fn network(
@@ -566,7 +617,8 @@ mod tests {
             "default-network-opts": { "bridge": { "com.docker.network.driver.mtu": "1300" } },
             "dns": ["1.1.1.1"], "dns-opts": ["ndots:2"], "dns-search": ["x"], "host-gateway-ips": ["10.0.0.1"],
             "firewall-table": "t", "network-ready": 1, "insecure-registries": ["r:5000"],
-            "registry-mirrors": ["https://m/"], "max-concurrent-downloads": 1, "max-concurrent-uploads": 2,
+            "registry-mirrors": ["https://m/"], "mirrors": { "quay.io": ["https://m/quay"] },
+            "signature-policy": [{ "images": "docker.io/**", "action": "accept" }], "max-concurrent-downloads": 1, "max-concurrent-uploads": 2,
             "max-download-attempts": 3, "http-proxy": "http://p", "https-proxy": "http://q", "no-proxy": "x",
             "builder": { "gc": { "enabled": false } }, "storage-driver": "overlay2", "storage-opts": ["free-space=20g"], "userland-proxy": false,
             "iptables": false, "containerd": "/run/containerd/containerd.sock"
@@ -584,6 +636,8 @@ mod tests {
         assert_eq!(engine.network.pools, [(Ipv4Addr::new(10, 0, 0, 0), 8, 24)]);
         assert_eq!((settings.shm_size, settings.stop_timeout), (1 << 20, Some(3)));
         assert_eq!(settings.registry.mirrors, ["https://m"]);
+        assert_eq!(settings.registry.mirrors_of["quay.io"], ["https://m/quay"]);
+        assert!(settings.registry.signatures[0].fits("docker.io/library/x"));
         assert_eq!(settings.registry.attempts, 3);
         assert_eq!(settings.publish_ip, Some(Ipv4Addr::LOCALHOST));
     }
@@ -621,6 +675,16 @@ mod tests {
             (json!({ "log-format": "xml" }), "invalid log format: xml"),
             (json!({ "max-concurrent-downloads": -1 }), "invalid max concurrent downloads: -1"),
             (json!({ "mtu": -1 }), "invalid default MTU: -1"),
+            (json!({ "mirrors": { "quay.io": ["m"] } }), "no scheme specified"),
+            (json!({ "mirrors": { "quay.io": "https://m" } }), "mirrors: invalid type: string"),
+            (
+                json!({ "signature-policy": [{ "images": "**" }] }),
+                "signature-policy: **: keys names no public key",
+            ),
+            (
+                json!({ "signature-policy": [{ "images": "**", "keys": ["/nowhere/k.pub"] }] }),
+                "signature-policy: /nowhere/k.pub: ",
+            ),
             (json!({ "labels": ["a"] }), "bad attribute format: a"),
             (json!({ "labels": ["a=b", "a=c"] }), "conflict labels for a=c and a=b"),
             (json!({ "default-runtime": "x" }), "specified default runtime 'x' does not exist"),

@@ -72,6 +72,15 @@ pub(crate) fn exec_options(options: &[String]) -> Result<Option<CgroupDriver>, S
 
 /// A mirror's address without its last slash.
 pub(crate) fn mirror(text: &str) -> Result<String, String> {
+    let address = mirror_with_path(text)?;
+    if address.matches('/').count() > 2 {
+        return Err(format!("invalid mirror: path, query, or fragment at end of the URI: {text:?}"));
+    }
+    Ok(address)
+}
+
+/// The same of one that may have a path.
+pub(crate) fn mirror_with_path(text: &str) -> Result<String, String> {
     let invalid = |why: &str| Err(format!("invalid mirror: {why}: {text:?}"));
     let Some((scheme, rest)) = text.split_once("://") else {
         return invalid("no scheme specified: must use either 'https://' or 'http://'");
@@ -80,10 +89,10 @@ pub(crate) fn mirror(text: &str) -> Result<String, String> {
         return invalid("unsupported scheme: must use either 'https://' or 'http://'");
     }
     let host = rest.trim_end_matches('/');
-    if host.is_empty() {
+    if host.is_empty() || host.starts_with('/') {
         return invalid("it names no host");
     }
-    if host.contains(['/', '?', '#']) {
+    if host.contains(['?', '#']) {
         return invalid("path, query, or fragment at end of the URI");
     }
     if host.contains('@') {

@@ -53,7 +53,7 @@ impl Kind {
                 let (k, v) = option.split_once('=').ok_or("expected DRIVER=KEY=VALUE")?;
                 Ok(json!({ driver: { k: v } }))
             }
-            Self::Object => Err("only the configuration file can say that".into()),
+            Self::Object | Self::Objects => Err("only the configuration file can say that".into()),
         }
     }
 
@@ -93,7 +93,7 @@ impl Kind {
             Self::Pairs => members(&|path, item| Self::Text.check(path, item)),
             Self::Switches => members(&|path, item| Self::Bool.check(path, item)),
             Self::Nested => members(&|path, item| Self::Pairs.check(path, item)),
-            Self::Pools => items(Self::Object),
+            Self::Pools | Self::Objects => items(Self::Object),
             Self::Ulimits | Self::Runtimes => members(&|path, item| Self::Object.check(path, item)),
             Self::Object => fits(path, "an object", value.is_object(), value),
         }
@@ -113,6 +113,7 @@ impl std::fmt::Display for Kind {
             Self::Runtimes => "crun=/usr/bin/crun",
             Self::Nested => "bridge=com.docker.network.driver.mtu=1400",
             Self::Object => "{}",
+            Self::Objects => "[{}]",
         })
     }
 }

@@ -81,13 +81,19 @@ impl Engine {
 
     /// Loads the built-in image if `name` is its name; `false` when it is not.
     pub(crate) async fn load_built_in(&self, name: &str) -> Result<bool, Error> {
-        let Some((own, tar)) = self.inner.config.built_in else { return Ok(false) };
-        let full = |text: &str| text.parse::<Reference>().map(Reference::or_latest).ok();
-        let wanted = full(name).is_some_and(|name| Some(name) == full(own));
-        if wanted {
-            self.load_from(tar, Vec::new(), None).await?;
+        match self.inner.config.built_in {
+            Some((_, tar)) if self.is_built_in(name) => self.load_from(tar, Vec::new(), None).await.map(|_| true),
+            _ => Ok(false),
         }
-        Ok(wanted)
+    }
+
+    /// Whether a name is the built-in image's.
+    pub(crate) fn is_built_in(&self, name: &str) -> bool {
+        let full = |text: &str| text.parse::<Reference>().map(Reference::or_latest).ok();
+        self.inner
+            .config
+            .built_in
+            .is_some_and(|(own, _)| full(name).is_some_and(|name| Some(name) == full(own)))
     }
 }
 

@@ -12,6 +12,7 @@ mod pull;
 mod push;
 mod remove;
 mod save;
+mod search;
 mod summary;
 pub(crate) mod tag;
 

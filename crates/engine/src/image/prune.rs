@@ -1,4 +1,4 @@
-//! Prune: images without a name, or all names that no container was made with.
+//! Prune: images without a name, or all names that no container was made with; what is left of pulls that broke off.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -45,6 +45,11 @@ impl Engine {
         .await;
         let names = self.unused(taken.0, taken.1);
         let mut answer = ImagesPruneResponse::default();
+        if ["label", "label!", "until"].iter().all(|key| filters.get(key).is_empty()) {
+            // What pulls that broke off have left is of no image yet.
+            let inner = self.inner.clone();
+            answer.space_reclaimed += lasting(move || inner.store.discard_broken()).await?.cast_signed();
+        }
         for (name, digest) in names {
             // One that came into use or went meanwhile is none of ours.
             if let Ok((items, freed)) = self.drop_name(&name, digest).await {

@@ -1,17 +1,18 @@
 //! Push: one tag, or all tags of a repository.
 
 use spec::Reference;
-use spec::api::{AuthConfig, Progress};
+use spec::api::{AuthConfig, Platform, Progress};
 use tokio::sync::mpsc;
 
 use crate::{Engine, Error};
 
 impl Engine {
-    /// `POST /images/{name}/push`: an empty tag is all tags.
+    /// `POST /images/{name}/push`: an empty tag is all tags; a platform alone, if one is named.
     pub async fn push(
         &self,
         name: &str,
         tag: &str,
+        platform: Option<&Platform>,
         auth: Option<AuthConfig>,
         progress: mpsc::Sender<Progress>,
     ) -> Result<(), Error> {
@@ -43,7 +44,8 @@ impl Engine {
         drop(progress.send(first).await);
         for (reference, target) in found {
             let registry = &self.inner.registry;
-            registry.push(&self.inner.store, &reference, &target, auth.as_ref(), progress.clone()).await?;
+            let store = &self.inner.store;
+            registry.push(store, &reference, &target, platform, auth.as_ref(), progress.clone()).await?;
             self.image_event("push", &reference.familiar(), &reference.familiar_repository());
         }
         Ok(())

@@ -132,6 +132,35 @@ mod tests {
         }
     }
 
+    /// Damage anywhere: a challenge or none, never a panic, never more than was there.
+    #[test]
+    fn damage_is_survived() {
+        let good = r#"Bearer realm="https://auth.example/tök\en",service="reg", scope=a:b:c,pull"#;
+        let mut seed = 1_u64;
+        let mut random = |below: usize| {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (seed >> 33) as usize % below
+        };
+        let mut read = 0;
+        for _ in 0..20_000 {
+            let mut text: Vec<char> = good.chars().collect();
+            for _ in 0..=random(4) {
+                let at = random(text.len());
+                match random(3) {
+                    0 => drop(text.remove(at)),
+                    1 => text.insert(at, ['"', '\\', '=', ',', ' ', 'é', '\0'][random(7)]),
+                    _ => text.truncate(at.max(1)),
+                }
+            }
+            let text: String = text.into_iter().collect();
+            if let Some(Challenge::Bearer { realm, service, scope }) = parse(&text) {
+                assert!(realm.len() + service.len() + scope.len() <= text.len(), "{text}");
+                read += 1;
+            }
+        }
+        assert!(read > 1000, "{read}");
+    }
+
     #[test]
     fn credentials_come_in_two_forms() {
         let plain = AuthConfig { username: "u".into(), password: "p:q".into(), ..Default::default() };

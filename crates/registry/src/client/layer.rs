@@ -1,25 +1,21 @@
 //! One layer comes in, in one pass: socket → bounded channel → one blocking thread that hashes and keeps the compressed
-//! bytes while it inflates, hashes and unpacks them. A connection that breaks is taken up where it broke.
+//! bytes while it inflates, hashes and unpacks them. What an earlier try has left on disk comes first.
 
 use std::io::{self, Read, Write};
-use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
-use http::header::{CONTENT_RANGE, RANGE};
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use spec::Digest;
 use spec::api::Progress;
 use spec::oci::image::Descriptor;
-use store::{BlobWriter, ChainId, Store};
-use tokio::sync::mpsc;
+use store::{ChainId, Partial, Store};
+use tokio::sync::{Semaphore, mpsc};
 
-use super::message::Answer;
-use super::pull::{blocking, say};
-use super::session::Session;
+use super::download::{Part, download};
+use super::flight::{Flight, Teller};
+use super::pull::blocking;
+use super::sources::Sources;
 use crate::Error;
 
-/// How often a client is told how far a download is.
-const TICK: Duration = Duration::from_millis(100);
 /// Chunks between the socket and the disk.
 const AHEAD: usize = 32;
 
@@ -32,27 +28,28 @@ pub(crate) struct Wanted {
     pub(crate) chain: ChainId,
 }
 
-/// What comes through the channel. A channel that closes without an end was cut.
-enum Part {
-    Data(Bytes),
-    End,
-}
-
 /// Makes sure that blob and unpacked layer are here.
 pub(crate) async fn fetch(
-    session: &Session,
+    sources: &Sources,
     store: &Store,
     wanted: &Wanted,
+    flight: &Flight,
+    slots: &Semaphore,
     progress: &mpsc::Sender<Progress>,
 ) -> Result<(), Error> {
     let id = wanted.blob.digest.short();
+    let (_turn, watched) = flight.turn(progress).await;
+    let _slot = slots.acquire().await.expect("it is never closed");
+    let teller = flight.teller(progress);
     let has_blob = store.blob_size(&wanted.blob.digest).is_some();
     if has_blob && store.has_layer(&wanted.chain) {
-        say(progress, Progress::of(&id, "Already exists")).await;
+        if watched.and_then(|line| line.status).is_none_or(|status| status != "Pull complete") {
+            teller.say(Progress::of(&id, "Already exists")).await;
+        }
         return Ok(());
     }
     if has_blob {
-        say(progress, Progress::of(&id, "Extracting")).await;
+        teller.say(Progress::of(&id, "Extracting")).await;
         let (store, wanted) = (store.clone(), wanted.clone());
         blocking(move || {
             let mut blob = store.blob(&wanted.blob.digest)?;
@@ -61,57 +58,138 @@ pub(crate) async fn fetch(
         })
         .await?;
     } else {
-        let (parts, received) = mpsc::channel(AHEAD);
-        let kept = {
-            let (store, wanted) = (store.clone(), wanted.clone());
-            tokio::spawn(blocking(move || keep(&store, &wanted, received)))
-        };
-        let downloaded = download(session, &wanted.blob, parts, progress).await;
-        if downloaded.is_ok() {
-            say(progress, Progress::of(&id, "Extracting").bytes(wanted.blob.size, wanted.blob.size)).await;
-        }
-        let kept = kept.await.expect("the store's work neither panics nor is aborted");
-        // A download that failed cut the other end off. One that was not wanted any more ended well: the other end
-        // says why.
-        downloaded?;
-        kept?;
+        receive(sources, store, wanted, &teller).await?;
     }
-    say(progress, Progress::of(&id, "Pull complete")).await;
+    teller.say(Progress::of(&id, "Pull complete")).await;
     Ok(())
 }
 
-/// Keeps the blob and unpacks it, from the same bytes.
-fn keep(store: &Store, wanted: &Wanted, parts: mpsc::Receiver<Part>) -> Result<(), Error> {
-    let mut tee = Tee { parts, chunk: Bytes::new(), ended: false, blob: store.blob_writer()? };
-    let unpacked = if store.has_layer(&wanted.chain) {
-        Ok(())
-    } else {
-        store.unpack(&mut tee, wanted.parent.as_ref(), Some(wanted.diff_id)).map(drop)
+/// From the first source that has it whole. The next one goes on where the one before broke off.
+async fn receive(sources: &Sources, store: &Store, wanted: &Wanted, teller: &Teller) -> Result<(), Error> {
+    let digest = wanted.blob.digest;
+    let mut resumed = true;
+    let mut number = 0;
+    loop {
+        let received = match sources.get(number).await {
+            Ok(session) => receive_from(&session, store, wanted, teller, &mut resumed).await,
+            Err(error) => Err(error),
+        };
+        let error = match received {
+            Ok(()) => return Ok(()),
+            Err(error) => error,
+        };
+        let wrong = matches!(&error, Error::Store(store::Error::DigestMismatch { expected, .. }) if *expected == digest);
+        if wrong && resumed {
+            // The bytes from before may be what is wrong. They are gone now.
+            resumed = false;
+            continue;
+        }
+        number += 1;
+        let ours = matches!(error, Error::Store(_)) && !wrong;
+        if ours || number == sources.len() {
+            if !error.is_passing() {
+                let store = store.clone();
+                blocking(move || Ok(store.discard_partial(&digest)?)).await?;
+            }
+            return Err(error);
+        }
+        tracing::debug!(%digest, %error, "the next source is asked");
+    }
+}
+
+async fn receive_from(
+    session: &std::sync::Arc<super::session::Session>,
+    store: &Store,
+    wanted: &Wanted,
+    teller: &Teller,
+    resumed: &mut bool,
+) -> Result<(), Error> {
+    let size = wanted.blob.size;
+    let partial = {
+        let (store, digest) = (store.clone(), wanted.blob.digest);
+        blocking(move || {
+            let mut partial = store.partial(&digest)?;
+            if partial.stored() > size {
+                partial.restart()?;
+            }
+            Ok(partial)
+        })
+        .await?
     };
-    // Wrong bytes are told as such, not as the archive they seem to spoil: the blob's digest is judged first. A tar may be followed by padding, and a layer that is there already is not read at all.
-    io::copy(&mut tee, &mut io::sink()).map_err(|source| store::Error::Io {
-        step: "receive",
-        path: wanted.blob.digest.to_string().into(),
-        source,
-    })?;
-    tee.blob.commit(Some(wanted.blob.digest))?;
+    let stored = partial.stored();
+    *resumed &= stored > 0;
+    let (parts, received) = mpsc::channel(AHEAD);
+    let kept = {
+        let (store, wanted) = (store.clone(), wanted.clone());
+        tokio::spawn(blocking(move || keep(&store, &wanted, partial, received)))
+    };
+    let downloaded = download(session, &wanted.blob, stored, parts, teller).await;
+    if downloaded.is_ok() {
+        teller.say(Progress::of(wanted.blob.digest.short(), "Extracting").bytes(size, size)).await;
+    }
+    let kept = kept.await.expect("the store's work neither panics nor is aborted");
+    // A download that failed cut the other end off. One that was not wanted any more ended well: the other end
+    // says why.
+    downloaded?;
+    kept
+}
+
+/// Keeps the blob and unpacks it, from the same bytes.
+fn keep(store: &Store, wanted: &Wanted, partial: Partial, parts: mpsc::Receiver<Part>) -> Result<(), Error> {
+    let mut tee = Tee { parts, chunk: Bytes::new(), ended: false, unwritten: None, partial };
+    let mut unpacked = Ok(());
+    if !store.has_layer(&wanted.chain) {
+        unpacked = store.unpack(&mut tee, wanted.parent.as_ref(), Some(wanted.diff_id)).map(drop);
+    }
+    // Wrong bytes are told as such, not as the archive they seem to spoil: the blob's digest is judged first. A tar may
+    // be followed by padding, and a layer that is there already is not read at all.
+    let received = match unpacked {
+        Err(store::Error::Io { .. }) => Ok(0),
+        _ if tee.unwritten.is_some() => Ok(0),
+        _ => io::copy(&mut tee, &mut io::sink()),
+    };
+    let failed =
+        |step, source| store::Error::Io { step, path: wanted.blob.digest.to_string().into(), source };
+    if let Some(source) = tee.unwritten.take() {
+        // What is here only fills the disk that is at fault.
+        tee.partial.discard();
+        return Err(failed("write", source).into());
+    }
+    if matches!(unpacked, Err(store::Error::Io { .. })) {
+        tee.partial.discard();
+        return Ok(unpacked?);
+    }
+    received.map_err(|source| failed("receive", source))?;
+    tee.partial.commit()?;
     Ok(unpacked?)
 }
 
-/// What is read from it has been written to the blob.
+/// What is read from it is in the blob.
 struct Tee {
     parts: mpsc::Receiver<Part>,
     chunk: Bytes,
     ended: bool,
-    blob: BlobWriter,
+    /// Why the blob could not be written.
+    unwritten: Option<io::Error>,
+    partial: Partial,
 }
 
 impl Read for Tee {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if buffer.is_empty() {
+            return Ok(0);
+        }
+        match self.partial.read(buffer)? {
+            0 => {}
+            n => return Ok(n),
+        }
         while self.chunk.is_empty() && !self.ended {
             match self.parts.blocking_recv() {
                 Some(Part::Data(chunk)) => {
-                    self.blob.write_all(&chunk)?;
+                    if let Err(error) = self.partial.write_all(&chunk) {
+                        self.unwritten = Some(error);
+                        return Err(io::Error::other("the blob cannot be written"));
+                    }
                     self.chunk = chunk;
                 }
                 Some(Part::End) => self.ended = true,
@@ -125,102 +203,4 @@ impl Read for Tee {
         self.chunk.advance(n);
         Ok(n)
     }
-}
-
-/// Socket → channel, with as many connections as it takes; several that bring nothing in a row are the end.
-async fn download(
-    session: &Session,
-    blob: &Descriptor,
-    parts: mpsc::Sender<Part>,
-    progress: &mpsc::Sender<Progress>,
-) -> Result<(), Error> {
-    let id = blob.digest.short();
-    let (mut got, mut fruitless) = (0, 0);
-    let mut told = Instant::now();
-    while got < blob.size || blob.size == 0 {
-        let before = got;
-        let failure = match open(session, blob, got).await {
-            Ok(mut answer) => loop {
-                match answer.chunk().await {
-                    Ok(Some(chunk)) => {
-                        got += chunk.len() as u64;
-                        if got > blob.size {
-                            return Err(session.protocol(format!(
-                                "blob {} has more than its {} bytes",
-                                blob.digest, blob.size
-                            )));
-                        }
-                        if parts.send(Part::Data(chunk)).await.is_err() {
-                            // The other end says why.
-                            return Ok(());
-                        }
-                        if told.elapsed() >= TICK {
-                            told = Instant::now();
-                            // A client that reads slowly misses a number, not a byte.
-                            let _ = progress.try_send(Progress::of(&id, "Downloading").bytes(got, blob.size));
-                        }
-                    }
-                    Ok(None) if got == blob.size => break None,
-                    Ok(None) => break Some("the connection ended early".to_owned()),
-                    Err(detail) => break Some(detail),
-                }
-            },
-            Err(Error::Unreachable { detail, .. }) => Some(detail),
-            Err(other) => return Err(other),
-        };
-        let Some(detail) = failure else { break };
-        fruitless = if got > before { 0 } else { fruitless + 1 };
-        if fruitless >= session.attempts() {
-            return Err(Error::Unreachable {
-                host: session.host().to_owned(),
-                detail: format!(
-                    "blob {} broke off after {got} of {} bytes: {detail}",
-                    blob.digest, blob.size
-                ),
-            });
-        }
-        say(progress, Progress::of(&id, "Retrying")).await;
-        tokio::time::sleep(Duration::from_millis(100 << fruitless)).await;
-    }
-    say(progress, Progress::of(&id, "Downloading").bytes(got, blob.size)).await;
-    say(progress, Progress::of(&id, "Download complete")).await;
-    // The other end says why it is gone.
-    let _ = parts.send(Part::End).await;
-    Ok(())
-}
-
-/// A blob's bytes from `from` on. A registry that knows no ranges sends what was there already once more.
-async fn open(session: &Session, blob: &Descriptor, from: u64) -> Result<Answer, Error> {
-    let url = session.url(&format!("blobs/{}", blob.digest));
-    let mut headers = HeaderMap::new();
-    if from > 0 {
-        let range = format!("bytes={from}-");
-        headers.insert(RANGE, HeaderValue::try_from(range).expect("digits are printable"));
-    }
-    let mut answer = session.get(Method::GET, &url, headers).await?;
-    match answer.status {
-        StatusCode::PARTIAL_CONTENT
-            if answer.header(CONTENT_RANGE.as_str()).starts_with(&format!("bytes {from}-")) => {}
-        StatusCode::OK => {
-            let mut skip = from;
-            while skip > 0 {
-                let unreachable = |detail| Error::Unreachable { host: session.host().to_owned(), detail };
-                match answer.chunk().await.map_err(unreachable)? {
-                    Some(chunk) if chunk.len() as u64 <= skip => skip -= chunk.len() as u64,
-                    Some(chunk) => {
-                        answer.push_back(chunk.slice(usize::try_from(skip).expect("less than a chunk")..));
-                        skip = 0;
-                    }
-                    None => return Err(unreachable("the connection ended early".into())),
-                }
-            }
-        }
-        StatusCode::PARTIAL_CONTENT => {
-            return Err(
-                session.protocol(format!("it sent another part of blob {} than asked for", blob.digest))
-            );
-        }
-        _ => return Err(session.failure(answer).await),
-    }
-    Ok(answer)
 }

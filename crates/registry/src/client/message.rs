@@ -3,6 +3,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, StatusCode};
@@ -12,8 +13,11 @@ use hyper::client::conn::http1::SendRequest;
 use tokio::sync::mpsc::Receiver;
 use tokio::time::timeout;
 
-use super::transport::{SILENCE, Transport, Url};
+use super::transport::{Transport, Url};
 use crate::Error;
+
+/// What has to come in the time that a registry may be silent: one that sends less is as good as silent.
+const TRICKLE: usize = 4 << 10;
 
 /// What is sent with a request.
 #[derive(Debug)]
@@ -75,6 +79,14 @@ pub(crate) struct Answer {
     pub(super) ahead: Option<Bytes>,
     pub(super) sender: Option<SendRequest<Body>>,
     pub(super) transport: Arc<Transport>,
+    pub(super) pace: Pace,
+}
+
+/// How long was waited since enough had come, and what came in that time.
+#[derive(Debug, Default)]
+pub(super) struct Pace {
+    waited: Duration,
+    bytes: usize,
 }
 
 impl Answer {
@@ -84,21 +96,32 @@ impl Answer {
     }
 
     /// The next bytes; `None` at the end, when the connection goes back to the pool.
-    pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, String> {
+    pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
         if let Some(chunk) = self.ahead.take() {
             return Ok(Some(chunk));
         }
+        let patience = self.transport.config().patience;
         loop {
-            let frame = timeout(SILENCE, self.body.frame())
+            let since = Instant::now();
+            let frame = timeout(patience, self.body.frame())
                 .await
-                .map_err(|_| format!("nothing came for {} seconds", SILENCE.as_secs()))?;
+                .map_err(|_| self.broke(format!("nothing came for {} seconds", patience.as_secs_f32())))?;
+            self.pace.waited += since.elapsed();
             match frame {
                 Some(Ok(frame)) => {
-                    if let Ok(data) = frame.into_data() {
-                        return Ok(Some(data));
+                    let Ok(data) = frame.into_data() else { continue };
+                    self.pace.bytes += data.len();
+                    if self.pace.bytes >= TRICKLE {
+                        self.pace = Pace::default();
+                    } else if self.pace.waited > patience {
+                        let bytes = self.pace.bytes;
+                        return Err(
+                            self.broke(format!("{bytes} bytes in {} seconds", patience.as_secs_f32()))
+                        );
                     }
+                    return Ok(Some(data));
                 }
-                Some(Err(error)) => return Err(text_of(&error)),
+                Some(Err(error)) => return Err(self.broke(text_of(&error))),
                 None => {
                     if let Some(sender) = self.sender.take() {
                         self.transport.keep(&self.url, sender);
@@ -107,6 +130,10 @@ impl Answer {
                 }
             }
         }
+    }
+
+    fn broke(&self, detail: String) -> Error {
+        Error::Broken { host: self.url.authority.clone(), detail }
     }
 
     /// Gives bytes back, to be the next chunk.
@@ -118,14 +145,13 @@ impl Answer {
     pub(crate) async fn bytes(mut self, limit: usize) -> Result<Bytes, Error> {
         let mut all = BytesMut::new();
         loop {
-            match self.chunk().await {
-                Ok(Some(chunk)) if all.len() + chunk.len() <= limit => all.extend_from_slice(&chunk),
-                Ok(Some(_)) => {
+            match self.chunk().await? {
+                Some(chunk) if all.len() + chunk.len() <= limit => all.extend_from_slice(&chunk),
+                Some(_) => {
                     let detail = format!("more than {limit} bytes where less was expected");
                     return Err(Error::Protocol { host: self.url.authority, detail });
                 }
-                Ok(None) => return Ok(all.freeze()),
-                Err(detail) => return Err(Error::Unreachable { host: self.url.authority, detail }),
+                None => return Ok(all.freeze()),
             }
         }
     }

@@ -1,19 +1,19 @@
 //! An image comes in: manifest, configuration, layers. The caller tags it when all is here.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use spec::api::{AuthConfig, Progress};
 use spec::oci::image::{Descriptor, Image, Index, Manifest, Platform, media};
 use spec::{Digest, Reference};
 use store::{ChainId, Store};
+use tokio::sync::Semaphore;
 use tokio::sync::mpsc::Sender;
-use tokio::sync::{Mutex, Semaphore};
 use tokio::task::JoinSet;
 
-use super::resolve::{Fetched, choose, find, key, manifest, small_blob};
-use super::session::Session;
-use super::{Client, layer};
+use super::flight::{Flights, say};
+use super::resolve::{Fetched, choose, key, manifest, small_blob};
+use super::sources::Sources;
+use super::{Client, layer, signature};
 use crate::Error;
 
 /// Runs blocking work of the store.
@@ -21,11 +21,6 @@ pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Error> {
     tokio::task::spawn_blocking(work).await.expect("the store's work neither panics nor is aborted")
-}
-
-/// Sends a status line. A listener that has gone is no reason to stop: the caller does that.
-pub(crate) async fn say(progress: &Sender<Progress>, line: Progress) {
-    let _ = progress.send(line).await;
 }
 
 pub(crate) async fn pull(
@@ -36,23 +31,52 @@ pub(crate) async fn pull(
     auth: Option<&AuthConfig>,
     progress: Sender<Progress>,
 ) -> Result<Descriptor, Error> {
-    let (session, target) = find(client, reference, auth).await?;
-    let session = Arc::new(session);
+    let (sources, target) = Sources::of(client, reference, auth)?.find().await?;
     say(&progress, Progress::of(key(reference), format!("Pulling from {}", reference.path))).await;
+    signature::check(client, reference, &target.descriptor, &sources).await?;
 
     let lease = {
         let (store, what) = (store.clone(), format!("pull of {reference}"));
         blocking(move || Ok(store.lease(&what)?)).await?
     };
     keep(store, &target).await?;
-    let chosen = for_platform(&session, store, reference, platform, &target).await?;
-    let manifest: Manifest = serde_json::from_slice(&chosen.bytes)
-        .map_err(|e| session.protocol(format!("manifest of {}: {e}", reference.familiar())))?;
-    let diff_ids = configuration(&session, store, reference, &manifest).await?;
-    let at_once = client.transport.config().downloads;
-    layers(&session, store, &manifest.layers, &diff_ids, at_once, &progress).await?;
+    let chosen = for_platform(&sources, store, reference, platform, &target).await?;
+    // From here on what has come in is kept for another try, unless it is known to be of no use.
+    let manifest = chosen.descriptor.clone();
+    on_manifest(store, move |store| Ok(store.expect_image(&manifest)?)).await?;
+    let arrived = content(client, sources, store, reference, &chosen, &progress).await;
+    if arrived.as_ref().err().is_none_or(|error| !error.is_passing()) {
+        let digest = chosen.descriptor.digest;
+        on_manifest(store, move |store| Ok(store.forget_image(&digest)?)).await?;
+    }
+    arrived?;
     drop(lease);
     Ok(target.descriptor)
+}
+
+async fn on_manifest(
+    store: &Store,
+    work: impl FnOnce(&Store) -> Result<(), Error> + Send + 'static,
+) -> Result<(), Error> {
+    let store = store.clone();
+    blocking(move || work(&store)).await
+}
+
+/// Configuration and layers.
+async fn content(
+    client: &Client,
+    sources: Sources,
+    store: &Store,
+    reference: &Reference,
+    chosen: &Fetched,
+    progress: &Sender<Progress>,
+) -> Result<(), Error> {
+    let session = sources.get(0).await?;
+    let manifest: Manifest = serde_json::from_slice(&chosen.bytes)
+        .map_err(|e| session.protocol(format!("manifest of {}: {e}", reference.familiar())))?;
+    let diff_ids = configuration(&sources, store, reference, &manifest).await?;
+    let at_once = client.transport.config().downloads;
+    layers(&client.flights, sources, store, &manifest.layers, &diff_ids, at_once, progress).await
 }
 
 /// Puts a manifest or index into the store.
@@ -64,7 +88,7 @@ async fn keep(store: &Store, fetched: &Fetched) -> Result<(), Error> {
 
 /// The manifest itself, or the one of an index that is for the platform.
 async fn for_platform(
-    session: &Session,
+    sources: &Sources,
     store: &Store,
     reference: &Reference,
     platform: &Platform,
@@ -73,13 +97,16 @@ async fn for_platform(
     if media::is_manifest(&target.descriptor.media_type) {
         return Ok(Fetched { descriptor: target.descriptor.clone(), bytes: target.bytes.clone() });
     }
+    let session = sources.get(0).await?;
     let index: Index = serde_json::from_slice(&target.bytes)
         .map_err(|e| session.protocol(format!("index of {}: {e}", reference.familiar())))?;
     let descriptor = choose(&index, platform).ok_or_else(|| Error::NoPlatform {
         reference: reference.familiar(),
         platform: platform.to_string(),
     })?;
-    let fetched = manifest(session, reference, &descriptor.digest.to_string()).await?;
+    let key = descriptor.digest.to_string();
+    let key = key.as_str();
+    let fetched = sources.ask(|session| async move { manifest(&session, reference, key).await }).await?;
     if fetched.descriptor.size != descriptor.size {
         return Err(session.protocol(format!(
             "manifest {} has {} bytes instead of {}",
@@ -92,12 +119,13 @@ async fn for_platform(
 
 /// Brings the configuration in and returns the DiffIDs, one for each layer.
 async fn configuration(
-    session: &Session,
+    sources: &Sources,
     store: &Store,
     reference: &Reference,
     manifest: &Manifest,
 ) -> Result<Vec<Digest>, Error> {
-    let bytes = small_blob(session, &manifest.config).await?;
+    let session = sources.get(0).await?;
+    let bytes = sources.ask(|session| async move { small_blob(&session, &manifest.config).await }).await?;
     let config: Image = serde_json::from_slice(&bytes)
         .map_err(|e| session.protocol(format!("configuration of {}: {e}", reference.familiar())))?;
     if config.rootfs.diff_ids.len() != manifest.layers.len() {
@@ -115,7 +143,8 @@ async fn configuration(
 
 /// Brings the layers in, several at once and in any order: none needs its parent to be unpacked.
 async fn layers(
-    session: &Arc<Session>,
+    flights: &Flights,
+    sources: Sources,
     store: &Store,
     layers: &[Descriptor],
     diff_ids: &[Digest],
@@ -125,9 +154,8 @@ async fn layers(
     for layer in layers {
         say(progress, Progress::of(layer.digest.short(), "Pulling fs layer")).await;
     }
-    let slots = Arc::new(Semaphore::new(at_once));
-    // A blob that occurs twice comes once: the second waits for the first.
-    let mut blobs: HashMap<Digest, Arc<Mutex<()>>> = HashMap::new();
+    let (sources, slots) = (Arc::new(sources), Arc::new(Semaphore::new(at_once)));
+    // Dropped, as when the client has gone, it ends its tasks.
     let mut tasks = JoinSet::new();
     let mut parent: Option<ChainId> = None;
     for (position, (layer, diff_id)) in layers.iter().zip(diff_ids).enumerate() {
@@ -138,14 +166,11 @@ async fn layers(
             chain: Store::chain_of(&diff_ids[..=position]).expect("there is at least one"),
         };
         parent = Some(wanted.chain);
-        let alone = Arc::clone(blobs.entry(layer.digest).or_default());
-        let (session, store, progress, slots) =
-            (Arc::clone(session), store.clone(), progress.clone(), Arc::clone(&slots));
-        tasks.spawn(async move {
-            let _alone = alone.lock().await;
-            let _slot = slots.acquire().await.expect("it is never closed");
-            layer::fetch(&session, &store, &wanted, &progress).await
-        });
+        // A blob that occurs twice, or that another pull fetches, comes once.
+        let flight = flights.of(store.root(), layer.digest);
+        let (sources, store, progress, slots) =
+            (Arc::clone(&sources), store.clone(), progress.clone(), Arc::clone(&slots));
+        tasks.spawn(async move { layer::fetch(&sources, &store, &wanted, &flight, &slots, &progress).await });
     }
     while let Some(ended) = tasks.join_next().await {
         ended.expect("a layer's task neither panics nor is aborted")?;

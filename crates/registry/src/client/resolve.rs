@@ -9,7 +9,8 @@ use spec::oci::image::{Descriptor, Image, Index, Manifest, Platform, media};
 use spec::{Digest, Reference};
 
 use super::Client;
-use super::session::{Intent, Session};
+use super::session::Session;
+use super::sources::Sources;
 use crate::{Error, digest};
 
 /// The largest manifest or configuration that is read.
@@ -104,37 +105,12 @@ pub(crate) fn choose<'a>(index: &'a Index, platform: &Platform) -> Option<&'a De
     index.manifests.iter().filter(fits).find(exact).or_else(|| index.manifests.iter().find(fits))
 }
 
-/// What is behind a reference, and the registry that has it: a mirror of Docker Hub, else its own.
-pub(crate) async fn find(
-    client: &Client,
-    reference: &Reference,
-    auth: Option<&AuthConfig>,
-) -> Result<(Session, Fetched), Error> {
-    let key = key(reference);
-    if reference.domain == "docker.io" {
-        for mirror in &client.transport.config().mirrors {
-            let asked = async {
-                let session = Session::with_mirror(client, mirror, reference).await?;
-                let fetched = manifest(&session, reference, &key).await?;
-                Ok::<_, Error>((session, fetched))
-            };
-            match asked.await {
-                Ok(found) => return Ok(found),
-                Err(error) => tracing::debug!(mirror, %error, "the mirror does not have it"),
-            }
-        }
-    }
-    let session = Session::open(client, reference, auth, Intent::Pull).await?;
-    let fetched = manifest(&session, reference, &key).await?;
-    Ok((session, fetched))
-}
-
 pub(crate) async fn resolve(
     client: &Client,
     reference: &Reference,
     auth: Option<&AuthConfig>,
 ) -> Result<Descriptor, Error> {
-    Ok(find(client, reference, auth).await?.1.descriptor)
+    Ok(Sources::of(client, reference, auth)?.find().await?.1.descriptor)
 }
 
 pub(crate) async fn inspect(
@@ -142,7 +118,8 @@ pub(crate) async fn inspect(
     reference: &Reference,
     auth: Option<&AuthConfig>,
 ) -> Result<(Descriptor, Vec<Platform>), Error> {
-    let (session, fetched) = find(client, reference, auth).await?;
+    let (sources, fetched) = Sources::of(client, reference, auth)?.find().await?;
+    let session = sources.get(0).await?;
     let invalid = |e: serde_json::Error| session.protocol(format!("{}: {e}", reference.familiar()));
     if media::is_index(&fetched.descriptor.media_type) {
         let index: Index = serde_json::from_slice(&fetched.bytes).map_err(invalid)?;
@@ -169,6 +146,10 @@ pub(crate) async fn small_blob(session: &Session, descriptor: &Descriptor) -> Re
         return Err(session.failure(answer).await);
     }
     let bytes = answer.bytes(LIMIT).await?;
+    if bytes.len() as u64 != descriptor.size {
+        let (digest, size) = (descriptor.digest, descriptor.size);
+        return Err(session.protocol(format!("blob {digest} has {} bytes instead of {size}", bytes.len())));
+    }
     let actual = digest::of(&bytes);
     if actual != descriptor.digest {
         return Err(store::Error::DigestMismatch { expected: descriptor.digest, actual }.into());

@@ -13,19 +13,20 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use super::message::{Answer, Body, text_of};
+use super::hosts::{Place, Trust};
+use super::message::{Answer, Body, Pace, text_of};
 use super::{Config, host};
 use crate::{Error, tls};
 
 /// How long a connection may take to stand, TLS included.
 const CONNECT: Duration = Duration::from_secs(15);
-/// How long a registry may be silent.
-pub(crate) const SILENCE: Duration = Duration::from_secs(60);
 /// How long a registry may take to digest an upload.
 const UPLOAD: Duration = Duration::from_secs(15 * 60);
 /// How long an idle connection is kept, and how many per host.
 const IDLE: Duration = Duration::from_secs(30);
 const IDLE_LIMIT: usize = 8;
+/// How long files with certificates are believed not to change.
+const FRESH: Duration = Duration::from_secs(5);
 const REDIRECTS: usize = 10;
 
 /// How far the other end is trusted.
@@ -62,8 +63,16 @@ pub(crate) struct Transport {
     certificates: Vec<PathBuf>,
     /// How each host turned out to speak.
     known: Mutex<HashMap<String, Security>>,
-    tls: Mutex<HashMap<(String, bool), Arc<rustls::ClientConfig>>>,
+    tls: Mutex<HashMap<(String, bool), Trusting>>,
+    /// What hosts.toml adds, by authority.
+    trusts: Mutex<HashMap<String, Trust>>,
     idle: Mutex<HashMap<(Security, String), Vec<Idle>>>,
+}
+
+/// How a host is trusted, and since when that is known.
+struct Trusting {
+    config: Arc<rustls::ClientConfig>,
+    since: Instant,
 }
 
 struct Idle {
@@ -88,6 +97,7 @@ impl Transport {
             certificates,
             known: Mutex::default(),
             tls: Mutex::default(),
+            trusts: Mutex::default(),
             idle: Mutex::default(),
         }
     }
@@ -102,6 +112,61 @@ impl Transport {
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
         lock(&self.known).clear();
         lock(&self.idle).clear();
+        lock(&self.tls).clear();
+    }
+
+    /// Where certificates and hosts.toml are, by registry.
+    pub(crate) fn directories(&self) -> &[PathBuf] {
+        &self.certificates
+    }
+
+    /// The address of a place's API.
+    pub(crate) async fn place(&self, place: &Place) -> Result<Url, Error> {
+        let known = place.trust == lock(&self.trusts).get(&place.authority).cloned().unwrap_or_default();
+        if !known {
+            lock(&self.trusts).insert(place.authority.clone(), place.trust.clone());
+            lock(&self.known).remove(&place.authority);
+            lock(&self.tls).retain(|(authority, _), _| *authority != place.authority);
+        }
+        let url = match place.tls {
+            Some(false) => {
+                Url { security: Security::Plain, authority: place.authority.clone(), path: String::new() }
+            }
+            Some(true) if !self.is_insecure(&place.authority).await => {
+                let security =
+                    if place.trust.skip_verify { Security::Unverified } else { Security::Verified };
+                Url { security, authority: place.authority.clone(), path: String::new() }
+            }
+            Some(true) | None => self.base(&place.authority).await?,
+        };
+        Ok(url.at(place.api.clone()))
+    }
+
+    /// Whether a host may be spoken to without verified TLS. Names are looked up for the CIDRs among the insecure ones.
+    async fn is_insecure(&self, authority: &str) -> bool {
+        // A user who has put roots down for a host wants it verified.
+        if self
+            .certificates
+            .iter()
+            .any(|d| d.join(authority).is_dir() && crate::tls::has_roots(&d.join(authority)))
+        {
+            return false;
+        }
+        let config = self.config();
+        if host::is_insecure(authority, &config.insecure) {
+            return true;
+        }
+        let (name, port) = host::split(authority, 443);
+        if name.parse::<std::net::IpAddr>().is_ok()
+            || !config.insecure.iter().any(|entry| entry.contains('/'))
+        {
+            return false;
+        }
+        let Ok(Ok(found)) = timeout(CONNECT, tokio::net::lookup_host((name, port))).await else {
+            return false;
+        };
+        let mut found = found.map(|address| host::is_insecure(&address.to_string(), &config.insecure));
+        found.any(|insecure| insecure)
     }
 
     /// Finds out how a host speaks: TLS; for insecure and loopback ones, TLS with any certificate, then none.
@@ -111,10 +176,11 @@ impl Transport {
         if let Some(security) = lock(&self.known).get(authority) {
             return Ok(url(*security));
         }
-        // A user who has put roots down for a host wants it verified.
-        let verified = self.certificates.iter().any(|d| d.join(authority).is_dir());
-        let ways: &[Security] = if !verified && host::is_insecure(authority, &self.config().insecure) {
+        let skip = lock(&self.trusts).get(authority).is_some_and(|trust| trust.skip_verify);
+        let ways: &[Security] = if self.is_insecure(authority).await {
             &[Security::Unverified, Security::Plain]
+        } else if skip {
+            &[Security::Unverified]
         } else {
             &[Security::Verified]
         };
@@ -210,9 +276,14 @@ impl Transport {
         {
             return Ok(answer);
         }
-        let unreachable = |detail| Error::Unreachable { host: url.authority.clone(), detail };
-        let sender = self.connect(url).await.map_err(unreachable)?;
-        self.exchange(sender, &method, url, headers, body).await.map_err(unreachable)
+        let host = || url.authority.clone();
+        let sender = self.connect(url).await.map_err(|detail| {
+            // It may have changed how it speaks.
+            lock(&self.known).remove(&url.authority);
+            Error::Unreachable { host: host(), detail }
+        })?;
+        let answered = self.exchange(sender, &method, url, headers, body).await;
+        answered.map_err(|detail| Error::Broken { host: host(), detail })
     }
 
     async fn exchange(
@@ -223,7 +294,7 @@ impl Transport {
         headers: &HeaderMap,
         body: Body,
     ) -> Result<Answer, String> {
-        let patience = if matches!(body, Body::Full(_)) { SILENCE } else { UPLOAD };
+        let patience = if matches!(body, Body::Full(_)) { self.config().patience } else { UPLOAD };
         let mut request = Request::new(body);
         *request.method_mut() = method.clone();
         *request.headers_mut() = headers.clone();
@@ -249,7 +320,7 @@ impl Transport {
             .insert(USER_AGENT, HeaderValue::from_static(concat!("corten/", env!("CARGO_PKG_VERSION"))));
         let response = timeout(patience, sender.send_request(request))
             .await
-            .map_err(|_| format!("no answer within {} seconds", patience.as_secs()))?
+            .map_err(|_| format!("no answer within {} seconds", patience.as_secs_f32()))?
             .map_err(|e| text_of(&e))?;
         let (parts, body) = response.into_parts();
         Ok(Answer {
@@ -260,6 +331,7 @@ impl Transport {
             ahead: None,
             sender: Some(sender),
             transport: Arc::clone(self),
+            pace: Pace::default(),
         })
     }
 
@@ -290,11 +362,12 @@ impl Transport {
 
     fn trust(&self, authority: &str, verify: bool) -> Result<Arc<rustls::ClientConfig>, String> {
         let key = (authority.to_owned(), verify);
-        if let Some(config) = lock(&self.tls).get(&key) {
-            return Ok(Arc::clone(config));
+        if let Some(known) = lock(&self.tls).get(&key).filter(|known| known.since.elapsed() < FRESH) {
+            return Ok(Arc::clone(&known.config));
         }
-        let config = tls::client(authority, &self.certificates, verify)?;
-        lock(&self.tls).insert(key, Arc::clone(&config));
+        let trust = lock(&self.trusts).get(authority).cloned().unwrap_or_default();
+        let config = tls::client(authority, &self.certificates, &trust, verify)?;
+        lock(&self.tls).insert(key, Trusting { config: Arc::clone(&config), since: Instant::now() });
         Ok(config)
     }
 

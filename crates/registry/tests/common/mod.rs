@@ -35,7 +35,7 @@ pub fn store() -> TestStore {
 }
 
 /// Bytes that do not compress.
-fn noise(length: usize, mut seed: u64) -> Vec<u8> {
+pub fn noise(length: usize, mut seed: u64) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(length + 8);
     while bytes.len() < length {
         seed ^= seed << 13;
@@ -145,7 +145,7 @@ impl Lines {
 
 pub async fn push(client: &Client, from: &Store, to: &Reference, image: &Descriptor) {
     let (sender, lines) = Lines::new();
-    client.push(from, to, image, None, sender).await.unwrap();
+    client.push(from, to, image, None, None, sender).await.unwrap();
     lines.all().await;
 }
 

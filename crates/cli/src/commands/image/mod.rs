@@ -2,6 +2,7 @@
 
 pub(crate) mod build;
 pub(crate) mod context;
+pub(crate) mod copy;
 pub(crate) mod history;
 pub(crate) mod ignore;
 pub(crate) mod import;

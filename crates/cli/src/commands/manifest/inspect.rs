@@ -1,0 +1,95 @@
+//! `corten manifest inspect`.
+
+use std::ops::RangeInclusive;
+
+use serde_json::{Value, json};
+use spec::oci::image::{Index, media};
+use spec::{Reference, oci::image::Descriptor};
+
+use super::list::{self, Entry};
+use crate::app::App;
+use crate::error::{Error, Result};
+use crate::verb::Verb;
+use crate::{print, registry};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Inspect {
+    /// Speak to a registry without verified TLS
+    #[arg(long)]
+    insecure: bool,
+    /// Show each image's manifest and platform too
+    #[arg(short, long)]
+    verbose: bool,
+    words: Vec<String>,
+}
+
+impl Verb for Inspect {
+    const USAGE: &'static str = "[OPTIONS] [MANIFEST_LIST] MANIFEST";
+    const ABOUT: &'static str = "Show an image's manifest, or a list of manifests";
+    const WORDS: RangeInclusive<usize> = 1..=2;
+
+    async fn run(self, app: &App) -> Result<u8> {
+        let shown = match self.words.as_slice() {
+            [name, image] => {
+                let (name, image) = (registry::reference(name)?, registry::reference(image)?);
+                let entries = list::read(app, &name)?;
+                let wanted = image.to_string();
+                let entry = entries.into_iter().find(|entry| entry.reference == wanted);
+                self.entry(
+                    &entry
+                        .ok_or_else(|| Error::invalid(format!("No such manifest: {}", image.familiar())))?,
+                )
+            }
+            [name, ..] => self.one(app, &registry::reference(name)?)?,
+            [] => return Err(Error::invalid("nothing to inspect")),
+        };
+        print::line(list::pretty(&shown));
+        Ok(0)
+    }
+}
+
+impl Inspect {
+    fn entry(&self, entry: &Entry) -> Value {
+        if self.verbose { described(entry) } else { entry.manifest().clone() }
+    }
+
+    /// A list that is in the making here, else what the registry has.
+    fn one(&self, app: &App, name: &Reference) -> Result<Value> {
+        let entries = list::read(app, name)?;
+        if !entries.is_empty() {
+            return Ok(if self.verbose {
+                entries.iter().map(described).collect()
+            } else {
+                list::index(&entries).1
+            });
+        }
+        let found = registry::manifest(app, name, self.insecure).map_err(|error| match error {
+            Error::Invalid(text) if text.ends_with("manifest unknown: manifest unknown") => {
+                Error::invalid(format!("no such manifest: {name}"))
+            }
+            other => other,
+        })?;
+        let invalid = |e: serde_json::Error| Error::invalid(format!("{}: {e}", name.familiar()));
+        if !self.verbose {
+            return serde_json::from_str(&found.bytes).map_err(invalid);
+        }
+        if !media::is_index(&found.descriptor.media_type) {
+            return Ok(described(&Entry::fetch(app, name, self.insecure)?));
+        }
+        let index: Index = serde_json::from_str(&found.bytes).map_err(invalid)?;
+        let of = |descriptor: &Descriptor| {
+            let one = Reference { tag: None, digest: Some(descriptor.digest), ..name.clone() };
+            let mut entry = Entry::fetch(app, &one, self.insecure)?;
+            if let Some(platform) = &descriptor.platform {
+                entry.descriptor.platform = Some(platform.clone());
+            }
+            Ok(described(&entry))
+        };
+        index.manifests.iter().map(of).collect()
+    }
+}
+
+fn described(entry: &Entry) -> Value {
+    let key = if entry.descriptor.media_type == media::MANIFEST { "OCIManifest" } else { "SchemaV2Manifest" };
+    json!({ "Ref": entry.reference, "Descriptor": entry.descriptor, key: entry.manifest() })
+}
