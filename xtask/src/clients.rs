@@ -1,5 +1,5 @@
 //! The original clients that Debian's stable release does not have: the compose and buildx plugins from its newer
-//! suites, docker-py and testcontainers from PyPI. They are kept in `target/clients/`.
+//! suites, docker-py and testcontainers from PyPI, and the object store of moto. They are kept in `target/clients/`.
 
 use std::process::Command;
 
@@ -20,7 +20,7 @@ const SUITES: [&str; 2] = ["sid", "trixie"];
 /// Plugins of the docker command line, each named as its package.
 const PLUGINS: [&str; 2] = ["docker-compose", "docker-buildx"];
 /// Packages of PyPI.
-const PYTHON: [&str; 3] = ["docker", "testcontainers", "websocket-client"];
+const PYTHON: [&str; 4] = ["docker", "testcontainers", "websocket-client", "moto[s3,server]"];
 
 /// Fetches those that are not there yet.
 pub(crate) fn clients() -> Outcome {
@@ -33,13 +33,15 @@ pub(crate) fn clients() -> Outcome {
             fetch(plugin)?;
         }
     }
-    if !home.join("python/done").exists() {
-        println!("fetching {}", PYTHON.join(" "));
-        sh(&format!(
-            "rm -rf python && /usr/bin/python3 -m venv python && python/bin/pip install -q {} && touch python/done",
-            PYTHON.join(" ")
-        ))?;
+    let wanted = PYTHON.join(" ");
+    if std::fs::read_to_string(home.join("python/done")).is_ok_and(|done| done.trim() == wanted) {
+        return Ok(());
     }
+    println!("fetching {wanted}");
+    sh(&format!(
+        "rm -rf python && /usr/bin/python3 -m venv python && python/bin/pip install -q {wanted} && \
+         echo '{wanted}' > python/done"
+    ))?;
     Ok(())
 }
 

@@ -202,7 +202,8 @@ fn of_word(command: &Command, given: usize) -> Want {
         ("inspect", _) => Want::Objects,
         ("completion", 0) => Want::Words(&["bash", "fish", "zsh"]),
         ("container cp" | "image build" | "image import" | "container exec" | "container run", _)
-        | ("container create" | "context import" | "context export" | "registry serve", _) => Want::Files,
+        | ("container create" | "context import" | "context export", _)
+        | ("registry check" | "registry gc" | "registry serve", _) => Want::Files,
         _ => Want::Nothing,
     }
 }

@@ -60,30 +60,71 @@ pub enum Command {
 #[derive(Debug, Subcommand)]
 pub enum RegistryCommand {
     /// Serve a registry until stopped
+    #[command(after_help = SERVE_NOTES)]
     Serve(RegistryOptions),
     /// Answer the command line's question on standard input
     #[command(hide = true)]
     Ask,
+    /// Remove what nobody refers to, while no server runs (a server does so by itself)
+    Gc {
+        /// Where the content is.
+        #[command(flatten)]
+        store: RegistryStore,
+        /// Say what would be removed, and remove nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Read everything and tell what is damaged; exits with 1 when something is
+    Check {
+        /// Where the content is.
+        #[command(flatten)]
+        store: RegistryStore,
+    },
+}
+
+/// Under the options in `cortend registry serve --help`.
+const SERVE_NOTES: &str = "The configuration file (TOML) says all this and more: rights, tokens, a cache of another registry, a bucket, quotas, \
+                           retention, webhooks. docs/registry.md describes it.\nSIGHUP reads certificates and users again, SIGUSR1 collects now, SIGTERM \
+                           lets requests in flight finish.";
+
+/// Where a registry keeps its content.
+#[derive(Debug, Args)]
+pub struct RegistryStore {
+    /// Configuration file [default: /etc/corten/registry.toml, if it is there]
+    #[arg(long, value_name = "PATH")]
+    pub config: Option<PathBuf>,
+    /// Directory that keeps the content [default: /var/lib/corten-registry]
+    #[arg(long, value_name = "PATH")]
+    pub root: Option<PathBuf>,
 }
 
 /// `cortend registry serve`
 #[derive(Debug, Args)]
 pub struct RegistryOptions {
-    /// Address to listen on
-    #[arg(long, default_value = "127.0.0.1:5000")]
-    pub listen: SocketAddr,
-    /// Directory that keeps the content
-    #[arg(long, default_value = "/var/lib/corten-registry")]
-    pub root: PathBuf,
-    /// Users who may come in (bcrypt, as htpasswd -B writes it); without it everyone may
+    /// Where the content is.
+    #[command(flatten)]
+    pub store: RegistryStore,
+    /// Check the configuration and exit
     #[arg(long)]
+    pub validate: bool,
+    /// Address to listen on [default: 127.0.0.1:5000]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub listen: Option<SocketAddr>,
+    /// Users who may come in (bcrypt, as htpasswd -B writes it); without it everyone may
+    #[arg(long, value_name = "PATH")]
     pub htpasswd: Option<PathBuf>,
     /// Certificate chain (PEM)
-    #[arg(long, requires = "tls_key")]
+    #[arg(long, requires = "tls_key", value_name = "PATH")]
     pub tls_cert: Option<PathBuf>,
     /// Private key (PEM)
-    #[arg(long, requires = "tls_cert")]
+    #[arg(long, requires = "tls_cert", value_name = "PATH")]
     pub tls_key: Option<PathBuf>,
+    /// Serve numbers for Prometheus on this address
+    #[arg(long, value_name = "HOST:PORT")]
+    pub metrics: Option<SocketAddr>,
+    /// Take and remove nothing
+    #[arg(long)]
+    pub read_only: bool,
     /// Say more
     #[arg(short = 'D', long)]
     pub debug: bool,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use daemon::activation::Inherited;
-use daemon::config::{Cli, Command, Options, RegistryCommand, RegistryOptions, Source};
+use daemon::config::{Cli, Command, Options, RegistryCommand, Source};
 use daemon::error::chain;
 use daemon::listen::{Listener, Setup};
 use daemon::metrics::{Metrics, Times};
@@ -23,13 +23,7 @@ type Outcome = Result<(), Box<dyn std::error::Error + Send + Sync>>;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     match cli.command {
-        Some(Command::Registry { command: RegistryCommand::Serve(options) }) => {
-            log::start(log::Options::new(options.debug, "", "").expect("both are words of ours"));
-            run(serve_registry(options))
-        }
-        Some(Command::Registry { command: RegistryCommand::Ask }) => {
-            run(async { daemon::ask::ask().await.map_err(Into::into) })
-        }
+        Some(Command::Registry { command }) => registry_command(command),
         None => {
             let options = match cli.daemon.read() {
                 Ok(options) => options,
@@ -71,17 +65,54 @@ fn run(work: impl Future<Output = Outcome>) -> ExitCode {
     }
 }
 
-async fn serve_registry(options: RegistryOptions) -> Outcome {
+fn registry_command(command: RegistryCommand) -> ExitCode {
+    let debug = matches!(&command, RegistryCommand::Serve(options) if options.debug);
+    log::start(log::Options::new(debug, "", "").expect("both are words of ours"));
+    match command {
+        RegistryCommand::Serve(options) => match options.config() {
+            Ok(_) if options.validate => say("configuration OK", ExitCode::SUCCESS),
+            Ok(config) => run(serve_registry(config)),
+            Err(error) => say(&chain(error.as_ref()), ExitCode::FAILURE),
+        },
+        RegistryCommand::Ask => run(async { daemon::ask::ask().await.map_err(Into::into) }),
+        RegistryCommand::Gc { store, dry_run } => {
+            run(async move { print(&registry::gc(&store, dry_run).await?) })
+        }
+        RegistryCommand::Check { store } => run(async move {
+            let damages = registry::check(&store).await?;
+            print(&damages)?;
+            if damages.is_empty() { Ok(()) } else { Err("some content is damaged".into()) }
+        }),
+    }
+}
+
+fn print(lines: &[String]) -> Outcome {
+    let mut out = std::io::stdout().lock();
+    for line in lines {
+        writeln!(out, "{line}")?;
+    }
+    Ok(())
+}
+
+async fn serve_registry(config: ::registry::server::Config) -> Outcome {
     let stop = stop_signal()?;
-    // It has nothing to read again, and does not end for being asked to.
-    let _hangup = signal(SignalKind::hangup())?;
-    registry::serve(options, async move {
+    let (mut hangup, mut user) = (signal(SignalKind::hangup())?, signal(SignalKind::user_defined1())?);
+    let control = ::registry::server::Control::default();
+    let told = control.clone();
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                _ = hangup.recv() => told.reload.notify_one(),
+                _ = user.recv() => told.collect.notify_one(),
+            }
+        }
+    });
+    registry::serve(config, control, async move {
         let mut stop = stop;
         // A sender that is gone means that the program is ending too.
         let _ = stop.wait_for(|stop| *stop).await;
     })
-    .await?;
-    Ok(())
+    .await
 }
 
 /// Data root, lock, sockets, engine, then clients. Containers live on when it ends.

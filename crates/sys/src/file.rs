@@ -188,6 +188,21 @@ pub fn lock(file: &File, path: &Path) -> Result<()> {
     }
 }
 
+/// Sends up to `count` bytes of a file, from `at`, to a socket without copying them (sendfile(2)); says how many it took.
+///
+/// # Errors
+/// sendfile(2)'s: EAGAIN when the socket is full.
+pub fn send(file: &File, at: u64, count: usize, socket: &impl std::os::fd::AsFd) -> std::io::Result<usize> {
+    let mut at = at;
+    Ok(rustix::fs::sendfile(socket, file, Some(&mut at), count)?)
+}
+
+/// Asks the kernel to read a part of a file into its cache; does not wait (posix_fadvise(2), WILLNEED).
+pub fn read_ahead(file: &File, at: u64, length: u64) {
+    // It is a hint: without it reading takes longer.
+    let _ = rustix::fs::fadvise(file, at, std::num::NonZeroU64::new(length), rustix::fs::Advice::WillNeed);
+}
+
 /// Removes a file; one that is not there is no error.
 ///
 /// # Errors

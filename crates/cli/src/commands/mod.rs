@@ -110,6 +110,8 @@ pub(crate) static ALL: &[Command] = &[
     verb::<registry::login::Login>("login", &[]),
     verb::<registry::login::Logout>("logout", &[]),
     verb::<registry::search::Search>("search", &[]),
+    verb::<registry::check::Check>("registry check", &[]),
+    verb::<registry::gc::Gc>("registry gc", &[]),
     verb::<registry::serve::Serve>("registry serve", &[]),
     verb::<system::build_prune::BuildPrune>("builder prune", &[]),
     verb::<system::completion::Completion>("completion", &[]),

@@ -1,7 +1,7 @@
 //! What is sent, and how what comes in is read.
 
 use std::fs::File;
-use std::io::Read;
+use std::os::unix::fs::FileExt as _;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -12,19 +12,54 @@ use http::{HeaderValue, Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use serde::Serialize;
-use tokio::sync::mpsc::{Receiver, channel};
+use tokio::sync::mpsc::Receiver;
 
 use super::refusal::{Code, Refusal};
+use super::wire;
 
-const CHUNK: usize = 256 << 10;
+/// What is read of a file at a time where the kernel cannot send it.
+const CHUNK: u64 = 32 << 10;
+/// How far ahead of the reader the kernel is asked to read: a cold file must not hold up a worker for long.
+const AHEAD: u64 = 1 << 20;
 /// How long a client may be silent in the middle of a body.
 const SILENCE: Duration = Duration::from_secs(60);
 
 /// What is sent.
 pub(crate) enum Body {
     Full(Option<Bytes>),
-    /// So many bytes of a file; a read error breaks the connection off.
-    File(u64, Receiver<std::io::Result<Bytes>>),
+    /// A part of a file; a read error breaks the connection off.
+    File(Part),
+    /// Stands for so many bytes that [`wire::Wire`] sends from a file by itself.
+    Wired(u64),
+    /// So many bytes from a channel; an error breaks the connection off.
+    Stream(u64, Receiver<std::io::Result<Bytes>>),
+}
+
+/// A part of a file.
+pub(crate) struct Part {
+    pub(super) file: File,
+    pub(super) at: u64,
+    pub(super) left: u64,
+    asked: u64,
+}
+
+impl Part {
+    /// Asks the kernel to read what comes next.
+    pub(super) fn read_ahead(&mut self) {
+        if self.at + AHEAD / 2 >= self.asked {
+            self.asked = self.at + AHEAD;
+            sys::file::read_ahead(&self.file, self.at, AHEAD);
+        }
+    }
+
+    fn chunk(&mut self) -> std::io::Result<Bytes> {
+        self.read_ahead();
+        let mut chunk = vec![0; usize::try_from(self.left.min(CHUNK)).expect("a chunk is small")];
+        self.file.read_exact_at(&mut chunk, self.at)?;
+        self.at += chunk.len() as u64;
+        self.left -= chunk.len() as u64;
+        Ok(chunk.into())
+    }
 }
 
 impl Body {
@@ -32,28 +67,8 @@ impl Body {
         Self::Full(None)
     }
 
-    /// The next `length` bytes of a file, read by a blocking thread.
-    pub(crate) fn file(file: File, length: u64) -> Self {
-        let (sender, receiver) = channel(4);
-        tokio::task::spawn_blocking(move || {
-            let mut file = file.take(length);
-            loop {
-                let mut chunk = vec![0; CHUNK];
-                let read = match file.read(&mut chunk) {
-                    Ok(0) => return,
-                    Ok(n) => {
-                        chunk.truncate(n);
-                        Ok(Bytes::from(chunk))
-                    }
-                    Err(error) => Err(error),
-                };
-                // The client has gone.
-                if sender.blocking_send(read).is_err() {
-                    return;
-                }
-            }
-        });
-        Self::File(length, receiver)
+    pub(crate) fn file(file: File, first: u64, length: u64) -> Self {
+        Self::File(Part { file, at: first, left: length, asked: 0 })
     }
 }
 
@@ -67,7 +82,15 @@ impl HttpBody for Body {
     ) -> Poll<Option<std::io::Result<Frame<Bytes>>>> {
         match &mut *self {
             Self::Full(bytes) => Poll::Ready(bytes.take().map(|b| Ok(Frame::data(b)))),
-            Self::File(left, chunks) => chunks.poll_recv(cx).map(|chunk| {
+            Self::File(part) if part.left == 0 => Poll::Ready(None),
+            Self::File(part) => Poll::Ready(Some(part.chunk().map(Frame::data))),
+            Self::Wired(0) => Poll::Ready(None),
+            Self::Wired(left) => {
+                let placeholder = wire::placeholder(*left);
+                *left -= placeholder.len() as u64;
+                Poll::Ready(Some(Ok(Frame::data(placeholder))))
+            }
+            Self::Stream(left, chunks) => chunks.poll_recv(cx).map(|chunk| {
                 if let Some(Ok(chunk)) = &chunk {
                     *left = left.saturating_sub(chunk.len() as u64);
                 }
@@ -77,13 +100,19 @@ impl HttpBody for Body {
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(self, Self::Full(None))
+        match self {
+            Self::Full(bytes) => bytes.is_none(),
+            Self::File(part) => part.left == 0,
+            Self::Wired(left) => *left == 0,
+            Self::Stream(..) => false,
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
         SizeHint::with_exact(match self {
             Self::Full(bytes) => bytes.as_ref().map_or(0, |b| b.len() as u64),
-            Self::File(left, _) => *left,
+            Self::File(part) => part.left,
+            Self::Wired(left) | Self::Stream(left, _) => *left,
         })
     }
 }
@@ -91,9 +120,14 @@ impl HttpBody for Body {
 /// An answer of JSON.
 pub(crate) fn json(status: StatusCode, value: &impl Serialize) -> Response<Body> {
     let bytes = serde_json::to_vec(value).expect("these objects have string keys");
+    full(status, HeaderValue::from_static("application/json"), bytes)
+}
+
+/// An answer of known bytes.
+pub(crate) fn full(status: StatusCode, media_type: HeaderValue, bytes: impl Into<Bytes>) -> Response<Body> {
     let mut response = Response::new(Body::Full(Some(bytes.into())));
     *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(CONTENT_TYPE, media_type);
     response
 }
 
@@ -129,10 +163,14 @@ pub(crate) async fn chunk(body: &mut Incoming) -> Result<Option<Bytes>, Refusal>
 
 /// A whole body of at most `limit` bytes.
 pub(crate) async fn bytes(mut body: Incoming, limit: usize) -> Result<Bytes, Refusal> {
+    let too_large = || Refusal::new(Code::SizeInvalid, format!("the body is larger than {limit} bytes"));
+    if body.size_hint().lower() > limit as u64 {
+        return Err(too_large());
+    }
     let mut all = BytesMut::new();
     while let Some(chunk) = chunk(&mut body).await? {
         if all.len() + chunk.len() > limit {
-            return Err(Refusal::new(Code::SizeInvalid, format!("the body is larger than {limit} bytes")));
+            return Err(too_large());
         }
         all.extend_from_slice(&chunk);
     }

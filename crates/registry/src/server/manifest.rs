@@ -1,23 +1,50 @@
 //! Manifests: read, put, delete.
 
-use std::sync::Arc;
-
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, ETAG, LOCATION};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use hyper::body::Incoming;
-use serde::Deserialize;
-use spec::oci::image::{Descriptor, media};
+use serde::{Deserialize, Serialize};
+use spec::oci::image::media;
 
-use super::blob::blocking;
+use super::blob::{matches_etag, not_modified};
 use super::body::{self, Body, header};
+use super::digest::Digest;
+use super::notify::Event;
 use super::refusal::{Code, Refusal};
-use super::repository::{Link, Repositories};
+use super::repository::{Link, Repositories, Result, blob_key};
 use super::route::{Key, Name};
-
-type Result<T> = std::result::Result<T, Refusal>;
+use super::storage;
+use super::{Caller, Registry};
 
 /// The largest manifest that is taken (the specification asks for at least this much).
-const LIMIT: usize = 4 << 20;
+pub(super) const LIMIT: usize = 4 << 20;
+
+/// A reference to content, as far as a registry reads it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Descriptor {
+    #[serde(default)]
+    pub(crate) media_type: String,
+    pub(crate) digest: Digest,
+    pub(crate) size: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) artifact_type: Option<String>,
+    #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
+    pub(crate) annotations: std::collections::BTreeMap<String, String>,
+    #[serde(default, skip_serializing)]
+    pub(crate) urls: Vec<String>,
+    #[serde(default, skip_serializing)]
+    pub(crate) platform: Option<spec::oci::image::Platform>,
+}
+
+impl Descriptor {
+    /// Whether it may be elsewhere: layers that must not be distributed.
+    pub(crate) fn is_foreign(&self) -> bool {
+        !self.urls.is_empty()
+            || self.media_type.contains(".nondistributable.")
+            || self.media_type.contains(".foreign.")
+    }
+}
 
 /// What is read of a manifest or index: what it refers to.
 #[derive(Debug, Deserialize)]
@@ -30,77 +57,147 @@ pub(crate) struct Contents {
     #[serde(default)]
     pub(crate) config: Option<Descriptor>,
     #[serde(default)]
-    layers: Vec<Descriptor>,
+    pub(crate) layers: Vec<Descriptor>,
     #[serde(default)]
-    manifests: Vec<Descriptor>,
+    pub(crate) manifests: Vec<Descriptor>,
     #[serde(default)]
-    subject: Option<Descriptor>,
+    pub(crate) subject: Option<Descriptor>,
     #[serde(default)]
     pub(crate) annotations: std::collections::BTreeMap<String, String>,
+}
+
+impl Contents {
+    /// All that must be in the repository for it to be whole.
+    pub(crate) fn needs(&self) -> impl Iterator<Item = (Link, &Descriptor)> {
+        let layers = self.config.iter().chain(&self.layers).map(|d| (Link::Layer, d));
+        layers.chain(self.manifests.iter().map(|d| (Link::Manifest, d)))
+    }
 }
 
 fn unknown(name: &Name, key: &Key) -> Refusal {
     Refusal::new(Code::ManifestUnknown, format!("manifest unknown: {}:{key}", name.as_str()))
 }
 
-pub(crate) async fn get(repositories: Arc<Repositories>, name: Name, key: Key) -> Result<Response<Body>> {
-    blocking(move || {
-        let (digest, media_type) = repositories.resolve(&name, &key)?.ok_or_else(|| unknown(&name, &key))?;
-        let bytes = repositories.store().blob_bytes(&digest)?;
-        let length = bytes.len();
-        let mut response = Response::new(Body::Full(Some(bytes.into())));
-        let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, header(media_type));
-        headers.insert(CONTENT_LENGTH, length.into());
-        headers.insert(ETAG, header(format!("\"{digest}\"")));
-        headers.insert("docker-content-digest", header(digest.to_string()));
-        Ok(response)
-    })
-    .await
+/// `GET` and `HEAD`.
+pub(crate) async fn get(
+    registry: &Registry,
+    caller: &Caller,
+    name: Name,
+    key: Key,
+    headers: &HeaderMap,
+) -> Result<Response<Body>> {
+    if let Some(cache) = &registry.cache {
+        cache.manifest(registry, &name, &key).await?;
+    }
+    let (digest, media_type) =
+        registry.repositories.resolve(&name, &key).await?.ok_or_else(|| unknown(&name, &key))?;
+    let etag = format!("\"{digest}\"");
+    if matches_etag(headers, &etag) {
+        return Ok(not_modified(&etag));
+    }
+    let bytes = registry.repositories.manifest(&digest).await?;
+    let length = bytes.len();
+    if !caller.is_head() {
+        let event = Event {
+            size: length as u64,
+            media_type: &media_type,
+            tag: key.tag(),
+            ..Event::new("pull", &name, &digest)
+        };
+        registry.notifier.tell(caller, event);
+    }
+    let mut response = body::full(StatusCode::OK, header(media_type), bytes);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_LENGTH, length.into());
+    headers.insert(ETAG, header(etag));
+    headers.insert("docker-content-digest", header(digest.to_string()));
+    Ok(response)
 }
 
 pub(crate) async fn put(
-    repositories: Arc<Repositories>,
+    registry: &Registry,
+    caller: &Caller,
     name: Name,
     key: Key,
     headers: &HeaderMap,
     body: Incoming,
 ) -> Result<Response<Body>> {
-    let content_type = headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
+    let content_type = headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
     let bytes = body::bytes(body, LIMIT).await?;
-    blocking(move || {
-        let invalid = |why: String| Refusal::new(Code::ManifestInvalid, why);
-        let contents: Contents = serde_json::from_slice(&bytes)
-            .map_err(|e| invalid(format!("the manifest is not understood: {e}")))?;
-        let media_type = media_type(&contents, &content_type).map_err(invalid)?;
-        let digest = crate::digest::of(&bytes);
-        if let Key::Digest(expected) = &key
-            && *expected != digest
-        {
-            return Err(store::Error::DigestMismatch { expected: *expected, actual: digest }.into());
-        }
-        // What it refers to must stay until it refers to it.
-        let _links = repositories.lock();
-        check(&repositories, &name, &contents)?;
-        repositories.store().put_blob(&media_type, &bytes)?;
-        repositories.add_link(&name, Link::Manifest, &digest, &media_type)?;
-        if let Some(subject) = &contents.subject {
-            repositories.add_referrer(&name, &subject.digest, &digest)?;
-        }
-        if let Key::Tag(tag) = &key {
-            repositories.set_tag(&name, tag, &digest)?;
-        }
-        let mut response = body::empty(StatusCode::CREATED);
-        let headers = response.headers_mut();
-        headers.insert(LOCATION, header(format!("/v2/{}/manifests/{digest}", name.as_str())));
-        headers.insert("docker-content-digest", header(digest.to_string()));
-        headers.insert(CONTENT_LENGTH, 0.into());
-        if let Some(subject) = &contents.subject {
-            headers.insert("oci-subject", header(subject.digest.to_string()));
-        }
-        Ok(response)
-    })
-    .await
+    let invalid = |why: String| Refusal::new(Code::ManifestInvalid, why);
+    let contents: Contents = serde_json::from_slice(&bytes)
+        .map_err(|e| invalid(format!("the manifest is not understood: {e}")))?;
+    let media_type = media_type(&contents, content_type).map_err(invalid)?;
+    let digest = match &key {
+        Key::Digest(expected) => expected.alike(&bytes),
+        Key::Tag(_) => Digest::of(&bytes),
+    };
+    if let Key::Digest(expected) = &key
+        && *expected != digest
+    {
+        return Err(storage::Error::DigestMismatch { expected: *expected, actual: digest }.into());
+    }
+    registry.room(&name, 0, bytes.len() as u64).await?;
+    let size = bytes.len() as u64;
+    store(&registry.repositories, &name, &key, &digest, &media_type, &contents, bytes.into()).await?;
+    let event = Event { size, media_type: &media_type, tag: key.tag(), ..Event::new("push", &name, &digest) };
+    registry.notifier.tell(caller, event);
+    let mut response = body::empty(StatusCode::CREATED);
+    let headers = response.headers_mut();
+    headers.insert(LOCATION, header(format!("/v2/{}/manifests/{digest}", name.as_str())));
+    headers.insert("docker-content-digest", header(digest.to_string()));
+    headers.insert(CONTENT_LENGTH, 0.into());
+    if let Some(subject) = &contents.subject {
+        headers.insert("oci-subject", header(subject.digest.to_string()));
+    }
+    Ok(response)
+}
+
+/// Leaves first: content, then the link, then who refers to whom, then the tag.
+async fn store(
+    repositories: &Repositories,
+    name: &Name,
+    key: &Key,
+    digest: &Digest,
+    media_type: &str,
+    contents: &Contents,
+    bytes: Vec<u8>,
+) -> Result<()> {
+    // What it refers to must stay until it refers to it.
+    let _linking = repositories.linking().await;
+    check(repositories, name, contents).await?;
+    record(repositories, name, digest, media_type, contents, bytes).await?;
+    // On a bucket another server may have collected meanwhile.
+    if matches!(repositories.storage, storage::Storage::Bucket(_))
+        && let Err(refusal) = check(repositories, name, contents).await
+    {
+        repositories.remove_link(name, Link::Manifest, digest).await?;
+        return Err(refusal);
+    }
+    if let Key::Tag(tag) = key {
+        repositories.set_tag(name, tag, digest).await?;
+    }
+    Ok(())
+}
+
+/// Puts a manifest into a repository. The caller holds [`Repositories::linking`].
+pub(super) async fn record(
+    repositories: &Repositories,
+    name: &Name,
+    digest: &Digest,
+    media_type: &str,
+    contents: &Contents,
+    bytes: Vec<u8>,
+) -> Result<()> {
+    let blob = blob_key(digest);
+    if repositories.storage.stat(&blob).await?.is_none_or(|stat| stat.size != bytes.len() as u64) {
+        repositories.storage.write(&blob, bytes).await?;
+    }
+    repositories.add_link(name, Link::Manifest, digest, media_type).await?;
+    if let Some(subject) = &contents.subject {
+        repositories.add_referrer(name, &subject.digest, digest).await?;
+    }
+    Ok(())
 }
 
 /// The manifest's kind: what the request says, which must not be what the manifest itself denies.
@@ -122,11 +219,11 @@ fn media_type(contents: &Contents, content_type: &str) -> std::result::Result<St
 }
 
 /// Everything a manifest refers to must be in the repository; a subject may come later.
-fn check(repositories: &Repositories, name: &Name, contents: &Contents) -> Result<()> {
-    let layers = contents.config.iter().chain(&contents.layers).map(|d| (Link::Layer, d));
-    let manifests = contents.manifests.iter().map(|d| (Link::Manifest, d));
-    for (link, descriptor) in layers.chain(manifests) {
-        if descriptor.urls.is_empty() && repositories.link(name, link, &descriptor.digest)?.is_none() {
+async fn check(repositories: &Repositories, name: &Name, contents: &Contents) -> Result<()> {
+    for (link, descriptor) in contents.needs().filter(|(_, descriptor)| !descriptor.is_foreign()) {
+        let here = repositories.link(name, link, &descriptor.digest).await?.is_some()
+            && repositories.storage.stat(&blob_key(&descriptor.digest)).await?.is_some();
+        if !here {
             let text = format!("blob unknown to registry: {}", descriptor.digest);
             return Err(Refusal::new(Code::ManifestBlobUnknown, text));
         }
@@ -134,29 +231,21 @@ fn check(repositories: &Repositories, name: &Name, contents: &Contents) -> Resul
     Ok(())
 }
 
-pub(crate) async fn delete(repositories: Arc<Repositories>, name: Name, key: Key) -> Result<Response<Body>> {
-    blocking(move || {
-        let (digest, _) = repositories.resolve(&name, &key)?.ok_or_else(|| unknown(&name, &key))?;
-        match &key {
-            Key::Tag(tag) => repositories.remove_tag(&name, tag)?,
-            Key::Digest(_) => {
-                for tag in repositories.tags(&name)? {
-                    let points_here = repositories
-                        .resolve(&name, &Key::Tag(tag.clone()))?
-                        .is_some_and(|(target, _)| target == digest);
-                    if points_here {
-                        repositories.remove_tag(&name, &tag)?;
-                    }
-                }
-                let bytes = repositories.store().blob_bytes(&digest)?;
-                let contents: Option<Contents> = serde_json::from_slice(&bytes).ok();
-                if let Some(subject) = contents.and_then(|c| c.subject) {
-                    repositories.remove_referrer(&name, &subject.digest, &digest)?;
-                }
-                repositories.remove_link(&name, Link::Manifest, &digest)?;
-            }
+pub(crate) async fn delete(
+    registry: &Registry,
+    caller: &Caller,
+    name: Name,
+    key: Key,
+) -> Result<Response<Body>> {
+    let repositories = &registry.repositories;
+    let (digest, _) = repositories.resolve(&name, &key).await?.ok_or_else(|| unknown(&name, &key))?;
+    match &key {
+        Key::Tag(tag) => repositories.remove_tag(&name, tag).await?,
+        Key::Digest(_) => {
+            repositories.remove_manifest(&name, &digest).await?;
+            repositories.remove_unlinked(&digest).await?;
         }
-        Ok(body::empty(StatusCode::ACCEPTED))
-    })
-    .await
+    }
+    registry.notifier.tell(caller, Event { tag: key.tag(), ..Event::new("delete", &name, &digest) });
+    Ok(body::empty(StatusCode::ACCEPTED))
 }

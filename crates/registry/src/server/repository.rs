@@ -1,22 +1,23 @@
-//! The files of a registry: links from names to content. Content itself is the store's.
+//! A registry's records: links from names to content.
 
-use std::collections::HashSet;
-use std::fs::{File, OpenOptions};
-use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use spec::Digest;
-use store::Store;
-use sys::file::{self, Durability};
+use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use super::digest::Digest;
+use super::manifest::Contents;
 use super::refusal::{Code, Refusal};
 use super::route::{Key, Name, UploadId};
+use super::storage::{Entry, Growing, Stat, Storage};
 
-/// An upload that nobody went on with for so long is given up.
-const ABANDONED: Duration = Duration::from_secs(7 * 24 * 3600);
+pub(crate) type Result<T> = std::result::Result<T, Refusal>;
 
-type Result<T> = std::result::Result<T, Refusal>;
+/// How long a repository's size is believed: another server may have changed it.
+const SIZE_BELIEVED: Duration = Duration::from_secs(60);
+/// Manifests whose contents are remembered.
+const CONTENTS_LIMIT: usize = 16 << 10;
 
 /// A kind of link to content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,207 +37,342 @@ impl Link {
 
 /// All repositories.
 pub(crate) struct Repositories {
-    root: PathBuf,
-    store: Store,
-    /// Held while links are removed, so that content is not removed from under a new one.
-    links: Mutex<()>,
+    pub(crate) storage: Storage,
+    /// What no manifest refers to is left alone for so long.
+    pub(crate) grace: Duration,
+    /// Held shared while links are made, alone while they are swept: content is not removed from under a new link.
+    links: RwLock<()>,
+    /// What was linked since a collection began; `None` while there is none.
+    fresh: Mutex<Option<HashSet<Digest>>>,
     /// Uploads that a request is at work on.
-    busy: Mutex<HashSet<UploadId>>,
+    busy: Arc<Mutex<HashSet<UploadId>>>,
+    /// What manifests say, which never changes.
+    contents: Mutex<HashMap<Digest, Arc<Contents>>>,
+    sizes: Mutex<HashMap<Name, (Instant, u64)>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Where a blob is kept.
+pub(crate) fn blob_key(digest: &Digest) -> String {
+    format!("blobs/{}/{}", digest.algorithm(), digest.hex())
+}
+
+fn directory(name: &Name) -> String {
+    format!("repositories/{}", name.as_str())
+}
+
+pub(crate) fn link_key(name: &Name, link: Link, digest: &Digest) -> String {
+    format!("{}/{}/{}", directory(name), link.directory(), digest.hex())
+}
+
+fn tag_key(name: &Name, tag: &str) -> String {
+    format!("{}/_tags/{tag}", directory(name))
+}
+
+fn referrers_key(name: &Name, subject: &Digest) -> String {
+    format!("{}/_referrers/{}", directory(name), subject.hex())
+}
+
+pub(crate) fn upload_key(name: &Name, id: &UploadId) -> String {
+    format!("{}/_uploads/{}", directory(name), id.0)
 }
 
 impl Repositories {
-    /// Opens or makes the registry's root and forgets abandoned uploads.
-    ///
-    /// # Errors
-    /// The store's, or a file error.
-    pub(crate) fn open(root: &Path) -> std::result::Result<Self, store::Error> {
-        let store = Store::open(root)?;
-        let root = root.join("repositories");
-        file::create_dir_all(&root, 0o700)?;
-        let this = Self { root, store, links: Mutex::default(), busy: Mutex::default() };
-        for name in this.names()? {
-            let uploads = this.directory(&name).join("_uploads");
-            for id in file::list(&uploads)? {
-                let path = uploads.join(id);
-                let changed =
-                    std::fs::metadata(&path).and_then(|m| m.modified()).unwrap_or(SystemTime::now());
-                if changed.elapsed().is_ok_and(|age| age > ABANDONED) {
-                    file::remove(&path)?;
-                }
-            }
+    pub(crate) fn new(storage: Storage, grace: Duration) -> Self {
+        Self {
+            storage,
+            grace,
+            links: RwLock::default(),
+            fresh: Mutex::default(),
+            busy: Arc::default(),
+            contents: Mutex::default(),
+            sizes: Mutex::default(),
         }
-        Ok(this)
     }
 
-    pub(crate) fn store(&self) -> &Store {
-        &self.store
+    /// For making links.
+    pub(crate) async fn linking(&self) -> RwLockReadGuard<'_, ()> {
+        self.links.read().await
     }
 
-    fn directory(&self, name: &Name) -> PathBuf {
-        self.root.join(name.as_str())
+    /// For removing what is not linked.
+    pub(crate) async fn sweeping(&self) -> RwLockWriteGuard<'_, ()> {
+        self.links.write().await
     }
 
-    fn link_path(&self, name: &Name, link: Link, digest: &Digest) -> PathBuf {
-        self.directory(name).join(link.directory()).join(digest.hex())
+    /// From now on what is linked is noted; `false` when a collection is at work already.
+    pub(crate) fn begin_collection(&self) -> bool {
+        let mut fresh = lock(&self.fresh);
+        let idle = fresh.is_none();
+        fresh.get_or_insert_default();
+        idle
     }
 
-    /// For changes of links.
-    pub(crate) fn lock(&self) -> MutexGuard<'_, ()> {
-        self.links.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn end_collection(&self) {
+        *lock(&self.fresh) = None;
+    }
+
+    pub(crate) fn is_fresh(&self, digest: &Digest) -> bool {
+        lock(&self.fresh).as_ref().is_some_and(|fresh| fresh.contains(digest))
     }
 
     /// All repositories' names, sorted.
-    pub(crate) fn names(&self) -> std::result::Result<Vec<Name>, sys::Error> {
+    pub(crate) async fn names(&self) -> Result<Vec<Name>> {
         let mut names = Vec::new();
         let mut pending = vec![String::new()];
         while let Some(prefix) = pending.pop() {
-            let entries = file::list(&self.root.join(&prefix))?;
-            if entries.iter().any(|e| e.starts_with('_')) {
+            let entries = self.storage.list(&format!("repositories/{prefix}")).await?;
+            if entries.iter().any(|e| e.name.starts_with('_')) {
                 names.extend(Name::parse(&prefix));
             }
-            let inner = entries.iter().filter(|e| !e.starts_with('_'));
-            pending
-                .extend(inner.map(|e| if prefix.is_empty() { e.clone() } else { format!("{prefix}/{e}") }));
+            let inner = entries.into_iter().map(|e| e.name).filter(|n| !n.starts_with('_'));
+            pending.extend(inner.map(|n| if prefix.is_empty() { n } else { format!("{prefix}/{n}") }));
         }
-        names.sort_by(|a, b| a.as_str().cmp(b.as_str()));
+        names.sort();
         Ok(names)
     }
 
-    /// Whether anything was ever put there.
-    pub(crate) fn exists(&self, name: &Name) -> bool {
-        self.directory(name).join(Link::Manifest.directory()).is_dir()
+    /// Whether there is a manifest in it.
+    pub(crate) async fn exists(&self, name: &Name) -> Result<bool> {
+        Ok(!self.entries(name, Link::Manifest).await?.is_empty())
     }
 
+    // ---- links
+
     /// What a link says: nothing for a layer, its media type for a manifest. `None` when there is no such link.
-    pub(crate) fn link(&self, name: &Name, link: Link, digest: &Digest) -> Result<Option<String>> {
-        let bytes = file::read_if_exists(&self.link_path(name, link, digest))?;
+    pub(crate) async fn link(&self, name: &Name, link: Link, digest: &Digest) -> Result<Option<String>> {
+        let bytes = self.storage.read(&link_key(name, link, digest)).await?;
         Ok(bytes.map(|b| String::from_utf8_lossy(&b).into_owned()))
     }
 
-    pub(crate) fn add_link(&self, name: &Name, link: Link, digest: &Digest, text: &str) -> Result<()> {
-        self.write(&self.link_path(name, link, digest), text)
+    /// The size of a blob that a repository has. One that nothing refers to yet is kept for a while longer, since
+    /// somebody who asks is about to refer to it.
+    pub(crate) async fn blob(&self, name: &Name, digest: &Digest) -> Result<Option<u64>> {
+        let (layer, manifest) = (link_key(name, Link::Layer, digest), link_key(name, Link::Manifest, digest));
+        if let Some(stat) = self.storage.stat(&layer).await? {
+            if stat.age() > self.grace / 2 {
+                let _linking = self.linking().await;
+                if self.storage.stat(&layer).await?.is_some() {
+                    self.storage.touch(&layer).await?;
+                }
+            }
+        } else if self.storage.stat(&manifest).await?.is_none() {
+            return Ok(None);
+        }
+        Ok(self.storage.stat(&blob_key(digest)).await?.map(|stat| stat.size))
     }
 
-    fn write(&self, path: &Path, text: &str) -> Result<()> {
-        file::create_dir_all(path.parent().expect("it is below the root"), 0o700)?;
-        Ok(file::write_atomic(path, text.as_bytes(), 0o600, Durability::Machine)?)
+    /// The caller holds [`Repositories::linking`], and the content is there.
+    pub(crate) async fn add_link(&self, name: &Name, link: Link, digest: &Digest, text: &str) -> Result<()> {
+        if let Some(fresh) = lock(&self.fresh).as_mut() {
+            fresh.insert(*digest);
+        }
+        let key = link_key(name, link, digest);
+        let new = self.storage.stat(&key).await?.is_none();
+        let blob = blob_key(digest);
+        if let Some(stat) = self.storage.stat(&blob).await? {
+            // Another server's collector may have its eye on it.
+            if new && stat.age() > self.grace / 2 {
+                self.storage.touch(&blob).await?;
+            }
+            if new && let Some((_, size)) = lock(&self.sizes).get_mut(name) {
+                *size += stat.size;
+            }
+        }
+        Ok(self.storage.write(&key, text.to_owned()).await?)
     }
 
-    /// Removes a link, and its content when no other repository links to it.
-    pub(crate) fn remove_link(&self, name: &Name, link: Link, digest: &Digest) -> Result<()> {
-        let _links = self.lock();
-        file::remove(&self.link_path(name, link, digest))?;
-        for other in self.names()? {
+    /// The caller holds [`Repositories::linking`] or [`Repositories::sweeping`].
+    pub(crate) async fn remove_link(&self, name: &Name, link: Link, digest: &Digest) -> Result<()> {
+        lock(&self.sizes).remove(name);
+        Ok(self.storage.remove(&link_key(name, link, digest)).await?)
+    }
+
+    /// Removes content that no repository links to, where that is quickly told; elsewhere the collector does.
+    pub(crate) async fn remove_unlinked(&self, digest: &Digest) -> Result<()> {
+        if matches!(self.storage, Storage::Bucket(_)) {
+            return Ok(());
+        }
+        let _sweeping = self.sweeping().await;
+        for name in self.names().await? {
             for link in [Link::Layer, Link::Manifest] {
-                if self.link_path(&other, link, digest).exists() {
+                if self.storage.stat(&link_key(&name, link, digest)).await?.is_some() {
                     return Ok(());
                 }
             }
         }
-        Ok(self.store.remove_blob(digest)?)
+        Ok(self.storage.remove(&blob_key(digest)).await?)
+    }
+
+    /// A repository's links of a kind, with when each was made.
+    pub(crate) async fn entries(&self, name: &Name, link: Link) -> Result<Vec<(Digest, Stat)>> {
+        let entries = self.storage.list(&format!("{}/{}", directory(name), link.directory())).await?;
+        Ok(entries.into_iter().filter_map(|e| Some((Digest::from_hex(&e.name)?, e.stat?))).collect())
+    }
+
+    /// The bytes of all that a repository links to, each blob once.
+    pub(crate) async fn size(&self, name: &Name) -> Result<u64> {
+        if let Some((since, size)) = lock(&self.sizes).get(name)
+            && since.elapsed() < SIZE_BELIEVED
+        {
+            return Ok(*size);
+        }
+        let mut digests = HashSet::new();
+        for link in [Link::Layer, Link::Manifest] {
+            digests.extend(self.entries(name, link).await?.into_iter().map(|(digest, _)| digest));
+        }
+        let mut size = 0;
+        for digest in digests {
+            size += self.storage.stat(&blob_key(&digest)).await?.map_or(0, |stat| stat.size);
+        }
+        lock(&self.sizes).insert(name.clone(), (Instant::now(), size));
+        Ok(size)
+    }
+
+    // ---- manifests
+
+    /// A manifest's bytes, its digest verified.
+    pub(crate) async fn manifest(&self, digest: &Digest) -> Result<Vec<u8>> {
+        let lost = || Refusal::new(Code::ManifestUnknown, format!("the content of {digest} is gone"));
+        let bytes = self.storage.read(&blob_key(digest)).await?.ok_or_else(lost)?;
+        if digest.alike(&bytes) != *digest {
+            return Err(Refusal::new(Code::Unknown, format!("the content of {digest} is damaged")));
+        }
+        Ok(bytes)
+    }
+
+    /// What a manifest says.
+    pub(crate) async fn contents(&self, digest: &Digest) -> Result<Arc<Contents>> {
+        if let Some(contents) = lock(&self.contents).get(digest) {
+            return Ok(Arc::clone(contents));
+        }
+        let contents: Contents = serde_json::from_slice(&self.manifest(digest).await?)
+            .map_err(|e| Refusal::new(Code::Unknown, format!("manifest {digest}: {e}")))?;
+        let contents = Arc::new(contents);
+        let mut known = lock(&self.contents);
+        if known.len() >= CONTENTS_LIMIT {
+            known.clear();
+        }
+        known.insert(*digest, Arc::clone(&contents));
+        Ok(contents)
     }
 
     // ---- tags
 
-    fn tags_directory(&self, name: &Name) -> PathBuf {
-        self.directory(name).join("_tags")
-    }
-
-    pub(crate) fn tags(&self, name: &Name) -> Result<Vec<String>> {
-        Ok(file::list(&self.tags_directory(name))?.into_iter().filter(|t| !t.starts_with('.')).collect())
+    /// Tags, with when each was set, sorted.
+    pub(crate) async fn tags(&self, name: &Name) -> Result<Vec<(String, Stat)>> {
+        let entries = self.storage.list(&format!("{}/_tags", directory(name))).await?;
+        Ok(entries.into_iter().filter_map(|e: Entry| Some((e.name, e.stat?))).collect())
     }
 
     /// What a key points at; `None` when there is no such tag or manifest.
-    pub(crate) fn resolve(&self, name: &Name, key: &Key) -> Result<Option<(Digest, String)>> {
+    pub(crate) async fn resolve(&self, name: &Name, key: &Key) -> Result<Option<(Digest, String)>> {
         let digest = match key {
             Key::Digest(digest) => *digest,
             Key::Tag(tag) => {
-                let Some(bytes) = file::read_if_exists(&self.tags_directory(name).join(tag))? else {
-                    return Ok(None);
-                };
+                let Some(bytes) = self.storage.read(&tag_key(name, tag)).await? else { return Ok(None) };
                 let text = String::from_utf8_lossy(&bytes);
                 text.trim().parse().map_err(|e| Refusal::new(Code::Unknown, format!("tag {tag}: {e}")))?
             }
         };
-        Ok(self.link(name, Link::Manifest, &digest)?.map(|media_type| (digest, media_type)))
+        Ok(self.link(name, Link::Manifest, &digest).await?.map(|media_type| (digest, media_type)))
     }
 
-    pub(crate) fn set_tag(&self, name: &Name, tag: &str, digest: &Digest) -> Result<()> {
-        self.write(&self.tags_directory(name).join(tag), &digest.to_string())
+    pub(crate) async fn tag(&self, name: &Name, tag: &str) -> Result<Option<Stat>> {
+        Ok(self.storage.stat(&tag_key(name, tag)).await?)
     }
 
-    pub(crate) fn remove_tag(&self, name: &Name, tag: &str) -> Result<()> {
-        Ok(file::remove(&self.tags_directory(name).join(tag))?)
+    pub(crate) async fn set_tag(&self, name: &Name, tag: &str, digest: &Digest) -> Result<()> {
+        Ok(self.storage.write(&tag_key(name, tag), digest.to_string()).await?)
+    }
+
+    pub(crate) async fn remove_tag(&self, name: &Name, tag: &str) -> Result<()> {
+        Ok(self.storage.remove(&tag_key(name, tag)).await?)
+    }
+
+    /// Removes a manifest, the tags that point at it, and what it says about another.
+    pub(crate) async fn remove_manifest(&self, name: &Name, digest: &Digest) -> Result<()> {
+        let _linking = self.linking().await;
+        for (tag, _) in self.tags(name).await? {
+            let target = self.resolve(name, &Key::Tag(tag.clone())).await?;
+            if target.is_some_and(|(target, _)| target == *digest) {
+                self.remove_tag(name, &tag).await?;
+            }
+        }
+        if let Ok(contents) = self.contents(digest).await
+            && let Some(subject) = &contents.subject
+        {
+            self.remove_referrer(name, &subject.digest, digest).await?;
+        }
+        self.remove_link(name, Link::Manifest, digest).await
     }
 
     // ---- referrers
 
-    fn referrers_directory(&self, name: &Name, subject: &Digest) -> PathBuf {
-        self.directory(name).join("_referrers").join(subject.hex())
+    pub(crate) async fn add_referrer(&self, name: &Name, subject: &Digest, manifest: &Digest) -> Result<()> {
+        let key = format!("{}/{}", referrers_key(name, subject), manifest.hex());
+        Ok(self.storage.write(&key, "").await?)
     }
 
-    pub(crate) fn add_referrer(&self, name: &Name, subject: &Digest, manifest: &Digest) -> Result<()> {
-        self.write(&self.referrers_directory(name, subject).join(manifest.hex()), "")
+    pub(crate) async fn remove_referrer(
+        &self,
+        name: &Name,
+        subject: &Digest,
+        manifest: &Digest,
+    ) -> Result<()> {
+        Ok(self.storage.remove(&format!("{}/{}", referrers_key(name, subject), manifest.hex())).await?)
     }
 
-    pub(crate) fn remove_referrer(&self, name: &Name, subject: &Digest, manifest: &Digest) -> Result<()> {
-        Ok(file::remove(&self.referrers_directory(name, subject).join(manifest.hex()))?)
-    }
-
-    pub(crate) fn referrers(&self, name: &Name, subject: &Digest) -> Result<Vec<Digest>> {
-        let names = file::list(&self.referrers_directory(name, subject))?;
-        Ok(names.iter().filter_map(|hex| format!("sha256:{hex}").parse().ok()).collect())
+    pub(crate) async fn referrers(&self, name: &Name, subject: &Digest) -> Result<Vec<Digest>> {
+        let entries = self.storage.list(&referrers_key(name, subject)).await?;
+        Ok(entries.iter().filter_map(|e| Digest::from_hex(&e.name)).collect())
     }
 
     // ---- uploads
 
-    fn upload_path(&self, name: &Name, id: &UploadId) -> PathBuf {
-        self.directory(name).join("_uploads").join(&id.0)
-    }
-
     /// Opens an upload.
-    pub(crate) fn begin(&self, name: &Name) -> Result<UploadId> {
-        let id = UploadId(spec::digest::hex(&sys::random::bytes::<16>()));
-        let path = self.upload_path(name, &id);
-        file::create_dir_all(path.parent().expect("it is below the root"), 0o700)?;
-        file::create(&path, 0o600)?;
+    pub(crate) async fn begin(&self, name: &Name) -> Result<UploadId> {
+        let id = UploadId::random();
+        self.storage.begin(&upload_key(name, &id)).await?;
         Ok(id)
     }
 
     /// Takes an upload for one request: two at once would mix their bytes.
-    pub(crate) fn take(self: &std::sync::Arc<Self>, name: &Name, id: &UploadId) -> Result<Upload> {
-        let path = self.upload_path(name, id);
-        let unknown = || Refusal::new(Code::BlobUploadUnknown, "there is no such upload");
-        let file = OpenOptions::new().read(true).append(true).open(&path).map_err(|_| unknown())?;
-        let size = file.metadata().map_err(|_| unknown())?.len();
-        let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
-        if !busy.insert(id.clone()) {
+    pub(crate) async fn take(&self, name: &Name, id: &UploadId) -> Result<Growing> {
+        if !lock(&self.busy).insert(id.clone()) {
             return Err(Refusal::new(Code::BlobUploadInvalid, "another request is at work on this upload"));
         }
-        Ok(Upload { repositories: std::sync::Arc::clone(self), id: id.clone(), path, file, size })
+        let hold = Arc::new(Busy { id: id.clone(), all: Arc::clone(&self.busy) });
+        let unknown = || Refusal::new(Code::BlobUploadUnknown, "there is no such upload");
+        self.storage.resume(&upload_key(name, id), hold).await?.ok_or_else(unknown)
+    }
+
+    /// The ids of a repository's uploads, with how long each has been still.
+    pub(crate) async fn uploads(&self, name: &Name) -> Result<Vec<(UploadId, Duration)>> {
+        let mut uploads = Vec::new();
+        for entry in self.storage.list(&format!("{}/_uploads", directory(name))).await? {
+            let Some(id) = UploadId::parse(&entry.name) else { continue };
+            let stat = match entry.stat {
+                Some(stat) => Some(stat),
+                None => self.storage.stat(&format!("{}/state", upload_key(name, &id))).await?,
+            };
+            uploads.push((id, stat.map_or(Duration::MAX, |stat| stat.age())));
+        }
+        Ok(uploads)
     }
 }
 
-/// An upload that one request is at work on.
-pub(crate) struct Upload {
-    repositories: std::sync::Arc<Repositories>,
+/// An upload that something is at work on.
+struct Busy {
     id: UploadId,
-    path: PathBuf,
-    /// Appended to.
-    pub(crate) file: File,
-    /// Bytes so far.
-    pub(crate) size: u64,
+    all: Arc<Mutex<HashSet<UploadId>>>,
 }
 
-impl Upload {
-    /// Forgets its bytes.
-    pub(crate) fn remove(&self) -> Result<()> {
-        Ok(file::remove(&self.path)?)
-    }
-}
-
-impl Drop for Upload {
+impl Drop for Busy {
     fn drop(&mut self) {
-        self.repositories.busy.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
+        lock(&self.all).remove(&self.id);
     }
 }

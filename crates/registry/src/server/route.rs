@@ -2,12 +2,14 @@
 //! [`Route`] is safe to be a file name.
 
 use http::Method;
-use spec::{Digest, Reference};
+use spec::Reference;
 
+use super::config::Action;
+use super::digest::{Digest, InvalidDigest};
 use super::refusal::{Code, Refusal};
 
 /// A repository's name: lower-case components, joined by `/`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Name(String);
 
 impl Name {
@@ -30,12 +32,21 @@ pub(crate) enum Key {
 }
 
 impl Key {
-    fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         if text.contains(':') {
             return text.parse().ok().map(Self::Digest);
         }
         let reference: Reference = format!("localhost/x:{text}").parse().ok()?;
         reference.tag.filter(|t| t == text).map(Self::Tag)
+    }
+}
+
+impl Key {
+    pub(crate) fn tag(&self) -> Option<&str> {
+        match self {
+            Self::Tag(tag) => Some(tag),
+            Self::Digest(_) => None,
+        }
     }
 }
 
@@ -53,7 +64,11 @@ impl std::fmt::Display for Key {
 pub(crate) struct UploadId(pub(super) String);
 
 impl UploadId {
-    fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn random() -> Self {
+        Self(spec::digest::hex(&sys::random::bytes::<16>()))
+    }
+
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         let fits = text.len() == 32 && text.bytes().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f'));
         fits.then(|| Self(text.to_owned()))
     }
@@ -76,6 +91,57 @@ pub(crate) enum Route {
     UploadPatch(Name, UploadId),
     UploadPut(Name, UploadId),
     UploadDelete(Name, UploadId),
+}
+
+impl Route {
+    /// For numbers.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::Base => "base",
+            Self::Catalog => "catalog",
+            Self::Tags(_) => "tags",
+            Self::Referrers(..) => "referrers",
+            Self::BlobGet(..) | Self::BlobDelete(..) => "blob",
+            Self::ManifestGet(..) | Self::ManifestPut(..) | Self::ManifestDelete(..) => "manifest",
+            Self::UploadBegin(_)
+            | Self::UploadStatus(..)
+            | Self::UploadPatch(..)
+            | Self::UploadPut(..)
+            | Self::UploadDelete(..) => "upload",
+        }
+    }
+
+    /// The repository it is about, and what one must be allowed there.
+    pub(crate) fn needs(&self) -> Option<(&Name, &'static [Action])> {
+        Some(match self {
+            Self::Base | Self::Catalog => return None,
+            Self::Tags(name)
+            | Self::Referrers(name, _)
+            | Self::BlobGet(name, _)
+            | Self::ManifestGet(name, _) => (name, &[Action::Pull]),
+            Self::BlobDelete(name, _) | Self::ManifestDelete(name, _) => (name, &[Action::Delete]),
+            Self::ManifestPut(name, _)
+            | Self::UploadBegin(name)
+            | Self::UploadStatus(name, _)
+            | Self::UploadPatch(name, _)
+            | Self::UploadPut(name, _)
+            | Self::UploadDelete(name, _) => (name, &[Action::Push]),
+        })
+    }
+
+    /// What a token must be for, in the words of the token specification.
+    pub(crate) fn scope(&self) -> Option<String> {
+        let Some((name, actions)) = self.needs() else {
+            return matches!(self, Self::Catalog).then(|| "registry:catalog:*".to_owned());
+        };
+        // Whoever pushes looks first at what is there.
+        let actions = match actions {
+            [Action::Push] => "pull,push",
+            [Action::Delete] => "delete",
+            _ => "pull",
+        };
+        Some(format!("repository:{}:{actions}", name.as_str()))
+    }
 }
 
 /// The operation behind a method and a path. HEAD is GET, its body is dropped later.
@@ -144,7 +210,7 @@ fn name(segments: &[&str]) -> Result<Name, Refusal> {
 }
 
 fn digest(text: &str) -> Result<Digest, Refusal> {
-    text.parse().map_err(|e: spec::digest::InvalidDigest| Refusal::new(Code::DigestInvalid, e.to_string()))
+    text.parse().map_err(|e: InvalidDigest| Refusal::new(Code::DigestInvalid, e.to_string()))
 }
 
 /// A query parameter's value, decoded.
@@ -153,7 +219,8 @@ pub(crate) fn parameter(query: &str, name: &str) -> Option<String> {
     pairs.into_iter().find(|(key, _)| *key == name).map(|(_, value)| decode(value))
 }
 
-fn decode(text: &str) -> String {
+/// Percent-encoded text, decoded.
+pub(crate) fn decode(text: &str) -> String {
     let mut out = Vec::with_capacity(text.len());
     let bytes = text.as_bytes();
     let mut at = 0;

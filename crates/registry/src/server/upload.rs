@@ -1,115 +1,137 @@
 //! Uploads: in one request, in many, or by mounting what another repository has.
 //!
-//! Bytes that come with the last request of an otherwise empty upload go straight into a blob; others are collected in
-//! the upload's file, which survives a restart, and copied at the end.
+//! Bytes are hashed as they come; the hash is kept with the upload, so that its end needs no second reading. An upload
+//! survives a restart, and on a bucket goes on at any server.
 
-use std::fs::File;
-use std::io::{Seek, Write};
-use std::sync::Arc;
-
-use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_RANGE, LOCATION};
 use http::{HeaderMap, Response, StatusCode};
-use hyper::body::Incoming;
-use spec::Digest;
-use tokio::sync::mpsc;
+use hyper::body::{Body as _, Incoming};
 
-use super::blob::blocking;
 use super::body::{self, Body, header};
+use super::config::Action;
+use super::digest::{Digest, InvalidDigest};
+use super::notify::Event;
 use super::refusal::{Code, Refusal};
-use super::repository::{Link, Repositories, Upload};
+use super::repository::{Link, Result, blob_key};
 use super::route::{Name, UploadId, parameter};
-
-type Result<T> = std::result::Result<T, Refusal>;
+use super::storage::{Growing, Storage};
+use super::{Caller, Registry};
 
 /// `POST`: opens an upload, takes a whole blob, or mounts one.
 pub(crate) async fn begin(
-    repositories: Arc<Repositories>,
+    registry: &Registry,
+    caller: &Caller,
     name: Name,
     query: &str,
     body: Incoming,
 ) -> Result<Response<Body>> {
-    if let Some(digest) = digest_in(query, "mount")?
-        && let Some(from) = parameter(query, "from").and_then(|from| Name::parse(&from))
-        && mount(&repositories, &name, &from, digest).await?
-    {
-        return Ok(created(&name, &digest));
+    if let Some(digest) = digest_in(query, "mount")? {
+        let from = parameter(query, "from").map(|from| Name::parse(&from));
+        if mount(registry, caller, &name, from, &digest).await? {
+            return Ok(created(&name, &digest));
+        }
     }
-    if let Some(digest) = digest_in(query, "digest")? {
-        let writer = repositories.clone();
-        receive(body, move |chunks| commit(&writer, &name, digest, None, chunks)).await
-    } else {
-        blocking(move || {
-            let id = repositories.begin(&name)?;
-            Ok(accepted(&name, &id, 0))
-        })
-        .await
+    let whole = digest_in(query, "digest")?;
+    if whole.is_some() {
+        registry.room(&name, 0, body.size_hint().lower()).await?;
     }
+    let id = registry.repositories.begin(&name).await?;
+    let Some(digest) = whole else { return Ok(accepted(&name, &id, 0)) };
+    let mut upload = registry.repositories.take(&name, &id).await?;
+    let received = receive(registry, &name, &mut upload, body).await;
+    let done = match received {
+        Ok(()) => commit(registry, caller, &name, upload, &digest).await,
+        Err(refusal) => {
+            upload.cancel().await?;
+            return Err(refusal);
+        }
+    };
+    if done.is_err() {
+        // Nobody knows of this upload.
+        registry.repositories.take(&name, &id).await?.cancel().await?;
+    }
+    done
 }
 
-async fn mount(repositories: &Arc<Repositories>, name: &Name, from: &Name, digest: Digest) -> Result<bool> {
-    let (repositories, name, from) = (Arc::clone(repositories), name.clone(), from.clone());
-    blocking(move || {
+/// Whether the blob is in the repository now. Without a source, any repository that the caller may pull from is one.
+async fn mount(
+    registry: &Registry,
+    caller: &Caller,
+    name: &Name,
+    from: Option<Option<Name>>,
+    digest: &Digest,
+) -> Result<bool> {
+    let repositories = &registry.repositories;
+    let sources = match from {
+        Some(Some(from)) => vec![from],
+        Some(None) => Vec::new(),
+        None if matches!(repositories.storage, Storage::Files(_)) => repositories.names().await?,
+        None => Vec::new(),
+    };
+    for from in sources.iter().filter(|from| caller.may(from, Action::Pull)) {
         // Nobody may remove the blob between the look and the link.
-        let _links = repositories.lock();
-        let here = repositories.link(&from, Link::Layer, &digest)?.is_some()
-            && repositories.store().blob_size(&digest).is_some();
-        if here {
-            repositories.add_link(&name, Link::Layer, &digest, "")?;
+        let _linking = repositories.linking().await;
+        if repositories.link(from, Link::Layer, digest).await?.is_none() {
+            continue;
         }
-        Ok(here)
-    })
-    .await
+        let Some(stat) = repositories.storage.stat(&blob_key(digest)).await? else { continue };
+        registry.room(name, 0, stat.size).await?;
+        repositories.add_link(name, Link::Layer, digest, "").await?;
+        let event = Event { size: stat.size, from: Some(from), ..Event::new("mount", name, digest) };
+        registry.notifier.tell(caller, event);
+        return Ok(true);
+    }
+    Ok(false)
 }
 
 /// `GET`: how far it is.
-pub(crate) async fn status(
-    repositories: Arc<Repositories>,
-    name: Name,
-    id: UploadId,
-) -> Result<Response<Body>> {
-    blocking(move || {
-        let size = repositories.take(&name, &id)?.size;
-        let mut response = accepted(&name, &id, size);
-        *response.status_mut() = StatusCode::NO_CONTENT;
-        Ok(response)
-    })
-    .await
+pub(crate) async fn status(registry: &Registry, name: Name, id: UploadId) -> Result<Response<Body>> {
+    let size = registry.repositories.take(&name, &id).await?.size();
+    let mut response = accepted(&name, &id, size);
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response.headers_mut().remove(CONTENT_LENGTH);
+    Ok(response)
 }
 
 /// `PATCH`: more bytes.
 pub(crate) async fn patch(
-    repositories: Arc<Repositories>,
+    registry: &Registry,
     name: Name,
     id: UploadId,
     headers: &HeaderMap,
     body: Incoming,
 ) -> Result<Response<Body>> {
     let range = content_range(headers)?;
-    receive(body, move |chunks| {
-        let mut upload = repositories.take(&name, &id)?;
-        if range.is_some_and(|(first, _)| first != upload.size) {
-            return Ok(out_of_order(&name, &id, upload.size));
-        }
-        let before = upload.size;
-        append(&mut upload, chunks)?;
-        let got = upload.size - before;
-        if let Some((first, last)) = range
-            && got != last - first + 1
-        {
+    let mut upload = registry.repositories.take(&name, &id).await?;
+    let before = upload.size();
+    if range.is_some_and(|(first, _)| first != before) {
+        return Ok(out_of_order(&name, &id, before));
+    }
+    let received = receive(registry, &name, &mut upload, body).await;
+    let size = upload.size();
+    match (received, range) {
+        (Ok(()), Some((first, last))) if size - before != last - first + 1 => {
             // What came does not count: the client sends it again.
-            upload.file.set_len(before).map_err(io)?;
-            let text = format!("{got} bytes came for a range of {}", last - first + 1);
-            return Err(Refusal::new(Code::BlobUploadInvalid, text));
+            upload.rewind().await?;
+            let text = format!("{} bytes came for a range of {}", size - before, last - first + 1);
+            Err(Refusal::new(Code::BlobUploadInvalid, text))
         }
-        Ok(accepted(&name, &id, upload.size))
-    })
-    .await
+        (Err(refusal), _) if refusal.code() != Code::BlobUploadInvalid => {
+            upload.rewind().await?;
+            Err(refusal)
+        }
+        // What came before the line broke counts: the client asks how far it is, and goes on.
+        (received, _) => {
+            upload.save().await?;
+            received.map(|()| accepted(&name, &id, size))
+        }
+    }
 }
 
 /// `PUT`: the last bytes, if any, and the digest of them all.
 pub(crate) async fn put(
-    repositories: Arc<Repositories>,
+    registry: &Registry,
+    caller: &Caller,
     name: Name,
     id: UploadId,
     query: &str,
@@ -119,110 +141,61 @@ pub(crate) async fn put(
     let missing = || Refusal::new(Code::DigestInvalid, "the digest is missing");
     let digest = digest_in(query, "digest")?.ok_or_else(missing)?;
     let range = content_range(headers)?;
-    receive(body, move |chunks| {
-        let upload = repositories.take(&name, &id)?;
-        if range.is_some_and(|(first, _)| first != upload.size) {
-            return Ok(out_of_order(&name, &id, upload.size));
-        }
-        commit(&repositories, &name, digest, Some(upload), chunks)
-    })
-    .await
+    let mut upload = registry.repositories.take(&name, &id).await?;
+    let before = upload.size();
+    if range.is_some_and(|(first, _)| first != before) {
+        return Ok(out_of_order(&name, &id, before));
+    }
+    if let Err(refusal) = receive(registry, &name, &mut upload, body).await {
+        // The digest was for more than came; a client starts over, or goes on from where it was.
+        upload.rewind().await?;
+        return Err(refusal);
+    }
+    commit(registry, caller, &name, upload, &digest).await
 }
 
 /// `DELETE`: gives it up.
-pub(crate) async fn cancel(
-    repositories: Arc<Repositories>,
-    name: Name,
-    id: UploadId,
-) -> Result<Response<Body>> {
-    blocking(move || {
-        repositories.take(&name, &id)?.remove()?;
-        Ok(body::empty(StatusCode::NO_CONTENT))
-    })
-    .await
+pub(crate) async fn cancel(registry: &Registry, name: Name, id: UploadId) -> Result<Response<Body>> {
+    registry.repositories.take(&name, &id).await?.cancel().await?;
+    Ok(body::empty(StatusCode::NO_CONTENT))
 }
 
-/// A body on its way to a blocking thread; an error is what broke it off.
-struct Chunks(mpsc::Receiver<Result<Bytes>>);
-
-impl Chunks {
-    fn next(&mut self) -> Result<Option<Bytes>> {
-        match self.0.blocking_recv() {
-            Some(Ok(chunk)) if chunk.is_empty() => Ok(None),
-            Some(Ok(chunk)) => Ok(Some(chunk)),
-            Some(Err(refusal)) => Err(refusal),
-            None => Err(Refusal::new(Code::BlobUploadInvalid, "the request was cut off")),
+async fn receive(registry: &Registry, name: &Name, upload: &mut Growing, mut body: Incoming) -> Result<()> {
+    let room = registry.room(name, upload.size(), body.size_hint().lower()).await?;
+    while let Some(chunk) = body::chunk(&mut body).await? {
+        if chunk.is_empty() {
+            continue;
         }
-    }
-}
-
-/// Runs blocking work that reads the body. An empty chunk is its end; a channel that closes without one was cut.
-async fn receive(
-    mut incoming: Incoming,
-    work: impl FnOnce(Chunks) -> Result<Response<Body>> + Send + 'static,
-) -> Result<Response<Body>> {
-    let (sender, receiver) = mpsc::channel(32);
-    let work = tokio::task::spawn_blocking(move || work(Chunks(receiver)));
-    loop {
-        let chunk = match body::chunk(&mut incoming).await {
-            Ok(Some(chunk)) if chunk.is_empty() => continue,
-            Ok(Some(chunk)) => Ok(chunk),
-            Ok(None) => Ok(Bytes::new()),
-            Err(refusal) => Err(refusal),
-        };
-        let last = !chunk.as_ref().is_ok_and(|c| !c.is_empty());
-        if sender.send(chunk).await.is_err() || last {
-            break;
+        registry.metrics.took(chunk.len());
+        if upload.size() + chunk.len() as u64 > room {
+            return Err(registry.too_large(name));
         }
-    }
-    work.await.expect("work on files neither panics nor is aborted")
-}
-
-fn append(upload: &mut Upload, mut chunks: Chunks) -> Result<()> {
-    while let Some(chunk) = chunks.next()? {
-        upload.file.write_all(&chunk).map_err(io)?;
-        upload.size += chunk.len() as u64;
+        upload.append(chunk).await?;
     }
     Ok(())
 }
 
-/// What was collected, then what comes, becomes a blob of the repository.
-fn commit(
-    repositories: &Repositories,
+async fn commit(
+    registry: &Registry,
+    caller: &Caller,
     name: &Name,
-    digest: Digest,
-    upload: Option<Upload>,
-    mut chunks: Chunks,
+    upload: Growing,
+    digest: &Digest,
 ) -> Result<Response<Body>> {
-    let mut blob = repositories.store().blob_writer()?;
-    if let Some(upload) = &upload {
-        let mut collected: &File = &upload.file;
-        collected.rewind().map_err(io)?;
-        std::io::copy(&mut collected, &mut blob).map_err(io)?;
-    }
-    while let Some(chunk) = chunks.next()? {
-        blob.write_all(&chunk).map_err(io)?;
-    }
+    let size = upload.size();
     {
-        let _links = repositories.lock();
-        blob.commit(Some(digest))?;
-        repositories.add_link(name, Link::Layer, &digest, "")?;
+        let _linking = registry.repositories.linking().await;
+        upload.commit(digest, &blob_key(digest)).await?;
+        registry.repositories.add_link(name, Link::Layer, digest, "").await?;
     }
-    if let Some(upload) = upload {
-        upload.remove()?;
-    }
-    Ok(created(name, &digest))
-}
-
-fn io(error: std::io::Error) -> Refusal {
-    Refusal::new(Code::Unknown, error.to_string())
+    let event = Event { size, media_type: "application/octet-stream", ..Event::new("push", name, digest) };
+    registry.notifier.tell(caller, event);
+    Ok(created(name, digest))
 }
 
 fn digest_in(query: &str, key: &str) -> Result<Option<Digest>> {
     let Some(text) = parameter(query, key) else { return Ok(None) };
-    text.parse()
-        .map(Some)
-        .map_err(|e: spec::digest::InvalidDigest| Refusal::new(Code::DigestInvalid, e.to_string()))
+    text.parse().map(Some).map_err(|e: InvalidDigest| Refusal::new(Code::DigestInvalid, e.to_string()))
 }
 
 /// First and last byte of a `Content-Range` (`0-9`, or `bytes 0-9/10`).
@@ -232,7 +205,7 @@ fn content_range(headers: &HeaderMap) -> Result<Option<(u64, u64)>> {
         let text = text.trim_start_matches("bytes ").split('/').next()?;
         let (first, last) = text.split_once('-')?;
         let (first, last): (u64, u64) = (first.parse().ok()?, last.parse().ok()?);
-        (first <= last).then_some((first, last))
+        (first <= last && last < u64::MAX).then_some((first, last))
     });
     let invalid = || Refusal::new(Code::BlobUploadInvalid, "Content-Range is not FIRST-LAST");
     range.map(Some).ok_or_else(invalid)

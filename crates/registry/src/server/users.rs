@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::HeaderValue;
-use spec::Digest;
 use tokio::sync::Semaphore;
 
-use crate::digest;
+use super::access::fingerprint;
+use super::digest::Digest;
 
 /// How long a password that was right is right without being checked again: bcrypt is slow by design.
 const REMEMBERED: Duration = Duration::from_secs(300);
@@ -42,15 +42,13 @@ impl Users {
         })
     }
 
-    /// Whether these credentials let someone in. The file is read again for ones that were not seen lately.
-    pub(crate) async fn admit(&self, authorization: Option<&HeaderValue>) -> bool {
-        let Some((user, password)) = authorization.and_then(|v| credentials(v.to_str().ok()?)) else {
-            return false;
-        };
-        let key = digest::of(format!("{user}:{password}").as_bytes());
+    /// Whether this is the user's password. The file is read again for ones that were not seen lately.
+    pub(crate) async fn admit(&self, user: &str, password: &str) -> bool {
+        let key = fingerprint(user, password);
         if self.lock().get(&key).is_some_and(|since| since.elapsed() < REMEMBERED) {
             return true;
         }
+        let (user, password) = (user.to_owned(), password.to_owned());
         let _check = self.checks.acquire().await.expect("it is never closed");
         let path = self.path.clone();
         let admitted = tokio::task::spawn_blocking(move || {
@@ -108,8 +106,9 @@ fn parse(text: &str) -> Result<HashMap<String, String>, String> {
     Ok(users)
 }
 
-fn credentials(header: &str) -> Option<(String, String)> {
-    let (scheme, encoded) = header.split_once(' ')?;
+/// User and password of an `Authorization` header, if it has such.
+pub(crate) fn credentials(header: &HeaderValue) -> Option<(String, String)> {
+    let (scheme, encoded) = header.to_str().ok()?.split_once(' ')?;
     let decoded = scheme.eq_ignore_ascii_case("basic").then(|| STANDARD.decode(encoded.trim()).ok())??;
     let text = String::from_utf8(decoded).ok()?;
     let (user, password) = text.split_once(':')?;
@@ -132,14 +131,14 @@ mod tests {
         )
         .unwrap();
         let users = Users::open(file.path()).unwrap();
-        let header = |text: &str| HeaderValue::try_from(format!("Basic {}", STANDARD.encode(text))).unwrap();
         for _ in 0..2 {
-            assert!(users.admit(Some(&header("ada:secret"))).await);
-            assert!(!users.admit(Some(&header("ada:wrong"))).await);
-            assert!(!users.admit(Some(&header("bob:secret"))).await);
-            assert!(!users.admit(Some(&HeaderValue::from_static("Bearer x"))).await);
-            assert!(!users.admit(None).await);
+            assert!(users.admit("ada", "secret").await);
+            assert!(!users.admit("ada", "wrong").await);
+            assert!(!users.admit("bob", "secret").await);
         }
+        let header = HeaderValue::try_from(format!("Basic {}", STANDARD.encode("ada:a:b"))).unwrap();
+        assert_eq!(credentials(&header), Some(("ada".into(), "a:b".into())));
+        assert_eq!(credentials(&HeaderValue::from_static("Bearer x")), None);
         assert!(bcrypt::verify("x", NOBODY).is_ok(), "the stand-in must be a hash");
         assert!(parse("ada:plain").is_err());
     }

@@ -12,6 +12,10 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
+use bytes::Bytes;
+use http::{Method, Request, Response};
+use http_body_util::{BodyExt, Full};
+use hyper_util::rt::TokioIo;
 use registry::client::{Client, Config};
 use registry::server;
 use spec::api::Progress;
@@ -22,6 +26,70 @@ use store::archive::Writer;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot};
+
+/// One request on a connection of its own; the body comes back whole.
+pub async fn ask(
+    address: SocketAddr,
+    method: Method,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: impl Into<Bytes>,
+) -> Response<Bytes> {
+    let stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    let mut request = Request::builder().method(method).uri(path).header("host", "x");
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let response = sender.send_request(request.body(Full::new(body.into())).unwrap()).await.unwrap();
+    let (parts, body) = response.into_parts();
+    Response::from_parts(parts, body.collect().await.unwrap().to_bytes())
+}
+
+pub fn header<'r>(response: &'r Response<Bytes>, name: &str) -> &'r str {
+    response.headers()[name].to_str().unwrap()
+}
+
+pub fn code(response: &Response<Bytes>) -> String {
+    let value: serde_json::Value = serde_json::from_slice(response.body()).unwrap();
+    value["errors"][0]["code"].as_str().unwrap().to_owned()
+}
+
+pub fn digest(bytes: &[u8]) -> String {
+    use sha2::Digest as _;
+    format!("sha256:{}", spec::digest::hex(&sha2::Sha256::digest(bytes)))
+}
+
+/// Puts a blob in one request; its digest.
+pub async fn put_blob(at: SocketAddr, repository: &str, bytes: &[u8]) -> String {
+    let digest = digest(bytes);
+    let path = format!("/v2/{repository}/blobs/uploads/?digest={digest}");
+    assert_eq!(ask(at, Method::POST, &path, &[], bytes.to_vec()).await.status(), 201);
+    digest
+}
+
+/// An image manifest of these layers, whose configuration is `{}`.
+pub fn manifest(layers: &[&[u8]]) -> String {
+    let layers: Vec<_> = layers
+        .iter()
+        .map(|l| serde_json::json!({ "mediaType": media::LAYER, "digest": digest(l), "size": l.len() }))
+        .collect();
+    let config = serde_json::json!({ "mediaType": media::CONFIG, "digest": digest(b"{}"), "size": 2 });
+    serde_json::json!({ "schemaVersion": 2, "mediaType": media::MANIFEST, "config": config, "layers": layers }).to_string()
+}
+
+/// Puts an image; its manifest's digest and bytes.
+pub async fn put_image(at: SocketAddr, repository: &str, tag: &str, layers: &[&[u8]]) -> (String, String) {
+    for blob in layers.iter().copied().chain([&b"{}"[..]]) {
+        put_blob(at, repository, blob).await;
+    }
+    let manifest = manifest(layers);
+    let path = format!("/v2/{repository}/manifests/{tag}");
+    let put = ask(at, Method::PUT, &path, &[("content-type", media::MANIFEST)], manifest.clone()).await;
+    assert_eq!(put.status(), 201);
+    (digest(manifest.as_bytes()), manifest)
+}
 
 /// A store in a directory of its own.
 pub struct TestStore {
@@ -73,6 +141,7 @@ pub fn image(store: &Store, sizes: &[usize]) -> Descriptor {
 /// A registry of ours, ended when dropped.
 pub struct Served {
     pub address: SocketAddr,
+    pub control: server::Control,
     pub root: tempfile::TempDir,
     _stop: oneshot::Sender<()>,
     ended: tokio::task::JoinHandle<()>,
@@ -87,25 +156,46 @@ impl Served {
     }
 }
 
+/// A registry of a configuration file.
+pub async fn serve_file(text: &str) -> Served {
+    let file: server::Config = text.parse().unwrap();
+    serve(|config| {
+        let (listen, root) = (config.listen, config.root.clone());
+        *config = file;
+        (config.listen, config.root) = (listen, root);
+    })
+    .await
+}
+
+/// The same on what another one kept.
+pub async fn serve_at(text: &str, root: &Path) -> Served {
+    let file: server::Config = text.parse().unwrap();
+    serve(|config| {
+        let listen = config.listen;
+        *config = file;
+        (config.listen, config.root) = (listen, root.to_owned());
+    })
+    .await
+}
+
 pub async fn serve(adjust: impl FnOnce(&mut server::Config)) -> Served {
     let root = tempfile::tempdir().unwrap();
-    let mut config = server::Config {
-        listen: "127.0.0.1:0".parse().unwrap(),
-        root: root.path().to_owned(),
-        htpasswd: None,
-        tls: None,
-    };
+    let mut config = server::Config::default();
+    config.listen = "127.0.0.1:0".parse().unwrap();
+    config.root = root.path().to_owned();
     adjust(&mut config);
     let (ready, bound) = oneshot::channel();
     let (stop, stopped) = oneshot::channel::<()>();
+    let control = server::Control::default();
+    let told = control.clone();
     let ended = tokio::spawn(async move {
-        server::serve(config, ready, async {
+        server::serve(config, told, ready, async {
             let _ = stopped.await;
         })
         .await
         .unwrap();
     });
-    Served { address: bound.await.expect("the registry did not start"), root, _stop: stop, ended }
+    Served { address: bound.await.expect("the registry did not start"), control, root, _stop: stop, ended }
 }
 
 pub fn client() -> Client {

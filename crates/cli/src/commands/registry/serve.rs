@@ -1,10 +1,9 @@
 //! `corten registry serve`.
 
 use std::ops::RangeInclusive;
-use std::os::unix::process::CommandExt as _;
 
 use crate::app::App;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::verb::{MANY, Verb};
 
 #[derive(Debug, clap::Args)]
@@ -19,13 +18,7 @@ impl Verb for Serve {
     const WORDS: RangeInclusive<usize> = 0..=MANY;
     const OPTIONS_FIRST: bool = true;
 
-    /// Becomes `cortend registry serve` with the same options.
-    #[allow(clippy::disallowed_methods, reason = "the registry server is part of the daemon's program")]
     async fn run(self, _: &App) -> Result<u8> {
-        let daemon = crate::autostart::find_daemon()
-            .ok_or_else(|| Error::invalid("cortend is neither beside corten nor in PATH"))?;
-        let error =
-            std::process::Command::new(&daemon).args(["registry", "serve"]).args(&self.options).exec();
-        Err(Error::file("cannot run", daemon)(error))
+        super::become_daemon("serve", &self.options)
     }
 }

@@ -1,53 +1,11 @@
-//! The server, request by request: what other clients do with it.
+//! The protocol, request by request: what other clients do with it.
 
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
-
-mod common;
-
-use std::net::SocketAddr;
-
-use bytes::Bytes;
-use common::*;
-use http::{Method, Request, Response};
-use http_body_util::{BodyExt, Full};
-use hyper_util::rt::TokioIo;
+use http::Method;
 use registry::client::Client;
 use serde_json::Value;
 use spec::oci::image::Platform;
 
-/// One request on a connection of its own; the body comes back whole.
-async fn ask(
-    address: SocketAddr,
-    method: Method,
-    path: &str,
-    headers: &[(&str, &str)],
-    body: impl Into<Bytes>,
-) -> Response<Bytes> {
-    let stream = tokio::net::TcpStream::connect(address).await.unwrap();
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
-    tokio::spawn(connection);
-    let mut request = Request::builder().method(method).uri(path).header("host", "x");
-    for (name, value) in headers {
-        request = request.header(*name, *value);
-    }
-    let response = sender.send_request(request.body(Full::new(body.into())).unwrap()).await.unwrap();
-    let (parts, body) = response.into_parts();
-    Response::from_parts(parts, body.collect().await.unwrap().to_bytes())
-}
-
-fn header<'r>(response: &'r Response<Bytes>, name: &str) -> &'r str {
-    response.headers()[name].to_str().unwrap()
-}
-
-fn code(response: &Response<Bytes>) -> String {
-    let value: Value = serde_json::from_slice(response.body()).unwrap();
-    value["errors"][0]["code"].as_str().unwrap().to_owned()
-}
-
-fn digest(bytes: &[u8]) -> String {
-    use sha2::Digest as _;
-    format!("sha256:{}", spec::digest::hex(&sha2::Sha256::digest(bytes)))
-}
+use super::common::*;
 
 #[tokio::test]
 async fn uploads_come_in_pieces_and_are_checked() {
@@ -174,4 +132,113 @@ async fn manifests_are_whole_and_listed() {
     let by_digest = format!("/v2/team/app/manifests/{}", image.digest);
     assert_eq!(ask(at, Method::DELETE, &by_digest, &[], "").await.status(), 202);
     assert_eq!(code(&ask(at, Method::GET, "/v2/team/app/manifests/2", &[], "").await), "MANIFEST_UNKNOWN");
+}
+
+#[tokio::test]
+async fn clients_ask_for_what_they_do_not_have() {
+    let registry = serve(|_| {}).await;
+    let at = registry.address;
+    let blob = put_blob(at, "a", b"0123456789").await;
+    let path = format!("/v2/a/blobs/{blob}");
+    let tag = format!("\"{blob}\"");
+    let known = ask(at, Method::GET, &path, &[("if-none-match", &tag)], "").await;
+    assert_eq!((known.status().as_u16(), known.body().len()), (304, 0));
+    let changed = ask(at, Method::GET, &path, &[("range", "bytes=2-3"), ("if-range", "\"x\"")], "").await;
+    assert_eq!((changed.status().as_u16(), changed.body().as_ref()), (200, &b"0123456789"[..]));
+    let part = ask(at, Method::GET, &path, &[("range", "bytes=2-3"), ("if-range", &tag)], "").await;
+    assert_eq!((part.status().as_u16(), part.body().as_ref()), (206, &b"23"[..]));
+    let beyond = ask(at, Method::GET, &path, &[("range", "bytes=10-")], "").await;
+    assert_eq!((beyond.status().as_u16(), header(&beyond, "content-range")), (416, "bytes */10"));
+    let (manifest, _) = put_image(at, "a", "1", &[b"layer"]).await;
+    let tag = format!("\"{manifest}\"");
+    assert_eq!(ask(at, Method::GET, "/v2/a/manifests/1", &[("if-none-match", &tag)], "").await.status(), 304);
+}
+
+#[tokio::test]
+async fn sha512_is_a_digest_too() {
+    use sha2::Digest as _;
+    let registry = serve(|_| {}).await;
+    let at = registry.address;
+    let name = format!("sha512:{}", spec::digest::hex(&sha2::Sha512::digest(b"hello")));
+    let put = ask(at, Method::POST, &format!("/v2/a/blobs/uploads/?digest={name}"), &[], "hello").await;
+    assert_eq!(put.status(), 201);
+    let wrong = ask(at, Method::POST, &format!("/v2/a/blobs/uploads/?digest={name}"), &[], "hallo").await;
+    assert_eq!(code(&wrong), "DIGEST_INVALID");
+    assert_eq!(ask(at, Method::GET, &format!("/v2/a/blobs/{name}"), &[], "").await.body(), "hello");
+}
+
+#[tokio::test]
+async fn a_broken_line_loses_nothing_that_came() {
+    use tokio::io::AsyncWriteExt;
+    let registry = serve(|_| {}).await;
+    let at = registry.address;
+    let begun = ask(at, Method::POST, "/v2/a/blobs/uploads/", &[], "").await;
+    let upload = header(&begun, "location").to_owned();
+    let mut line = tokio::net::TcpStream::connect(at).await.unwrap();
+    let head = format!("PATCH {upload} HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\nhello");
+    line.write_all(head.as_bytes()).await.unwrap();
+    line.shutdown().await.unwrap();
+    drop(line);
+    // The server sees the end of the line a little later.
+    let mut status = ask(at, Method::GET, &upload, &[], "").await;
+    for _ in 0..500 {
+        if status.status() == 204 && header(&status, "range") == "0-4" {
+            break;
+        }
+        tokio::task::yield_now().await;
+        status = ask(at, Method::GET, &upload, &[], "").await;
+    }
+    assert_eq!(header(&status, "range"), "0-4");
+    let whole = digest(b"hello world");
+    let rest = [("content-range", "5-10")];
+    let done = ask(at, Method::PUT, &format!("{upload}?digest={whole}"), &rest, " world").await;
+    assert_eq!(done.status(), 201);
+}
+
+#[tokio::test]
+async fn what_is_too_much_is_refused_and_leaves_nothing() {
+    let text = "max-blob-size = \"1kB\"\n[[quota]]\nrepositories = [\"small/**\"]\nsize = \"600B\"\n";
+    let registry = serve_file(text).await;
+    let at = registry.address;
+    let bytes = vec![7; 1001];
+    let large =
+        ask(at, Method::POST, &format!("/v2/a/blobs/uploads/?digest={}", digest(&bytes)), &[], bytes).await;
+    assert_eq!((large.status().as_u16(), code(&large)), (413, "SIZE_INVALID".into()));
+    put_blob(at, "small/a", &[1; 400]).await;
+    let bytes = vec![2; 300];
+    let path = format!("/v2/small/a/blobs/uploads/?digest={}", digest(&bytes));
+    let denied = ask(at, Method::POST, &path, &[], bytes.clone()).await;
+    assert_eq!((denied.status().as_u16(), code(&denied)), (403, "DENIED".into()));
+    put_blob(at, "small/b", &bytes).await;
+    let mounted = ask(
+        at,
+        Method::POST,
+        &format!("/v2/small/a/blobs/uploads/?mount={}&from=small/b", digest(&bytes)),
+        &[],
+        "",
+    )
+    .await;
+    assert_eq!(code(&mounted), "DENIED");
+    let bad = ask(at, Method::POST, "/v2/a/blobs/uploads/?digest=sha256:zz", &[], "x").await;
+    assert_eq!(code(&bad), "DIGEST_INVALID");
+    let stored = |path: &str| std::fs::read_dir(registry.root.path().join(path)).map_or(0, Iterator::count);
+    assert_eq!((stored("blobs/sha256"), stored("repositories/a")), (2, 0));
+}
+
+#[tokio::test]
+async fn a_read_only_registry_takes_nothing() {
+    let first = serve(|_| {}).await;
+    put_image(first.address, "a", "1", &[b"x"]).await;
+    let root = first.stop().await;
+    let second = serve(|config| {
+        config.root = root.path().to_owned();
+        config.read_only = true;
+    })
+    .await;
+    let at = second.address;
+    assert_eq!(ask(at, Method::GET, "/v2/a/manifests/1", &[], "").await.status(), 200);
+    for (method, path) in [(Method::POST, "/v2/a/blobs/uploads/"), (Method::DELETE, "/v2/a/manifests/1")] {
+        let refused = ask(at, method, path, &[], "").await;
+        assert_eq!((refused.status().as_u16(), code(&refused)), (405, "UNSUPPORTED".into()));
+    }
 }

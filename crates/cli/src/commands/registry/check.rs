@@ -1,0 +1,24 @@
+//! `corten registry check`.
+
+use std::ops::RangeInclusive;
+
+use crate::app::App;
+use crate::error::Result;
+use crate::verb::{MANY, Verb};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Check {
+    #[arg(allow_hyphen_values = true)]
+    options: Vec<String>,
+}
+
+impl Verb for Check {
+    const USAGE: &'static str = "[OPTIONS]";
+    const ABOUT: &'static str = "Read all of a registry and tell what is damaged (the options are cortend's)";
+    const WORDS: RangeInclusive<usize> = 0..=MANY;
+    const OPTIONS_FIRST: bool = true;
+
+    async fn run(self, _: &App) -> Result<u8> {
+        super::become_daemon("check", &self.options)
+    }
+}

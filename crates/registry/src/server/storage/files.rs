@@ -1,0 +1,380 @@
+//! A directory. What is written is synced before it is promised; a blob becomes visible by rename(2).
+
+use std::fs::{File, TryLockError};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use sys::file::{self, Durability};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use super::{Entry, Error, Hold, Result, Stat};
+use crate::server::body::Body;
+use crate::server::digest::{Check, Digest, Hasher};
+
+/// The layout that this program reads and writes.
+const LAYOUT: &[u8] = b"1";
+/// Chunks between a connection and the thread that writes them.
+const QUEUE: usize = 16;
+
+/// A directory of files.
+pub(crate) struct Files {
+    root: Arc<PathBuf>,
+    /// `layout`, locked (flock(2)) for as long as this is open: collecting needs to know of every write.
+    _owner: File,
+}
+
+/// Runs blocking work on files.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work).await.expect("work on files neither panics nor is aborted")
+}
+
+impl Files {
+    /// Opens or makes the directory.
+    pub(crate) fn open_root(root: &Path) -> Result<Self> {
+        let root = std::path::absolute(root).map_err(Error::io("resolve", &root.display().to_string()))?;
+        file::create_dir_all(&root, 0o700)?;
+        let layout = root.join("layout");
+        match file::read_if_exists(&layout)? {
+            None => file::write_atomic(&layout, LAYOUT, 0o600, Durability::Machine)?,
+            Some(found) if found.trim_ascii() == LAYOUT => {}
+            Some(_) => {
+                let detail = "another program's, or a newer one's; it is left alone".to_owned();
+                return Err(Error::failed("read layout of", &root.display().to_string())(detail));
+            }
+        }
+        let owner = file::open(&layout)?;
+        match owner.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(Error::InUse(root.display().to_string())),
+            Err(TryLockError::Error(e)) => return Err(Error::io("lock", "layout")(e)),
+        }
+        Ok(Self { root: Arc::new(root), _owner: owner })
+    }
+
+    fn path(&self, key: &str) -> PathBuf {
+        self.root.join(key)
+    }
+
+    pub(super) async fn read(&self, key: &str) -> Result<Option<Vec<u8>>> {
+        let path = self.path(key);
+        blocking(move || match std::fs::read(&path) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(e) if is_absent(&e) => Ok(None),
+            Err(e) => Err(Error::io("read", &path.display().to_string())(e)),
+        })
+        .await
+    }
+
+    pub(super) async fn write(&self, key: &str, bytes: Bytes) -> Result<()> {
+        let path = self.path(key);
+        blocking(move || below(&path, |path| file::write_atomic(path, &bytes, 0o600, Durability::Machine)))
+            .await
+    }
+
+    /// Directories that have become empty go, too.
+    pub(super) async fn remove(&self, key: &str) -> Result<()> {
+        let (path, root) = (self.path(key), Arc::clone(&self.root));
+        blocking(move || {
+            match std::fs::remove_file(&path) {
+                Err(e) if !is_absent(&e) => return Err(Error::io("unlink", &path.display().to_string())(e)),
+                _ => {}
+            }
+            prune(&path, &root);
+            Ok(())
+        })
+        .await
+    }
+
+    pub(super) async fn stat(&self, key: &str) -> Result<Option<Stat>> {
+        let path = self.path(key);
+        blocking(move || match std::fs::metadata(&path) {
+            Ok(metadata) => Ok(stat(&metadata)),
+            Err(e) if is_absent(&e) => Ok(None),
+            Err(e) => Err(Error::io("stat", &path.display().to_string())(e)),
+        })
+        .await
+    }
+
+    pub(super) async fn touch(&self, key: &str) -> Result<()> {
+        let path = self.path(key);
+        blocking(move || {
+            let now = std::fs::FileTimes::new().set_modified(std::time::SystemTime::now());
+            let touched = existing(&path).and_then(|file| file.set_times(now));
+            touched.map_err(Error::io("touch", &path.display().to_string()))
+        })
+        .await
+    }
+
+    pub(super) async fn list(&self, key: &str) -> Result<Vec<Entry>> {
+        let path = self.path(key);
+        blocking(move || {
+            let mut entries = Vec::new();
+            for name in file::list(&path)?.into_iter().filter(|n| !n.starts_with('.')) {
+                match std::fs::metadata(path.join(&name)) {
+                    Ok(metadata) => entries.push(Entry { name, stat: stat(&metadata) }),
+                    Err(e) if is_absent(&e) => {}
+                    Err(e) => return Err(Error::io("stat", &path.join(&name).display().to_string())(e)),
+                }
+            }
+            Ok(entries)
+        })
+        .await
+    }
+
+    pub(super) async fn open(&self, key: &str, first: u64, length: u64) -> Result<Body> {
+        let path = self.path(key);
+        let file = blocking(move || Ok(file::open(&path)?)).await?;
+        Ok(Body::file(file, first, length))
+    }
+
+    pub(super) async fn digest(&self, key: &str, alike: Digest) -> Result<Digest> {
+        let path = self.path(key);
+        blocking(move || digest_of(&mut file::open(&path)?, &path, &alike)).await
+    }
+
+    pub(super) async fn begin(&self, key: &str) -> Result<()> {
+        let path = self.path(key);
+        blocking(move || below(&path, |path| file::create(path, 0o600).map(drop))).await
+    }
+
+    pub(super) async fn resume(&self, key: &str, hold: Hold) -> Result<Option<Growing>> {
+        let (path, root) = (self.path(key), Arc::clone(&self.root));
+        blocking(move || {
+            let file = match existing(&path) {
+                Ok(file) => file,
+                Err(e) if is_absent(&e) => return Ok(None),
+                Err(e) => return Err(Error::io("open", &path.display().to_string())(e)),
+            };
+            let tip = Tip::find(file, path, hold)?;
+            Ok(Some(Growing { root, size: tip.size, begun: tip.size, state: State::Still(Box::new(tip)) }))
+        })
+        .await
+    }
+}
+
+/// Does something to a path whose directories may be missing, or be pruned meanwhile.
+fn below<T>(path: &Path, work: impl Fn(&Path) -> std::result::Result<T, sys::Error>) -> Result<T> {
+    let directory = path.parent().expect("it is below the root");
+    for _ in 0..8 {
+        file::create_dir_all(directory, 0o700)?;
+        match work(path) {
+            Err(e) if e.source.kind() == std::io::ErrorKind::NotFound => {}
+            done => return Ok(done?),
+        }
+    }
+    Ok(work(path)?)
+}
+
+/// Opens a file that is there for reading, and for writing at its end.
+fn existing(path: &Path) -> std::io::Result<File> {
+    std::fs::OpenOptions::new().read(true).append(true).open(path)
+}
+
+fn is_absent(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory)
+}
+
+fn stat(metadata: &std::fs::Metadata) -> Option<Stat> {
+    let modified = metadata.modified().unwrap_or(std::time::SystemTime::UNIX_EPOCH);
+    metadata.is_file().then(|| Stat { size: metadata.len(), modified })
+}
+
+/// Removes the directories above what was removed, as far as they are empty. rmdir(2) refuses the others.
+fn prune(path: &Path, root: &Path) {
+    for directory in path.ancestors().skip(1).take_while(|d| d.starts_with(root) && *d != root) {
+        if directory.parent() == Some(root) || std::fs::remove_dir(directory).is_err() {
+            return;
+        }
+    }
+}
+
+fn digest_of(file: &mut File, path: &Path, alike: &Digest) -> Result<Digest> {
+    let failed = |e| Error::io("read", &path.display().to_string())(e);
+    file.rewind().map_err(failed)?;
+    let mut check = Check::alike(alike);
+    let mut buffer = vec![0; 256 << 10];
+    loop {
+        match file.read(&mut buffer).map_err(failed)? {
+            0 => return Ok(check.finish()),
+            n => check.update(&buffer[..n]),
+        }
+    }
+}
+
+/// The end of an upload's file, with the hash of what is before it.
+struct Tip {
+    file: File,
+    path: PathBuf,
+    size: u64,
+    hasher: Hasher,
+    _hold: Hold,
+}
+
+/// What is kept beside an upload's file.
+#[derive(Serialize, Deserialize)]
+struct Record {
+    size: u64,
+    sha256: String,
+}
+
+impl Tip {
+    /// The record tells the hash as of the last request; what a crash left beyond that is hashed now.
+    fn find(mut file: File, path: PathBuf, hold: Hold) -> Result<Self> {
+        let failed = |e| Error::io("read", &path.display().to_string())(e);
+        let length = file.metadata().map_err(failed)?.len();
+        let record = file::read_if_exists(&record_path(&path))?
+            .and_then(|bytes| serde_json::from_slice::<Record>(&bytes).ok())
+            .filter(|record| record.size <= length)
+            .and_then(|record| Some((record.size, Hasher::restore(&record.sha256)?)));
+        let (mut size, mut hasher) = record.unwrap_or_default();
+        if size < length {
+            file.seek(SeekFrom::Start(size)).map_err(failed)?;
+            let mut buffer = vec![0; 256 << 10];
+            loop {
+                match file.read(&mut buffer).map_err(failed)? {
+                    0 => break,
+                    n => {
+                        hasher.update(&buffer[..n]);
+                        size += n as u64;
+                    }
+                }
+            }
+        }
+        Ok(Self { file, path, size, hasher, _hold: hold })
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> Result<()> {
+        self.file.write_all(bytes).map_err(Error::io("write", &self.path.display().to_string()))?;
+        self.hasher.update(bytes);
+        self.size += bytes.len() as u64;
+        Ok(())
+    }
+
+    fn save(&self) -> Result<()> {
+        let record = Record { size: self.size, sha256: self.hasher.save() };
+        let bytes = serde_json::to_vec(&record).expect("a record has string keys");
+        Ok(file::write_atomic(&record_path(&self.path), &bytes, 0o600, Durability::Process)?)
+    }
+
+    /// Bytes that do not fit the digest are forgotten as far as they came with this request.
+    fn commit(mut self, digest: Digest, begun: u64, target: &Path, root: &Path) -> Result<()> {
+        let actual = match digest {
+            Digest::Sha256(_) => self.hasher.clone().finish(),
+            Digest::Sha512(_) => digest_of(&mut self.file, &self.path, &digest)?,
+        };
+        if actual != digest {
+            self.truncate(begun)?;
+            return Err(Error::DigestMismatch { expected: digest, actual });
+        }
+        self.file.sync_data().map_err(Error::io("fsync", &self.path.display().to_string()))?;
+        below(target, |target| file::rename(&self.path, target))?;
+        file::sync_directory(target.parent().expect("it is below the root"))?;
+        file::remove(&record_path(&self.path))?;
+        prune(&self.path, root);
+        Ok(())
+    }
+
+    fn truncate(&self, size: u64) -> Result<()> {
+        self.file.set_len(size).map_err(Error::io("truncate", &self.path.display().to_string()))
+    }
+
+    fn cancel(&self, root: &Path) -> Result<()> {
+        file::remove(&self.path)?;
+        file::remove(&record_path(&self.path))?;
+        prune(&self.path, root);
+        Ok(())
+    }
+}
+
+/// `_uploads/<id>.state` beside `_uploads/<id>`.
+fn record_path(path: &Path) -> PathBuf {
+    path.with_extension("state")
+}
+
+/// An upload's file. A thread of its own hashes and writes, beside the connection that receives.
+pub(crate) struct Growing {
+    root: Arc<PathBuf>,
+    size: u64,
+    begun: u64,
+    state: State,
+}
+
+enum State {
+    Still(Box<Tip>),
+    Moving {
+        sender: mpsc::Sender<Bytes>,
+        writer: JoinHandle<Result<Box<Tip>>>,
+    },
+    /// The writer's failure was told.
+    Broken,
+}
+
+impl Growing {
+    pub(super) fn size(&self) -> u64 {
+        self.size
+    }
+
+    pub(super) async fn append(&mut self, bytes: Bytes) -> Result<()> {
+        let length = bytes.len() as u64;
+        if let State::Still(_) = self.state {
+            self.state = match std::mem::replace(&mut self.state, State::Broken) {
+                State::Still(mut tip) => {
+                    let (sender, mut receiver) = mpsc::channel::<Bytes>(QUEUE);
+                    let writer = tokio::task::spawn_blocking(move || {
+                        while let Some(bytes) = receiver.blocking_recv() {
+                            tip.append(&bytes)?;
+                        }
+                        Ok(tip)
+                    });
+                    State::Moving { sender, writer }
+                }
+                other => other,
+            };
+        }
+        if let State::Moving { sender, .. } = &self.state
+            && sender.send(bytes).await.is_ok()
+        {
+            self.size += length;
+            return Ok(());
+        }
+        // The writer has ended early: it tells why.
+        self.tip().await.and(Err(Error::failed("write", "an upload")("it was broken off".into())))
+    }
+
+    /// The end of the file, when all that was sent is written.
+    async fn tip(&mut self) -> Result<Box<Tip>> {
+        match std::mem::replace(&mut self.state, State::Broken) {
+            State::Still(tip) => Ok(tip),
+            State::Moving { sender, writer } => {
+                drop(sender);
+                writer.await.expect("work on files neither panics nor is aborted")
+            }
+            State::Broken => Err(Error::failed("write", "an upload")("it was broken off".into())),
+        }
+    }
+
+    pub(super) async fn save(mut self) -> Result<()> {
+        let tip = self.tip().await?;
+        blocking(move || tip.save()).await
+    }
+
+    pub(super) async fn rewind(mut self) -> Result<()> {
+        let (tip, begun) = (self.tip().await?, self.begun);
+        blocking(move || tip.truncate(begun)).await
+    }
+
+    pub(super) async fn commit(mut self, digest: Digest, key: &str) -> Result<()> {
+        let tip = self.tip().await?;
+        let (root, target, begun) = (Arc::clone(&self.root), self.root.join(key), self.begun);
+        blocking(move || tip.commit(digest, begun, &target, &root)).await
+    }
+
+    pub(super) async fn cancel(mut self) -> Result<()> {
+        let (tip, root) = (self.tip().await?, Arc::clone(&self.root));
+        blocking(move || tip.cancel(&root)).await
+    }
+}
