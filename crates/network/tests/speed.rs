@@ -39,7 +39,7 @@ fn a_ready_namespace_is_handed_out_at_once() {
             let sandbox: Sandbox =
                 timed(times, || networks.connect(&id(n), &[on("bridge", "x")], &ports).unwrap());
             if n == 0 {
-                let gateway = sandbox.endpoints[0].gateway;
+                let gateway = host::gateway(&sandbox);
                 assert!(inside(&sandbox.netns, || host::succeeds(&format!(
                     "/bin/busybox ping -c1 -W2 {gateway}"
                 ))));

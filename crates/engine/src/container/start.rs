@@ -1,6 +1,5 @@
 //! Start: the network, the mounts and the shim are prepared at once, then one call makes the sandbox and runs init.
 
-use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -368,7 +367,7 @@ impl Engine {
         endpoints: &[Endpoint],
     ) -> Result<(), Error> {
         let settings = self.settings();
-        let bridge = || self.inner.networks.find("bridge").ok().and_then(|n| n.gateway).map(IpAddr::V4);
+        let bridge = || self.inner.networks.find("bridge").ok().and_then(|n| n.gateway(true));
         let gateway = settings.host_gateway.first().copied().or_else(bridge);
         if record.network_mode() == NetworkMode::Host {
             let read = |path: &str| -> Result<String, Error> {
