@@ -50,8 +50,17 @@ impl Networks {
         let mut published = Vec::new();
         for request in requests {
             let named = request.host_ip.map(|ip| vec![ip]);
-            let addresses = named.as_ref().unwrap_or(&default);
-            match core.ports.claim(container, request, addresses, |id| core.name_of(id)) {
+            let addresses = named.as_ref().unwrap_or(&default).iter().copied();
+            // Where the container is reached at its own address, the host's ports are left alone.
+            let (direct, held): (Vec<_>, Vec<_>) =
+                addresses.partition(|ip| core.state().is_direct(container, ip.is_ipv4()));
+            published.extend(direct.into_iter().map(|host_ip| PublishedPort {
+                container_port: request.container_port,
+                protocol: request.protocol.clone(),
+                host_ip,
+                host_port: 0,
+            }));
+            match core.ports.claim(container, request, &held, |id| core.name_of(id)) {
                 Ok(ports) => published.extend(ports),
                 Err(error) => {
                     core.ports.release(container, &published);

@@ -73,6 +73,12 @@ impl State {
             .flatten()
     }
 
+    /// Whether a container's published ports of a family are reached at its own address.
+    pub(crate) fn is_direct(&self, container: &Id, v4: bool) -> bool {
+        let record = self.containers.get(container);
+        record.and_then(|r| self.target(r, v4)).is_some_and(|(_, mode)| mode == GatewayMode::Routed)
+    }
+
     /// Where ports of a container are published whose user names no address, `default` if its network does not say;
     /// `None` when published ports do not lead to it.
     pub(crate) fn published_on(&self, container: &Id, default: Option<IpAddr>) -> Option<Vec<IpAddr>> {
