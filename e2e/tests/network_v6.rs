@@ -30,7 +30,10 @@ fn a_dual_stack_network_from_end_to_end() {
     host.docker(&["network", "create", "--ipv6", "--subnet", "fd00:5::/64", "app"]).ok();
     let show = |format: &str| host.docker(&["network", "inspect", "-f", format, "app"]).ok();
     assert_eq!(show("{{.EnableIPv4}} {{.EnableIPv6}} {{len .IPAM.Config}}"), "true true 2");
-    assert_eq!(show("{{(index .IPAM.Config 1).Subnet}} {{(index .IPAM.Config 1).Gateway}}"), "fd00:5::/64 fd00:5::1");
+    assert_eq!(
+        show("{{(index .IPAM.Config 1).Subnet}} {{(index .IPAM.Config 1).Gateway}}"),
+        "fd00:5::/64 fd00:5::1"
+    );
     let run = ["run", "-d", "--name", "web", "--hostname", "web1", "--network", "app", "--ip6", "fd00:5::80"];
     host.docker(&[&run[..], &["-p", "8080:80", "busybox", "sh", "-c", SERVE]].concat()).ok();
     for url in [
@@ -53,7 +56,8 @@ fn a_dual_stack_network_from_end_to_end() {
     assert_eq!((of("IPv6Gateway").as_str(), of("GlobalIPv6PrefixLen").as_str()), ("fd00:5::1", "64"));
     assert_eq!(show("{{range .Containers}}{{.IPv6Address}}{{end}}"), "fd00:5::80/64");
     assert!(host.docker(&["exec", "web", "cat", "/etc/hosts"]).ok().contains("fd00:5::80\tweb1"));
-    let ask = host.docker(&["run", "--rm", "--network", "app", "busybox", "nslookup", "-type=aaaa", "web"]).ok();
+    let ask =
+        host.docker(&["run", "--rm", "--network", "app", "busybox", "nslookup", "-type=aaaa", "web"]).ok();
     assert!(ask.contains("fd00:5::80"), "{ask}");
     // To the outside, with the host's address.
     host.docker(&["run", "--rm", "--network", "app", "busybox", "ping", "-6", "-c1", "-W2", OUTSIDE_V6]).ok();
@@ -65,13 +69,22 @@ fn ipv6_alone_and_the_daemon_s_keys() {
     let mut host = Host::stopped();
     host.start_daemon_with(
         &[],
-        &["--ipv6", "--bip6", "fd00:9::1/64", "--default-publish-address", "127.0.0.1", "--network-ready", "2"],
+        &[
+            "--ipv6",
+            "--bip6",
+            "fd00:9::1/64",
+            "--default-publish-address",
+            "127.0.0.1",
+            "--network-ready",
+            "2",
+        ],
     );
     host.import_busybox();
     let own = host.corten(&["run", "--rm", "busybox", "ip", "-o", "-6", "address", "show", "eth0"]).ok();
     assert!(own.contains("fd00:9::"), "{own}");
     host.corten(&["network", "create", "--ipv4=false", "--ipv6", "six"]).ok();
-    let run = ["run", "-d", "--name", "web", "--network", "six", "-p", "8080:80", "busybox", "sh", "-c", SERVE];
+    let run =
+        ["run", "-d", "--name", "web", "--network", "six", "-p", "8080:80", "busybox", "sh", "-c", SERVE];
     host.corten(&run).ok();
     assert_eq!(host.corten(&["port", "web", "80"]).ok(), "127.0.0.1:8080", "the daemon's default address");
     let url = "http://127.0.0.1:8080/";
@@ -88,10 +101,23 @@ fn ipv6_alone_and_the_daemon_s_keys() {
 #[test]
 fn macvlan_on_the_host_s_wire() {
     let host = Host::new();
-    let create = ["network", "create", "-d", "macvlan", "--subnet", "198.51.100.0/24", "-o", "parent=up0", "wire"];
+    let create =
+        ["network", "create", "-d", "macvlan", "--subnet", "198.51.100.0/24", "-o", "parent=up0", "wire"];
     host.docker(&create).ok();
-    host.docker(&["run", "-d", "--name", "a", "--network", "wire", "--ip", "198.51.100.70", "busybox", "sleep", "99"])
-        .ok();
+    host.docker(&[
+        "run",
+        "-d",
+        "--name",
+        "a",
+        "--network",
+        "wire",
+        "--ip",
+        "198.51.100.70",
+        "busybox",
+        "sleep",
+        "99",
+    ])
+    .ok();
     host.outside(&["ping", "-c1", "-W2", "198.51.100.70"]).ok();
     assert!(host.docker(&["network", "ls", "--filter", "driver=macvlan", "-q"]).ok().len() == 12);
     host.docker(&["rm", "-f", "a"]).ok();
@@ -106,7 +132,20 @@ fn endpoints_as_their_user_wants_them() {
     host.docker(&["network", "create", "bbb"]).ok();
     let of_bbb = "name=bbb,gw-priority=1,driver-opt=com.docker.network.endpoint.ifname=wan0,\
                   \"driver-opt=com.docker.network.endpoint.sysctls=net.ipv4.conf.IFNAME.log_martians=1\"";
-    host.docker(&["run", "-d", "--name", "c", "--network", "aaa", "--network", of_bbb, "busybox", "sleep", "99"]).ok();
+    host.docker(&[
+        "run",
+        "-d",
+        "--name",
+        "c",
+        "--network",
+        "aaa",
+        "--network",
+        of_bbb,
+        "busybox",
+        "sleep",
+        "99",
+    ])
+    .ok();
     let route = host.docker(&["exec", "c", "ip", "route", "show", "default"]).ok();
     assert!(route.contains("dev wan0"), "{route}");
     assert_eq!(host.docker(&["exec", "c", "cat", "/proc/sys/net/ipv4/conf/wan0/log_martians"]).ok(), "1");
@@ -119,22 +158,31 @@ fn endpoints_as_their_user_wants_them() {
 #[test]
 fn bad_networks_are_refused_in_docker_s_words() {
     let host = Host::new();
-    let create = |arguments: &[&str]| host.docker(&[&["network", "create"], arguments, &["bad"]].concat()).fails(1);
+    let create =
+        |arguments: &[&str]| host.docker(&[&["network", "create"], arguments, &["bad"]].concat()).fails(1);
     for (arguments, text) in [
         (&["--subnet", "10.1.2.3/24"][..], "invalid subnet 10.1.2.3/24: it should be 10.1.2.0/24"),
         (&["-d", "nosuch"], "plugin \"nosuch\" not found"),
         (&["--ipam-driver", "nosuch"], "plugin \"nosuch\" not found"),
         (&["-d", "macvlan", "-o", "parent=lo"], "loopback interface is not a valid macvlan parent link"),
         (&["-d", "macvlan", "-o", "macvlan_mode=x"], "requested macvlan mode 'x' is not valid"),
-        (&["-o", "com.docker.network.driver.mtu=x"], "failed to parse com.docker.network.driver.mtu value: x"),
-        (&["--subnet", "10.1.0.0/16", "--subnet", "10.2.0.0/16"], "bridge driver doesn't support multiple subnets"),
+        (
+            &["-o", "com.docker.network.driver.mtu=x"],
+            "failed to parse com.docker.network.driver.mtu value: x",
+        ),
+        (
+            &["--subnet", "10.1.0.0/16", "--subnet", "10.2.0.0/16"],
+            "bridge driver doesn't support multiple subnets",
+        ),
         (&["-o", "com.docker.network.bridge.gateway_mode_ipv4=x"], "unknown gateway mode x"),
     ] {
         let refused = create(arguments);
         assert!(refused.contains(text), "{refused}");
     }
     host.docker(&["network", "create", "--subnet", "10.1.0.0/16", "good"]).ok();
-    assert!(create(&["--subnet", "10.1.5.0/24"]).contains("Pool overlaps with other one on this address space"));
+    assert!(
+        create(&["--subnet", "10.1.5.0/24"]).contains("Pool overlaps with other one on this address space")
+    );
     assert_eq!(host.docker(&["network", "ls", "-q"]).ok().lines().count(), 4);
     let links = testkit::audit::link_names(&host);
     assert_eq!(links.iter().filter(|l| l.starts_with("br-")).count(), 1, "{links:?}");

@@ -2,6 +2,7 @@
 //! taken in turn, medians, and the ratio to Docker. With `--gate` it fails where a promise of SPECIFICATION.md is
 //! not kept.
 
+pub(crate) mod net;
 mod peer;
 mod runtime;
 
@@ -30,7 +31,7 @@ const WORKLOADS: [Workload; 8] = [
     Workload { name: "50 MB attached", promise: f64::INFINITY, repeat: 5, run: attached },
 ];
 
-/// Runs the benchmark: `[-n TIMES] [--gate] [--alone]`.
+/// Runs the benchmark: `[network] [-n TIMES] [--gate] [--alone]`.
 pub(crate) fn bench(arguments: &[String]) -> Outcome {
     let value = |flag: &str| arguments.iter().position(|a| a == flag).and_then(|i| arguments.get(i + 1));
     let times: usize =
@@ -38,10 +39,14 @@ pub(crate) fn bench(arguments: &[String]) -> Outcome {
     let has = |flag: &str| arguments.iter().any(|a| a == flag);
     let dist = build::build()?;
     let mut peers = vec![Peer::corten(&dist)?];
-    if !has("--alone") {
+    if !has("--alone") && !has("network") {
         peers.push(Peer::docker()?);
     }
     let mut broken = Vec::new();
+    if has("network") {
+        net::rows(&peers[0], times, &mut broken)?;
+        return gate(has("--gate"), &broken);
+    }
     println!("| workload | {} | ratio | promise |", names(&peers));
     println!("|---|{}---|---|", "---|".repeat(peers.len()));
     for workload in &WORKLOADS {
@@ -61,7 +66,11 @@ pub(crate) fn bench(arguments: &[String]) -> Outcome {
     }
     memory(&peers, &mut broken)?;
     runtime::rows(&dist, times, &mut broken)?;
-    if has("--gate") && !broken.is_empty() {
+    gate(has("--gate"), &broken)
+}
+
+fn gate(asked: bool, broken: &[String]) -> Outcome {
+    if asked && !broken.is_empty() {
         return Err(format!("promises broken: {}", broken.join("; ")));
     }
     Ok(())

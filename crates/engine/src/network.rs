@@ -125,7 +125,8 @@ impl Engine {
         for (key, value) in self.settings().network_options.get(driver).into_iter().flatten() {
             options.entry(key.clone()).or_insert_with(|| value.clone());
         }
-        let said = |name: &str| options.get(&format!("com.docker.network.{name}")).map(|value| is_true(value));
+        let said =
+            |name: &str| options.get(&format!("com.docker.network.{name}")).map(|value| is_true(value));
         let v4 = request.enable_ipv4.or_else(|| said("enable_ipv4")).unwrap_or(true);
         let v6 = request.enable_ipv6.or_else(|| said("enable_ipv6")).unwrap_or(false);
         let ipam = request.ipam.unwrap_or_default();

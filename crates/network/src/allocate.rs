@@ -73,9 +73,9 @@ impl State {
         let on_bridge = matches!(link, Link::Bridge { .. });
         let endpoint = Endpoint {
             mac: match link {
-                Link::Stacked { kind: Stacked::Ipvlan(..) | Stacked::Macvlan(MacvlanMode::Passthru), .. } => {
-                    String::new()
-                }
+                Link::Stacked {
+                    kind: Stacked::Ipvlan(..) | Stacked::Macvlan(MacvlanMode::Passthru), ..
+                } => String::new(),
                 Link::Bridge { .. } | Link::Stacked { .. } => {
                     format_mac(wanted_mac.unwrap_or_else(|| mac_of(&network.id, ip)))
                 }
@@ -143,10 +143,13 @@ impl State {
         let ip = match wanted {
             None => entry.take(v4)?,
             Some(ip) => {
-                let claimed = entry.addresses.iter_mut().find(|a| a.subnet().contains(ip)).map(|a| a.claim(ip));
+                let claimed =
+                    entry.addresses.iter_mut().find(|a| a.subnet().contains(ip)).map(|a| a.claim(ip));
                 match claimed {
                     Some(Ok(())) => ip,
-                    Some(Err(Refused::Used)) => return Err(Error::AddressTaken { ip, holder: self.holder(network, ip) }),
+                    Some(Err(Refused::Used)) => {
+                        return Err(Error::AddressTaken { ip, holder: self.holder(network, ip) });
+                    }
                     Some(Err(Refused::Outside)) | None => return Err(outside(network, ip)),
                 }
             }

@@ -121,7 +121,8 @@ impl Networks {
             let mut namespace = Namespace::open(netns)?;
             namespace.plug(&place)?;
             self.move_ports(container, |state| state.join(container, place.endpoint.clone()))?;
-            namespace.lead_outside(&self.core.state().ways_out(container))?;
+            let ways_out = self.core.state().ways_out(container);
+            namespace.lead_outside(&ways_out)?;
             self.serve_names(container, &namespace.netns)?;
             self.core.save(container)
         })();

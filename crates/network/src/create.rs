@@ -75,7 +75,10 @@ fn check(new: &NewNetwork) -> Result<(Driver, Options), Error> {
         name => Driver::parse(name).ok_or_else(|| Error::NoDriver(name.to_owned()))?,
     };
     if !driver.has_endpoints() {
-        return Err(Error::Forbidden(format!("only one instance of \"{}\" network is allowed", driver.name())));
+        return Err(Error::Forbidden(format!(
+            "only one instance of \"{}\" network is allowed",
+            driver.name()
+        )));
     }
     if new.without_v4 && !new.v6 {
         return Err(Error::Invalid("IPv4 or IPv6 must be enabled".to_owned()));
@@ -119,7 +122,9 @@ fn check_range(range: &Range, driver: Driver) -> Result<(), Error> {
             "invalid subnet {subnet}: the prefix must be from 1 to {longest}"
         )));
     }
-    if let Some(ip) = range.gateway.into_iter().chain(range.reserved.values().copied()).find(|ip| !subnet.contains(*ip)) {
+    if let Some(ip) =
+        range.gateway.into_iter().chain(range.reserved.values().copied()).find(|ip| !subnet.contains(*ip))
+    {
         return Err(Error::Invalid(format!("invalid address {ip}: it is not in subnet {subnet}")));
     }
     match range.range {
@@ -169,7 +174,8 @@ impl Core {
             return Err(Error::Forbidden(text));
         }
         let ours = || {
-            let ranges = |e| -> Vec<_> { Entry::ranges(e).map(|range| (e.network.name.clone(), range)).collect() };
+            let ranges =
+                |e| -> Vec<_> { Entry::ranges(e).map(|range| (e.network.name.clone(), range)).collect() };
             state.networks.values().flat_map(ranges)
         };
         let mut ranges = Vec::new();
@@ -180,7 +186,8 @@ impl Core {
             let mut wanted = new.ranges.iter().filter(|range| range.subnet.is_v4() == v4).peekable();
             if wanted.peek().is_none() {
                 let taken: Vec<_> = ours().map(|(_, subnet)| subnet).chain(host.iter().copied()).collect();
-                let subnet = free_subnet(&self.config.pools, v4, self.seed, &taken).ok_or(Error::PoolsUsedUp)?;
+                let subnet =
+                    free_subnet(&self.config.pools, v4, self.seed, &taken).ok_or(Error::PoolsUsedUp)?;
                 ranges.push(Range::whole(subnet));
             }
             for range in wanted {
@@ -188,7 +195,10 @@ impl Core {
                     let other = format!("{other} (network {name})");
                     return Err(Error::Overlap { subnet: range.subnet.to_string(), other });
                 }
-                ranges.push(Range { gateway: range.gateway.or(Some(range.subnet.first_host())), ..range.clone() });
+                ranges.push(Range {
+                    gateway: range.gateway.or(Some(range.subnet.first_host())),
+                    ..range.clone()
+                });
             }
         }
         let network = Network {

@@ -29,10 +29,11 @@ impl Networks {
             })?
         };
         let mut errors: Vec<Error> = self.unplug(container, &endpoint, Some(pid)).err().into_iter().collect();
+        let ways_out = self.core.state().ways_out(container);
         let led = sys::netns::of_process(pid)
             .map_err(Error::from)
             .and_then(Namespace::open)
-            .and_then(|mut namespace| namespace.lead_outside(&self.core.state().ways_out(container)));
+            .and_then(|mut namespace| namespace.lead_outside(&ways_out));
         errors.extend(led.err());
         Error::collect(errors)
     }
@@ -55,11 +56,7 @@ impl Networks {
     }
 
     /// Changes a container's endpoints; its published ports go to where its way out is then.
-    pub(crate) fn move_ports(
-        &self,
-        container: &Id,
-        change: impl FnOnce(&mut State),
-    ) -> Result<(), Error> {
+    pub(crate) fn move_ports(&self, container: &Id, change: impl FnOnce(&mut State)) -> Result<(), Error> {
         let core = &self.core;
         let (before, after) = {
             let mut state = core.state();

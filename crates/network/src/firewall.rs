@@ -7,6 +7,7 @@
 //! sets  bridges     our bridges                    internal     those without a way out
 //!       outgoing, outgoing6        those whose containers go outside with the host's address
 //!       within      pairs (in, out) that may talk: a bridge with itself
+//!       same        pairs of a bridge with itself, whether its containers talk or not
 //!       trusted     pairs (in, out) of the host's interfaces and bridges that they reach as they like
 //!       open, open6                address . protocol . port of containers that are reached directly
 //!       unprotected, unprotected6  bridges that are reached as one likes
@@ -47,6 +48,7 @@ const ROUTED: [&str; 2] = ["routed", "routed6"];
 const BRIDGES: &str = "bridges";
 const INTERNAL: &str = "internal";
 const WITHIN: &str = "within";
+const SAME: &str = "same";
 const TRUSTED: &str = "trusted";
 
 /// The administrator's chain.
@@ -104,10 +106,7 @@ impl Firewall {
     }
 
     /// Works with a socket that nobody else uses meanwhile.
-    pub(crate) fn with_socket<T>(
-        &self,
-        work: impl FnOnce(&mut Socket) -> sys::Result<T>,
-    ) -> sys::Result<T> {
+    pub(crate) fn with_socket<T>(&self, work: impl FnOnce(&mut Socket) -> sys::Result<T>) -> sys::Result<T> {
         let sockets = || self.sockets.lock().unwrap_or_else(PoisonError::into_inner);
         let kept = sockets().pop();
         let mut socket = match kept {
@@ -265,7 +264,8 @@ fn by_map(redirections: &[Redirection], direct: bool) -> Vec<(&'static str, Vec<
     };
     for (map, element) in redirections.iter().flat_map(elements) {
         match maps.iter_mut().find(|(name, _)| *name == map) {
-            Some((_, elements)) if map.starts_with(OPEN[0]) && elements.iter().any(|e| e.key == element.key) => {}
+            Some((_, elements))
+                if map.starts_with(OPEN[0]) && elements.iter().any(|e| e.key == element.key) => {}
             Some((_, elements)) => elements.push(element),
             None => maps.push((map, vec![element])),
         }
@@ -314,6 +314,7 @@ fn bridge_elements(network: &Network) -> Vec<(&'static str, Element)> {
     if network.internal {
         elements.push((INTERNAL, alone()));
     }
+    elements.push((SAME, with(Key::new().interface(bridge).interface(bridge), None)));
     if options.containers_talk {
         elements.push((WITHIN, with(Key::new().interface(bridge).interface(bridge), None)));
     }
@@ -356,7 +357,10 @@ fn sets() -> Vec<(Set<'static>, &'static str)> {
             map(PORTS_ANY[family], &[Type::Protocol, Type::Port], TARGET[family]),
             "published on all addresses of the host",
         ));
-        all.push((map(SOURCES[family], BRIDGE, ADDRESS[family]), "bridges that go outside with this address"));
+        all.push((
+            map(SOURCES[family], BRIDGE, ADDRESS[family]),
+            "bridges that go outside with this address",
+        ));
         all.push((set(OUTGOING[family], BRIDGE), "bridges that go outside with the host's address"));
         all.push((set(OPEN[family], ONE[family]), "ports of containers that are reached directly"));
         all.push((set(UNPROTECTED[family], BRIDGE), "bridges that are reached as one likes"));
@@ -365,6 +369,7 @@ fn sets() -> Vec<(Set<'static>, &'static str)> {
     all.push((set(BRIDGES, BRIDGE), "our bridges"));
     all.push((set(INTERNAL, BRIDGE), "bridges without a way out"));
     all.push((set(WITHIN, &[Type::Interface, Type::Interface]), "in and out that may talk"));
+    all.push((set(SAME, &[Type::Interface, Type::Interface]), "in and out of the same bridge"));
     all.push((set(TRUSTED, &[Type::Interface, Type::Interface]), "in and out without protection"));
     all
 }
@@ -408,8 +413,12 @@ fn add_chains(t: &mut Transaction, respects_host: bool) {
     let to_loopback = E::Equal(0, vec![127]);
     t.add_rule(
         "guard",
-        &[&[E::InputInterface(0), not_from_here][..], &is(true), &[E::DestinationAddress(0), to_loopback, E::Drop]]
-            .concat(),
+        &[
+            &[E::InputInterface(0), not_from_here][..],
+            &is(true),
+            &[E::DestinationAddress(0), to_loopback, E::Drop],
+        ]
+        .concat(),
         "ports published on 127.0.0.1 are for this host",
     );
     publish(t);
@@ -422,7 +431,7 @@ fn add_chains(t: &mut Transaction, respects_host: bool) {
     let redirected =
         [E::ConnectionStatus(0), E::Mask(0, REDIRECTED), E::NotEqual(0, 0u32.to_ne_bytes().to_vec())];
     let within = [E::InputInterface(0), E::OutputInterface(4), E::In(0, WITHIN)];
-    outgoing(t, &redirected, &within);
+    outgoing(t, &redirected);
     forward(t, &redirected, &within);
 }
 
@@ -449,19 +458,24 @@ fn publish(t: &mut Transaction) {
     }
 }
 
-fn outgoing(t: &mut Transaction, redirected: &[E<'_>], within: &[E<'_>]) {
+fn outgoing(t: &mut Transaction, redirected: &[E<'_>]) {
     let outside = [E::OutputInterface(0), E::NotIn(0, BRIDGES), E::InputInterface(0)];
     for v4 in [true, false] {
         let family = index(v4);
         let snat = [E::Map(0, SOURCES[family], 0), if v4 { E::Snat(0) } else { E::Snat6(0) }];
-        t.add_rule("postrouting", &[&is(v4)[..], &outside, &snat].concat(), "to the outside, as the user says");
+        t.add_rule(
+            "postrouting",
+            &[&is(v4)[..], &outside, &snat].concat(),
+            "to the outside, as the user says",
+        );
         let masquerade = [E::In(0, OUTGOING[family]), E::Masquerade];
         t.add_rule("postrouting", &[&is(v4)[..], &outside, &masquerade].concat(), "to the outside");
     }
     // What comes back must come back here, to be undone: else a container would answer its neighbour (or itself)
     // directly, and the host's loopback address not at all. With br_netfilter, packets that are redirected back into
     // their bridge have no input interface, like the host's own.
-    t.add_rule("postrouting", &[within, redirected, &[E::Masquerade]].concat(), "to a neighbour");
+    let same = [E::InputInterface(0), E::OutputInterface(4), E::In(0, SAME)];
+    t.add_rule("postrouting", &[&same[..], redirected, &[E::Masquerade]].concat(), "to a neighbour");
     let bridged = [E::InputIndex(0), E::Equal(0, vec![0; 4]), E::OutputInterface(0), E::In(0, BRIDGES)];
     t.add_rule("postrouting", &[&bridged[..], redirected, &[E::Masquerade]].concat(), "from the host itself");
 }

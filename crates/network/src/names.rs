@@ -190,7 +190,8 @@ fn reverse(labels: &[String]) -> Option<IpAddr> {
             Some(Ipv4Addr::new(a?, b?, c?, d?).into())
         }
         [digits @ .., ip6, arpa] if digits.len() == 32 && ip6 == "ip6" && arpa == "arpa" => {
-            let digit = |label: &String| (label.len() == 1).then(|| u128::from_str_radix(label, 16).ok()).flatten();
+            let digit =
+                |label: &String| (label.len() == 1).then(|| u128::from_str_radix(label, 16).ok()).flatten();
             let bits = digits.iter().rev().try_fold(0, |bits: u128, label| Some(bits << 4 | digit(label)?));
             bits.map(|bits| Ipv6Addr::from_bits(bits).into())
         }
@@ -250,8 +251,8 @@ mod tests {
 
     use super::*;
     use crate::networks::Entry;
-    use crate::record::Record;
     use crate::pool::{Range, Subnet};
+    use crate::record::Record;
     use crate::{Address, Driver, Endpoint, Network};
 
     const IPV6: &str = "fd00::11";

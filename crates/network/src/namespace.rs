@@ -133,16 +133,15 @@ impl Namespace {
         await_carrier(&mut host, name)
     }
 
-    /// Sends what is for elsewhere through these endpoints, one for each family, and no others.
+    /// Sends what is for elsewhere through these endpoints, one for each family.
     pub(crate) fn lead_outside(&mut self, ways_out: &[Option<Endpoint>; 2]) -> Result<(), Error> {
         let mut batch = Batch::new();
         for (v4, endpoint) in [true, false].into_iter().zip(ways_out) {
-            let any: IpAddr =
-                if v4 { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+            // A link that goes takes its routes with it: there is never one to remove.
             let Some((endpoint, address)) = endpoint.as_ref().and_then(|e| Some((e, e.address(v4)?))) else {
-                batch.remove_default_route(any);
                 continue;
             };
+            let any: IpAddr = if v4 { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
             let index = index(&mut self.route, &endpoint.interface)?;
             match address.gateway {
                 Some(gateway) => batch.default_route(gateway, index),

@@ -305,9 +305,9 @@ pub(crate) fn seed() -> u64 {
     let id = sys::file::read_if_exists(std::path::Path::new("/etc/machine-id")).ok().flatten();
     match id {
         // FNV-1a.
-        Some(id) if !id.is_empty() => id
-            .iter()
-            .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3)),
+        Some(id) if !id.is_empty() => id.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+            (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3)
+        }),
         // Subnets are recorded: a machine without an id has other ones for its next networks.
         _ => u64::from_ne_bytes(sys::random::bytes()),
     }

@@ -81,12 +81,16 @@ impl Options {
         let mut options = Self::default();
         for (key, value) in all {
             let key = key.as_str();
-            let refused = |why: String| Error::Invalid(format!("failed to parse {key} value: {value} ({why})"));
+            let refused =
+                |why: String| Error::Invalid(format!("failed to parse {key} value: {value} ({why})"));
             let number = || -> Result<Option<u32>, Error> {
                 let wrong = |_| refused(format!("strconv.Atoi: parsing {value:?}: invalid syntax"));
                 value.parse().map(|number| Some(number).filter(|n| *n != 0)).map_err(wrong)
             };
-            let flag = || flag(value).ok_or_else(|| refused(format!("strconv.ParseBool: parsing {value:?}: invalid syntax")));
+            let flag = || {
+                flag(value)
+                    .ok_or_else(|| refused(format!("strconv.ParseBool: parsing {value:?}: invalid syntax")))
+            };
             let text = || Some(value.clone()).filter(|v| !v.is_empty());
             match key {
                 "com.docker.network.bridge.name" => options.bridge = text(),
@@ -242,7 +246,11 @@ mod tests {
                 "x",
                 "requested macvlan mode 'x' is not valid, 'bridge' mode is the macvlan driver default",
             ),
-            ("ipvlan_mode", "l4", "requested ipvlan mode 'l4' is not valid, 'l2' mode is the ipvlan driver default"),
+            (
+                "ipvlan_mode",
+                "l4",
+                "requested ipvlan mode 'l4' is not valid, 'l2' mode is the ipvlan driver default",
+            ),
             (
                 "ipvlan_flag",
                 "x",

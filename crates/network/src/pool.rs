@@ -275,11 +275,9 @@ impl Addresses {
         let ends = [self.subnet.first(), self.subnet.last()];
         let ends = if self.subnet.is_v4() { &ends[..] } else { &ends[..1] };
         let unusable = ends.iter().filter(|ip| !self.usable(**ip) && !self.used.contains(ip));
-        let (all, in_range) = self
-            .used
-            .iter()
-            .chain(unusable)
-            .fold((0u128, 0u128), |(all, inside), ip| (all + 1, inside + u128::from(self.range.contains(*ip))));
+        let (all, in_range) = self.used.iter().chain(unusable).fold((0u128, 0u128), |(all, inside), ip| {
+            (all + 1, inside + u128::from(self.range.contains(*ip)))
+        });
         let clamp = |n: u128| u64::try_from(n).unwrap_or(u64::MAX);
         (clamp(all), clamp(self.range.count().saturating_sub(in_range)))
     }
@@ -313,7 +311,11 @@ impl Range {
     }
 
     pub(crate) fn addresses(&self) -> Addresses {
-        Addresses::new(self.subnet, self.range, self.gateway.into_iter().chain(self.reserved.values().copied()))
+        Addresses::new(
+            self.subnet,
+            self.range,
+            self.gateway.into_iter().chain(self.reserved.values().copied()),
+        )
     }
 }
 
@@ -376,12 +378,18 @@ mod tests {
         let first = free_subnet(&[], false, 0x12_3456_789a, &[]).unwrap();
         assert_eq!(first, subnet("fd12:3456:789a::/64"));
         assert_eq!(free_subnet(&[], false, 0x12_3456_789a, &[first]), Some(subnet("fd12:3456:789a:1::/64")));
-        let pools = [Pool { base: subnet("10.0.0.0/8"), size: 24 }, Pool { base: subnet("2001:db8::/126"), size: 126 }];
+        let pools = [
+            Pool { base: subnet("10.0.0.0/8"), size: 24 },
+            Pool { base: subnet("2001:db8::/126"), size: 126 },
+        ];
         assert_eq!(free_subnet(&pools, false, 1, &[]), Some(subnet("2001:db8::/126")));
         assert_eq!(free_subnet(&pools, true, 1, &[]), Some(subnet("10.0.0.0/24")));
         assert_eq!(free_subnet(&pools, false, 1, &[subnet("2001:db8::/32")]), None);
         // The whole address space has an end.
-        assert_eq!(free_subnet(&[Pool { base: subnet("::/0"), size: 1 }], false, 1, &[subnet("::/1")]), Some(subnet("8000::/1")));
+        assert_eq!(
+            free_subnet(&[Pool { base: subnet("::/0"), size: 1 }], false, 1, &[subnet("::/1")]),
+            Some(subnet("8000::/1"))
+        );
     }
 
     #[test]
@@ -412,7 +420,8 @@ mod tests {
 
     #[test]
     fn ipv6_addresses_and_what_is_used() {
-        let range = Range { reserved: [("a".to_owned(), ip("fd00::2"))].into(), ..Range::whole(subnet("fd00::/64")) };
+        let range =
+            Range { reserved: [("a".to_owned(), ip("fd00::2"))].into(), ..Range::whole(subnet("fd00::/64")) };
         let mut addresses = range.addresses();
         assert_eq!(addresses.take(), Some(ip("fd00::3")));
         assert_eq!(addresses.claim(ip("fd00::")), Err(Refused::Outside));

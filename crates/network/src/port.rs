@@ -9,7 +9,9 @@ use std::os::fd::OwnedFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, getsockname, ipproto, socket_with, sockopt};
+use rustix::net::{
+    AddressFamily, SocketFlags, SocketType, bind, getsockname, ipproto, listen, socket_with, sockopt,
+};
 use serde::{Deserialize, Serialize};
 use spec::Id;
 
@@ -228,8 +230,7 @@ impl Ports {
         let mut ports = self.lock();
         let claims = ports.entry((protocol, port)).or_default();
         let in_the_way = |c: &&Claim| {
-            c.ip == ip
-                || (c.ip.is_ipv4() == ip.is_ipv4() && (c.ip.is_unspecified() || ip.is_unspecified()))
+            c.ip == ip || (c.ip.is_ipv4() == ip.is_ipv4() && (c.ip.is_unspecified() || ip.is_unspecified()))
         };
         if let Some(other) = claims.iter().find(in_the_way) {
             let holder = other.container.clone();
@@ -291,7 +292,11 @@ impl Ports {
 }
 
 fn bind_error(ip: IpAddr, port: u16, errno: Errno) -> Error {
-    Error::Kernel { step: "bind host port", object: SocketAddr::new(ip, port).to_string(), source: errno.into() }
+    Error::Kernel {
+        step: "bind host port",
+        object: SocketAddr::new(ip, port).to_string(),
+        source: errno.into(),
+    }
 }
 
 /// Whether the host lacks the family altogether.
@@ -299,9 +304,24 @@ fn is_missing(error: &std::io::Error) -> bool {
     [Errno::AFNOSUPPORT, Errno::ADDRNOTAVAIL].iter().any(|e| error.raw_os_error() == Some(e.raw_os_error()))
 }
 
-/// Binds without SO_REUSEADDR, so that no other socket can have the port, whatever its options. No socket where the
-/// kernel has none of that protocol: then nobody else on this host has one either.
+/// Binds so that no other socket can have the port. No socket where the kernel has none of that protocol: then nobody
+/// else on this host has one either.
 fn bind_socket(protocol: Protocol, ip: IpAddr, port: u16) -> Result<(Option<OwnedFd>, u16), Errno> {
+    // Without SO_REUSEADDR others are kept out, whatever their options.
+    match bind_as(protocol, ip, port, false) {
+        // What is left of an earlier relay's connections (TIME_WAIT) is in nobody's way: then a socket that listens
+        // keeps the others out.
+        Err(Errno::ADDRINUSE) if protocol == Protocol::Tcp => bind_as(protocol, ip, port, true),
+        bound => bound,
+    }
+}
+
+fn bind_as(
+    protocol: Protocol,
+    ip: IpAddr,
+    port: u16,
+    listens: bool,
+) -> Result<(Option<OwnedFd>, u16), Errno> {
     let (kind, number) = match protocol {
         Protocol::Tcp => (SocketType::STREAM, ipproto::TCP),
         Protocol::Udp => (SocketType::DGRAM, ipproto::UDP),
@@ -322,7 +342,13 @@ fn bind_socket(protocol: Protocol, ip: IpAddr, port: u16) -> Result<(Option<Owne
         // Nobody reads what slips past the redirection while a port is being published: keep as little as possible.
         sockopt::set_socket_recv_buffer_size(&socket, 1)?;
     }
+    if listens {
+        sockopt::set_socket_reuseaddr(&socket, true)?;
+    }
     bind(&socket, &SocketAddr::new(ip, port))?;
+    if listens {
+        listen(&socket, 1)?;
+    }
     let port = if port == 0 { SocketAddr::try_from(getsockname(&socket)?)?.port() } else { port };
     Ok((Some(socket), port))
 }
@@ -354,7 +380,8 @@ mod tests {
         let web = claim(&ports, 1, [127, 0, 0, 1], (0, 0)).unwrap();
         let port = web.host_port;
         let again = || claim(&ports, 2, [0, 0, 0, 0], (port, port));
-        let expected = format!("Bind for 0.0.0.0:{port} failed: port is already allocated (by container web)");
+        let expected =
+            format!("Bind for 0.0.0.0:{port} failed: port is already allocated (by container web)");
         assert_eq!(again().unwrap_err(), expected);
         // Releasing what another holds changes nothing; the holder's own release frees it.
         ports.release(&id(2), std::slice::from_ref(&web));
@@ -389,7 +416,8 @@ mod tests {
     fn both_families_have_the_same_port_or_none() {
         let ports = Ports::default();
         let both = ["127.0.0.1".parse().unwrap(), "::1".parse().unwrap()];
-        let any = PortRequest { container_port: 1, protocol: "tcp".into(), host_ip: None, host_ports: (0, 0) };
+        let any =
+            PortRequest { container_port: 1, protocol: "tcp".into(), host_ip: None, host_ports: (0, 0) };
         let claimed = ports.claim(&id(1), &any, &both, |_| None).unwrap();
         assert_eq!(claimed[0].host_port, claimed[1].host_port);
         let other = std::net::TcpListener::bind("[::1]:0").unwrap();

@@ -124,7 +124,9 @@ impl Direction {
             match to.write(&self.pending[sent..]) {
                 Ok(0) => break Err(ErrorKind::WriteZero.into()),
                 Ok(length) => sent += length,
-                Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::NotConnected) => break Ok(false),
+                Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::NotConnected) => {
+                    break Ok(false);
+                }
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
                 Err(e) => break Err(e),
             }
@@ -140,8 +142,7 @@ impl Direction {
 
 /// A socket for one client's datagrams.
 pub(crate) fn connect_udp(to: SocketAddr) -> std::io::Result<UdpSocket> {
-    let any: IpAddr =
-        if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let any: IpAddr = if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
     let socket = UdpSocket::bind((any, 0))?;
     socket.set_nonblocking(true)?;
     socket.connect(to)?;

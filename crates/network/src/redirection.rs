@@ -33,8 +33,7 @@ impl Redirection {
     /// Whether this process has to serve it, too: the kernel cannot redirect what comes from ::1, because the answers
     /// would have to come in for ::1 from a bridge.
     pub(crate) fn is_relayed(&self, respects_host: bool) -> bool {
-        let from_loopback =
-            |ip: IpAddr| ip.is_ipv6() && (ip.is_unspecified() || ip.is_loopback());
+        let from_loopback = |ip: IpAddr| ip.is_ipv6() && (ip.is_unspecified() || ip.is_loopback());
         match self.how {
             How::Direct => false,
             How::Relayed => true,

@@ -140,9 +140,7 @@ impl Relay {
     /// Serves these ports of a container, with the sockets that hold them, and no others. What goes on goes on.
     pub(crate) fn set(&self, container: &Id, wanted: Vec<(OwnedFd, Redirection)>) -> Result<(), Error> {
         let shared = &self.shared;
-        let is_wanted = |port: &Port| {
-            wanted.iter().any(|(_, r)| r.port == port.port && r.to == port.to.ip())
-        };
+        let is_wanted = |port: &Port| wanted.iter().any(|(_, r)| r.port == port.port && r.to == port.to.ip());
         let ends = {
             let mut ports = shared.ports();
             let before = ports.len();
@@ -171,6 +169,8 @@ impl Relay {
         };
         let socket = match redirection.port.protocol.as_str() {
             "tcp" => {
+                // Its connections inherit it: what is left of them later lets the port be bound again.
+                sockopt::set_socket_reuseaddr(&socket, true).map_err(error("set SO_REUSEADDR"))?;
                 listen(&socket, BACKLOG).map_err(error("listen on port"))?;
                 let listener = TcpListener::from(socket);
                 listener.set_nonblocking(true).map_err(nonblocking)?;

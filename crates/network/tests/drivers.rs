@@ -219,12 +219,14 @@ fn gateway_modes_decide_who_comes_in() {
         let seen = inside(&b.netns, || ask(ip("203.0.113.2"), 99));
         assert_eq!(seen, Some(format!("{b_ip} outside")));
 
-        let refused = networks.create(new("x", "", &[("com.docker.network.bridge.gateway_mode_ipv4", "isolated")]));
+        let refused =
+            networks.create(new("x", "", &[("com.docker.network.bridge.gateway_mode_ipv4", "isolated")]));
         assert_eq!(
             refused.unwrap_err().to_string(),
             "gateway mode 'isolated' can only be used for an internal network"
         );
-        let mut isolated = new("isolated", "", &[("com.docker.network.bridge.gateway_mode_ipv4", "isolated")]);
+        let mut isolated =
+            new("isolated", "", &[("com.docker.network.bridge.gateway_mode_ipv4", "isolated")]);
         isolated.internal = true;
         let isolated = networks.create(isolated).unwrap();
         assert!(!output(&format!("ip address show dev {}", isolated.interface)).contains("inet "));
@@ -274,7 +276,9 @@ fn the_highest_priority_leads_outside_also_while_it_runs() {
             networks.create(new(name, "", &[])).unwrap();
         }
         let with = |name: &str, priority| EndpointRequest { priority, ..on(name, "web") };
-        let web = networks.connect(&id(1), &[with("aaa", 0), with("bbb", 5)], &[publish([0; 4], 8080, 80)]).unwrap();
+        let web = networks
+            .connect(&id(1), &[with("aaa", 0), with("bbb", 5)], &[publish([0; 4], 8080, 80)])
+            .unwrap();
         serve(&web.netns, 80, "web");
         let process = Process::start(&web.netns);
         let leads = || inside(&web.netns, || json("ip -j route show default"))[0]["dev"].clone();
@@ -313,7 +317,10 @@ fn reserved_addresses_and_other_gateways() {
         let mut other = new("other", "", &[]);
         other.ranges = vec![range("10.7.0.0/24")];
         let refused = networks.create(other.clone()).unwrap_err().to_string();
-        assert!(refused.starts_with("invalid pool request: Pool overlaps with other one on this address space"), "{refused}");
+        assert!(
+            refused.starts_with("invalid pool request: Pool overlaps with other one on this address space"),
+            "{refused}"
+        );
         other.ranges = vec![range("10.8.0.0/24"), range("10.9.0.0/24")];
         let refused = networks.create(other).unwrap_err().to_string();
         assert_eq!(refused, "bridge driver doesn't support multiple subnets");

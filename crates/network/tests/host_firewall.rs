@@ -41,7 +41,10 @@ fn a_policy_that_drops_what_is_forwarded_lets_containers_pass() {
         // iptables still reads and writes its table.
         let rules = output("iptables -S FORWARD");
         assert!(rules.contains("-A FORWARD -i ct0") && rules.contains("-A FORWARD -o ct0"), "{rules}");
-        assert!(rules.find("192.0.2.1").unwrap() < rules.find("-i ct0").unwrap(), "the host's rules come first\n{rules}");
+        assert!(
+            rules.find("192.0.2.1").unwrap() < rules.find("-i ct0").unwrap(),
+            "the host's rules come first\n{rules}"
+        );
         // What the host forbids stays forbidden.
         output("iptables -I FORWARD -s 203.0.113.2 -j DROP");
         assert!(!both_ways(&web, &outside).1);

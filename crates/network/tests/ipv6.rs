@@ -72,7 +72,11 @@ fn ports_are_published_in_both_families() {
         let outer: IpAddr = "2001:db8::7".parse().unwrap();
         let gateway = web.endpoints[0].v6.unwrap().gateway.unwrap();
         for ip in [LOOPBACK, outer, gateway, "127.0.0.1".parse().unwrap(), "198.51.100.7".parse().unwrap()] {
-            assert!(ask(ip, 8080).is_some_and(|said| said.ends_with(" web")), "{ip}\n{}", output("nft list ruleset"));
+            assert!(
+                ask(ip, 8080).is_some_and(|said| said.ends_with(" web")),
+                "{ip}\n{}",
+                output("nft list ruleset")
+            );
         }
         // From a neighbour and from itself, by the host's address.
         assert!(inside(&other.netns, || ask(outer, 8080)).is_some());
@@ -93,8 +97,7 @@ fn a_family_that_a_container_lacks_is_passed_on() {
         output("ip address add 2001:db8::7/64 dev lo nodad");
         let networks = host.open();
         let udp = PortRequest { protocol: "udp".into(), ..anywhere(5353, 53) };
-        let web =
-            networks.connect(&id(1), &[on("bridge", "web")], &[anywhere(8080, 80), udp]).unwrap();
+        let web = networks.connect(&id(1), &[on("bridge", "web")], &[anywhere(8080, 80), udp]).unwrap();
         serve(&web.netns, 80, "web");
         for ip in ["::1", "2001:db8::7", "127.0.0.1"] {
             assert!(ask(ip.parse::<IpAddr>().unwrap(), 8080).is_some(), "{ip}");
@@ -211,7 +214,10 @@ fn addresses_of_the_user_s_choice() {
             ..on("front", "web")
         };
         let web = networks.connect(&id(1), std::slice::from_ref(&fixed), &[]).unwrap();
-        assert_eq!((v4(&web).to_string().as_str(), v6(&web).to_string().as_str()), ("10.5.0.77", "2001:db8:5::77"));
+        assert_eq!(
+            (v4(&web).to_string().as_str(), v6(&web).to_string().as_str()),
+            ("10.5.0.77", "2001:db8:5::77")
+        );
         inside(&web.netns, || {
             let link = output("ip -o address show dev wan0");
             for ip in ["10.5.0.77/24", "2001:db8:5::77/64", "169.254.7.7/16", "fe80::77/64"] {
@@ -220,10 +226,12 @@ fn addresses_of_the_user_s_choice() {
             assert!(!link.contains("tentative"), "{link}");
             assert_eq!(sys::sysctl::get("net/ipv4/conf/wan0/log_martians").unwrap(), "1");
         });
-        let taken = EndpointRequest { ip: None, link_local: Vec::new(), sysctls: Vec::new(), ..fixed.clone() };
+        let taken =
+            EndpointRequest { ip: None, link_local: Vec::new(), sysctls: Vec::new(), ..fixed.clone() };
         let refused = networks.connect(&id(2), &[taken], &[]).unwrap_err().to_string();
         assert_eq!(refused, "Address already in use: 2001:db8:5::77 (by container web)");
-        let used: Vec<_> = networks.usage(&networks.find("front").unwrap().id).iter().map(|u| u.used).collect();
+        let used: Vec<_> =
+            networks.usage(&networks.find("front").unwrap().id).iter().map(|u| u.used).collect();
         assert_eq!(used, [4, 3], "the refused container's IPv4 address was given back");
         let odd = EndpointRequest { ip6: "2001:db8:6::1".parse().ok(), ..on("front", "odd") };
         let refused = networks.connect(&id(2), &[odd], &[]).unwrap_err().to_string();

@@ -91,7 +91,8 @@ fn one_that_is_not_ready_is_made_quickly() {
 fn a_thousand_ports_cost_no_more_than_one() {
     on_a_host(|host| {
         let networks = host.open();
-        let web = networks.connect(&id(1), &[on("bridge", "web")], &[publish([127, 0, 0, 1], 20000, 80)]).unwrap();
+        let web =
+            networks.connect(&id(1), &[on("bridge", "web")], &[publish([127, 0, 0, 1], 20000, 80)]).unwrap();
         host::serve(&web.netns, 80, "web");
         let connect = |what: &str, port: u16| {
             let mut times = Vec::new();
@@ -103,7 +104,9 @@ fn a_thousand_ports_cost_no_more_than_one() {
         let one = connect("a connection, one port published", 20000);
         let mut adding = Vec::new();
         for port in 20001..21000 {
-            timed(&mut adding, || networks.publish_live(&id(1), &[publish([127, 0, 0, 1], port, 80)]).unwrap());
+            timed(&mut adding, || {
+                networks.publish_live(&id(1), &[publish([127, 0, 0, 1], port, 80)]).unwrap()
+            });
         }
         let last = adding.split_off(adding.len() - 50);
         let first = median("publishing one of the first ports", adding[..50].to_vec());

@@ -94,6 +94,13 @@ impl Peer {
         command
     }
 
+    /// A command that runs another one in this engine's network.
+    pub(super) fn in_network(&self) -> Command {
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net=/run/netns/{}", self.namespace)).arg("--");
+        command
+    }
+
     /// Starts the client with its output piped.
     pub(super) fn start(&self, arguments: &[&str]) -> Result<Child, String> {
         let mut command = self.command(arguments);

@@ -217,7 +217,11 @@ const NETWORKS: &[Key] = &[
     same("bip6", Text, "IPv6 address and prefix of the default network's bridge, fd00::1/64"),
     same("fixed-cidr-v6", Text, "Part of the default network from which containers get IPv6 addresses"),
     same("default-gateway", Text, "Gateway of containers on the default network [default: its bridge]"),
-    same("default-gateway-v6", Text, "IPv6 gateway of containers on the default network [default: its bridge]"),
+    same(
+        "default-gateway-v6",
+        Text,
+        "IPv6 gateway of containers on the default network [default: its bridge]",
+    ),
     same("mtu", Number, "Largest packet on the default network [default: 1500]"),
     same("icc", Bool, "Containers on the default network reach each other [default: true]"),
     same(

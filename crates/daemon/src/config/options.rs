@@ -295,11 +295,7 @@ fn registries(
     })
 }
 
-fn network(
-    left: &mut Left,
-    data_root: &Path,
-    publish_ip: Option<IpAddr>,
-) -> Result<network::Config, String> {
+fn network(left: &mut Left, data_root: &Path, publish_ip: Option<IpAddr>) -> Result<network::Config, String> {
     let bridge = left.text("bridge").filter(|b| !b.is_empty()).unwrap_or_else(|| "corten0".into());
     if bridge == "none" {
         return Err("bridge: none: doing without the default network is not supported yet".into());
@@ -561,7 +557,10 @@ mod tests {
             (json!({ "default-runtime": "x" }), "specified default runtime 'x' does not exist"),
             (json!({ "bip6": "fd00::1/64" }), "bip6 and fixed-cidr-v6 need ipv6: true"),
             (json!({ "ipv6": true, "bip6": "10.0.0.1/8" }), "bip6: 10.0.0.1/8 is not of the form"),
-            (json!({ "default-gateway": "fd00::1" }), "default-gateway: fd00::1 is of the other address family"),
+            (
+                json!({ "default-gateway": "fd00::1" }),
+                "default-gateway: fd00::1 is of the other address family",
+            ),
             (json!({ "dns": ["x"] }), "dns: IP address is not correctly formatted: x"),
             (json!({ "default-cgroupns-mode": "x" }), "default cgroup namespace mode (x) is invalid"),
             (json!({ "min-api-version": "v1.44" }), "without \"v\" prefix"),

@@ -315,11 +315,7 @@ mod tests {
         changes.publish.add = port("80/tcp", "8080");
         let live = apply(&mut record, changes.clone(), None).unwrap();
         assert_eq!((live.publish[0].container_port, live.publish[0].host_ports), (80, (8080, 8080)));
-        assert_eq!(
-            apply(&mut record, changes, None).unwrap(),
-            Live::default(),
-            "it is published already"
-        );
+        assert_eq!(apply(&mut record, changes, None).unwrap(), Live::default(), "it is published already");
         let mut changes = ContainerChanges::default();
         changes.publish.remove = vec!["80".into()];
         changes.publish.add = port("80/tcp", "9090");

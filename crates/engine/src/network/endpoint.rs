@@ -110,17 +110,23 @@ struct Wanted {
 impl Wanted {
     fn read(network: &network::Network, settings: &EndpointSettings) -> Result<Self, Error> {
         let invalid = |text: String| {
-            Error::Invalid(format!("invalid config for network {}: invalid endpoint settings:\n{text}", network.name))
+            Error::Invalid(format!(
+                "invalid config for network {}: invalid endpoint settings:\n{text}",
+                network.name
+            ))
         };
         let mut wanted = Self::default();
         if let Some(config) = &settings.ipam_config {
             let given = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
-            let v4 = |text: String| text.parse().map_err(|_| invalid(format!("invalid IPv4 address: {text}")));
-            let v6 = |text: String| text.parse().map_err(|_| invalid(format!("invalid IPv6 address: {text}")));
+            let v4 =
+                |text: String| text.parse().map_err(|_| invalid(format!("invalid IPv4 address: {text}")));
+            let v6 =
+                |text: String| text.parse().map_err(|_| invalid(format!("invalid IPv6 address: {text}")));
             wanted.ip = given(&config.ipv4_address).map(v4).transpose()?;
             wanted.ip6 = given(&config.ipv6_address).map(v6).transpose()?;
             for text in &config.link_local_ips {
-                let ip = text.parse().map_err(|_| invalid(format!("invalid link-local IP address: {text}")))?;
+                let ip =
+                    text.parse().map_err(|_| invalid(format!("invalid link-local IP address: {text}")))?;
                 wanted.link_local.push(ip);
             }
         }

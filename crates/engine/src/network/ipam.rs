@@ -90,7 +90,11 @@ fn address_in(subnet: Subnet, text: &str) -> Result<IpAddr, String> {
     if ip.is_ipv4() != subnet.is_v4() {
         return Err(format!("parent subnet is an {} block", family(subnet.is_v4())));
     }
-    if subnet.contains(ip) { Ok(ip) } else { Err(format!("parent subnet {subnet} doesn't contain this address")) }
+    if subnet.contains(ip) {
+        Ok(ip)
+    } else {
+        Err(format!("parent subnet {subnet} doesn't contain this address"))
+    }
 }
 
 #[cfg(test)]
@@ -150,12 +154,16 @@ mod tests {
                 config("10.1.2.0/24", "10.1.3.0/28", "", ""),
                 "invalid ip-range 10.1.3.0/28: parent subnet 10.1.2.0/24 doesn't contain ip-range",
             ),
-            (config("fd00::/64", "10.0.0.0/8", "", ""), "invalid ip-range 10.0.0.0/8: parent subnet is an IPv6 block"),
+            (
+                config("fd00::/64", "10.0.0.0/8", "", ""),
+                "invalid ip-range 10.0.0.0/8: parent subnet is an IPv6 block",
+            ),
         ] {
             let refused = ranges(&[config], true, true).unwrap_err().to_string();
             assert_eq!(refused, format!("invalid network config:\n{text}"));
         }
-        let two = ranges(&[config("x", "", "", ""), config("y", "", "", "")], true, true).unwrap_err().to_string();
+        let two =
+            ranges(&[config("x", "", "", ""), config("y", "", "", "")], true, true).unwrap_err().to_string();
         assert_eq!(two.lines().count(), 3);
     }
 }

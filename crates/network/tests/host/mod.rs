@@ -146,7 +146,9 @@ impl Drop for Process {
 /// A server in a namespace that says who asks, and then its name.
 pub(crate) fn serve(netns: impl AsFd + Sync, port: u16, name: &'static str) {
     // For both families, where there are two.
-    let bind = || TcpListener::bind(format!("[::]:{port}")).or_else(|_| TcpListener::bind(format!("0.0.0.0:{port}")));
+    let bind = || {
+        TcpListener::bind(format!("[::]:{port}")).or_else(|_| TcpListener::bind(format!("0.0.0.0:{port}")))
+    };
     let listener = inside(netns, || bind().unwrap());
     std::thread::spawn(move || {
         while let Ok((mut stream, from)) = listener.accept() {

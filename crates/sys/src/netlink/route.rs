@@ -6,8 +6,8 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use rustix::io::Errno;
 
 use super::{
-    Attributes, Family, NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE, Socket, Writer, number,
-    text,
+    Attributes, Family, NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE, Socket, Writer,
+    number, text,
 };
 use crate::Result;
 
@@ -18,7 +18,6 @@ const RTM_SETLINK: u16 = 19;
 const RTM_NEWADDR: u16 = 20;
 const RTM_GETADDR: u16 = 22;
 const RTM_NEWROUTE: u16 = 24;
-const RTM_DELROUTE: u16 = 25;
 const RTM_GETROUTE: u16 = 26;
 
 const IFLA_ADDRESS: u16 = 1;
@@ -62,8 +61,6 @@ const RT_TABLE_MAIN: u8 = 254;
 const RTPROT_BOOT: u8 = 3;
 const RT_SCOPE_UNIVERSE: u8 = 0;
 const RT_SCOPE_LINK: u8 = 253;
-/// Of a route to delete: whichever.
-const RT_SCOPE_NOWHERE: u8 = 255;
 const RTN_UNICAST: u8 = 1;
 
 /// A network interface.
@@ -356,7 +353,7 @@ impl Batch {
     /// Sets the default route of the gateway's family, instead of one that is there.
     pub fn default_route(&mut self, gateway: IpAddr, index: u32) {
         let object = gateway.to_string();
-        self.route((RTM_NEWROUTE, "set default route"), &object, RT_SCOPE_UNIVERSE, gateway, |w| {
+        self.route(&object, RT_SCOPE_UNIVERSE, gateway, |w| {
             octets(w, RTA_GATEWAY, gateway);
             w.u32(RTA_OIF, index);
         });
@@ -364,35 +361,16 @@ impl Batch {
 
     /// Sets the default route of a family (that of `any`, 0.0.0.0 or ::) to a link on which whoever is meant hears it.
     pub fn default_route_on_link(&mut self, any: IpAddr, index: u32) {
-        self.route((RTM_NEWROUTE, "set default route"), "link", RT_SCOPE_LINK, any, |w| {
+        self.route("link", RT_SCOPE_LINK, any, |w| {
             w.u32(RTA_OIF, index);
         });
     }
 
-    /// Removes the default route of a family (that of `any`); none is no error.
-    pub fn remove_default_route(&mut self, any: IpAddr) {
-        self.route((RTM_DELROUTE, "remove default route"), "", RT_SCOPE_NOWHERE, any, |_| ());
-        self.0.tolerate(Errno::SRCH);
-    }
-
-    fn route(
-        &mut self,
-        (kind, step): (u16, &'static str),
-        object: &str,
-        scope: u8,
-        any: IpAddr,
-        attributes: impl FnOnce(&mut Writer<'_>),
-    ) {
+    fn route(&mut self, object: &str, scope: u8, any: IpAddr, attributes: impl FnOnce(&mut Writer<'_>)) {
         // struct rtmsg
-        let mut header = [family_of(any), 0, 0, 0, RT_TABLE_MAIN, RTPROT_BOOT, scope, RTN_UNICAST, 0, 0, 0, 0];
-        let flags = if kind == RTM_NEWROUTE {
-            NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE
-        } else {
-            // Whichever it is.
-            (header[5], header[7]) = (0, 0);
-            NLM_F_ACK
-        };
-        self.0.push((step, object), (kind, flags), &header, attributes);
+        let header = [family_of(any), 0, 0, 0, RT_TABLE_MAIN, RTPROT_BOOT, scope, RTN_UNICAST, 0, 0, 0, 0];
+        let flags = NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE;
+        self.0.push(("set default route", object), (RTM_NEWROUTE, flags), &header, attributes);
     }
 
     /// Sends them all.
