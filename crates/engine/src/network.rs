@@ -20,7 +20,7 @@ use crate::{Engine, Error, events, time};
 mod endpoint;
 mod ipam;
 
-pub(crate) use endpoint::{check_endpoint, fill_endpoint, intent, member_event};
+pub(crate) use endpoint::{check_endpoint, fill_endpoint, intent};
 
 /// Networks that are always there.
 const PREDEFINED: [&str; 3] = ["bridge", "host", "none"];
@@ -222,7 +222,7 @@ impl Engine {
                 let request = engine.endpoint_request(&record, &network.name, &settings)?;
                 let (inner, id, pid) = (engine.inner.clone(), container.id.clone(), view.state.pid);
                 let endpoint = blocking(move || inner.networks.connect_live(&id, pid, &request)).await?;
-                engine.publish(member_event("connect", &endpoint, &container.id));
+                engine.publish(engine.member_event("connect", &endpoint, &container.id));
                 let mut endpoints = view.network.endpoints.clone();
                 endpoints.push(endpoint);
                 engine.commit_endpoints(&container, endpoints).await?;
@@ -257,7 +257,7 @@ impl Engine {
                 let (inner, id, pid) = (engine.inner.clone(), container.id.clone(), view.state.pid);
                 let name = network.id.to_string();
                 blocking(move || inner.networks.disconnect_live(&id, pid, &name)).await?;
-                engine.publish(member_event("disconnect", &endpoint, &container.id));
+                engine.publish(engine.member_event("disconnect", &endpoint, &container.id));
                 let rest = view.network.endpoints.iter().filter(|e| e.id != endpoint.id).cloned().collect();
                 engine.commit_endpoints(&container, rest).await?;
             }

@@ -6,8 +6,6 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpStream, UdpS
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, ipproto, socket_with};
 
-/// Bytes read at once; of what the other side does not take so much is kept at most.
-const CHUNK: usize = 64 * 1024;
 /// Reads in a row: the others wait meanwhile.
 const IN_A_ROW: usize = 16;
 
@@ -71,11 +69,10 @@ impl Pair {
         }
     }
 
-    /// Passes on what can be.
-    pub(crate) fn pump(&mut self) -> Progress {
-        let mut buffer = vec![0; CHUNK];
-        let there = self.there.pump(&self.client, &self.server, &mut buffer);
-        let back = self.back.pump(&self.server, &self.client, &mut buffer);
+    /// Passes on what can be, a buffer's length at once; of what the other side does not take so much is kept at most.
+    pub(crate) fn pump(&mut self, buffer: &mut [u8]) -> Progress {
+        let there = self.there.pump(&self.client, &self.server, buffer);
+        let back = self.back.pump(&self.server, &self.client, buffer);
         match (there, back) {
             (Ok(_), Ok(_)) if self.there.shut && self.back.shut => Progress::Done,
             (Ok(false), Ok(false)) => Progress::Waiting,

@@ -129,6 +129,7 @@ impl Relay {
             pairs: HashMap::new(),
             flows: HashMap::new(),
             again: Vec::new(),
+            buffer: vec![0; usize::from(u16::MAX)],
         };
         let thread = std::thread::Builder::new()
             .name("relay".into())
@@ -252,6 +253,8 @@ struct Server {
     flows: HashMap<u64, Flow>,
     /// Connections that had more than their turn's worth.
     again: Vec<u64>,
+    /// As long as the longest datagram.
+    buffer: Vec<u8>,
 }
 
 impl Server {
@@ -332,7 +335,7 @@ impl Server {
 
     fn pump(&mut self, number: u64) {
         let Some((_, pair)) = self.pairs.get_mut(&number) else { return };
-        match pair.pump() {
+        match pair.pump(&mut self.buffer) {
             pump::Progress::Waiting => {}
             pump::Progress::More => self.again.push(number),
             pump::Progress::Done => drop(self.pairs.remove(&number)),
@@ -340,45 +343,43 @@ impl Server {
     }
 
     fn receive(&mut self, port: u64, socket: &UdpSocket, to: SocketAddr) {
-        let mut buffer = vec![0; usize::from(u16::MAX)];
         for _ in 0..IN_A_ROW {
-            let Ok((length, client)) = socket.recv_from(&mut buffer) else { return };
+            let Ok((length, client)) = socket.recv_from(&mut self.buffer) else { return };
             let is_full = self.is_full();
             let known = self.flows.values_mut().find(|flow| flow.port == port && flow.client == client);
             // A datagram that cannot be sent is lost, as datagrams are.
             let _ = match known {
                 Some(flow) => {
                     flow.deadline = Instant::now() + IDLE;
-                    flow.socket.send(&buffer[..length])
+                    flow.socket.send(&self.buffer[..length])
                 }
                 None if is_full => continue,
                 None => match self.add_flow(port, client, to) {
-                    Ok(flow) => flow.send(&buffer[..length]),
+                    Ok(number) => self.flows[&number].socket.send(&self.buffer[..length]),
                     Err(_) => continue,
                 },
             };
         }
     }
 
-    fn add_flow(&mut self, port: u64, client: SocketAddr, to: SocketAddr) -> std::io::Result<&UdpSocket> {
+    fn add_flow(&mut self, port: u64, client: SocketAddr, to: SocketAddr) -> std::io::Result<u64> {
         let socket = pump::connect_udp(to)?;
         let number = self.shared.next.fetch_add(1, Ordering::Relaxed);
         self.shared.add(&socket, Token::Flow(number), EventFlags::IN)?;
-        let flow = Flow { port, client, socket, deadline: Instant::now() + IDLE };
-        Ok(&self.flows.entry(number).or_insert(flow).socket)
+        self.flows.insert(number, Flow { port, client, socket, deadline: Instant::now() + IDLE });
+        Ok(number)
     }
 
     fn answer(&mut self, number: u64) {
         let Some(flow) = self.flows.get_mut(&number) else { return };
         let Some(port) = self.shared.ports().get(&flow.port).cloned() else { return };
         let PortSocket::Udp(socket) = &*port.socket else { return };
-        let mut buffer = vec![0; usize::from(u16::MAX)];
         for _ in 0..IN_A_ROW {
-            match flow.socket.recv(&mut buffer) {
+            match flow.socket.recv(&mut self.buffer) {
                 Ok(length) => {
                     flow.deadline = Instant::now() + IDLE;
                     // As above.
-                    let _ = socket.send_to(&buffer[..length], flow.client);
+                    let _ = socket.send_to(&self.buffer[..length], flow.client);
                 }
                 // Nothing more, or nobody listens there: the error is read with that.
                 Err(_) => return,

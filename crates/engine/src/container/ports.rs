@@ -110,7 +110,7 @@ pub(crate) fn summary(config: &ContainerConfig, published: &[PublishedPort]) -> 
     let mut ports: Vec<PortSummary> = published
         .iter()
         .map(|port| PortSummary {
-            ip: port.host_ip.to_string(),
+            ip: if port.host_port == 0 { String::new() } else { port.host_ip.to_string() },
             private_port: port.container_port,
             public_port: port.host_port,
             r#type: port.protocol.clone(),

@@ -15,7 +15,7 @@ use super::record::{Attachment, NetworkMode, Record};
 use super::state::{Effect, Event, Illegal, Phase};
 use super::{Container, apparmor, files, oci, ports};
 use crate::blocking::{blocking, to_the_end};
-use crate::{Engine, Error, error, network as networks};
+use crate::{Engine, Error, error};
 
 /// What a start has made so far. An error gives it back in reverse, all of it.
 #[derive(Default)]
@@ -106,7 +106,7 @@ impl Engine {
             undone.extend(self.release(container).await.err());
             for action in ["connect", "disconnect"] {
                 for endpoint in &sandbox.endpoints {
-                    self.publish(networks::member_event(action, endpoint, &container.id));
+                    self.publish(self.member_event(action, endpoint, &container.id));
                 }
             }
         }
@@ -208,7 +208,7 @@ impl Engine {
     fn tell_started(&self, container: &Arc<Container>) {
         let view = container.view();
         for endpoint in &view.network.endpoints {
-            self.publish(networks::member_event("connect", endpoint, &container.id));
+            self.publish(self.member_event("connect", endpoint, &container.id));
         }
         for mount in view.record.mounts.iter().filter(|m| m.kind == Kind::Volume) {
             self.volume_event(

@@ -15,14 +15,6 @@ use crate::{Engine, Error, events};
 const SYSCTLS: &str = "com.docker.network.endpoint.sysctls";
 const INTERFACE: &str = "com.docker.network.endpoint.ifname";
 
-/// A container joins or leaves a network.
-pub(crate) fn member_event(action: &str, endpoint: &Endpoint, container: &Id) -> EventMessage {
-    let attributes =
-        [("container", container.as_str()), ("name", &endpoint.network_name), ("type", "bridge")];
-    let attributes = attributes.map(|(k, v)| (k.to_owned(), v.to_owned())).into();
-    events::message("network", action, endpoint.network_id.as_str(), attributes)
-}
-
 /// The user's half of an endpoint: facts that only the engine knows are dropped.
 pub(crate) fn intent(settings: &EndpointSettings) -> EndpointSettings {
     EndpointSettings {
@@ -162,6 +154,16 @@ fn sysctl(text: &str) -> Result<(String, String), String> {
 }
 
 impl Engine {
+    /// A container joins or leaves a network.
+    pub(crate) fn member_event(&self, action: &str, endpoint: &Endpoint, container: &Id) -> EventMessage {
+        let network = self.inner.networks.find(endpoint.network_id.as_str());
+        let driver = network.map_or(Driver::Bridge, |network| network.driver).name();
+        let attributes =
+            [("container", container.as_str()), ("name", &endpoint.network_name), ("type", driver)];
+        let attributes = attributes.map(|(k, v)| (k.to_owned(), v.to_owned())).into();
+        events::message("network", action, endpoint.network_id.as_str(), attributes)
+    }
+
     /// A container's endpoints as the network room wants them, the default route's first.
     pub(crate) fn endpoint_requests(&self, record: &Record) -> Result<Vec<EndpointRequest>, Error> {
         let mut wanted: Vec<_> = record.networks.iter().collect();
