@@ -43,7 +43,7 @@ fn ports_of_a_running_container() {
     let (status, answer) = change(r#"{"Corten":{"Publish":{"Add":{"80/tcp":[{"HostPort":"8082"}]}}}}"#);
     assert_eq!(status, "200", "{answer}");
     assert_eq!((page(&host, 8081), page(&host, 8082)), ("page\n".into(), "page\n".into()));
-    assert_eq!(host.corten(&["port", "web", "80"]).ok(), "0.0.0.0:8081\n0.0.0.0:8082");
+    assert_eq!(host.corten(&["port", "web", "80"]).ok(), "0.0.0.0:8081\n[::]:8081\n0.0.0.0:8082\n[::]:8082");
 
     // Another host port in place of both, in one step.
     let move_it = r#"{"Corten":{"Publish":{"Remove":["80/tcp"],"Add":{"80/tcp":[{"HostPort":"8083"}]}}}}"#;

@@ -3,6 +3,7 @@
 //! not kept. `bench pull` is another table: pulls and pushes.
 
 mod images;
+pub(crate) mod net;
 mod peer;
 mod pull;
 mod runtime;
@@ -32,7 +33,7 @@ const WORKLOADS: [Workload; 8] = [
     Workload { name: "50 MB attached", promise: f64::INFINITY, repeat: 5, run: attached },
 ];
 
-/// Runs the benchmark: `[images|pull] [-n TIMES] [--gate] [--alone]`; `images` and `pull` are those rows only.
+/// Runs the benchmark: `[images|network|pull] [-n TIMES] [--gate] [--alone]`; with a word those rows only.
 pub(crate) fn bench(arguments: &[String]) -> Outcome {
     let value = |flag: &str| arguments.iter().position(|a| a == flag).and_then(|i| arguments.get(i + 1));
     let times: usize =
@@ -43,10 +44,14 @@ pub(crate) fn bench(arguments: &[String]) -> Outcome {
     }
     let dist = build::build()?;
     let mut peers = vec![Peer::corten(&dist)?];
-    if !has("--alone") {
+    if !has("--alone") && !has("network") {
         peers.push(Peer::docker()?);
     }
     let mut broken = Vec::new();
+    if has("network") {
+        net::rows(&peers[0], times, &mut broken)?;
+        return gate(has("--gate"), &broken);
+    }
     println!("| workload | {} | ratio | promise |", names(&peers));
     println!("|---|{}---|---|", "---|".repeat(peers.len()));
     let only_images = has("images");
@@ -70,7 +75,11 @@ pub(crate) fn bench(arguments: &[String]) -> Outcome {
         memory(&peers, &mut broken)?;
         runtime::rows(&dist, times, &mut broken)?;
     }
-    if has("--gate") && !broken.is_empty() {
+    gate(has("--gate"), &broken)
+}
+
+fn gate(asked: bool, broken: &[String]) -> Outcome {
+    if asked && !broken.is_empty() {
         return Err(format!("promises broken: {}", broken.join("; ")));
     }
     Ok(())

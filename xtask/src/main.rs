@@ -9,7 +9,7 @@
 //! | `layers` | only the layers of `layers.toml` |
 //! | `man` | the man pages, in `target/dist/man/` |
 //! | `vm` | the end-to-end tests on a cgroup v2 machine, under qemu |
-//! | `bench` | times Corten beside Debian's docker.io; writes a table |
+//! | `bench` | times Corten beside Debian's docker.io; writes a table. `bench network`: networks alone |
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a developer's tool talks to its developer")]
 #![allow(clippy::disallowed_methods, reason = "a developer's tool runs cargo and friends")]
@@ -31,6 +31,9 @@ pub(crate) type Outcome = Result<(), String>;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let Some(outcome) = bench::net::part(&arguments) {
+        return finish(outcome);
+    }
     let outcome = match arguments.first().map(String::as_str) {
         Some("build") => build::build().map(|dist| println!("built {}", dist.display())),
         Some("test") => test::test(&arguments[1..]),
@@ -44,6 +47,10 @@ fn main() -> ExitCode {
             Err("usage: cargo xtask build | test | clients | check | layers | man | vm | bench".into())
         }
     };
+    finish(outcome)
+}
+
+fn finish(outcome: Outcome) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {

@@ -1,218 +1,59 @@
 //! Networks as the API shows them, and containers' places on them.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use network::{Driver, Endpoint, EndpointRequest, NewNetwork};
+use network::{Endpoint, NewNetwork, Range};
+use spec::Filters;
 use spec::api::{
-    EndpointResource, EndpointSettings, EventMessage, Ipam, IpamConfig, Network, NetworkConnectRequest,
-    NetworkCreateRequest, NetworkCreateResponse, NetworkDisconnectRequest, NetworkInspect,
-    NetworksPruneResponse,
+    EndpointResource, Ipam, IpamConfig, Network, NetworkConnectRequest, NetworkCreateRequest,
+    NetworkCreateResponse, NetworkDisconnectRequest, NetworkInspect, NetworksPruneResponse,
 };
-use spec::{Filters, Id};
 
 use crate::blocking::{blocking, to_the_end};
-use crate::container::record::{Attachment, NetworkMode, Record};
-use crate::container::{Container, linked};
+use crate::container::Container;
+use crate::container::record::{Attachment, NetworkMode};
 use crate::engine::Prune;
 use crate::volume::{excluded, is_true};
 use crate::{Engine, Error, events, time};
 
+mod endpoint;
+mod ipam;
+
+pub(crate) use endpoint::{check_endpoint, fill_endpoint, intent};
+
 /// Networks that are always there.
 const PREDEFINED: [&str; 3] = ["bridge", "host", "none"];
 
-fn driver(driver: Driver) -> &'static str {
-    match driver {
-        Driver::Bridge => "bridge",
-        Driver::Host => "host",
-        Driver::Null => "null",
-    }
-}
-
-fn cidr((address, prefix): (Ipv4Addr, u8)) -> String {
-    format!("{address}/{prefix}")
-}
-
 fn api(network: &network::Network) -> Network {
-    let config = network.subnet.map(|subnet| IpamConfig {
-        subnet: cidr(subnet),
-        ip_range: network.ip_range.map(cidr).unwrap_or_default(),
-        gateway: network.gateway.map(|g| g.to_string()).unwrap_or_default(),
-        ..IpamConfig::default()
-    });
+    let config = |range: &Range| IpamConfig {
+        subnet: range.subnet.to_string(),
+        ip_range: range.range.map(|part| part.to_string()).unwrap_or_default(),
+        gateway: range.gateway.map(|g| g.to_string()).unwrap_or_default(),
+        auxiliary_addresses: range.reserved.iter().map(|(n, ip)| (n.clone(), ip.to_string())).collect(),
+    };
     Network {
         name: network.name.clone(),
         id: network.id.to_string(),
         created: network.created.clone(),
         scope: "local".into(),
-        driver: driver(network.driver).into(),
-        enable_ipv4: true,
+        driver: network.driver.name().into(),
+        enable_ipv4: network.v4,
+        enable_ipv6: network.v6,
         ipam: Ipam {
             driver: "default".into(),
-            config: config.into_iter().collect(),
-            options: BTreeMap::new(),
+            config: network.ranges.iter().map(config).collect(),
+            options: network.ipam_options.clone(),
         },
         internal: network.internal,
+        attachable: network.attachable,
         options: network.options.clone(),
         labels: network.labels.clone(),
         ..Network::default()
     }
 }
 
-/// A container joins or leaves a network.
-pub(crate) fn member_event(action: &str, endpoint: &Endpoint, container: &Id) -> EventMessage {
-    let attributes =
-        [("container", container.as_str()), ("name", &endpoint.network_name), ("type", "bridge")];
-    let attributes = attributes.map(|(k, v)| (k.to_owned(), v.to_owned())).into();
-    events::message("network", action, endpoint.network_id.as_str(), attributes)
-}
-
-/// The user's half of an endpoint: facts that only the engine knows are dropped.
-pub(crate) fn intent(settings: &EndpointSettings) -> EndpointSettings {
-    EndpointSettings {
-        ipam_config: settings.ipam_config.clone(),
-        links: settings.links.clone(),
-        mac_address: settings.mac_address.clone(),
-        aliases: settings.aliases.clone(),
-        driver_opts: settings.driver_opts.clone(),
-        gw_priority: settings.gw_priority,
-        ..EndpointSettings::default()
-    }
-}
-
-/// The engine's half of an endpoint.
-pub(crate) fn fill_endpoint(settings: &mut EndpointSettings, endpoint: &Endpoint) {
-    settings.network_id = endpoint.network_id.to_string();
-    settings.endpoint_id = endpoint.id.to_string();
-    settings.gateway = endpoint.gateway.to_string();
-    settings.ip_address = endpoint.ip.to_string();
-    settings.ip_prefix_len = endpoint.prefix.into();
-    settings.mac_address.clone_from(&endpoint.mac);
-    settings.dns_names.clone_from(&endpoint.names);
-}
-
-/// Whether a container can be on a network the way it asks for.
-pub(crate) fn check_endpoint(network: &network::Network, settings: &EndpointSettings) -> Result<(), Error> {
-    if network.driver != Driver::Bridge {
-        return Err(Error::Invalid(format!(
-            "conflicting options: cannot attach both user-defined and non-user-defined network-modes ({})",
-            network.name
-        )));
-    }
-    let ip = wanted_ip(settings)?;
-    if ip.is_some() && PREDEFINED.contains(&network.name.as_str()) {
-        return Err(Error::Invalid(
-            "invalid endpoint settings: user specified IP address is supported on user defined networks only"
-                .into(),
-        ));
-    }
-    if let (Some(ip), Some((base, prefix))) = (ip, network.subnet) {
-        let mask = u32::MAX.checked_shl(32 - u32::from(prefix)).unwrap_or(0);
-        if u32::from(ip) & mask != u32::from(base) & mask {
-            return Err(Error::Invalid(format!(
-                "invalid config for network {}: invalid endpoint settings:\nno configured subnet contains IP address {ip}",
-                network.name
-            )));
-        }
-    }
-    if !network.names && !settings.aliases.is_empty() {
-        return Err(Error::Invalid(
-            "network-scoped alias is supported only for containers in user defined networks".into(),
-        ));
-    }
-    for link in &settings.links {
-        linked::parse(link)?;
-    }
-    if !settings.driver_opts.is_empty() {
-        return Err(Error::NotImplemented("driver options of endpoints are not supported yet".into()));
-    }
-    Ok(())
-}
-
-fn wanted_ip(settings: &EndpointSettings) -> Result<Option<Ipv4Addr>, Error> {
-    let Some(config) = &settings.ipam_config else { return Ok(None) };
-    if !config.ipv6_address.is_empty() || !config.link_local_ips.is_empty() {
-        return Err(Error::NotImplemented("IPv6 and link-local addresses are not supported yet".into()));
-    }
-    if config.ipv4_address.is_empty() {
-        return Ok(None);
-    }
-    let invalid = |_| Error::Invalid(format!("invalid IPv4 address: {}", config.ipv4_address));
-    config.ipv4_address.parse().map(Some).map_err(invalid)
-}
-
-/// `a.b.c.d/n`.
-fn parse_cidr(text: &str) -> Result<(Ipv4Addr, u8), Error> {
-    let invalid = || {
-        Error::Invalid(format!(
-            "invalid subnet {text}: expected an IPv4 address and a prefix, such as 10.1.0.0/24"
-        ))
-    };
-    let (address, prefix) = text.split_once('/').ok_or_else(invalid)?;
-    match address.parse::<IpAddr>() {
-        Ok(IpAddr::V4(address)) => {
-            let prefix = prefix.parse().ok().filter(|p| *p <= 32).ok_or_else(invalid)?;
-            Ok((address, prefix))
-        }
-        Ok(IpAddr::V6(_)) => Err(Error::NotImplemented("IPv6 networks are not supported yet".into())),
-        Err(_) => Err(invalid()),
-    }
-}
-
 impl Engine {
-    /// A container's endpoints as the network room wants them, the default route's first.
-    pub(crate) fn endpoint_requests(&self, record: &Record) -> Result<Vec<EndpointRequest>, Error> {
-        let mut wanted: Vec<_> = record.networks.iter().collect();
-        wanted.sort_by_key(|(name, settings)| (std::cmp::Reverse(settings.gw_priority), (*name).clone()));
-        wanted.into_iter().map(|(name, settings)| self.endpoint_request(record, name, settings)).collect()
-    }
-
-    fn endpoint_request(
-        &self,
-        record: &Record,
-        name: &str,
-        settings: &EndpointSettings,
-    ) -> Result<EndpointRequest, Error> {
-        let network = self.inner.networks.find(name)?;
-        let mut names = Vec::new();
-        if network.names {
-            names.push(record.name.clone());
-            names.extend(settings.aliases.iter().cloned());
-            names.push(record.id.short().to_owned());
-            if !record.config.hostname.is_empty() {
-                names.push(record.config.hostname.clone());
-            }
-            let mut seen = std::collections::HashSet::new();
-            names.retain(|name| seen.insert(name.clone()));
-        }
-        Ok(EndpointRequest {
-            network: network.id.to_string(),
-            ip: wanted_ip(settings)?,
-            mac: settings.mac_address.clone(),
-            names,
-            container_name: record.name.clone(),
-            links: self.link_aliases(settings),
-        })
-    }
-
-    /// Aliases that only this container knows: those of its links, for the names that their targets have now.
-    fn link_aliases(&self, settings: &EndpointSettings) -> Vec<(String, String)> {
-        let alias = |link: &String| {
-            let (target, alias) = linked::parse(link).ok()?;
-            let target = self.inner.containers.find(target).ok()?;
-            Some((alias.to_owned(), target.id.short().to_owned()))
-        };
-        settings.links.iter().filter_map(alias).collect()
-    }
-
-    /// A running container's endpoints as the network room knows them.
-    pub(crate) fn endpoints_of(&self, container: &Id) -> Vec<Endpoint> {
-        let networks = self.inner.networks.list().into_iter();
-        let all = networks.flat_map(|n| self.inner.networks.endpoints_of(&n.id));
-        all.filter(|(id, _)| id == container).map(|(_, endpoint)| endpoint).collect()
-    }
-
     /// `GET /networks`.
     pub async fn network_list(&self, filters: &Filters) -> Result<Vec<Network>, Error> {
         for value in filters.get("type") {
@@ -231,7 +72,7 @@ impl Engine {
             };
             filters.any("name", |wanted| network.name.contains(wanted))
                 && filters.any("id", |wanted| network.id.as_str().starts_with(wanted))
-                && filters.any("driver", |wanted| wanted == driver(network.driver))
+                && filters.any("driver", |wanted| wanted == network.driver.name())
                 && filters.any("scope", |wanted| wanted == "local")
                 && filters.any("type", |wanted| (wanted == "builtin") == builtin)
                 && filters.any("dangling", |wanted| is_true(wanted) != (builtin || in_use()))
@@ -255,8 +96,6 @@ impl Engine {
             )));
         }
         let refused = [
-            (request.enable_ipv6 == Some(true), "IPv6 networks are not supported yet"),
-            (request.enable_ipv4 == Some(false), "networks without IPv4 are not supported yet"),
             (
                 request.ingress || request.config_only || request.config_from.is_some(),
                 "ingress and config-only networks need swarm mode, which is not supported",
@@ -269,46 +108,7 @@ impl Engine {
         if let Some((_, text)) = refused.iter().find(|(refused, _)| *refused) {
             return Err(Error::NotImplemented((*text).into()));
         }
-        let mut new = NewNetwork {
-            name: request.name,
-            driver: request.driver,
-            internal: request.internal,
-            labels: request.labels,
-            options: request.options,
-            ..NewNetwork::default()
-        };
-        let driver = if new.driver.is_empty() { "bridge" } else { &new.driver };
-        for (key, value) in self.settings().network_options.get(driver).into_iter().flatten() {
-            new.options.entry(key.clone()).or_insert_with(|| value.clone());
-        }
-        if let Some(ipam) = request.ipam {
-            if !matches!(ipam.driver.as_str(), "" | "default") {
-                return Err(Error::NotImplemented(format!(
-                    "the IPAM driver {:?} is not supported",
-                    ipam.driver
-                )));
-            }
-            match &ipam.config[..] {
-                [] => {}
-                [config] => {
-                    if !config.auxiliary_addresses.is_empty() {
-                        return Err(Error::NotImplemented(
-                            "auxiliary addresses are not supported yet".into(),
-                        ));
-                    }
-                    let given =
-                        |text: &str| if text.is_empty() { Ok(None) } else { parse_cidr(text).map(Some) };
-                    new.subnet = given(&config.subnet)?;
-                    new.ip_range = given(&config.ip_range)?;
-                    if !config.gateway.is_empty() {
-                        let invalid =
-                            |_| Error::Invalid(format!("invalid gateway address: {}", config.gateway));
-                        new.gateway = Some(config.gateway.parse().map_err(invalid)?);
-                    }
-                }
-                _ => return Err(Error::NotImplemented("more than one subnet is not supported yet".into())),
-            }
-        }
+        let new = self.new_network(request)?;
         let engine = self.clone();
         to_the_end(async move {
             let inner = engine.inner.clone();
@@ -319,8 +119,36 @@ impl Engine {
         .await
     }
 
+    fn new_network(&self, request: NetworkCreateRequest) -> Result<NewNetwork, Error> {
+        let driver = if request.driver.is_empty() { "bridge" } else { &request.driver };
+        let mut options = request.options;
+        for (key, value) in self.settings().network_options.get(driver).into_iter().flatten() {
+            options.entry(key.clone()).or_insert_with(|| value.clone());
+        }
+        let said =
+            |name: &str| options.get(&format!("com.docker.network.{name}")).map(|value| is_true(value));
+        let v4 = request.enable_ipv4.or_else(|| said("enable_ipv4")).unwrap_or(true);
+        let v6 = request.enable_ipv6.or_else(|| said("enable_ipv6")).unwrap_or(false);
+        let ipam = request.ipam.unwrap_or_default();
+        if !matches!(ipam.driver.as_str(), "" | "default") {
+            return Err(network::Error::NoDriver(ipam.driver).into());
+        }
+        Ok(NewNetwork {
+            name: request.name,
+            driver: request.driver,
+            without_v4: !v4,
+            v6,
+            ranges: ipam::ranges(&ipam.config, v4, v6)?,
+            internal: request.internal,
+            attachable: request.attachable,
+            labels: request.labels,
+            options,
+            ipam_options: ipam.options,
+        })
+    }
+
     fn network_event(&self, action: &str, network: &network::Network) {
-        let attributes = [("name", network.name.as_str()), ("type", driver(network.driver))];
+        let attributes = [("name", network.name.as_str()), ("type", network.driver.name())];
         let attributes = attributes.map(|(k, v)| (k.to_owned(), v.to_owned())).into();
         self.publish(events::message("network", action, network.id.as_str(), attributes));
     }
@@ -328,6 +156,9 @@ impl Engine {
     /// `GET /networks/{id}`.
     pub async fn network_inspect(&self, name: &str) -> Result<NetworkInspect, Error> {
         let network = self.inner.networks.find(name)?;
+        let shown = |address: &Option<network::Address>| {
+            address.as_ref().map(|a| format!("{}/{}", a.ip, a.prefix)).unwrap_or_default()
+        };
         let mut containers = BTreeMap::new();
         for (id, endpoint) in self.inner.networks.endpoints_of(&network.id) {
             let name = self.inner.containers.find(id.as_str()).map(|c| c.view().record.name.clone());
@@ -335,12 +166,22 @@ impl Engine {
                 name: name.unwrap_or_default(),
                 endpoint_id: endpoint.id.to_string(),
                 mac_address: endpoint.mac.clone(),
-                ipv4_address: cidr((endpoint.ip, endpoint.prefix)),
-                ipv6_address: String::new(),
+                ipv4_address: shown(&endpoint.v4),
+                ipv6_address: shown(&endpoint.v6),
             };
             containers.insert(id.to_string(), member);
         }
-        Ok(NetworkInspect { network: api(&network), containers, ..NetworkInspect::default() })
+        let usage = |usage: network::Usage| {
+            let used = serde_json::json!({ "IPsInUse": usage.used, "DynamicIPsAvailable": usage.free });
+            (usage.subnet.to_string(), used)
+        };
+        let subnets: BTreeMap<_, _> = self.inner.networks.usage(&network.id).into_iter().map(usage).collect();
+        let status = if subnets.is_empty() {
+            serde_json::Value::Null
+        } else {
+            serde_json::json!({ "IPAM": { "Subnets": subnets } })
+        };
+        Ok(NetworkInspect { network: api(&network), containers, status, ..NetworkInspect::default() })
     }
 
     /// `DELETE /networks/{id}`: 403 while containers are on it.
@@ -381,7 +222,7 @@ impl Engine {
                 let request = engine.endpoint_request(&record, &network.name, &settings)?;
                 let (inner, id, pid) = (engine.inner.clone(), container.id.clone(), view.state.pid);
                 let endpoint = blocking(move || inner.networks.connect_live(&id, pid, &request)).await?;
-                engine.publish(member_event("connect", &endpoint, &container.id));
+                engine.publish(engine.member_event("connect", &endpoint, &container.id));
                 let mut endpoints = view.network.endpoints.clone();
                 endpoints.push(endpoint);
                 engine.commit_endpoints(&container, endpoints).await?;
@@ -416,7 +257,7 @@ impl Engine {
                 let (inner, id, pid) = (engine.inner.clone(), container.id.clone(), view.state.pid);
                 let name = network.id.to_string();
                 blocking(move || inner.networks.disconnect_live(&id, pid, &name)).await?;
-                engine.publish(member_event("disconnect", &endpoint, &container.id));
+                engine.publish(engine.member_event("disconnect", &endpoint, &container.id));
                 let rest = view.network.endpoints.iter().filter(|e| e.id != endpoint.id).cloned().collect();
                 engine.commit_endpoints(&container, rest).await?;
             }
@@ -461,18 +302,5 @@ impl Engine {
         let none = [("reclaimed".to_owned(), "0".to_owned())].into();
         self.publish(events::message("network", "prune", "", none));
         Ok(answer)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn subnets_are_read() {
-        assert_eq!(parse_cidr("10.1.2.0/24").unwrap(), (Ipv4Addr::new(10, 1, 2, 0), 24));
-        for bad in ["10.1.2.0", "10.1.2.0/33", "a/8", "::/64"] {
-            assert!(parse_cidr(bad).is_err(), "{bad}");
-        }
     }
 }

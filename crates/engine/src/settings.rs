@@ -1,7 +1,7 @@
 //! What the user sets for all containers and pulls. Replaced as a whole while the engine runs: [`Engine::configure`].
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::sync::{Arc, PoisonError};
 
 use spec::api::{ContainerConfig, HostConfig, LogConfig, Runtime, Ulimit};
@@ -49,7 +49,7 @@ pub struct Settings {
     /// What `host-gateway` means; else the default bridge's address.
     pub host_gateway: Vec<IpAddr>,
     /// Where ports of containers on the default network are published.
-    pub publish_ip: Option<Ipv4Addr>,
+    pub publish_ip: Option<IpAddr>,
     /// Options of new networks, by driver.
     pub network_options: BTreeMap<String, BTreeMap<String, String>>,
     /// Runtimes beside our own, by name; paths are absolute.
@@ -167,10 +167,10 @@ impl Settings {
             .map(|(own, ours)| if own.is_empty() { &ours[..] } else { &own[..] })
     }
 
-    /// Where ports of a container are published whose user names no address.
-    pub(crate) fn publish_on(&self, host: &HostConfig) -> Ipv4Addr {
+    /// Where ports of a container are published whose user names no address; `None` leaves it to its network.
+    pub(crate) fn publish_on(&self, host: &HostConfig) -> Option<IpAddr> {
         let default = matches!(host.network_mode.as_str(), "" | "default" | "bridge");
-        self.publish_ip.filter(|_| default).unwrap_or(Ipv4Addr::UNSPECIFIED)
+        self.publish_ip.filter(|_| default)
     }
 }
 
@@ -209,7 +209,7 @@ mod tests {
             seccomp_profile: "unconfined".into(),
             cgroupns_mode: "host".into(),
             dns: vec!["1.1.1.1".into()],
-            publish_ip: Some(Ipv4Addr::LOCALHOST),
+            publish_ip: "127.0.0.1".parse().ok(),
             ..Settings::default()
         };
         let mut open = HostConfig::default();
@@ -221,7 +221,7 @@ mod tests {
         assert_eq!(open.security_opt, ["no-new-privileges", "seccomp=unconfined"]);
         assert_eq!(open.cgroupns_mode, "host");
         assert_eq!(settings.resolver(&open)[0], ["1.1.1.1"]);
-        assert_eq!(settings.publish_on(&open), Ipv4Addr::LOCALHOST);
+        assert_eq!(settings.publish_on(&open), "127.0.0.1".parse().ok());
 
         let mut own = HostConfig {
             log_config: LogConfig { r#type: "none".into(), ..LogConfig::default() },
@@ -239,6 +239,6 @@ mod tests {
         assert_eq!((own.shm_size, own.resources.init), (1, Some(false)));
         assert_eq!(own.resources.ulimits, [ulimit("nofile", 9), ulimit("core", 2)]);
         assert_eq!(settings.resolver(&own)[0], ["9.9.9.9"]);
-        assert_eq!(settings.publish_on(&own), Ipv4Addr::UNSPECIFIED);
+        assert_eq!(settings.publish_on(&own), None);
     }
 }

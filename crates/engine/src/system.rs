@@ -250,10 +250,7 @@ impl Engine {
             cdi_spec_dirs: settings.cdi_spec_dirs.clone(),
             default_address_pools: pools
                 .iter()
-                .map(|(base, prefix, size)| AddressPool {
-                    base: format!("{base}/{prefix}"),
-                    size: (*size).into(),
-                })
+                .map(|pool| AddressPool { base: pool.base.to_string(), size: pool.size.into() })
                 .collect(),
             firewall_backend: Some(FirewallInfo { driver: "nftables".into(), info: Vec::new() }),
             warnings,

@@ -1,17 +1,18 @@
 //! A network's bridge in the kernel.
 
-use std::net::Ipv4Addr;
-
 use spec::Id;
 use sys::netlink::Socket;
 use sys::netlink::route::{self, Address, Batch};
 use sys::sysctl;
 
+use crate::options::GatewayMode;
 use crate::pool::Subnet;
 use crate::{Error, Network};
 
 /// The kernel's limit for an interface's name, without the NUL (`IFNAMSIZ`).
 const NAME_MAX: usize = 15;
+/// The largest packet on a bridge whose user says nothing.
+pub(crate) const MTU: u32 = 1500;
 
 /// The bridge of a user's network.
 pub(crate) fn name_of(id: &Id) -> String {
@@ -34,7 +35,8 @@ pub(crate) fn check_name(name: &str) -> Result<(), Error> {
 
 /// Brings a network's bridge into the kernel, or completes the one that is there. Returns its interface number.
 pub(crate) fn ensure(socket: &mut Socket, network: &Network) -> Result<u32, Error> {
-    let bridge = network.bridge.as_str();
+    let bridge = network.interface.as_str();
+    let options = network.options();
     let mut batch = Batch::new();
     let found = route::link(socket, bridge)?;
     if let Some(link) = &found
@@ -47,7 +49,7 @@ pub(crate) fn ensure(socket: &mut Socket, network: &Network) -> Result<u32, Erro
         let random: [u8; 6] = sys::random::bytes();
         let [first, rest @ ..] = random;
         let mac = [first & 0xfc | 0x02, rest[0], rest[1], rest[2], rest[3], rest[4]];
-        batch.create_bridge(bridge, mac, network.mtu());
+        batch.create_bridge(bridge, mac, options.mtu.unwrap_or(MTU));
         batch.send(socket)?;
     }
     let link = match found {
@@ -58,14 +60,30 @@ pub(crate) fn ensure(socket: &mut Socket, network: &Network) -> Result<u32, Erro
             source: std::io::ErrorKind::NotFound.into(),
         })?,
     };
-    // Kernels without IPv6 lack the file.
-    let _ = sysctl::set(&format!("net/ipv6/conf/{bridge}/disable_ipv6"), "1");
+    let conf = |name: &str| format!("net/ipv6/conf/{bridge}/{name}");
+    if network.v6 {
+        sysctl::set(&conf("disable_ipv6"), "0")?;
+        // Its addresses are ours alone to give out, also the one the kernel makes.
+        sysctl::set(&conf("accept_dad"), "0")?;
+        sysctl::set(&conf("accept_ra"), "0")?;
+    } else {
+        // Kernels without IPv6 lack the file.
+        let _ = sysctl::set(&conf("disable_ipv6"), "1");
+    }
     // So that connections of the host to 127.0.0.1 can be redirected into the bridge; the firewall's guard keeps
     // everyone else from 127.0.0.0/8.
     sysctl::set(&format!("net/ipv4/conf/{bridge}/route_localnet"), "1")?;
     let mut batch = Batch::new();
-    if let (Some(ip), Some(subnet)) = (network.gateway, network.subnet()) {
-        batch.address(Address { index: link.index, ip, prefix: subnet.prefix() });
+    for v4 in [true, false] {
+        let without = options.gateway_mode(v4) == GatewayMode::Isolated || (v4 && options.without_v4_address);
+        if without {
+            continue;
+        }
+        for range in network.ranges_of(v4) {
+            if let Some(ip) = range.gateway {
+                batch.address(Address { index: link.index, ip, prefix: range.subnet.prefix() });
+            }
+        }
     }
     batch.up(bridge);
     batch.send(socket)?;
@@ -88,7 +106,7 @@ pub(crate) fn taken_subnets(socket: &mut Socket, ours: &[&str]) -> Result<Vec<Su
     Ok(routes
         .chain(addresses)
         // The default route overlaps with all and takes nothing.
-        .filter(|(index, ip, prefix)| !own(*index) && (*ip, *prefix) != (Ipv4Addr::UNSPECIFIED, 0))
+        .filter(|(index, ip, prefix)| !own(*index) && !(ip.is_unspecified() && *prefix == 0))
         .filter_map(|(_, ip, prefix)| Subnet::new(ip, prefix))
         .collect())
 }

@@ -4,20 +4,12 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use spec::Id;
 
-use crate::endpoint::{format_mac, mac_of, parse_mac};
-use crate::namespace::{self, Bridge, Namespace};
+use crate::allocate::Place;
+use crate::namespace::{self, Namespace};
 use crate::networks::{Core, State};
-use crate::pool::Refused;
 use crate::ready::Prepared;
 use crate::record::Record;
-use crate::{Driver, Endpoint, EndpointRequest, Error, Networks, PortRequest, Sandbox};
-
-/// An endpoint on its way, and the bridge it will be plugged into.
-#[derive(Debug)]
-pub(crate) struct Place {
-    pub(crate) endpoint: Endpoint,
-    pub(crate) bridge: Bridge,
-}
+use crate::{Endpoint, EndpointRequest, Error, Networks, PortRequest, Sandbox};
 
 impl Networks {
     /// Makes a container's namespace and connects it; publishes its ports. No endpoints: only loopback.
@@ -74,21 +66,18 @@ impl Networks {
                     None => namespace::make()?,
                 };
                 for place in &places {
-                    namespace.plug(&place.endpoint, &place.bridge)?;
+                    namespace.plug(place)?;
                 }
-                let way_out = {
-                    let state = self.core.state();
-                    state.containers.get(container).and_then(|r| state.way_out(r)).cloned()
-                };
-                if let Some(endpoint) = way_out {
-                    namespace.default_route(&endpoint)?;
+                let ways_out = self.core.state().ways_out(container);
+                if ways_out.iter().any(Option::is_some) {
+                    namespace.lead_outside(&ways_out)?;
                 }
                 namespace.netns
             }
         };
         self.serve_names(container, &netns)?;
-        if !ports.is_empty() && self.core.leads_outside(container) {
-            self.core.publish(container, ports)?;
+        if !ports.is_empty() && self.core.can_publish(container) {
+            self.publish(container, ports)?;
         }
         self.core.save(container)?;
         let state = self.core.state();
@@ -102,7 +91,7 @@ impl Networks {
     /// A ready namespace, if it is all that is asked for.
     fn take_ready(&self, container: &Id, requests: &[EndpointRequest]) -> Option<OwnedFd> {
         let [request] = requests else { return None };
-        if request.ip.is_some() || !request.mac.is_empty() {
+        if !request.is_plain() {
             return None;
         }
         let is_default = self.core.state().find(&request.network).is_ok_and(|e| e.network.name == "bridge");
@@ -111,6 +100,7 @@ impl Networks {
         }
         let Prepared { netns, mut endpoint } = self.ready.take()?;
         endpoint.names.clone_from(&request.names);
+        endpoint.priority = request.priority;
         self.core.state().enter(container, &request.container_name, vec![endpoint]);
         Some(netns)
     }
@@ -148,18 +138,10 @@ impl Networks {
         let place = self.core.place_one_more(container, endpoint)?;
         let plugged = (|| {
             let mut namespace = Namespace::open(netns)?;
-            namespace.plug(&place.endpoint, &place.bridge)?;
-            let is_way_out = {
-                let state = self.core.state();
-                state
-                    .containers
-                    .get(container)
-                    .and_then(|r| state.way_out(r))
-                    .is_some_and(|e| e.id == place.endpoint.id)
-            };
-            if is_way_out {
-                namespace.default_route(&place.endpoint)?;
-            }
+            namespace.plug(&place)?;
+            self.move_ports(container, |state| state.join(container, place.endpoint.clone()))?;
+            let ways_out = self.core.state().ways_out(container);
+            namespace.lead_outside(&ways_out)?;
             self.serve_names(container, &namespace.netns)?;
             self.core.save(container)
         })();
@@ -167,7 +149,7 @@ impl Networks {
             Ok(()) => Ok(place.endpoint),
             Err(e) => {
                 // The first failure is the one to report.
-                let _ = self.unplug(container, &place.endpoint);
+                let _ = self.unplug(container, &place.endpoint, Some(pid));
                 Err(e)
             }
         }
@@ -188,62 +170,11 @@ impl State {
         self.containers.insert(container.clone(), record);
     }
 
-    /// Gives out an address and everything else of an endpoint. `None` on the network `none`, where there is nothing.
-    fn allocate(&mut self, request: &EndpointRequest, number: usize) -> Result<Option<Place>, Error> {
-        let network = self.find(&request.network)?.network.clone();
-        match network.driver {
-            Driver::Bridge => {}
-            Driver::Null => return Ok(None),
-            Driver::Host => {
-                let text = "the host's network is not one to connect to: run the container in it".to_owned();
-                return Err(Error::Invalid(text));
-            }
+    /// Adds an endpoint to a container that is entered.
+    fn join(&mut self, container: &Id, endpoint: Endpoint) {
+        if let Some(record) = self.containers.get_mut(container) {
+            record.endpoints.push(endpoint);
         }
-        let mac = (!request.mac.is_empty()).then(|| parse_mac(&request.mac)).transpose()?;
-        let holder = |ip| {
-            let on_it = self.endpoints_of(&network.id).find(|(_, e)| e.ip == ip);
-            on_it.map(|(r, _)| format!(" (by container {})", r.name)).unwrap_or_default()
-        };
-        let holder = request.ip.map(holder).unwrap_or_default();
-        let subnet = network.subnet().map(|s| s.to_string()).unwrap_or_default();
-        let entry = self.networks.get_mut(&network.id).expect("it was found under the same lock");
-        let (Some(addresses), Some(gateway), Some((_, prefix))) =
-            (&mut entry.addresses, network.gateway, network.subnet)
-        else {
-            return Err(Error::Invalid(format!("network {} has no subnet", network.name)));
-        };
-        let ip = match request.ip {
-            None => {
-                addresses.take().ok_or(Error::AddressesUsedUp { network: network.name.clone(), subnet })?
-            }
-            Some(ip) => match addresses.claim(ip) {
-                Ok(()) => ip,
-                Err(Refused::Used) => return Err(Error::AddressTaken { ip, holder }),
-                Err(Refused::Outside) => {
-                    let text = format!(
-                        "invalid config for network {}: no configured subnet contains IP address {ip}",
-                        network.name
-                    );
-                    return Err(Error::Invalid(text));
-                }
-            },
-        };
-        let id = Id::from_bytes(sys::random::bytes());
-        let endpoint = Endpoint {
-            mac: format_mac(mac.unwrap_or_else(|| mac_of(&network.id, ip))),
-            interface: format!("eth{number}"),
-            host_interface: format!("veth{}", &id.as_str()[..10]),
-            network_id: network.id.clone(),
-            network_name: network.name.clone(),
-            names: request.names.clone(),
-            links: request.links.clone(),
-            ip,
-            prefix,
-            gateway,
-            id,
-        };
-        let bridge = Bridge { mtu: network.mtu(), name: network.bridge, index: entry.bridge };
-        Ok(Some(Place { endpoint, bridge }))
     }
 }
 
@@ -253,7 +184,8 @@ impl Core {
         let mut state = self.state();
         let mut places: Vec<Place> = Vec::new();
         for request in requests {
-            let placed = match state.allocate(request, places.len()) {
+            let taken: Vec<_> = places.iter().map(|p| p.endpoint.interface.clone()).collect();
+            let placed = match state.allocate(request, &taken) {
                 Ok(Some(place)) => {
                     let again = places.iter().any(|p| p.endpoint.network_id == place.endpoint.network_id);
                     let name = place.endpoint.network_name.clone();
@@ -264,7 +196,7 @@ impl Core {
                 Err(e) => Err(e),
             };
             if let Err(e) = placed {
-                places.iter().for_each(|p| state.free_address(&p.endpoint));
+                places.iter().for_each(|p| state.free_addresses(&p.endpoint));
                 return Err(e);
             }
         }
@@ -282,33 +214,32 @@ impl Core {
         if endpoints.iter().any(|e| e.network_id == network.id) {
             return Err(already_on(container, &network.name));
         }
-        let free = (0..).find(|n| !endpoints.iter().any(|e| e.interface == format!("eth{n}")));
-        let number = free.expect("a container has fewer interfaces than there are numbers");
-        let place = state.allocate(request, number)?.ok_or_else(|| {
+        let taken: Vec<_> = endpoints.iter().map(|e| e.interface.clone()).collect();
+        let place = state.allocate(request, &taken)?.ok_or_else(|| {
             Error::Forbidden(format!("container cannot be connected to network {}", network.name))
         })?;
         if !state.containers.contains_key(container) {
             state.enter(container, &request.container_name, Vec::new());
         }
-        let record = state.containers.get_mut(container).expect("it is there or was just entered");
-        record.endpoints.push(place.endpoint.clone());
         Ok(place)
     }
 
     /// A namespace on the default bridge, for the ready pool.
     pub(crate) fn prepare(&self) -> Result<Prepared, Error> {
         let request = EndpointRequest { network: "bridge".into(), ..EndpointRequest::default() };
-        let place = self.state().allocate(&request, 0)?;
-        let Place { endpoint, bridge } = place.expect("the default network is a bridge");
+        let place = self.state().allocate(&request, &[])?.expect("the default network is a bridge");
         let made = namespace::make().and_then(|mut namespace| {
-            namespace.plug(&endpoint, &bridge)?;
-            namespace.default_route(&endpoint)?;
+            namespace.plug(&place)?;
+            let endpoint = Some(place.endpoint.clone());
+            let ways_out = [true, false].map(|v4| endpoint.clone().filter(|e| e.address(v4).is_some()));
+            namespace.lead_outside(&ways_out)?;
             Ok(namespace.netns)
         });
+        let endpoint = place.endpoint;
         match made {
             Ok(netns) => Ok(Prepared { netns, endpoint }),
             Err(e) => {
-                self.state().free_address(&endpoint);
+                self.state().free_addresses(&endpoint);
                 Err(e)
             }
         }

@@ -5,6 +5,7 @@ use sys::netlink::route::Batch;
 use sys::netlink::{Family, Socket};
 
 use crate::namespace::Namespace;
+use crate::networks::State;
 use crate::{Endpoint, Error, Networks};
 
 impl Networks {
@@ -27,47 +28,64 @@ impl Networks {
                 ))
             })?
         };
-        let mut errors: Vec<Error> = self.unplug(container, &endpoint).err().into_iter().collect();
-        let way_out = {
-            let state = self.core.state();
-            state.containers.get(container).and_then(|r| state.way_out(r)).cloned()
-        };
-        if let Some(way_out) = way_out {
-            let moved = sys::netns::of_process(pid)
-                .map_err(Error::from)
-                .and_then(Namespace::open)
-                .and_then(|mut namespace| namespace.default_route(&way_out));
-            errors.extend(moved.err());
-        }
+        let mut errors: Vec<Error> = self.unplug(container, &endpoint, Some(pid)).err().into_iter().collect();
+        let ways_out = self.core.state().ways_out(container);
+        let led = sys::netns::of_process(pid)
+            .map_err(Error::from)
+            .and_then(Namespace::open)
+            .and_then(|mut namespace| namespace.lead_outside(&ways_out));
+        errors.extend(led.err());
         Error::collect(errors)
     }
 
-    /// Removes an endpoint from the kernel, then from the state; ports that led to it lead elsewhere.
-    pub(crate) fn unplug(&self, container: &Id, endpoint: &Endpoint) -> Result<(), Error> {
+    /// Removes an endpoint from the kernel, then from the state; ports that led to it lead elsewhere. `pid` is in the
+    /// container's namespace.
+    pub(crate) fn unplug(&self, container: &Id, endpoint: &Endpoint, pid: Option<i32>) -> Result<(), Error> {
         let core = &self.core;
-        let before = {
-            let mut state = core.state();
-            let before = state.containers.get(container).map(|r| state.redirections(r)).unwrap_or_default();
+        let mut errors = Vec::new();
+        let moved = self.move_ports(container, |state| {
             if let Some(record) = state.containers.get_mut(container) {
                 record.endpoints.retain(|e| e.id != endpoint.id);
             }
-            before
-        };
-        let after = {
-            let state = core.state();
-            state.containers.get(container).map(|r| state.redirections(r)).unwrap_or_default()
-        };
-        let mut errors = Vec::new();
-        if before.iter().map(|r| r.to).ne(after.iter().map(|r| r.to)) {
-            errors.extend(core.change_firewall(|firewall| firewall.unpublish(&before)).err());
-            errors.extend(core.change_firewall(|firewall| firewall.publish(&after)).err());
-        }
-        let mut batch = Batch::new();
-        batch.delete(&endpoint.host_interface);
-        let deleted = Socket::open(Family::Route).and_then(|mut socket| batch.send(&mut socket));
-        errors.extend(deleted.err().map(Error::from));
-        core.state().free_address(endpoint);
+        });
+        errors.extend(moved.err());
+        errors.extend(remove_link(endpoint, pid).err());
+        core.state().free_addresses(endpoint);
         errors.extend(core.save(container).err());
         Error::collect(errors)
     }
+
+    /// Changes a container's endpoints; its published ports go to where its way out is then.
+    pub(crate) fn move_ports(&self, container: &Id, change: impl FnOnce(&mut State)) -> Result<(), Error> {
+        let core = &self.core;
+        let (before, after) = {
+            let mut state = core.state();
+            let redirections = |state: &State| {
+                state.containers.get(container).map(|r| state.redirections(r)).unwrap_or_default()
+            };
+            let before = redirections(&state);
+            change(&mut state);
+            (before, redirections(&state))
+        };
+        if before == after {
+            return Ok(());
+        }
+        let mut errors = Vec::new();
+        errors.extend(core.change_firewall(|firewall| firewall.unpublish(&before)).err());
+        errors.extend(core.change_firewall(|firewall| firewall.publish(&after)).err());
+        errors.extend(self.relay_ports(container).err());
+        Error::collect(errors)
+    }
+}
+
+/// Removes an endpoint's link: a veth from the host's end, any other where it is.
+fn remove_link(endpoint: &Endpoint, pid: Option<i32>) -> Result<(), Error> {
+    let mut batch = Batch::new();
+    if !endpoint.host_interface.is_empty() {
+        batch.delete(&endpoint.host_interface);
+        return Ok(batch.send(&mut Socket::open(Family::Route)?)?);
+    }
+    let Some(pid) = pid else { return Ok(()) };
+    batch.delete(&endpoint.interface);
+    Namespace::open(sys::netns::of_process(pid)?)?.send(&batch)
 }

@@ -1,6 +1,6 @@
 //! A container's place on a network, as asked for and as made.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::OwnedFd;
 
 use serde::{Deserialize, Serialize};
@@ -15,7 +15,11 @@ pub struct EndpointRequest {
     pub network: String,
     /// A fixed address.
     pub ip: Option<Ipv4Addr>,
-    /// A fixed MAC (`02:42:…`); empty: random.
+    /// A fixed IPv6 address.
+    pub ip6: Option<Ipv6Addr>,
+    /// Further addresses, for this link only.
+    pub link_local: Vec<IpAddr>,
+    /// A fixed MAC (`02:42:…`); empty: one of ours.
     pub mac: String,
     /// Names it answers to on this network (container name, short id, aliases).
     pub names: Vec<String>,
@@ -23,6 +27,23 @@ pub struct EndpointRequest {
     pub container_name: String,
     /// Names that only this container knows on this network, and the name of whom each means.
     pub links: Vec<(String, String)>,
+    /// The network with the highest leads outside.
+    pub priority: i64,
+    /// The interface's name in the container; empty: the network's prefix and a number.
+    pub interface: String,
+    /// Kernel parameters of the interface, in whose names it is called IFNAME, and their values.
+    pub sysctls: Vec<(String, String)>,
+}
+
+/// An address of a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Address {
+    /// In the container.
+    pub ip: IpAddr,
+    /// Of the subnet.
+    pub prefix: u8,
+    /// Where packets for elsewhere go; `None` when the network leads nowhere.
+    pub gateway: Option<IpAddr>,
 }
 
 /// A container's place on a network.
@@ -34,23 +55,49 @@ pub struct Endpoint {
     pub network_id: Id,
     /// The network's name.
     pub network_name: String,
-    /// In the container.
-    pub ip: Ipv4Addr,
-    /// Of the subnet.
-    pub prefix: u8,
-    /// The bridge's address.
-    pub gateway: Ipv4Addr,
-    /// `aa:bb:cc:dd:ee:ff`.
+    /// On a network with IPv4.
+    pub v4: Option<Address>,
+    /// On a network with IPv6.
+    pub v6: Option<Address>,
+    /// Further addresses, for this link only.
+    #[serde(default)]
+    pub link_local: Vec<IpAddr>,
+    /// `aa:bb:cc:dd:ee:ff`; empty when it is the host interface's.
     pub mac: String,
     /// `eth0` …
     pub interface: String,
-    /// The other end of the veth, on the host.
+    /// The other end of the veth, on the host; empty when there is none.
     pub host_interface: String,
     /// Names on this network.
     pub names: Vec<String>,
     /// Names that only this container knows, and the name of whom each means.
     #[serde(default)]
     pub links: Vec<(String, String)>,
+    /// The network with the highest leads outside.
+    #[serde(default)]
+    pub priority: i64,
+}
+
+impl Endpoint {
+    /// Its address of a family.
+    pub fn address(&self, v4: bool) -> Option<&Address> {
+        if v4 { self.v4.as_ref() } else { self.v6.as_ref() }
+    }
+
+    /// Its addresses, IPv4's first.
+    pub fn addresses(&self) -> impl Iterator<Item = &Address> {
+        self.v4.iter().chain(&self.v6)
+    }
+
+    /// The one that stands for it where there is room for one.
+    pub fn ip(&self) -> Option<IpAddr> {
+        self.addresses().next().map(|address| address.ip)
+    }
+
+    /// Whether it has this address.
+    pub(crate) fn has(&self, ip: IpAddr) -> bool {
+        self.addresses().any(|address| address.ip == ip)
+    }
 }
 
 /// A container's network namespace with all its endpoints.
@@ -86,9 +133,16 @@ pub(crate) fn format_mac(mac: [u8; 6]) -> String {
 
 /// The hardware address of an address on a network: locally administered, and the same whenever the address is used
 /// again, so that neighbours who remember the pair remember nothing wrong. The first two bytes tell networks apart.
-pub(crate) fn mac_of(network: &Id, ip: Ipv4Addr) -> [u8; 6] {
+pub(crate) fn mac_of(network: &Id, ip: IpAddr) -> [u8; 6] {
     let digits = |at: usize| u8::from_str_radix(&network.as_str()[at..at + 2], 16).unwrap_or_default();
-    let [a, b, c, d] = ip.octets();
+    let [a, b, c, d] = match ip {
+        IpAddr::V4(ip) => ip.octets(),
+        // Those given out one after the other differ at the end.
+        IpAddr::V6(ip) => {
+            let [.., a, b, c, d] = ip.octets();
+            [a, b, c, d]
+        }
+    };
     [digits(0) & 0xfc | 0x02, digits(2), a, b, c, d]
 }
 
@@ -109,7 +163,7 @@ mod tests {
         ] {
             assert!(parse_mac(bad).is_err(), "{bad}");
         }
-        let mac = mac_of(&Id::from_bytes([0xff; 32]), Ipv4Addr::new(172, 17, 0, 2));
+        let mac = mac_of(&Id::from_bytes([0xff; 32]), "172.17.0.2".parse().unwrap());
         assert_eq!(mac[0] & 3, 2, "locally administered, one station");
     }
 }

@@ -1,6 +1,6 @@
 //! What can go wrong, and its kind.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use spec::ErrorKind;
 
@@ -10,6 +10,9 @@ pub enum Error {
     /// No network of that name or id.
     #[error("network {0} not found")]
     NotFound(String),
+    /// No driver of that name.
+    #[error("plugin {0:?} not found")]
+    NoDriver(String),
     /// The name is taken.
     #[error("network with name {0} already exists")]
     Exists(String),
@@ -33,13 +36,15 @@ pub enum Error {
     #[error("Address already in use: {ip}{holder}")]
     AddressTaken {
         /// The address.
-        ip: Ipv4Addr,
+        ip: IpAddr,
         /// ` (by container NAME)`, or empty.
         holder: String,
     },
     /// A network has no free address.
-    #[error("no available IPv4 addresses on this network's address pools: {network} ({subnet})")]
+    #[error("no available {family} addresses on this network's address pools: {network} ({subnet})")]
     AddressesUsedUp {
+        /// `IPv4` or `IPv6`.
+        family: &'static str,
         /// The network's name.
         network: String,
         /// Its subnet.
@@ -91,7 +96,7 @@ impl Error {
     /// The class of this failure.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::NotFound(_) => ErrorKind::NotFound,
+            Self::NotFound(_) | Self::NoDriver(_) => ErrorKind::NotFound,
             Self::Exists(_) => ErrorKind::Conflict,
             Self::InUse { .. } | Self::AddressTaken { .. } | Self::Overlap { .. } | Self::Forbidden(_) => {
                 ErrorKind::Forbidden

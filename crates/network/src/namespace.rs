@@ -1,17 +1,18 @@
-//! A container's network namespace: made, plugged into a bridge, visited.
+//! A container's network namespace: made, connected, visited.
 //!
 //! A namespace belongs to a thread, so each of these is done by a thread of its own that ends at once. Sockets stay in
 //! the namespace they were opened in, whoever uses them.
 
-use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use sys::netlink::nft::{ChainKind, Expression as E, Hook, Key, Transaction};
+use sys::netlink::nft::{ChainKind, Expression as E, Hook, Key, TableFamily, Transaction};
 use sys::netlink::route::{self, Address, Batch, Peer};
 use sys::netlink::{Family, Socket};
 use sys::{netns, sysctl};
 
+use crate::allocate::{Link, Place};
 use crate::endpoint::parse_mac;
 use crate::port::Protocol;
 use crate::{Endpoint, Error};
@@ -26,14 +27,6 @@ const STACK: usize = 128 * 1024;
 
 /// How long to wait for the kernel's worker, at most.
 const CARRIER: Duration = Duration::from_millis(50);
-
-/// A bridge to plug into.
-#[derive(Debug, Clone)]
-pub(crate) struct Bridge {
-    pub(crate) name: String,
-    pub(crate) index: u32,
-    pub(crate) mtu: u32,
-}
 
 /// A new namespace, loopback up.
 #[derive(Debug)]
@@ -77,8 +70,11 @@ pub(crate) fn adopt(netns: OwnedFd) -> Result<Namespace, Error> {
 
 /// Sets up the namespace that this thread is in.
 fn set_up(netns: OwnedFd) -> Result<Namespace, Error> {
-    // No addresses or chatter of IPv6 on interfaces to come; loopback keeps ::1. Kernels without IPv6 lack the file.
-    let _ = sysctl::set("net/ipv6/conf/default/disable_ipv6", "1");
+    // No addresses or chatter of IPv6 on interfaces to come, unless they are given one: then it is given out once,
+    // and routers are known. Loopback keeps ::1. Kernels without IPv6 lack the files.
+    for (name, value) in [("disable_ipv6", "1"), ("accept_dad", "0"), ("accept_ra", "0")] {
+        let _ = sysctl::set(&format!("net/ipv6/conf/default/{name}"), value);
+    }
     let mut route = Socket::open(Family::Route)?;
     let mut batch = Batch::new();
     batch.up("lo");
@@ -104,42 +100,88 @@ impl Namespace {
         Ok(Self { netns, route })
     }
 
-    /// Connects it to a bridge: a veth pair with the endpoint's names and addresses. Packets pass when this returns.
-    pub(crate) fn plug(&mut self, endpoint: &Endpoint, bridge: &Bridge) -> Result<(), Error> {
-        let mac = parse_mac(&endpoint.mac)?;
+    /// Connects it: a link with the endpoint's names and addresses. Packets pass when this returns.
+    pub(crate) fn plug(&mut self, place: &Place) -> Result<(), Error> {
+        let endpoint = &place.endpoint;
+        let mac = if endpoint.mac.is_empty() { [0; 6] } else { parse_mac(&endpoint.mac)? };
         let peer = Peer { name: &endpoint.interface, mac, netns: self.netns.as_fd() };
-        let mut outside = Batch::new();
-        outside.create_veth(&endpoint.host_interface, bridge.mtu, peer);
-        outside.attach(&endpoint.host_interface, bridge.index);
-        outside.hairpin(&endpoint.host_interface);
         let mut host = Socket::open(Family::Route)?;
+        let mut outside = Batch::new();
+        match &place.link {
+            Link::Bridge { index, isolated, .. } => {
+                outside.create_veth(&endpoint.host_interface, place.mtu, peer);
+                outside.attach(&endpoint.host_interface, *index);
+                outside.port(&endpoint.host_interface, *isolated);
+            }
+            Link::Stacked { kind, parent } => {
+                let index = index(&mut host, parent)?;
+                outside.create_stacked(*kind, index, place.mtu, peer);
+            }
+        }
         outside.send(&mut host)?;
+        if endpoint.v6.is_some() {
+            let parameter = format!("net/ipv6/conf/{}/disable_ipv6", endpoint.interface);
+            visit(&self.netns, || Ok(sysctl::set(&parameter, "0")?))?;
+        }
 
         let mut inside = Batch::new();
-        let index = self.index(&endpoint.interface)?;
-        inside.address(Address { index, ip: endpoint.ip, prefix: endpoint.prefix });
+        let index = index(&mut self.route, &endpoint.interface)?;
+        for address in endpoint.addresses() {
+            inside.address(Address { index, ip: address.ip, prefix: address.prefix });
+        }
+        for ip in &endpoint.link_local {
+            inside.address(Address { index, ip: *ip, prefix: if ip.is_ipv4() { 16 } else { 64 } });
+        }
         inside.up(&endpoint.interface);
         inside.send(&mut self.route)?;
+        if !place.sysctls.is_empty() {
+            visit(&self.netns, || set_sysctls(&endpoint.interface, &place.sysctls))?;
+        }
+        let Link::Bridge { name, .. } = &place.link else { return Ok(()) };
         // The port first: the bridge has a carrier when one of its ports has.
         await_carrier(&mut host, &endpoint.host_interface)?;
-        await_carrier(&mut host, &bridge.name)
+        await_carrier(&mut host, name)
     }
 
-    /// Sends what is for elsewhere through an endpoint; a default route that is there stays.
-    pub(crate) fn default_route(&mut self, endpoint: &Endpoint) -> Result<(), Error> {
+    /// Sends what is for elsewhere through these endpoints, one for each family.
+    pub(crate) fn lead_outside(&mut self, ways_out: &[Option<Endpoint>; 2]) -> Result<(), Error> {
         let mut batch = Batch::new();
-        batch.default_route(endpoint.gateway, self.index(&endpoint.interface)?);
+        for (v4, endpoint) in [true, false].into_iter().zip(ways_out) {
+            // A link that goes takes its routes with it: there is never one to remove.
+            let Some((endpoint, address)) = endpoint.as_ref().and_then(|e| Some((e, e.address(v4)?))) else {
+                continue;
+            };
+            let any: IpAddr = if v4 { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+            let index = index(&mut self.route, &endpoint.interface)?;
+            match address.gateway {
+                Some(gateway) => batch.default_route(gateway, index),
+                None => batch.default_route_on_link(any, index),
+            }
+        }
+        self.send(&batch)
+    }
+
+    /// Does something to its links.
+    pub(crate) fn send(&mut self, batch: &Batch) -> Result<(), Error> {
         Ok(batch.send(&mut self.route)?)
     }
+}
 
-    fn index(&mut self, interface: &str) -> Result<u32, Error> {
-        let link = route::link(&mut self.route, interface)?;
-        link.map(|link| link.index).ok_or_else(|| Error::Kernel {
-            step: "look up link",
-            object: interface.to_owned(),
-            source: std::io::Error::from_raw_os_error(rustix::io::Errno::NODEV.raw_os_error()),
-        })
+fn index(socket: &mut Socket, interface: &str) -> Result<u32, Error> {
+    let link = route::link(socket, interface)?;
+    link.map(|link| link.index).ok_or_else(|| Error::Kernel {
+        step: "look up link",
+        object: interface.to_owned(),
+        source: std::io::Error::from_raw_os_error(rustix::io::Errno::NODEV.raw_os_error()),
+    })
+}
+
+/// Sets parameters of an interface in the calling thread's namespace.
+fn set_sysctls(interface: &str, sysctls: &[(String, String)]) -> Result<(), Error> {
+    for (name, value) in sysctls {
+        sysctl::set(&name.replace('.', "/").replace("IFNAME", interface), value)?;
     }
+    Ok(())
 }
 
 /// Waits until the kernel's worker has acted on a link's new carrier, usually not at all. Until then packets are dropped
@@ -190,7 +232,7 @@ impl ResolverSockets {
 
 /// Makes the table in the calling thread's namespace.
 fn redirect((udp, tcp): (u16, u16), replace: bool) -> Result<(), Error> {
-    let mut t = Transaction::new(NAMES_TABLE);
+    let mut t = Transaction::new(TableFamily::Ip, NAMES_TABLE);
     t.add_table("");
     if replace {
         t.delete_table();
@@ -205,7 +247,7 @@ fn redirect((udp, tcp): (u16, u16), replace: bool) -> Result<(), Error> {
             E::Equal(0, vec![protocol.number()]),
             E::DestinationPort(0),
             E::Equal(0, DOMAIN.to_be_bytes().to_vec()),
-            E::Load(0, Key::new().ip(NAME_SERVER).build()),
+            E::Load(0, Key::new().ip(NAME_SERVER.into()).build()),
             E::Load(1, Key::new().port(port).build()),
             E::Dnat(0, 1),
         ];

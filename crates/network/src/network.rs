@@ -1,26 +1,52 @@
 //! A network, as recorded and as asked for.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 use spec::Id;
 
-use crate::pool::Subnet;
-
-/// The largest packet on a bridge whose user says nothing.
-const MTU: u32 = 1500;
+use crate::options::Options;
+use crate::pool::Range;
 
 /// What kind of network it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Driver {
-    /// A Linux bridge with NAT.
+    /// A Linux bridge.
     Bridge,
+    /// Links with hardware addresses of their own on an interface of the host.
+    Macvlan,
+    /// Links with the hardware address of the host's interface they are on.
+    Ipvlan,
     /// The host's own namespace.
     Host,
     /// Only loopback.
     Null,
+}
+
+impl Driver {
+    /// Its name in the API.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Bridge => "bridge",
+            Self::Macvlan => "macvlan",
+            Self::Ipvlan => "ipvlan",
+            Self::Host => "host",
+            Self::Null => "null",
+        }
+    }
+
+    /// By its name in the API.
+    pub(crate) fn parse(name: &str) -> Option<Self> {
+        let all = [Self::Bridge, Self::Macvlan, Self::Ipvlan, Self::Host, Self::Null];
+        all.into_iter().find(|driver| driver.name() == name)
+    }
+
+    /// Whether containers are connected to it.
+    pub fn has_endpoints(self) -> bool {
+        matches!(self, Self::Bridge | Self::Macvlan | Self::Ipvlan)
+    }
 }
 
 /// A network as recorded.
@@ -34,22 +60,31 @@ pub struct Network {
     pub driver: Driver,
     /// RFC 3339.
     pub created: String,
-    /// `None` for host and none.
-    pub subnet: Option<(Ipv4Addr, u8)>,
-    /// The bridge's own address.
-    pub gateway: Option<Ipv4Addr>,
-    /// Addresses are drawn from here, if given.
-    pub ip_range: Option<(Ipv4Addr, u8)>,
-    /// The bridge's interface name; empty for host and none.
-    pub bridge: String,
+    /// Containers get IPv4 addresses.
+    pub v4: bool,
+    /// Containers get IPv6 addresses.
+    pub v6: bool,
+    /// Its subnets, IPv4's first. A bridge has one of each family at most.
+    pub ranges: Vec<Range>,
+    /// The bridge's interface, or the one that macvlan and ipvlan links are made on; empty for host and none.
+    pub interface: String,
+    /// The interface was made for it and goes with it.
+    #[serde(default)]
+    pub owns_interface: bool,
     /// No route to the outside.
     pub internal: bool,
     /// The default bridge has no name service.
     pub names: bool,
+    /// Shown to clients only: here, every network can be attached to.
+    #[serde(default)]
+    pub attachable: bool,
     /// User labels.
     pub labels: BTreeMap<String, String>,
     /// Driver options.
     pub options: BTreeMap<String, String>,
+    /// Options of the address driver; shown only.
+    #[serde(default)]
+    pub ipam_options: BTreeMap<String, String>,
 }
 
 /// A network to make.
@@ -57,20 +92,24 @@ pub struct Network {
 pub struct NewNetwork {
     /// Unique name.
     pub name: String,
-    /// `bridge` or empty.
+    /// `bridge` or empty, `macvlan`, `ipvlan`.
     pub driver: String,
-    /// Chosen by the user; otherwise from the pools.
-    pub subnet: Option<(Ipv4Addr, u8)>,
-    /// Chosen by the user; otherwise the subnet's first.
-    pub gateway: Option<Ipv4Addr>,
-    /// Chosen by the user.
-    pub ip_range: Option<(Ipv4Addr, u8)>,
+    /// No IPv4 addresses.
+    pub without_v4: bool,
+    /// IPv6 addresses.
+    pub v6: bool,
+    /// Chosen by the user; for a family without any, one from the pools.
+    pub ranges: Vec<Range>,
     /// No route to the outside.
     pub internal: bool,
+    /// Shown only.
+    pub attachable: bool,
     /// User labels.
     pub labels: BTreeMap<String, String>,
     /// Driver options.
     pub options: BTreeMap<String, String>,
+    /// Shown only.
+    pub ipam_options: BTreeMap<String, String>,
 }
 
 impl Network {
@@ -79,27 +118,19 @@ impl Network {
         is_predefined(&self.name)
     }
 
-    pub(crate) fn subnet(&self) -> Option<Subnet> {
-        self.subnet.and_then(|(ip, prefix)| Subnet::new(ip, prefix))
+    /// Its subnets of a family.
+    pub fn ranges_of(&self, v4: bool) -> impl Iterator<Item = &Range> {
+        self.ranges.iter().filter(move |range| range.subnet.is_v4() == v4)
     }
 
-    /// Largest packet, bytes (`com.docker.network.driver.mtu`).
-    pub(crate) fn mtu(&self) -> u32 {
-        self.options.get("com.docker.network.driver.mtu").and_then(|mtu| mtu.parse().ok()).unwrap_or(MTU)
+    /// The gateway of a family: a bridge's own address.
+    pub fn gateway(&self, v4: bool) -> Option<IpAddr> {
+        self.ranges_of(v4).find_map(|range| range.gateway)
     }
 
-    /// Containers reach each other on this network.
-    pub(crate) fn containers_talk(&self) -> bool {
-        self.flag("com.docker.network.bridge.enable_icc")
-    }
-
-    /// Containers go outside with the host's address.
-    pub(crate) fn masquerades(&self) -> bool {
-        !self.internal && self.flag("com.docker.network.bridge.enable_ip_masquerade")
-    }
-
-    fn flag(&self, option: &str) -> bool {
-        self.options.get(option).is_none_or(|value| !matches!(value.as_str(), "false" | "0" | "f" | "False"))
+    /// What its options say. They were checked when it was made; of a record, what makes no sense is as if not said.
+    pub(crate) fn options(&self) -> Options {
+        Options::read(&self.options).unwrap_or_default()
     }
 }
 

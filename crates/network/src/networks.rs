@@ -1,22 +1,24 @@
 //! What this room knows of the host's networks, and looking it up.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use rustix::io::Errno;
 use spec::Id;
 
-use crate::firewall::{Firewall, Redirection};
+use crate::firewall::Firewall;
+use crate::host_chains::HostChains;
 use crate::leftover::Leftovers;
-use crate::pool::Addresses;
+use crate::pool::{Addresses, Pool, Subnet};
 use crate::port::Ports;
 use crate::ready::Ready;
 use crate::record::{Record, Records};
+use crate::relay::Relay;
 use crate::resolver::Resolver;
 use crate::watch::Watcher;
-use crate::{Endpoint, Error, Network};
+use crate::{Driver, Endpoint, Error, Network};
 
 /// How the room is set up. Tests and second daemons on a host use their own names and pools.
 #[derive(Debug, Clone)]
@@ -27,23 +29,58 @@ pub struct Config {
     pub bridge: String,
     /// The default bridge's address and prefix; `None` takes the first free pool.
     pub bip: Option<(Ipv4Addr, u8)>,
+    /// The same for IPv6, if the default network has it.
+    pub bip6: Option<(Ipv6Addr, u8)>,
     /// The rest of the default network.
     pub default_network: DefaultNetwork,
     /// Turn forwarding on in the kernel, without which bridges lead nowhere.
     pub forwarding: bool,
-    /// Pools for new networks: base, its prefix, prefix of each network. Empty: Docker's.
-    pub pools: Vec<(Ipv4Addr, u8, u8)>,
+    /// Pools for new networks. A family without any has Docker's.
+    pub pools: Vec<Pool>,
     /// Our nftables table (`corten`).
     pub table: String,
+    /// Where ports are published whose user names no address, nor their network; `None` is everywhere.
+    pub publish_on: Option<IpAddr>,
+    /// Published ports are served by this process instead of being redirected, for all but the host and containers: what
+    /// the host's own firewall says of packets to itself goes for them.
+    pub respect_host: bool,
+    /// Published ports are reached at the containers' own addresses as well, by who can route there.
+    pub direct: bool,
     /// How many network namespaces with a veth on the default bridge to keep ready.
     pub ready: usize,
+}
+
+impl Default for Config {
+    /// Docker's, under our names.
+    fn default() -> Self {
+        Self {
+            state: PathBuf::from("/var/lib/corten/network"),
+            bridge: "corten0".to_owned(),
+            bip: None,
+            bip6: None,
+            default_network: DefaultNetwork::default(),
+            forwarding: true,
+            pools: Vec::new(),
+            table: "corten".to_owned(),
+            publish_on: None,
+            respect_host: false,
+            direct: false,
+            ready: 4,
+        }
+    }
 }
 
 /// What the default network is like. A change is for a network that nobody is on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DefaultNetwork {
     /// Addresses of containers are drawn from here; `None` is the whole subnet.
-    pub range: Option<(Ipv4Addr, u8)>,
+    pub range: Option<Subnet>,
+    /// Containers get IPv6 addresses.
+    pub v6: bool,
+    /// The same of IPv6; without an address of the bridge's own it is the subnet as well.
+    pub range6: Option<Subnet>,
+    /// Containers' gateways, when they are not the bridge's addresses.
+    pub gateways: Vec<IpAddr>,
     /// Largest packet, bytes.
     pub mtu: u32,
     /// Containers reach each other.
@@ -51,7 +88,7 @@ pub struct DefaultNetwork {
     /// Containers go outside with the host's address.
     pub masquerade: bool,
     /// Where ports are published whose user names no address; only shown.
-    pub publish_on: Ipv4Addr,
+    pub publish_on: IpAddr,
 }
 
 impl Default for DefaultNetwork {
@@ -59,10 +96,13 @@ impl Default for DefaultNetwork {
     fn default() -> Self {
         Self {
             range: None,
+            v6: false,
+            range6: None,
+            gateways: Vec::new(),
             mtu: 1500,
             containers_talk: true,
             masquerade: true,
-            publish_on: Ipv4Addr::UNSPECIFIED,
+            publish_on: Ipv4Addr::UNSPECIFIED.into(),
         }
     }
 }
@@ -76,6 +116,7 @@ pub struct Networks {
     pub(crate) core: Arc<Core>,
     pub(crate) ready: Arc<Ready>,
     pub(crate) resolver: Arc<Resolver>,
+    pub(crate) relay: Arc<Relay>,
     pub(crate) leftovers: Arc<Leftovers>,
     pub(crate) _watcher: Arc<Watcher>,
 }
@@ -87,6 +128,9 @@ pub(crate) struct Core {
     pub(crate) records: Records,
     pub(crate) ports: Ports,
     pub(crate) firewall: Firewall,
+    pub(crate) host_chains: HostChains,
+    /// The host's own part of private IPv6 addresses.
+    pub(crate) seed: u64,
     /// Written while the whole table is made, read while a part of it is changed: what is made anew from the state
     /// must not lose a change on its way.
     rebuilding: RwLock<()>,
@@ -104,8 +148,8 @@ pub(crate) struct State {
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) network: Network,
-    /// `None` for host and none.
-    pub(crate) addresses: Option<Addresses>,
+    /// Of each of its ranges.
+    pub(crate) addresses: Vec<Addresses>,
     /// The bridge's interface number.
     pub(crate) bridge: u32,
     /// False while it is being made or removed: its name and subnet are taken, but nobody may use it.
@@ -144,19 +188,34 @@ impl State {
             .filter(move |(_, e)| e.network_id == *network)
     }
 
-    pub(crate) fn free_address(&mut self, endpoint: &Endpoint) {
-        if let Some(entry) = self.networks.get_mut(&endpoint.network_id)
-            && let Some(addresses) = &mut entry.addresses
-        {
-            addresses.free(endpoint.ip);
+    pub(crate) fn free_addresses(&mut self, endpoint: &Endpoint) {
+        if let Some(entry) = self.networks.get_mut(&endpoint.network_id) {
+            for address in endpoint.addresses() {
+                let _ = entry.addresses.iter_mut().any(|addresses| addresses.free(address.ip));
+            }
         }
     }
 
-    /// The endpoint that leads outside: the first whose network does. It gets the published ports.
-    pub(crate) fn way_out<'a>(&self, record: &'a Record) -> Option<&'a Endpoint> {
-        let leads_outside =
-            |e: &&Endpoint| self.networks.get(&e.network_id).is_some_and(|entry| !entry.network.internal);
-        record.endpoints.iter().find(leads_outside)
+    /// The endpoint that leads outside: of those whose network does, the one with the highest priority, then by the
+    /// network's name. If it is on a bridge it gets the published ports.
+    pub(crate) fn way_out<'a>(&self, record: &'a Record, v4: bool) -> Option<&'a Endpoint> {
+        let leads_outside = |e: &&Endpoint| {
+            e.address(v4).is_some()
+                && self.networks.get(&e.network_id).is_some_and(|entry| !entry.network.internal)
+        };
+        let order = |e: &&'a Endpoint| (std::cmp::Reverse(e.priority), e.network_name.as_str());
+        record.endpoints.iter().filter(leads_outside).min_by_key(order)
+    }
+
+    /// Whether anything of it leads outside.
+    pub(crate) fn leads_outside(&self, record: &Record) -> bool {
+        [true, false].iter().any(|v4| self.way_out(record, *v4).is_some())
+    }
+
+    /// Where packets for elsewhere go, of each family.
+    pub(crate) fn ways_out(&self, container: &Id) -> [Option<Endpoint>; 2] {
+        let Some(record) = self.containers.get(container) else { return [None, None] };
+        [true, false].map(|v4| self.way_out(record, v4).cloned())
     }
 
     /// Whether one of the container's networks has a name service.
@@ -166,24 +225,16 @@ impl State {
             .iter()
             .any(|e| self.networks.get(&e.network_id).is_some_and(|entry| entry.network.names))
     }
-
-    /// A container's published ports, as the firewall has them.
-    pub(crate) fn redirections(&self, record: &Record) -> Vec<Redirection> {
-        let Some(endpoint) = self.way_out(record) else { return Vec::new() };
-        record
-            .ports
-            .iter()
-            .map(|port| Redirection { port: port.clone(), to: endpoint.ip, owner: record.name.clone() })
-            .collect()
-    }
 }
 
 impl Core {
-    pub(crate) fn new(config: Config, records: Records, state: State) -> Self {
+    pub(crate) fn new(config: Config, records: Records, state: State, seed: u64) -> Self {
         Self {
             records,
             ports: Ports::default(),
-            firewall: Firewall::new(&config.table),
+            firewall: Firewall::new(&config.table, config.respect_host, config.direct),
+            host_chains: HostChains::new(&config.table),
+            seed,
             rebuilding: RwLock::default(),
             state: Mutex::new(state),
             config,
@@ -227,6 +278,16 @@ impl Core {
         Ok(self.firewall.install(&networks, &redirections)?)
     }
 
+    /// Lets our bridges pass where others drop what they do not know.
+    pub(crate) fn allow_through_host(&self) -> Result<(), Error> {
+        let bridges: Vec<String> = {
+            let state = self.state();
+            let bridges = state.networks.values().filter(|e| e.network.driver == Driver::Bridge);
+            bridges.map(|e| e.network.interface.clone()).collect()
+        };
+        Ok(self.host_chains.allow(&self.firewall, &bridges)?)
+    }
+
     /// A container's name, for messages.
     pub(crate) fn name_of(&self, container: &Id) -> Option<String> {
         self.state().containers.get(container).map(|r| r.name.clone()).filter(|name| !name.is_empty())
@@ -237,6 +298,30 @@ impl Core {
         let record = self.state().containers.get(container).cloned();
         record.map_or(Ok(()), |record| self.records.write_container(&record))
     }
+}
+
+/// A number of this machine's own: the same after each boot, and telling nothing of where it comes from.
+pub(crate) fn seed() -> u64 {
+    let id = sys::file::read_if_exists(std::path::Path::new("/etc/machine-id")).ok().flatten();
+    match id {
+        // FNV-1a.
+        Some(id) if !id.is_empty() => id.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+            (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3)
+        }),
+        // Subnets are recorded: a machine without an id has other ones for its next networks.
+        _ => u64::from_ne_bytes(sys::random::bytes()),
+    }
+}
+
+/// How many addresses of a subnet are given out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Usage {
+    /// The subnet.
+    pub subnet: Subnet,
+    /// Given out, with those that nobody can have.
+    pub used: u64,
+    /// Left to be given out.
+    pub free: u64,
 }
 
 impl Networks {
@@ -254,6 +339,17 @@ impl Networks {
     /// `NotFound`, or `Invalid` for an ambiguous prefix.
     pub fn find(&self, name_or_id: &str) -> Result<Network, Error> {
         self.core.state().find(name_or_id).map(|entry| entry.network.clone())
+    }
+
+    /// How full a network's subnets are.
+    pub fn usage(&self, network: &Id) -> Vec<Usage> {
+        let state = self.core.state();
+        let addresses = state.networks.get(network).map(|entry| entry.addresses.as_slice());
+        let usage = |addresses: &Addresses| {
+            let (used, free) = addresses.usage();
+            Usage { subnet: addresses.subnet(), used, free }
+        };
+        addresses.unwrap_or_default().iter().map(usage).collect()
     }
 
     /// Who is on a network: container id and endpoint.

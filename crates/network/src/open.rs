@@ -1,24 +1,24 @@
 //! Opening the room: what is recorded, and what is in the kernel, become one again.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use spec::Id;
 use sys::netlink::route;
 use sys::netlink::{Family, Socket};
-use sys::{netns, sysctl};
+use sys::netns;
 
-use crate::create::{first_host, now};
+use crate::create::now;
 use crate::leftover::Leftovers;
 use crate::networks::{Core, Entry, State};
-use crate::pool::{Subnet, free_subnet};
+use crate::pool::{Range, Subnet, free_subnet};
 use crate::ready::Ready;
 use crate::record::{Record, Records};
+use crate::relay::Relay;
 use crate::resolver::Resolver;
 use crate::watch::Watcher;
-use crate::{Config, Driver, Error, Network, Networks, bridge};
-
-const FORWARDING: &str = "net/ipv4/ip_forward";
+use crate::{Config, Driver, Error, Network, Networks, bridge, forwarding};
 
 impl Networks {
     /// Reads the records, brings bridges, rules and published ports of containers in `alive` (id and a pid in its
@@ -42,22 +42,27 @@ impl Networks {
         for network in records.networks()? {
             state.networks.insert(network.id.clone(), Entry::new(network));
         }
-        state.settle_default_bridge(&config, &records, &mut socket)?;
+        let seed = crate::networks::seed();
+        state.settle_default_bridge(&config, &records, &mut socket, seed)?;
         state.settle_simple("host", Driver::Host, &records)?;
         state.settle_simple("none", Driver::Null, &records)?;
         if config.forwarding {
-            turn_on_forwarding(&records)?;
+            forwarding::turn_on(&mut socket, &records, true)?;
         }
+        let core = Arc::new(Core::new(config, records, State::default(), seed));
         for entry in state.networks.values_mut() {
-            if entry.network.driver == Driver::Bridge {
-                entry.bridge = bridge::ensure(&mut socket, &entry.network)?;
+            match core.ensure(&mut socket, &entry.network) {
+                Ok(bridge) => entry.bridge = bridge,
+                // An interface of the host's may come back; until then nobody can connect, and is told why.
+                Err(_) if entry.network.driver != Driver::Bridge => {}
+                Err(e) => return Err(e),
             }
             entry.settled = true;
         }
         state.restore_addresses();
         let orphans = state.orphans(&mut socket)?;
+        *core.state() = state;
 
-        let core = Arc::new(Core::new(config, records, state));
         core.install_firewall()?;
         let containers: Vec<Record> = core.state().containers.values().cloned().collect();
         for record in &containers {
@@ -75,12 +80,16 @@ impl Networks {
             core,
             ready: Arc::new(ready),
             resolver: Arc::new(resolver),
+            relay: Arc::new(Relay::start()?),
             leftovers: Arc::new(leftovers),
             _watcher: Arc::new(watcher),
         };
         for record in &containers {
             networks.restore_names(record, alive)?;
+            networks.relay_ports(&record.container)?;
         }
+        // As in `create`.
+        let _ = networks.core.allow_through_host();
         Ok(networks)
     }
 
@@ -104,52 +113,50 @@ impl State {
         config: &Config,
         records: &Records,
         socket: &mut Socket,
+        seed: u64,
     ) -> Result<(), Error> {
         let recorded = self.networks.values().find(|e| e.network.name == "bridge").map(|e| e.network.clone());
         if let Some(network) = &recorded {
-            let as_wanted = network.bridge == config.bridge
-                && network.options == default_options(config)
-                && network.ip_range == config.default_network.range
-                && config.bip.is_none_or(|(ip, prefix)| {
-                    network.gateway == Some(ip) && network.subnet.is_some_and(|(_, p)| p == prefix)
-                });
-            if as_wanted || self.endpoints_of(&network.id).next().is_some() {
+            if as_wanted(network, config) || self.endpoints_of(&network.id).next().is_some() {
                 return Ok(());
             }
-            bridge::remove(socket, &network.bridge)?;
+            bridge::remove(socket, &network.interface)?;
             self.networks.remove(&network.id);
         }
-        let (subnet, gateway) = match config.bip {
-            Some((ip, prefix)) => {
-                let subnet = Subnet::new(ip, prefix)
-                    .filter(|s| (1..=30).contains(&prefix) && s.first() != ip && s.last() != ip)
-                    .ok_or_else(|| {
-                        Error::Invalid(format!("invalid address for the bridge: {ip}/{prefix}"))
-                    })?;
-                (subnet, ip)
+        let mut ranges = Vec::new();
+        for v4 in [true, false].into_iter().filter(|v4| *v4 || config.default_network.v6) {
+            let mut range = match given(config, v4)? {
+                Some(range) => range,
+                None => {
+                    let host = bridge::taken_subnets(socket, &[&config.bridge])?;
+                    let ours = self.networks.values().flat_map(|e| e.network.ranges.iter().map(|r| r.subnet));
+                    let taken: Vec<_> = host.into_iter().chain(ours).collect();
+                    Range::whole(free_subnet(&config.pools, v4, seed, &taken).ok_or(Error::PoolsUsedUp)?)
+                }
+            };
+            range.range = if v4 { config.default_network.range } else { config.default_network.range6 };
+            let subnet = range.subnet;
+            if let Some(part) = range.range
+                && (part.prefix() < subnet.prefix() || !subnet.contains(part.first()))
+            {
+                return Err(Error::Invalid(format!(
+                    "invalid range {part}: it is not in the default network's subnet {subnet}"
+                )));
             }
-            None => {
-                let host = bridge::taken_subnets(socket, &[&config.bridge])?;
-                let ours = self.networks.values().filter_map(|e| e.network.subnet());
-                let taken: Vec<_> = host.into_iter().chain(ours).collect();
-                let subnet = free_subnet(&config.pools, &taken).ok_or(Error::PoolsUsedUp)?;
-                (subnet, first_host(subnet))
+            range.reserved = reserved(config, v4);
+            if let Some(ip) = range.reserved.values().find(|ip| !subnet.contains(**ip)) {
+                return Err(Error::Invalid(format!(
+                    "invalid default gateway {ip}: it is not in the default network's subnet {subnet}"
+                )));
             }
-        };
-        if let Some((ip, prefix)) = config.default_network.range
-            && !Subnet::new(ip, prefix)
-                .is_some_and(|range| range.prefix() >= subnet.prefix() && subnet.contains(range.first()))
-        {
-            return Err(Error::Invalid(format!(
-                "invalid range {ip}/{prefix}: it is not in the default network's subnet {subnet}"
-            )));
+            ranges.push(range);
         }
         let network = Network {
             id: recorded.map_or_else(|| Id::from_bytes(sys::random::bytes()), |network| network.id),
-            subnet: Some((subnet.first(), subnet.prefix())),
-            gateway: Some(gateway),
-            ip_range: config.default_network.range,
-            bridge: config.bridge.clone(),
+            ranges,
+            v6: config.default_network.v6,
+            interface: config.bridge.clone(),
+            owns_interface: true,
             options: default_options(config),
             ..simple("bridge", Driver::Bridge)
         };
@@ -172,11 +179,13 @@ impl State {
     /// The addresses of the living are theirs.
     fn restore_addresses(&mut self) {
         for endpoint in self.containers.values().flat_map(|r| &r.endpoints) {
-            let entry = self.networks.get_mut(&endpoint.network_id);
-            if let Some(addresses) = entry.and_then(|e| e.addresses.as_mut()) {
-                // Recorded addresses were given out once each.
-                let _ = addresses.claim(endpoint.ip);
-                addresses.resume_after(endpoint.ip);
+            let Some(entry) = self.networks.get_mut(&endpoint.network_id) else { continue };
+            for ip in endpoint.addresses().map(|address| address.ip) {
+                for addresses in entry.addresses.iter_mut().filter(|a| a.subnet().contains(ip)) {
+                    // Recorded addresses were given out once each.
+                    let _ = addresses.claim(ip);
+                    addresses.resume_after(ip);
+                }
             }
         }
     }
@@ -192,6 +201,49 @@ impl State {
             .map(|link| link.name)
             .collect())
     }
+}
+
+/// Whether the recorded default network is what the configuration says.
+fn as_wanted(network: &Network, config: &Config) -> bool {
+    let wanted = &config.default_network;
+    network.interface == config.bridge
+        && network.options == default_options(config)
+        && network.v6 == wanted.v6
+        && [true, false].into_iter().all(|v4| {
+            network.ranges_of(v4).all(|range| {
+                let part = if v4 { wanted.range } else { wanted.range6 };
+                range.range == part
+                    && range.reserved == reserved(config, v4)
+                    && given(config, v4).is_ok_and(|given| {
+                        given.is_none_or(|g| g.subnet == range.subnet && g.gateway == range.gateway)
+                    })
+            })
+        })
+}
+
+/// The default network's subnet of a family, if the configuration says it: by the bridge's address, or (IPv6) by the
+/// range of the containers' addresses.
+fn given(config: &Config, v4: bool) -> Result<Option<Range>, Error> {
+    let bip = if v4 {
+        config.bip.map(|(ip, prefix)| (ip.into(), prefix))
+    } else {
+        config.bip6.map(|(ip, prefix)| (ip.into(), prefix))
+    };
+    let Some((ip, prefix)) = bip else {
+        return Ok(config.default_network.range6.filter(|_| !v4).map(Range::whole));
+    };
+    let longest = if v4 { 30 } else { 126 };
+    let subnet = Subnet::new(ip, prefix)
+        .filter(|s| (1..=longest).contains(&prefix) && s.first() != ip && !(v4 && s.last() == ip))
+        .ok_or_else(|| Error::Invalid(format!("invalid address for the bridge: {ip}/{prefix}")))?;
+    Ok(Some(Range { gateway: Some(ip), ..Range::whole(subnet) }))
+}
+
+/// The containers' gateway, when it is not the bridge: under Docker's name for it.
+fn reserved(config: &Config, v4: bool) -> BTreeMap<String, IpAddr> {
+    let name = if v4 { "DefaultGatewayIPv4" } else { "DefaultGatewayIPv6" };
+    let gateways = config.default_network.gateways.iter().filter(|ip| ip.is_ipv4() == v4);
+    gateways.map(|ip| (name.to_owned(), *ip)).collect()
 }
 
 /// The default network's options, as Docker shows them.
@@ -218,23 +270,16 @@ fn simple(name: &str, driver: Driver) -> Network {
         name: name.to_owned(),
         driver,
         created: now(),
-        subnet: None,
-        gateway: None,
-        ip_range: None,
-        bridge: String::new(),
+        v4: true,
+        v6: false,
+        ranges: Vec::new(),
+        interface: String::new(),
+        owns_interface: false,
         internal: false,
         names: false,
+        attachable: false,
+        ipam_options: BTreeMap::new(),
         labels: BTreeMap::new(),
         options: BTreeMap::new(),
     }
-}
-
-/// Bridges are useless on a host that forwards nothing. What it was before is recorded.
-fn turn_on_forwarding(records: &Records) -> Result<(), Error> {
-    let before = sysctl::get(FORWARDING)?;
-    if before != "1" {
-        records.write_forwarding(&before)?;
-        sysctl::set(FORWARDING, "1")?;
-    }
-    Ok(())
 }

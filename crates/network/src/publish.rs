@@ -3,6 +3,7 @@
 use spec::Id;
 
 use crate::networks::Core;
+use crate::redirection::Redirection;
 use crate::{Error, Networks, PortRequest, PublishedPort};
 
 impl Networks {
@@ -15,14 +16,14 @@ impl Networks {
         container: &Id,
         requests: &[PortRequest],
     ) -> Result<Vec<PublishedPort>, Error> {
-        if !self.core.leads_outside(container) {
+        if !self.core.can_publish(container) {
             let text = format!("container {} is on no network that leads outside", container.short());
             return Err(Error::Invalid(text));
         }
-        let published = self.core.publish(container, requests)?;
+        let published = self.publish(container, requests)?;
         if let Err(error) = self.core.save(container) {
             // The first failure is the one to report.
-            let _ = self.core.unpublish(container, &published);
+            let _ = self.unpublish(container, &published);
             return Err(error);
         }
         Ok(published)
@@ -33,40 +34,48 @@ impl Networks {
     /// # Errors
     /// All failures in one. The ports are free even so.
     pub fn unpublish_live(&self, container: &Id, ports: &[PublishedPort]) -> Result<(), Error> {
-        let unpublished = self.core.unpublish(container, ports).err();
+        let unpublished = self.unpublish(container, ports).err();
         let saved = self.core.save(container).err();
         Error::collect(unpublished.into_iter().chain(saved).collect())
     }
-}
 
-impl Core {
-    /// Whether a published port would lead to it.
-    pub(crate) fn leads_outside(&self, container: &Id) -> bool {
-        let state = self.state();
-        state.containers.get(container).is_some_and(|r| state.way_out(r).is_some())
-    }
-
-    /// Claims ports and redirects them to the container; gives them back when one cannot be had.
+    /// Claims ports and leads them to the container; gives them back when one cannot be had.
     pub(crate) fn publish(
         &self,
         container: &Id,
         requests: &[PortRequest],
     ) -> Result<Vec<PublishedPort>, Error> {
+        let core = &self.core;
+        let default = core.state().published_on(container, core.config.publish_on).unwrap_or_default();
         let mut published = Vec::new();
         for request in requests {
-            match self.ports.claim(container, request, |id| self.name_of(id)) {
-                Ok(port) => published.push(port),
+            let named = request.host_ip.map(|ip| vec![ip]);
+            let addresses = named.as_ref().unwrap_or(&default).iter().copied();
+            // Where the container is reached at its own address, the host's ports are left alone.
+            let (direct, held): (Vec<_>, Vec<_>) =
+                addresses.partition(|ip| core.state().is_direct(container, ip.is_ipv4()));
+            published.extend(direct.into_iter().map(|host_ip| PublishedPort {
+                container_port: request.container_port,
+                protocol: request.protocol.clone(),
+                host_ip,
+                host_port: 0,
+            }));
+            match core.ports.claim(container, request, &held, |id| core.name_of(id)) {
+                Ok(ports) => published.extend(ports),
                 Err(error) => {
-                    self.ports.release(container, &published);
+                    core.ports.release(container, &published);
                     return Err(error);
                 }
             }
         }
-        if let Some(record) = self.state().containers.get_mut(container) {
+        if let Some(record) = core.state().containers.get_mut(container) {
             record.ports.extend_from_slice(&published);
         }
-        let redirections = self.redirections(container, &published);
-        if let Err(error) = self.change_firewall(|firewall| firewall.publish(&redirections)) {
+        let redirections = core.redirections(container, &published);
+        let led = core
+            .change_firewall(|firewall| firewall.publish(&redirections))
+            .and_then(|()| self.relay_ports(container));
+        if let Err(error) = led {
             // The first failure is the one to report.
             let _ = self.unpublish(container, &published);
             return Err(error);
@@ -75,16 +84,37 @@ impl Core {
     }
 
     fn unpublish(&self, container: &Id, ports: &[PublishedPort]) -> Result<(), Error> {
-        let redirections = self.redirections(container, ports);
-        if let Some(record) = self.state().containers.get_mut(container) {
+        let core = &self.core;
+        let redirections = core.redirections(container, ports);
+        if let Some(record) = core.state().containers.get_mut(container) {
             record.ports.retain(|port| !ports.contains(port));
         }
-        let changed = self.change_firewall(|firewall| firewall.unpublish(&redirections));
-        self.ports.release(container, ports);
-        changed
+        let changed = core.change_firewall(|firewall| firewall.unpublish(&redirections)).err();
+        let relayed = self.relay_ports(container).err();
+        core.ports.release(container, ports);
+        Error::collect(changed.into_iter().chain(relayed).collect())
     }
 
-    fn redirections(&self, container: &Id, ports: &[PublishedPort]) -> Vec<crate::firewall::Redirection> {
+    /// Serves what the kernel cannot redirect, of all that the container publishes.
+    pub(crate) fn relay_ports(&self, container: &Id) -> Result<(), Error> {
+        let core = &self.core;
+        let redirections = {
+            let state = core.state();
+            state.containers.get(container).map(|r| state.redirections(r)).unwrap_or_default()
+        };
+        let relayed = redirections.into_iter().filter(|r| r.is_relayed(core.config.respect_host));
+        let relayed = relayed.filter_map(|r| Some((core.ports.socket(container, &r.port)?, r)));
+        self.relay.set(container, relayed.collect())
+    }
+}
+
+impl Core {
+    /// Whether a published port would lead to it.
+    pub(crate) fn can_publish(&self, container: &Id) -> bool {
+        self.state().published_on(container, None).is_some()
+    }
+
+    fn redirections(&self, container: &Id, ports: &[PublishedPort]) -> Vec<Redirection> {
         let state = self.state();
         let mut redirections =
             state.containers.get(container).map(|r| state.redirections(r)).unwrap_or_default();

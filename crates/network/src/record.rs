@@ -36,6 +36,7 @@ pub(crate) struct Records {
     networks: PathBuf,
     endpoints: PathBuf,
     forwarding: PathBuf,
+    forwarding6: PathBuf,
 }
 
 impl Records {
@@ -45,6 +46,7 @@ impl Records {
             networks: state.join("networks"),
             endpoints: state.join("endpoints"),
             forwarding: state.join("networks/ip_forward"),
+            forwarding6: state.join("networks/ip6_forward"),
         };
         file::create_dir_all(&records.networks, DIRECTORY_MODE)?;
         file::create_dir_all(&records.endpoints, DIRECTORY_MODE)?;
@@ -80,8 +82,9 @@ impl Records {
     }
 
     /// Notes that this host did not forward packets before us.
-    pub(crate) fn write_forwarding(&self, before: &str) -> Result<(), Error> {
-        Ok(file::write_atomic(&self.forwarding, before.as_bytes(), FILE_MODE, Durability::Machine)?)
+    pub(crate) fn write_forwarding(&self, v4: bool, before: &str) -> Result<(), Error> {
+        let path = if v4 { &self.forwarding } else { &self.forwarding6 };
+        Ok(file::write_atomic(path, before.as_bytes(), FILE_MODE, Durability::Machine)?)
     }
 
     /// Removes all records.

@@ -27,16 +27,18 @@ impl Networks {
         let mut errors = Vec::new();
         // First, because its sockets hold the namespace.
         self.resolver.stop(container);
+        self.relay.stop(container);
         if !redirections.is_empty() {
             errors.extend(core.change_firewall(|firewall| firewall.unpublish(&redirections)).err());
         }
         core.ports.release(container, &record.ports);
         {
             let mut state = core.state();
-            record.endpoints.iter().for_each(|endpoint| state.free_address(endpoint));
+            record.endpoints.iter().for_each(|endpoint| state.free_addresses(endpoint));
         }
         errors.extend(core.records.remove_container(container).err());
-        self.leftovers.delete_later(record.endpoints.iter().map(|e| e.host_interface.clone()));
+        let links = record.endpoints.iter().map(|e| e.host_interface.clone()).filter(|link| !link.is_empty());
+        self.leftovers.delete_later(links);
         Error::collect(errors)
     }
 }

@@ -39,14 +39,30 @@ impl Core {
     /// Takes a network that nobody can use any more out of the kernel, the disk and the state.
     pub(crate) fn dismantle(&self, network: &Network) -> Result<(), Error> {
         let mut errors = Vec::new();
-        let removed = Socket::open(Family::Route)
-            .map_err(Error::from)
-            .and_then(|mut socket| bridge::remove(&mut socket, &network.bridge));
-        errors.extend(removed.err());
+        if network.owns_interface && !self.give_interface_away(network)? {
+            let removed = Socket::open(Family::Route)
+                .map_err(Error::from)
+                .and_then(|mut socket| bridge::remove(&mut socket, &network.interface));
+            errors.extend(removed.err());
+        }
         errors.extend(self.records.remove_network(&network.id).err());
         // Its name and subnet are free only when the kernel has nothing of it any more.
         self.state().networks.remove(&network.id);
         errors.extend(self.change_firewall(|firewall| firewall.remove_bridge(network)).err());
+        errors.extend(self.allow_through_host().err());
         Error::collect(errors)
+    }
+
+    /// A VLAN's interface that others use as well goes with the last of them.
+    fn give_interface_away(&self, network: &Network) -> Result<bool, Error> {
+        let heir = {
+            let mut state = self.state();
+            let mut others = state.networks.values_mut().map(|entry| &mut entry.network);
+            others.find(|n| n.id != network.id && n.interface == network.interface).map(|heir| {
+                heir.owns_interface = true;
+                heir.clone()
+            })
+        };
+        heir.map_or(Ok(false), |heir| self.records.write_network(&heir).map(|()| true))
     }
 }

@@ -4,13 +4,14 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use crate::namespace::NAME_SERVER;
-use crate::{EndpointRequest, Networks};
+use crate::{EndpointRequest, Network, Networks};
 
 const HOST: &str = "/etc/resolv.conf";
 /// Where systemd-resolved tells the servers behind its own, which is on loopback.
 const RESOLVED: &str = "/run/systemd/resolve/resolv.conf";
-/// What Docker falls back on.
+/// What Docker falls back on, and where there is IPv6 as well.
 const PUBLIC: [&str; 2] = ["8.8.8.8", "8.8.4.4"];
+const PUBLIC_V6: [&str; 2] = ["2001:4860:4860::8888", "2001:4860:4860::8844"];
 
 /// Lines for a container's resolv.conf.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,11 +76,19 @@ impl Networks {
         search: &[String],
         options: &[String],
     ) -> ResolvConf {
-        let with_names = {
+        let any = |has: fn(&Network) -> bool| {
             let state = self.core.state();
-            endpoints.iter().any(|e| state.find(&e.network).is_ok_and(|entry| entry.network.names))
+            endpoints.iter().any(|e| state.find(&e.network).is_ok_and(|entry| has(&entry.network)))
         };
-        ResolvConf { text: write(host_for_others(), with_names, dns, search, options) }
+        let mut host = host_for_others();
+        let v6 = any(|network| network.v6);
+        // Of no use to who has no way there.
+        host.servers.retain(|server| server.is_ipv4() || v6);
+        if host.servers.is_empty() {
+            let public = PUBLIC.iter().chain(PUBLIC_V6.iter().filter(|_| v6));
+            host.servers = public.filter_map(|server| server.parse().ok()).collect();
+        }
+        ResolvConf { text: write(host, any(|network| network.names), dns, search, options) }
     }
 }
 
@@ -88,8 +97,6 @@ fn write(host: Parsed, with_names: bool, dns: &[String], search: &[String], opti
         vec![NAME_SERVER.to_string()]
     } else if !dns.is_empty() {
         dns.to_vec()
-    } else if host.servers.is_empty() {
-        PUBLIC.map(str::to_owned).to_vec()
     } else {
         host.servers.iter().map(IpAddr::to_string).collect()
     };
@@ -148,10 +155,6 @@ mod tests {
                 &strings(&["ndots:2"])
             )),
             "nameserver 1.1.1.1\noptions ndots:2\n"
-        );
-        assert_eq!(
-            body(write(Parsed::default(), false, &[], &[], &[])),
-            "nameserver 8.8.8.8\nnameserver 8.8.4.4\n"
         );
         assert!(write(host, true, &[], &[], &strings(&["ndots:5"])).ends_with("options ndots:5\n"));
     }

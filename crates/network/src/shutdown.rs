@@ -21,12 +21,13 @@ impl Networks {
             let state = core.state();
             let containers: Vec<_> = state.containers.keys().cloned().collect();
             let networks = state.networks.values();
-            let bridges: Vec<_> =
-                networks.map(|e| e.network.bridge.clone()).filter(|bridge| !bridge.is_empty()).collect();
+            let owned = networks.map(|e| &e.network).filter(|n| n.owns_interface);
+            let bridges: Vec<_> = owned.map(|n| n.interface.clone()).collect();
             (containers, bridges)
         };
         let mut errors: Vec<Error> = containers.iter().filter_map(|id| self.release(id).err()).collect();
         errors.extend(core.firewall.remove().err().map(Error::from));
+        errors.extend(core.host_chains.allow(&core.firewall, &[]).err().map(Error::from));
         let mut batch = Batch::new();
         bridges.iter().for_each(|bridge| batch.delete(bridge));
         let deleted = Socket::open(Family::Route).and_then(|mut socket| batch.send(&mut socket));

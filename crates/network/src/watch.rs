@@ -1,15 +1,15 @@
 //! Putting our table back when someone else has changed it: a reload of the host's firewall, say. A flushed table
-//! would leave bridges open to each other and published ports dead.
+//! would leave bridges open to each other and published ports dead. And seeing to it that we pass the chains of others.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use rustix::event::{EventfdFlags, eventfd};
-use sys::netlink::nft::Watch;
+use sys::netlink::nft::{Change, Watch};
 
-use crate::Error;
 use crate::networks::Core;
+use crate::{Error, firewall};
 
 /// The thread that watches.
 #[derive(Debug)]
@@ -26,14 +26,17 @@ impl Watcher {
             source: e.into(),
         })?;
         let stop = Arc::new(stop);
-        let mut watch = Watch::open(core.firewall.table())?;
+        let mut watch = Watch::open(core.firewall.table(), firewall::USER)?;
         let thread = {
             let stop = Arc::clone(&stop);
             std::thread::Builder::new().name("firewall-watch".into()).spawn(move || {
                 // An error of the watch itself ends it: the table is still checked at every change of ours.
-                while let Ok(true) = watch.wait(|port| core.firewall.is_own(port), &*stop) {
-                    // If that fails, the next change of ours tries again, and its caller sees the error.
-                    let _ = core.install_firewall();
+                while let Ok(Some(change)) = watch.wait(|port| core.firewall.is_own(port), &*stop) {
+                    // If these fail, the next change of ours tries again, and its caller sees the error.
+                    if change == Change::Ours {
+                        let _ = core.install_firewall();
+                    }
+                    let _ = core.allow_through_host();
                 }
             })
         };

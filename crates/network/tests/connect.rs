@@ -4,13 +4,13 @@
 
 mod host;
 
-use std::net::{Ipv4Addr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::time::Duration;
 
-use host::{ask, id, inside, json, on, on_a_host, output, publish, serve, succeeds, until};
+use host::{ask, gateway, id, inside, json, on, on_a_host, output, publish, serve, succeeds, until, v4};
 use network::{Error, NewNetwork, PortRequest};
 
-const LOOPBACK: Ipv4Addr = Ipv4Addr::LOCALHOST;
+const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 #[test]
 fn two_containers_have_addresses_and_reach_each_other() {
@@ -18,8 +18,8 @@ fn two_containers_have_addresses_and_reach_each_other() {
         let networks = host.open();
         let a = networks.connect(&id(1), &[on("bridge", "a")], &[]).unwrap();
         let b = networks.connect(&id(2), &[on("bridge", "b")], &[]).unwrap();
-        assert_eq!(a.endpoints[0].ip, Ipv4Addr::new(172, 17, 0, 2));
-        assert_eq!(b.endpoints[0].ip, Ipv4Addr::new(172, 17, 0, 3));
+        assert_eq!(v4(&a).to_string(), "172.17.0.2");
+        assert_eq!(v4(&b).to_string(), "172.17.0.3");
         let (addresses, routes) =
             inside(&a.netns, || (json("ip -j address show dev eth0"), json("ip -j route")));
         let link = &addresses[0];
@@ -29,7 +29,7 @@ fn two_containers_have_addresses_and_reach_each_other() {
         assert_eq!(link["addr_info"][0]["broadcast"], "172.17.255.255");
         assert_eq!(routes[0]["dst"], "default");
         assert_eq!(routes[0]["gateway"], "172.17.0.1");
-        for target in [b.endpoints[0].ip, a.endpoints[0].gateway] {
+        for target in [v4(&b), gateway(&a)] {
             assert!(
                 inside(&a.netns, || succeeds(&format!("/bin/busybox ping -c1 -W2 {target}"))),
                 "{target}"
@@ -38,7 +38,7 @@ fn two_containers_have_addresses_and_reach_each_other() {
         // The next address is a new one, though the first is free.
         networks.release(&id(1)).unwrap();
         let c = networks.connect(&id(3), &[on("bridge", "c")], &[]).unwrap();
-        assert_eq!(c.endpoints[0].ip, Ipv4Addr::new(172, 17, 0, 4));
+        assert_eq!(v4(&c).to_string(), "172.17.0.4");
         networks.shutdown().unwrap();
     });
 }
@@ -52,9 +52,9 @@ fn a_published_port_is_reached_by_every_way_that_it_should() {
         let web = networks.connect(&id(1), &[on("bridge", "web")], &ports).unwrap();
         let other = networks.connect(&id(2), &[on("bridge", "other")], &[]).unwrap();
         serve(&web.netns, 80, "web");
-        let gateway = web.endpoints[0].gateway;
-        let outer = Ipv4Addr::new(198, 51, 100, 7);
-        for (ip, port) in [(LOOPBACK, 8080), (outer, 8080), (gateway, 8080), (LOOPBACK, 8081)] {
+        let web_gateway = gateway(&web);
+        let outer: IpAddr = [198, 51, 100, 7].into();
+        for (ip, port) in [(LOOPBACK, 8080), (outer, 8080), (web_gateway, 8080), (LOOPBACK, 8081)] {
             let said = ask(ip, port).unwrap_or_else(|| panic!("{ip}:{port}\n{}", output("nft list ruleset")));
             assert!(said.ends_with(" web"), "{said}");
         }
@@ -63,7 +63,7 @@ fn a_published_port_is_reached_by_every_way_that_it_should() {
         assert!(inside(&other.netns, || ask(outer, 8080)).is_some());
         assert!(inside(&web.netns, || ask(outer, 8080)).is_some());
         // No container reaches the host's loopback, though the bridge routes it.
-        let bypass = format!("ip route replace 127.0.0.0/8 via {gateway} table local");
+        let bypass = format!("ip route replace 127.0.0.0/8 via {web_gateway} table local");
         inside(&other.netns, || {
             output("ip route del local 127.0.0.0/8 dev lo table local");
             output("ip route del local 127.0.0.1 dev lo table local");
@@ -120,7 +120,7 @@ fn networks_are_isolated_and_internal_ones_have_no_way_out() {
         };
         let front = make("front", false);
         make("inner", true);
-        assert_eq!(front.subnet, Some((Ipv4Addr::new(172, 18, 0, 0), 16)));
+        assert_eq!(front.ranges[0].subnet.to_string(), "172.18.0.0/16");
         let a = networks.connect(&id(1), &[on("bridge", "a")], &[publish([0; 4], 8080, 80)]).unwrap();
         let b = networks.connect(&id(2), &[on("front", "b")], &[]).unwrap();
         let c = networks.connect(&id(3), &[on("inner", "c")], &[]).unwrap();
@@ -129,18 +129,18 @@ fn networks_are_isolated_and_internal_ones_have_no_way_out() {
         serve(&a.netns, 80, "a");
         serve(&b.netns, 80, "b");
         serve(&d.netns, 80, "d");
-        let (a_ip, b_ip, d_ip) = (a.endpoints[0].ip, b.endpoints[0].ip, d.endpoints[0].ip);
+        let (a_ip, b_ip, d_ip) = (v4(&a), v4(&b), v4(&d));
         assert_eq!(inside(&b.netns, || ask(a_ip, 80)), None, "across bridges");
         assert_eq!(inside(&c.netns, || ask(b_ip, 80)), None, "out of an internal network");
         assert!(inside(&c.netns, || ask(d_ip, 80)).is_some(), "within an internal network");
         assert!(inside(&c.netns, || output("ip -j route get 172.19.0.3")).contains("172.19.0.3"));
         assert!(!inside(&c.netns, || succeeds("ip route get 192.0.2.1")), "no default route");
         // A published port is for everyone, and the client's address is kept across bridges.
-        let gateway = b.endpoints[0].gateway;
-        assert_eq!(inside(&b.netns, || ask(gateway, 8080)), Some(format!("{b_ip} a")));
+        let b_gateway = gateway(&b);
+        assert_eq!(inside(&b.netns, || ask(b_gateway, 8080)), Some(format!("{b_ip} a")));
 
         // Someone outside who routes through this host: a namespace on a veth that is none of ours.
-        let outside = sandbox_outside(&networks);
+        let outside = host::outside(&networks);
         assert!(inside(&outside, || ask(Ipv4Addr::new(203, 0, 113, 1), 8080)).is_some(), "published");
         assert_eq!(inside(&outside, || ask(a_ip, 80)), None, "not published");
         // Outgoing connections have the host's address.
@@ -151,31 +151,9 @@ fn networks_are_isolated_and_internal_ones_have_no_way_out() {
         assert!(matches!(networks.remove("front"), Err(Error::InUse { .. })));
         networks.release(&id(2)).unwrap();
         networks.remove("front").unwrap();
-        assert!(!succeeds(&format!("ip link show {}", front.bridge)));
+        assert!(!succeeds(&format!("ip link show {}", front.interface)));
         networks.shutdown().unwrap();
     });
-}
-
-/// A neighbour of the host: 203.0.113.2, with the host (203.0.113.1) as its router.
-fn sandbox_outside(networks: &network::Networks) -> std::os::fd::OwnedFd {
-    let lonely = networks.connect(&id(99), &[], &[]).unwrap();
-    let mut batch = sys::netlink::route::Batch::new();
-    let peer = sys::netlink::route::Peer {
-        name: "eth0",
-        mac: [2, 0, 0, 0, 0, 9],
-        netns: std::os::fd::AsFd::as_fd(&lonely.netns),
-    };
-    batch.create_veth("uplink", 1500, peer);
-    batch.send(&mut sys::netlink::Socket::open(sys::netlink::Family::Route).unwrap()).unwrap();
-    output("ip address add 203.0.113.1/24 dev uplink");
-    output("ip link set uplink up");
-    inside(&lonely.netns, || {
-        output("ip address add 203.0.113.2/24 dev eth0");
-        output("ip link set eth0 up");
-        output("ip route add default via 203.0.113.1");
-    });
-    until("the uplink", || inside(&lonely.netns, || succeeds("/bin/busybox ping -c1 -W1 203.0.113.1")));
-    lonely.netns
 }
 
 #[test]
@@ -209,10 +187,10 @@ fn the_table_is_put_back_when_someone_has_changed_it() {
         let before = output("nft list ruleset");
         let changes = [
             "flush ruleset",
-            "delete table ip ct_test",
-            "flush chain ip ct_test inbound",
-            "delete element ip ct_test bridges { ct0 }",
-            "add element ip ct_test ports_any { tcp . 9999 : 192.0.2.1 . 1 }",
+            "delete table inet ct_test",
+            "flush chain inet ct_test inbound",
+            "delete element inet ct_test bridges { ct0 }",
+            "add element inet ct_test ports_any { tcp . 9999 : 192.0.2.1 . 1 }",
         ];
         for change in changes {
             output(&format!("nft {change}"));
@@ -252,8 +230,8 @@ fn the_rules_are_readable_and_can_be_read_back() {
         networks
             .create(NewNetwork { name: "inner".into(), internal: true, ..NewNetwork::default() })
             .unwrap();
-        let inner = networks.find("inner").unwrap().bridge;
-        let rules = output("nft list table ip ct_test");
+        let inner = networks.find("inner").unwrap().interface;
+        let rules = output("nft list table inet ct_test");
         // The chains never change; in sets the order is the kernel's.
         let chains = rules.find("\tchain ").unwrap();
         assert_eq!(&rules[chains..], include_str!("chains.nft"), "\n{rules}");

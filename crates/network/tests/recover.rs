@@ -4,7 +4,7 @@ mod host;
 
 use std::net::{Ipv4Addr, TcpListener};
 
-use host::{Process, ask, id, inside, json, look_up, on, on_a_host, output, publish, serve, until};
+use host::{Process, ask, id, inside, json, look_up, on, on_a_host, output, publish, serve, until, v4};
 use network::{EndpointRequest, Networks, NewNetwork};
 
 const LOOPBACK: Ipv4Addr = Ipv4Addr::LOCALHOST;
@@ -19,7 +19,7 @@ fn ports_and_names_survive_the_daemon() {
         let dead = networks.connect(&id(3), &[on("bridge", "dead")], &[publish([0; 4], 8082, 82)]).unwrap();
         serve(&web.netns, 80, "web");
         let (web_process, db_process) = (Process::start(&web.netns), Process::start(&db.netns));
-        let db_ip = db.endpoints[0].ip;
+        let db_ip = v4(&db);
         assert_eq!(inside(&web.netns, || look_up("db")), Ok(vec![db_ip]));
         drop(dead.netns);
         drop(networks);
@@ -40,9 +40,9 @@ fn ports_and_names_survive_the_daemon() {
         networks.connect(&id(5), &[on("bridge", "new")], &[publish([0; 4], 8082, 82)]).unwrap();
         // The living keep their addresses.
         let next = networks.connect(&id(6), &[on("front", "next")], &[]).unwrap();
-        assert_ne!(next.endpoints[0].ip, db_ip);
-        assert_ne!(next.endpoints[0].ip, web.endpoints[0].ip);
-        let fixed = EndpointRequest { ip: Some(db_ip), ..on("front", "thief") };
+        assert_ne!(v4(&next), db_ip);
+        assert_ne!(v4(&next), v4(&web));
+        let fixed = EndpointRequest { ip: db_ip.to_string().parse().ok(), ..on("front", "thief") };
         let refused = networks.connect(&id(7), &[fixed], &[]).unwrap_err().to_string();
         assert_eq!(refused, format!("Address already in use: {db_ip} (by container db)"));
         networks.shutdown().unwrap();
@@ -59,7 +59,7 @@ fn a_restart_of_the_machine_brings_networks_back() {
         drop(networks);
         output("nft flush ruleset");
         output("ip link delete ct0");
-        output(&format!("ip link delete {}", front.bridge));
+        output(&format!("ip link delete {}", front.interface));
 
         let networks = host.open();
         assert_eq!(networks.find("front").unwrap(), front);

@@ -39,7 +39,7 @@ fn a_ready_namespace_is_handed_out_at_once() {
             let sandbox: Sandbox =
                 timed(times, || networks.connect(&id(n), &[on("bridge", "x")], &ports).unwrap());
             if n == 0 {
-                let gateway = sandbox.endpoints[0].gateway;
+                let gateway = host::gateway(&sandbox);
                 assert!(inside(&sandbox.netns, || host::succeeds(&format!(
                     "/bin/busybox ping -c1 -W2 {gateway}"
                 ))));
@@ -83,6 +83,102 @@ fn one_that_is_not_ready_is_made_quickly() {
         let mut opening = Vec::new();
         let networks = timed(&mut opening, || host.open());
         median("open, again", opening);
+        networks.shutdown().unwrap();
+    });
+}
+
+#[test]
+fn a_thousand_ports_cost_no_more_than_one() {
+    on_a_host(|host| {
+        let networks = host.open();
+        let web =
+            networks.connect(&id(1), &[on("bridge", "web")], &[publish([127, 0, 0, 1], 20000, 80)]).unwrap();
+        host::serve(&web.netns, 80, "web");
+        let connect = |what: &str, port: u16| {
+            let mut times = Vec::new();
+            for _ in 0..200 {
+                timed(&mut times, || host::ask(std::net::Ipv4Addr::LOCALHOST, port).unwrap());
+            }
+            median(what, times)
+        };
+        let one = connect("a connection, one port published", 20000);
+        let mut adding = Vec::new();
+        for port in 20001..21000 {
+            timed(&mut adding, || {
+                networks.publish_live(&id(1), &[publish([127, 0, 0, 1], port, 80)]).unwrap()
+            });
+        }
+        let last = adding.split_off(adding.len() - 50);
+        let first = median("publishing one of the first ports", adding[..50].to_vec());
+        let last = median("publishing one of the last of a thousand", last);
+        let thousand = connect("a connection, a thousand ports published", 20500);
+        // Bounds for a busy machine: what would grow with the number of ports would grow a hundredfold.
+        assert!(thousand < one * 4 + Duration::from_millis(1), "{one:?} {thousand:?}");
+        assert!(last < first * 8 + Duration::from_millis(5), "{first:?} {last:?}");
+        networks.shutdown().unwrap();
+    });
+}
+
+#[test]
+fn names_are_answered_at_a_rate() {
+    on_a_host(|host| {
+        let networks = host.open();
+        networks.create(NewNetwork { name: "front".into(), v6: true, ..NewNetwork::default() }).unwrap();
+        let web = networks.connect(&id(1), &[on("front", "web")], &[]).unwrap();
+        networks.connect(&id(2), &[on("front", "db")], &[]).unwrap();
+        let (rate, p99) = inside(&web.netns, || {
+            let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+            socket.connect("127.0.0.11:53").unwrap();
+            socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+            // Recursion desired, one question: db, A, IN.
+            let query = b"\x00\x07\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x02db\x00\x00\x01\x00\x01";
+            let (mut times, start) = (Vec::new(), Instant::now());
+            for _ in 0..10_000 {
+                timed(&mut times, || {
+                    socket.send(query).unwrap();
+                    assert!(socket.recv(&mut [0; 512]).unwrap() > query.len());
+                });
+            }
+            let rate = times.len() as f64 / start.elapsed().as_secs_f64();
+            times.sort_unstable();
+            (rate, times[times.len() * 99 / 100])
+        });
+        println!("names: {rate:.0} answers a second to one that asks, 99 % within {p99:?}");
+        assert!(rate > 1000.0 && p99 < Duration::from_millis(20), "{rate} {p99:?}");
+        networks.shutdown().unwrap();
+    });
+}
+
+#[test]
+fn two_hundred_are_attached_side_by_side() {
+    on_a_host(|host| {
+        let networks = host.open();
+        networks.create(NewNetwork { name: "front".into(), ..NewNetwork::default() }).unwrap();
+        let mut alone = Vec::new();
+        for n in 0..10 {
+            timed(&mut alone, || networks.connect(&id(n), &[on("front", "x")], &[]).unwrap());
+        }
+        let alone = median("one attached alone", alone);
+        let mut all = Vec::new();
+        timed(&mut all, || {
+            std::thread::scope(|scope| {
+                for worker in 0..8u8 {
+                    let networks = &networks;
+                    scope.spawn(move || {
+                        for n in 0..25 {
+                            let id = id(20 + worker * 25 + n);
+                            networks.connect(&id, &[on("front", "x")], &[]).unwrap();
+                        }
+                    });
+                }
+            });
+        });
+        let all = median("two hundred attached by eight threads, together", all);
+        let network = networks.find("front").unwrap();
+        let addresses: std::collections::HashSet<_> =
+            networks.endpoints_of(&network.id).iter().map(|(_, e)| e.ip()).collect();
+        assert_eq!(addresses.len(), 210, "each has its own address");
+        assert!(all < alone * 200 * 4 + Duration::from_secs(2), "{alone:?} {all:?}");
         networks.shutdown().unwrap();
     });
 }

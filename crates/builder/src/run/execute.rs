@@ -185,7 +185,9 @@ fn etc(scratch: &Scratch, sandbox: &Connected, host: &Host, job: &Job) -> Result
             (None, host.networks.resolv_conf(&sandbox.requests, &[], &[], &[]).text.into_bytes())
         }
     };
-    let own = hosts::hosts(HOSTNAME, endpoint.map(|e| e.ip), endpoint.map(|e| e.gateway), &job.extra_hosts)?;
+    let address = endpoint.and_then(|e| e.addresses().next());
+    let gateway = address.and_then(|a| a.gateway);
+    let own = hosts::hosts(HOSTNAME, address.map(|a| a.ip), gateway, &job.extra_hosts)?;
     if let Some(text) = &mut hosts_text {
         text.push_str(&own);
     }

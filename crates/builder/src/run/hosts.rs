@@ -8,8 +8,8 @@ use crate::error::{Error, Result};
 /// The text of /etc/hosts. `extra` are `name:ip` (or `name=ip`); `host-gateway` is the network's gateway.
 pub(crate) fn hosts(
     hostname: &str,
-    address: Option<Ipv4Addr>,
-    gateway: Option<Ipv4Addr>,
+    address: Option<IpAddr>,
+    gateway: Option<IpAddr>,
     extra: &[String],
 ) -> Result<String> {
     let mut text = String::from(
@@ -20,7 +20,7 @@ pub(crate) fn hosts(
         let (name, address) = entry.split_once(['=', ':']).ok_or_else(invalid)?;
         let address = address.trim_start_matches('[').trim_end_matches(']');
         let address: IpAddr = match (address, gateway) {
-            ("host-gateway", Some(gateway)) => gateway.into(),
+            ("host-gateway", Some(gateway)) => gateway,
             ("host-gateway", None) => Ipv4Addr::LOCALHOST.into(),
             (address, _) => address.parse().map_err(|_| invalid())?,
         };
@@ -29,7 +29,7 @@ pub(crate) fn hosts(
         }
         let _ = writeln!(text, "{address}\t{name}");
     }
-    let address = address.unwrap_or(Ipv4Addr::LOCALHOST);
+    let address = address.unwrap_or(Ipv4Addr::LOCALHOST.into());
     let _ = writeln!(text, "{address}\t{hostname}");
     Ok(text)
 }
@@ -40,9 +40,9 @@ mod tests {
 
     #[test]
     fn extra_hosts_are_added() {
-        let gateway = Ipv4Addr::new(10, 0, 0, 1);
+        let gateway = Ipv4Addr::new(10, 0, 0, 1).into();
         let extra = ["a:1.2.3.4".to_owned(), "b=host-gateway".into(), "c:[::2]".into()];
-        let text = hosts("me", Some(Ipv4Addr::new(10, 0, 0, 2)), Some(gateway), &extra).unwrap();
+        let text = hosts("me", Some(Ipv4Addr::new(10, 0, 0, 2).into()), Some(gateway), &extra).unwrap();
         assert!(text.ends_with("1.2.3.4\ta\n10.0.0.1\tb\n::2\tc\n10.0.0.2\tme\n"), "{text}");
         assert!(hosts("me", None, None, &["x:y".into()]).is_err());
     }

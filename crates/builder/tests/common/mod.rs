@@ -44,12 +44,9 @@ impl Machine {
             network::Config {
                 state: dir.path().join("network"),
                 bridge: "ctb0".into(),
-                bip: None,
-                pools: Vec::new(),
                 table: "ct_builder".into(),
                 ready: 0,
-                default_network: Default::default(),
-                forwarding: true,
+                ..Default::default()
             },
             &[],
         );

@@ -231,6 +231,15 @@ const NETWORKS: &[Key] = &[
     same("bridge", Text, "Interface of the default network [default: corten0]").short('b'),
     same("bip", Text, "Address and prefix of the default network's bridge, 10.1.0.1/16"),
     same("fixed-cidr", Text, "Part of the default network from which containers get addresses"),
+    same("ipv6", Bool, "Containers on the default network get IPv6 addresses"),
+    same("bip6", Text, "IPv6 address and prefix of the default network's bridge, fd00::1/64"),
+    same("fixed-cidr-v6", Text, "Part of the default network from which containers get IPv6 addresses"),
+    same("default-gateway", Text, "Gateway of containers on the default network [default: its bridge]"),
+    same(
+        "default-gateway-v6",
+        Text,
+        "IPv6 gateway of containers on the default network [default: its bridge]",
+    ),
     same("mtu", Number, "Largest packet on the default network [default: 1500]"),
     same("icc", Bool, "Containers on the default network reach each other [default: true]"),
     same(
@@ -239,6 +248,17 @@ const NETWORKS: &[Key] = &[
         "Containers on the default network go outside with the host's address [default: true]",
     ),
     same("ip", Text, "Address on which ports of the default network are published [default: 0.0.0.0]"),
+    same(
+        "default-publish-address",
+        Text,
+        "Address on which ports of all networks are published that say no other [default: every one]",
+    ),
+    same(
+        "respect-host-firewall",
+        Bool,
+        "Others reach published ports if the host's firewall lets them reach the host's own",
+    ),
+    same("allow-direct-routing", Bool, "Others reach published ports at the containers' own addresses, too"),
     same("ip-forward", Bool, "Turn forwarding on in the kernel [default: true]"),
     key(
         "default-address-pools",
@@ -265,14 +285,6 @@ const NETWORKS: &[Key] = &[
     same("iptables", Bool, "").warned(True, "our rules are in an nftables table of their own"),
     same("ip6tables", Bool, "").warned(True, "our rules are in an nftables table of their own"),
     same("firewall-backend", Text, "").refused(Words(&["nftables"]), "rules are made with nftables only"),
-    same("bip6", Text, "").refused(Nothing, "IPv6 networks are not supported yet"),
-    same("ipv6", Bool, "").refused(Nothing, "IPv6 networks are not supported yet"),
-    same("fixed-cidr-v6", Text, "").refused(Nothing, "IPv6 networks are not supported yet"),
-    same("default-gateway-v6", Text, "").refused(Nothing, "IPv6 networks are not supported yet"),
-    same("default-gateway", Text, "")
-        .refused(Nothing, "the default network's gateway is its bridge (see --bip)"),
-    same("allow-direct-routing", Bool, "")
-        .refused(Nothing, "published ports lead to containers from every address"),
     same("bridge-accept-fwmark", Text, "").refused(Nothing, "marks are not supported"),
     file_only("network-diagnostic-port", Number).refused(Nothing, "there is no diagnostic server"),
     same("resolv-conf", Text, "").refused(Nothing, "the host's /etc/resolv.conf is read"),

@@ -1,7 +1,7 @@
 //! Directives, taken one by one, become what the rooms are told.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -171,7 +171,7 @@ fn settings(left: &mut Left, env: &impl Fn(&str) -> Option<String>) -> Result<en
         .map_err(|e| format!("host-gateway-ips: {e}"))?;
     let publish_ip = match left.text("ip").filter(|ip| !ip.is_empty()) {
         None => None,
-        Some(text) => Some(text.parse().map_err(|_| format!("ip: {text} is not an IPv4 address"))?),
+        Some(text) => Some(read::ip(&text).map_err(|e| format!("ip: {e}"))?),
     };
     let (runtimes, default_runtime) = runtimes(left)?;
     Ok(engine::Settings {
@@ -419,20 +419,36 @@ fn signature_policy(left: &mut Left) -> Result<Vec<::registry::client::Rule>, St
     rules.collect()
 }
 
-fn network(
-    left: &mut Left,
-    data_root: &Path,
-    publish_ip: Option<Ipv4Addr>,
-) -> Result<network::Config, String> {
+fn network(left: &mut Left, data_root: &Path, publish_ip: Option<IpAddr>) -> Result<network::Config, String> {
     let bridge = left.text("bridge").filter(|b| !b.is_empty()).unwrap_or_else(|| "corten0".into());
     if bridge == "none" {
         return Err("bridge: none: doing without the default network is not supported yet".into());
     }
-    let mut cidr = |name: &str| match left.text(name).filter(|t| !t.is_empty()) {
-        None => Ok(None),
-        Some(text) => read::cidr(&text).map(Some).map_err(|e| format!("{name}: {e}")),
-    };
-    let (bip, range) = (cidr("bip")?, cidr("fixed-cidr")?);
+    let mut given = |name: &str| left.text(name).filter(|text| !text.is_empty());
+    let named = |name: &str, error: String| format!("{name}: {error}");
+    let bip = given("bip").map(|t| read::cidr::<Ipv4Addr>(&t)).transpose().map_err(|e| named("bip", e))?;
+    let bip6 = given("bip6").map(|t| read::cidr::<Ipv6Addr>(&t)).transpose().map_err(|e| named("bip6", e))?;
+    let range = given("fixed-cidr").map(|t| read::subnet::<Ipv4Addr>(&t)).transpose();
+    let range = range.map_err(|e| named("fixed-cidr", e))?;
+    let range6 = given("fixed-cidr-v6").map(|t| read::subnet::<Ipv6Addr>(&t)).transpose();
+    let range6 = range6.map_err(|e| named("fixed-cidr-v6", e))?;
+    let mut gateways = Vec::new();
+    for (name, v4) in [("default-gateway", true), ("default-gateway-v6", false)] {
+        if let Some(text) = given(name) {
+            let ip = read::ip(&text).map_err(|e| named(name, e))?;
+            if ip.is_ipv4() != v4 {
+                return Err(format!("{name}: {text} is of the other address family"));
+            }
+            gateways.push(ip);
+        }
+    }
+    let publish_on = given("default-publish-address").map(|t| read::ip(&t)).transpose();
+    let publish_on = publish_on.map_err(|e| named("default-publish-address", e))?;
+    // An address for the default network's bridge is of no use on a network without IPv6.
+    let v6 = left.flag("ipv6").unwrap_or(false);
+    if !v6 && (bip6.is_some() || range6.is_some()) {
+        return Err("bip6 and fixed-cidr-v6 need ipv6: true".into());
+    }
     let mtu = match left.number("mtu").unwrap_or(0) {
         0 => 1500,
         mtu => u32::try_from(mtu).map_err(|_| format!("invalid default MTU: {mtu}"))?,
@@ -448,12 +464,19 @@ fn network(
         state: data_root.join("network"),
         bridge,
         bip,
+        bip6,
+        publish_on,
+        respect_host: left.flag("respect-host-firewall").unwrap_or(false),
+        direct: left.flag("allow-direct-routing").unwrap_or(false),
         default_network: network::DefaultNetwork {
             range,
+            v6,
+            range6,
+            gateways,
             mtu,
             containers_talk: left.flag("icc").unwrap_or(true),
             masquerade: left.flag("ip-masq").unwrap_or(true),
-            publish_on: publish_ip.unwrap_or(Ipv4Addr::UNSPECIFIED),
+            publish_on: publish_ip.unwrap_or(Ipv4Addr::UNSPECIFIED.into()),
         },
         forwarding: left.flag("ip-forward").unwrap_or(true),
         pools: pools
@@ -612,7 +635,9 @@ mod tests {
             "default-cgroupns-mode": "host", "init": true, "no-new-privileges": true,
             "seccomp-profile": "unconfined", "cgroup-parent": "/x", "exec-opts": ["native.cgroupdriver=cgroupfs"],
             "shim": "/shim", "bridge": "br", "bip": "10.1.0.1/16", "fixed-cidr": "10.1.1.0/24", "mtu": 1400,
-            "icc": false, "ip-masq": false, "ip": "127.0.0.1", "ip-forward": false,
+            "icc": false, "ip-masq": false, "ip": "127.0.0.1", "ip-forward": false, "ipv6": true, "bip6": "fd00::1/64",
+            "fixed-cidr-v6": "fd00::/80", "default-gateway": "10.1.0.2", "default-gateway-v6": "fd00::2",
+            "default-publish-address": "127.0.0.1", "respect-host-firewall": true, "allow-direct-routing": true,
             "default-address-pools": [{ "base": "10.0.0.0/8", "size": 24 }],
             "default-network-opts": { "bridge": { "com.docker.network.driver.mtu": "1300" } },
             "dns": ["1.1.1.1"], "dns-opts": ["ndots:2"], "dns-search": ["x"], "host-gateway-ips": ["10.0.0.1"],
@@ -633,13 +658,17 @@ mod tests {
         assert_eq!(engine.network.bip, Some((Ipv4Addr::new(10, 1, 0, 1), 16)));
         assert_eq!(engine.network.default_network.mtu, 1400);
         assert!(!engine.network.default_network.containers_talk && !engine.network.forwarding);
-        assert_eq!(engine.network.pools, [(Ipv4Addr::new(10, 0, 0, 0), 8, 24)]);
+        assert_eq!(engine.network.pools[0].base.to_string(), "10.0.0.0/8");
+        assert_eq!(engine.network.bip6, Some(("fd00::1".parse().unwrap(), 64)));
+        assert_eq!(engine.network.default_network.gateways.len(), 2);
+        assert_eq!(engine.network.publish_on, Some(Ipv4Addr::LOCALHOST.into()));
+        assert!(engine.network.respect_host && engine.network.direct && engine.network.default_network.v6);
         assert_eq!((settings.shm_size, settings.stop_timeout), (1 << 20, Some(3)));
         assert_eq!(settings.registry.mirrors, ["https://m"]);
         assert_eq!(settings.registry.mirrors_of["quay.io"], ["https://m/quay"]);
         assert!(settings.registry.signatures[0].fits("docker.io/library/x"));
         assert_eq!(settings.registry.attempts, 3);
-        assert_eq!(settings.publish_ip, Some(Ipv4Addr::LOCALHOST));
+        assert_eq!(settings.publish_ip, Some(Ipv4Addr::LOCALHOST.into()));
     }
 
     #[test]
@@ -688,6 +717,12 @@ mod tests {
             (json!({ "labels": ["a"] }), "bad attribute format: a"),
             (json!({ "labels": ["a=b", "a=c"] }), "conflict labels for a=c and a=b"),
             (json!({ "default-runtime": "x" }), "specified default runtime 'x' does not exist"),
+            (json!({ "bip6": "fd00::1/64" }), "bip6 and fixed-cidr-v6 need ipv6: true"),
+            (json!({ "ipv6": true, "bip6": "10.0.0.1/8" }), "bip6: 10.0.0.1/8 is not of the form"),
+            (
+                json!({ "default-gateway": "fd00::1" }),
+                "default-gateway: fd00::1 is of the other address family",
+            ),
             (json!({ "dns": ["x"] }), "dns: IP address is not correctly formatted: x"),
             (json!({ "default-cgroupns-mode": "x" }), "default cgroup namespace mode (x) is invalid"),
             (json!({ "min-api-version": "v1.44" }), "without \"v\" prefix"),

@@ -1,26 +1,37 @@
 //! Small things read: addresses, sizes, labels. Texts are Docker's where it has some.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
+
+use network::{Pool, Subnet};
 
 use spec::oci::runtime::CgroupDriver;
 
 use crate::router::Version;
 
-/// `10.1.0.1/16`.
-pub(crate) fn cidr(text: &str) -> Result<(Ipv4Addr, u8), String> {
-    let parsed = text
-        .split_once('/')
-        .and_then(|(ip, prefix)| Some((ip.parse().ok()?, prefix.parse().ok().filter(|p: &u8| *p <= 32)?)));
-    parsed.ok_or_else(|| format!("{text} is not of the form 10.1.0.1/16"))
+/// `10.1.0.1/16`, or `fd00::1/64`.
+pub(crate) fn cidr<T: std::str::FromStr + Into<IpAddr> + Copy>(text: &str) -> Result<(T, u8), String> {
+    let parsed = text.split_once('/').and_then(|(ip, prefix)| {
+        let (ip, prefix) = (ip.parse::<T>().ok()?, prefix.parse().ok()?);
+        Subnet::new(ip.into(), prefix).map(|_| (ip, prefix))
+    });
+    parsed.ok_or_else(|| format!("{text} is not of the form 10.1.0.1/16 or fd00::1/64"))
+}
+
+/// The subnet in `10.1.0.1/16` or `fd00::1/64`.
+pub(crate) fn subnet<T: std::str::FromStr + Into<IpAddr> + Copy>(text: &str) -> Result<Subnet, String> {
+    let (ip, prefix) = cidr::<T>(text)?;
+    Subnet::new(ip.into(), prefix).ok_or_else(|| format!("{text} is no subnet"))
 }
 
 /// A pool: networks of `/size` are cut from `base`.
-pub(crate) fn pool(base: &str, size: u8) -> Result<(Ipv4Addr, u8, u8), String> {
-    match cidr(base)? {
-        (ip, prefix) if size >= prefix && size <= 30 => Ok((ip, prefix, size)),
-        _ => Err(format!("base={base},size={size}: the size must be between the base's prefix and 30")),
+pub(crate) fn pool(base: &str, size: u8) -> Result<Pool, String> {
+    let subnet = subnet::<IpAddr>(base)?;
+    let longest = if subnet.is_v4() { 30 } else { 126 };
+    if (subnet.prefix()..=longest).contains(&size) {
+        return Ok(Pool { base: subnet, size });
     }
+    Err(format!("base={base},size={size}: the size must be between the base's prefix and {longest}"))
 }
 
 pub(crate) fn ip(text: &str) -> Result<IpAddr, String> {
@@ -128,7 +139,7 @@ mod tests {
 
     #[test]
     fn small_things_are_read() {
-        assert_eq!(pool("10.0.0.0/8", 24).unwrap(), (Ipv4Addr::new(10, 0, 0, 0), 8, 24));
+        assert_eq!(pool("10.0.0.0/8", 24).unwrap().base.to_string(), "10.0.0.0/8");
         for (base, size) in [("10.0.0.0/24", 16), ("10/8", 24), ("10.0.0.0/8", 31)] {
             assert!(pool(base, size).is_err(), "{base} {size}");
         }

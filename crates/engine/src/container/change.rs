@@ -3,7 +3,7 @@
 //! [`apply`] is pure: a record and the wish become a new record, and what has to be done to a running container. The
 //! rest does that.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use shim::proto::Request;
@@ -30,12 +30,13 @@ pub(crate) struct Live {
     pub(crate) unmount: Vec<MountPoint>,
 }
 
-/// Changes the record; ports without an address are published on `publish_on`. Nothing is changed when one of the wishes
+/// Changes the record; ports without an address are published on `publish_on`,
+/// else where the network says. Nothing is changed when one of the wishes
 /// cannot be met.
 pub(crate) fn apply(
     record: &mut Record,
     changes: ContainerChanges,
-    publish_on: Ipv4Addr,
+    publish_on: Option<IpAddr>,
 ) -> Result<Live, Error> {
     let mut changed = record.clone();
     let mut live = Live::default();
@@ -50,7 +51,7 @@ pub(crate) fn apply(
 fn publish(
     record: &mut Record,
     changes: PublishChanges,
-    publish_on: Ipv4Addr,
+    publish_on: Option<IpAddr>,
     live: &mut Live,
 ) -> Result<(), Error> {
     if changes.add.is_empty() && changes.remove.is_empty() {
@@ -240,7 +241,7 @@ fn as_requests(ports: &[PublishedPort]) -> Vec<PortRequest> {
     let request = |port: &PublishedPort| PortRequest {
         container_port: port.container_port,
         protocol: port.protocol.clone(),
-        host_ip: port.host_ip,
+        host_ip: Some(port.host_ip),
         host_ports: (port.host_port, port.host_port),
     };
     ports.iter().map(request).collect()
@@ -307,7 +308,7 @@ mod tests {
         change(&mut changes);
         let mut record = testing::record();
         let before = record.clone();
-        let error = apply(&mut record, changes, Ipv4Addr::UNSPECIFIED).unwrap_err().to_string();
+        let error = apply(&mut record, changes, None).unwrap_err().to_string();
         assert_eq!(record, before, "a refused change changes nothing");
         error
     }
@@ -317,17 +318,13 @@ mod tests {
         let mut record = testing::record();
         let mut changes = ContainerChanges::default();
         changes.publish.add = port("80/tcp", "8080");
-        let live = apply(&mut record, changes.clone(), Ipv4Addr::UNSPECIFIED).unwrap();
+        let live = apply(&mut record, changes.clone(), None).unwrap();
         assert_eq!((live.publish[0].container_port, live.publish[0].host_ports), (80, (8080, 8080)));
-        assert_eq!(
-            apply(&mut record, changes, Ipv4Addr::UNSPECIFIED).unwrap(),
-            Live::default(),
-            "it is published already"
-        );
+        assert_eq!(apply(&mut record, changes, None).unwrap(), Live::default(), "it is published already");
         let mut changes = ContainerChanges::default();
         changes.publish.remove = vec!["80".into()];
         changes.publish.add = port("80/tcp", "9090");
-        let live = apply(&mut record, changes, Ipv4Addr::UNSPECIFIED).unwrap();
+        let live = apply(&mut record, changes, None).unwrap();
         assert_eq!(live.unpublish, [(80, "tcp".to_owned())]);
         assert_eq!(live.publish[0].host_ports, (9090, 9090));
         assert_eq!(record.host.port_bindings["80/tcp"].as_ref().unwrap().len(), 1);
@@ -343,7 +340,7 @@ mod tests {
         changes.env.remove = vec!["A".into()];
         changes.labels.add = [("y".to_owned(), "2".to_owned())].into();
         changes.labels.remove = vec!["x".into()];
-        assert_eq!(apply(&mut record, changes, Ipv4Addr::UNSPECIFIED).unwrap(), Live::default());
+        assert_eq!(apply(&mut record, changes, None).unwrap(), Live::default());
         assert_eq!(record.config.env, ["B=3", "C=4"]);
         assert_eq!(record.config.labels, [("y".to_owned(), "2".to_owned())].into());
     }
@@ -356,7 +353,7 @@ mod tests {
         let mut changes = ContainerChanges::default();
         changes.mounts.add = vec![Mount { r#type: "tmpfs".into(), target: "/t".into(), ..Mount::default() }];
         changes.mounts.remove = vec!["/a/".into()];
-        let live = apply(&mut record, changes, Ipv4Addr::UNSPECIFIED).unwrap();
+        let live = apply(&mut record, changes, None).unwrap();
         assert_eq!((live.unmount[0].source.as_str(), live.mount[0].destination.as_str()), ("/src", "/t"));
         assert!(record.host.binds.is_empty());
         assert_eq!(mounts::wanted(&record.config, &record.host, Vec::new()).unwrap(), record.mounts);

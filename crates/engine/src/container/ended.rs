@@ -11,7 +11,7 @@ use super::record::Attachment;
 use super::state::{Effect, Event, Phase};
 use super::{Container, persist};
 use crate::blocking::blocking;
-use crate::{Engine, Error, network as networks, time};
+use crate::{Engine, Error, time};
 
 /// The exit code of a run whose end nobody saw.
 pub(crate) const LOST: i32 = 255;
@@ -65,7 +65,7 @@ impl Engine {
             view.network = network;
         });
         for endpoint in &before.endpoints {
-            self.publish(networks::member_event("disconnect", endpoint, &container.id));
+            self.publish(self.member_event("disconnect", endpoint, &container.id));
         }
         for mount in view.record.mounts.iter().filter(|m| m.kind == Kind::Volume) {
             let attributes = [("container", container.id.to_string()), ("driver", "local".into())];

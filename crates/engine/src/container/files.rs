@@ -48,8 +48,8 @@ pub(crate) fn hosts(
     if let Some((first, _)) = names.split_once('.') {
         names = format!("{names} {first}");
     }
-    for endpoint in endpoints {
-        text.push_str(&format!("{}\t{names}\n", endpoint.ip));
+    for address in endpoints.iter().flat_map(Endpoint::addresses) {
+        text.push_str(&format!("{}\t{names}\n", address.ip));
     }
     text.push_str(linked);
     Ok(text)

@@ -2,6 +2,7 @@
 //! in the hosts file. (On networks of the user's a link is an alias in the name service: `crate::network`.) The
 //! environment variables of old links are gone, as in Docker 29.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use spec::api::HostConfig;
@@ -119,7 +120,9 @@ impl Engine {
             };
             let hostname = super::start::hostname(&view.record);
             let own = if alias == name { String::new() } else { format!(" {name}") };
-            lines.push_str(&format!("{}\t{alias} {hostname}{own}\n", endpoint.ip));
+            for address in endpoint.addresses() {
+                lines.push_str(&format!("{}\t{alias} {hostname}{own}\n", address.ip));
+            }
         }
         Ok(lines)
     }
@@ -135,8 +138,10 @@ impl Engine {
             for link in theirs.record.host.links.iter().filter(|_| theirs.state.is_alive()) {
                 let Some((id, alias)) = link.split_once(':') else { continue };
                 if id == container.id.as_str() {
-                    let ip = endpoint.ip.to_string();
-                    change_hosts(&parent, |hosts| with_address(hosts, alias, &ip))?;
+                    let ips: Vec<_> = endpoint.addresses().map(|address| address.ip).collect();
+                    change_hosts(&parent, |hosts| {
+                        ips.iter().fold(hosts.to_owned(), |hosts, ip| with_address(&hosts, alias, *ip))
+                    })?;
                 }
             }
         }
@@ -164,12 +169,14 @@ fn without(hosts: &str, alias: &str) -> String {
     hosts.lines().filter(other).map(|line| format!("{line}\n")).collect()
 }
 
-/// A hosts file in which the line whose first name is `alias` has another address.
-fn with_address(hosts: &str, alias: &str, ip: &str) -> String {
+/// A hosts file in which the line of the address's family whose first name is `alias` has this address.
+fn with_address(hosts: &str, alias: &str, ip: IpAddr) -> String {
+    let is_meant = |first: &str, names: &str| {
+        names.split_whitespace().next() == Some(alias)
+            && first.parse::<IpAddr>().is_ok_and(|before| before.is_ipv4() == ip.is_ipv4())
+    };
     let line = |line: &str| match line.split_once(['\t', ' ']) {
-        Some((first, names)) if first != "#" && names.split_whitespace().next() == Some(alias) => {
-            format!("{ip}\t{names}\n")
-        }
+        Some((first, names)) if is_meant(first, names) => format!("{ip}\t{names}\n"),
         _ => format!("{line}\n"),
     };
     hosts.lines().map(line).collect()
@@ -192,7 +199,7 @@ mod tests {
     #[test]
     fn only_the_links_line_changes() {
         let hosts = "127.0.0.1\tlocalhost\n172.17.0.2\tdb abc\n172.17.0.3\tdb2\n# db\n";
-        let changed = with_address(hosts, "db", "172.17.0.9");
+        let changed = with_address(hosts, "db", "172.17.0.9".parse().unwrap());
         assert_eq!(changed, "127.0.0.1\tlocalhost\n172.17.0.9\tdb abc\n172.17.0.3\tdb2\n# db\n");
         assert_eq!(without(hosts, "db"), "127.0.0.1\tlocalhost\n172.17.0.3\tdb2\n# db\n");
     }

@@ -1,20 +1,19 @@
 //! Published and exposed ports: `80/tcp` with `{HostIp, HostPort}`.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use network::{PortRequest, PublishedPort};
 use spec::api::{ContainerConfig, HostConfig, PortBinding, PortMap, PortSummary};
 
 use crate::Error;
 
-/// Reads `80`, `80/tcp` or `80/udp`.
+/// Reads `80`, `80/tcp`, `80/udp` or `80/sctp`.
 pub(crate) fn container_port(text: &str) -> Result<(u16, String), Error> {
     let (port, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
     let number = port.parse::<u16>().ok().filter(|p| *p != 0);
     let number = number.ok_or_else(|| Error::Invalid(format!("invalid port specification: {text:?}")))?;
     match protocol.to_ascii_lowercase().as_str() {
-        protocol @ ("tcp" | "udp") => Ok((number, protocol.to_owned())),
-        "sctp" => Err(Error::NotImplemented(format!("publishing {text}: sctp is not supported yet"))),
+        protocol @ ("tcp" | "udp" | "sctp") => Ok((number, protocol.to_owned())),
         _ => Err(Error::Invalid(format!("invalid proto: {protocol}"))),
     }
 }
@@ -28,25 +27,20 @@ fn host_ports(text: &str) -> Option<(u16, u16)> {
     (first <= last).then_some((first, last))
 }
 
-fn host_ip(text: &str, publish_on: Ipv4Addr) -> Result<Ipv4Addr, Error> {
+fn host_ip(text: &str, publish_on: Option<IpAddr>) -> Result<Option<IpAddr>, Error> {
     if text.is_empty() {
         return Ok(publish_on);
     }
-    match text.trim_matches(['[', ']']).parse::<IpAddr>() {
-        Ok(IpAddr::V4(ip)) => Ok(ip),
-        Ok(IpAddr::V6(_)) => Err(Error::NotImplemented(format!(
-            "publishing on {text}: IPv6 addresses are not supported yet; publish on an IPv4 address"
-        ))),
-        Err(_) => Err(Error::Invalid(format!("invalid IP address in port binding: {text}"))),
-    }
+    let ip = text.trim_matches(['[', ']']).parse().map(Some);
+    ip.map_err(|_| Error::Invalid(format!("invalid IP address in port binding: {text}")))
 }
 
 /// What is to be published: `-p`, and with `-P` every exposed port that `-p` does not name;
-/// on `publish_on` where the user names no address.
+/// on `publish_on` where the user names no address, else where the network says.
 pub(crate) fn requests(
     config: &ContainerConfig,
     host: &HostConfig,
-    publish_on: Ipv4Addr,
+    publish_on: Option<IpAddr>,
 ) -> Result<Vec<PortRequest>, Error> {
     let mut requests = Vec::new();
     for (text, bindings) in &host.port_bindings {
@@ -101,9 +95,14 @@ pub(crate) fn map(config: &ContainerConfig, published: &[PublishedPort]) -> Port
         map.entry(key)
             .or_default()
             .get_or_insert_default()
-            .push(PortBinding { host_ip: port.host_ip.to_string(), host_port: port.host_port.to_string() });
+            .push(PortBinding { host_ip: port.host_ip.to_string(), host_port: host_port(port) });
     }
     map
+}
+
+/// None when it is reached at the container's address.
+fn host_port(port: &PublishedPort) -> String {
+    if port.host_port == 0 { String::new() } else { port.host_port.to_string() }
 }
 
 /// The ports of a line of `ps`.
@@ -111,7 +110,7 @@ pub(crate) fn summary(config: &ContainerConfig, published: &[PublishedPort]) -> 
     let mut ports: Vec<PortSummary> = published
         .iter()
         .map(|port| PortSummary {
-            ip: port.host_ip.to_string(),
+            ip: if port.host_port == 0 { String::new() } else { port.host_ip.to_string() },
             private_port: port.container_port,
             public_port: port.host_port,
             r#type: port.protocol.clone(),
@@ -138,7 +137,7 @@ pub(crate) fn filter_matches(
 mod tests {
     use super::*;
 
-    const ANY: Ipv4Addr = Ipv4Addr::UNSPECIFIED;
+    const ANY: Option<IpAddr> = None;
 
     fn host(key: &str, ip: &str, port: &str) -> HostConfig {
         let binding = PortBinding { host_ip: ip.into(), host_port: port.into() };
@@ -149,14 +148,15 @@ mod tests {
     fn bindings_are_read_and_refused() {
         let config = ContainerConfig::default();
         let one = requests(&config, &host("80/tcp", "", "8000-8010"), ANY).unwrap();
-        assert_eq!((one[0].host_ports, one[0].host_ip), ((8000, 8010), Ipv4Addr::UNSPECIFIED));
+        assert_eq!((one[0].host_ports, one[0].host_ip), ((8000, 8010), None));
         assert_eq!(requests(&config, &host("53/udp", "127.0.0.1", ""), ANY).unwrap()[0].host_ports, (0, 0));
+        let v6 = requests(&config, &host("80/sctp", "[::1]", "1"), ANY).unwrap();
+        assert_eq!((v6[0].protocol.as_str(), v6[0].host_ip), ("sctp", "::1".parse().ok()));
         for (key, ip, port) in [
             ("0/tcp", "", "1"),
             ("80/x", "", "1"),
             ("80", "a.b", "1"),
             ("80", "", "9-8"),
-            ("80", "::", "1"),
             ("80", "", "70000"),
         ] {
             assert!(requests(&config, &host(key, ip, port), ANY).is_err(), "{key} {ip} {port}");
@@ -168,10 +168,10 @@ mod tests {
         let exposed_ports = ["80/tcp", "81-82/tcp"].map(|p| (p.to_owned(), Default::default())).into();
         let config = ContainerConfig { exposed_ports, ..ContainerConfig::default() };
         let all = HostConfig { publish_all_ports: true, ..host("80/tcp", "", "8080") };
-        let requests = requests(&config, &all, Ipv4Addr::LOCALHOST).unwrap();
+        let requests = requests(&config, &all, "127.0.0.1".parse().ok()).unwrap();
         let ports: Vec<u16> = requests.iter().map(|r| r.container_port).collect();
         assert_eq!(ports, [80, 81, 82]);
-        assert!(requests.iter().all(|r| r.host_ip == Ipv4Addr::LOCALHOST));
+        assert!(requests.iter().all(|r| r.host_ip == "127.0.0.1".parse().ok()));
     }
 
     #[test]
@@ -182,7 +182,7 @@ mod tests {
         let published = [PublishedPort {
             container_port: 80,
             protocol: "tcp".into(),
-            host_ip: Ipv4Addr::UNSPECIFIED,
+            host_ip: "0.0.0.0".parse().unwrap(),
             host_port: 8080,
         }];
         let map = map(&config, &published);

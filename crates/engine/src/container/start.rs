@@ -1,6 +1,5 @@
 //! Start: the network, the mounts and the shim are prepared at once, then one call makes the sandbox and runs init.
 
-use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,7 +16,7 @@ use super::state::{Effect, Event, Illegal, Phase};
 use super::userns::Ids;
 use super::{Container, apparmor, cgroup, files, oci, ports};
 use crate::blocking::{blocking, to_the_end};
-use crate::{Engine, Error, error, network as networks};
+use crate::{Engine, Error, error};
 
 /// What a start has made so far. An error gives it back in reverse, all of it.
 #[derive(Default)]
@@ -110,7 +109,7 @@ impl Engine {
             undone.extend(self.release(container).await.err());
             for action in ["connect", "disconnect"] {
                 for endpoint in &sandbox.endpoints {
-                    self.publish(networks::member_event(action, endpoint, &container.id));
+                    self.publish(self.member_event(action, endpoint, &container.id));
                 }
             }
         }
@@ -227,7 +226,7 @@ impl Engine {
     fn tell_started(&self, container: &Arc<Container>) {
         let view = container.view();
         for endpoint in &view.network.endpoints {
-            self.publish(networks::member_event("connect", endpoint, &container.id));
+            self.publish(self.member_event("connect", endpoint, &container.id));
         }
         for mount in view.record.mounts.iter().filter(|m| m.kind == Kind::Volume) {
             self.volume_event(
@@ -399,7 +398,7 @@ impl Engine {
         endpoints: &[Endpoint],
     ) -> Result<(), Error> {
         let settings = self.settings();
-        let bridge = || self.inner.networks.find("bridge").ok().and_then(|n| n.gateway).map(IpAddr::V4);
+        let bridge = || self.inner.networks.find("bridge").ok().and_then(|n| n.gateway(true));
         let gateway = settings.host_gateway.first().copied().or_else(bridge);
         if record.network_mode() == NetworkMode::Host {
             let read = |path: &str| -> Result<String, Error> {

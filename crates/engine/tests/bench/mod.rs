@@ -55,12 +55,9 @@ impl Bench {
             network: network::Config {
                 state: root.join("data"),
                 bridge: "ct0".into(),
-                bip: None,
-                pools: Vec::new(),
                 table: "ct_engine".into(),
                 ready: 0,
-                default_network: Default::default(),
-                forwarding: true,
+                ..Default::default()
             },
             userns_remap: String::new(),
             userns_pool: String::new(),

@@ -5,7 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 #![expect(clippy::disallowed_methods, reason = "nft and ip show what is really in the kernel")]
 
-use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsFd;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -43,12 +43,9 @@ impl Host {
         Config {
             state: self.state.path().to_owned(),
             bridge: "ct0".into(),
-            bip: None,
-            pools: Vec::new(),
             table: "ct_test".into(),
             ready,
-            default_network: Default::default(),
-            forwarding: true,
+            ..Config::default()
         }
     }
 
@@ -74,9 +71,24 @@ pub(crate) fn publish(ip: [u8; 4], host: u16, container: u16) -> PortRequest {
     PortRequest {
         container_port: container,
         protocol: "tcp".into(),
-        host_ip: ip.into(),
+        host_ip: Some(ip.into()),
         host_ports: (host, host),
     }
+}
+
+/// An endpoint's IPv4 address.
+pub(crate) fn v4(sandbox: &network::Sandbox) -> IpAddr {
+    sandbox.endpoints[0].v4.unwrap().ip
+}
+
+/// Its gateway.
+pub(crate) fn gateway(sandbox: &network::Sandbox) -> IpAddr {
+    sandbox.endpoints[0].v4.unwrap().gateway.unwrap()
+}
+
+/// Its IPv6 address.
+pub(crate) fn v6(sandbox: &network::Sandbox) -> IpAddr {
+    sandbox.endpoints[0].v6.unwrap().ip
 }
 
 /// A program's output; it must succeed.
@@ -133,24 +145,29 @@ impl Drop for Process {
 
 /// A server in a namespace that says who asks, and then its name.
 pub(crate) fn serve(netns: impl AsFd + Sync, port: u16, name: &'static str) {
-    let listener = inside(netns, || TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).unwrap());
+    // For both families, where there are two.
+    let bind = || {
+        TcpListener::bind(format!("[::]:{port}")).or_else(|_| TcpListener::bind(format!("0.0.0.0:{port}")))
+    };
+    let listener = inside(netns, || bind().unwrap());
     std::thread::spawn(move || {
         while let Ok((mut stream, from)) = listener.accept() {
             use std::io::Write;
-            let _ = write!(stream, "{} {name}", from.ip());
+            let _ = write!(stream, "{} {name}", from.ip().to_canonical());
         }
     });
 }
 
 /// What the server there says; `None` when there is no way to it.
-pub(crate) fn ask(ip: Ipv4Addr, port: u16) -> Option<String> {
+pub(crate) fn ask(ip: impl Into<IpAddr>, port: u16) -> Option<String> {
     use std::io::Read;
-    let address = SocketAddrV4::new(ip, port).into();
+    let address = SocketAddr::new(ip.into(), port);
     let mut stream = TcpStream::connect_timeout(&address, Duration::from_millis(700)).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
     let mut said = String::new();
     stream.read_to_string(&mut said).ok()?;
-    Some(said)
+    // A relay that finds nobody has let the client in, and says nothing.
+    Some(said).filter(|said| !said.is_empty())
 }
 
 /// Waits for a level, with a bound.
@@ -163,12 +180,17 @@ pub(crate) fn until(what: &str, mut level: impl FnMut() -> bool) {
 }
 
 /// The addresses that a query to 127.0.0.11 gives; the code when it is refused.
-pub(crate) fn look_up(name: &str) -> Result<Vec<Ipv4Addr>, String> {
-    use simple_dns::{CLASS, Name, Packet, PacketFlag, Question, RCODE, TYPE, rdata::RData};
+pub(crate) fn look_up(name: &str) -> Result<Vec<IpAddr>, String> {
+    query(name, simple_dns::TYPE::A)
+}
+
+/// The same, of a type.
+pub(crate) fn query(name: &str, kind: simple_dns::TYPE) -> Result<Vec<IpAddr>, String> {
+    use simple_dns::{CLASS, Name, Packet, PacketFlag, Question, RCODE, rdata::RData};
     let mut query = Packet::new_query(4711);
     query.set_flags(PacketFlag::RECURSION_DESIRED);
     let name = Name::new_unchecked(name);
-    query.questions.push(Question::new(name, TYPE::A.into(), CLASS::IN.into(), false));
+    query.questions.push(Question::new(name, kind.into(), CLASS::IN.into(), false));
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.set_read_timeout(Some(Duration::from_secs(6))).unwrap();
     socket.connect("127.0.0.11:53").unwrap();
@@ -181,8 +203,35 @@ pub(crate) fn look_up(name: &str) -> Result<Vec<Ipv4Addr>, String> {
         return Err(format!("{:?}", reply.rcode()));
     }
     let address = |r: &simple_dns::ResourceRecord<'_>| match &r.rdata {
-        RData::A(a) => Some(Ipv4Addr::from(a.address)),
+        RData::A(a) => Some(IpAddr::V4(a.address.into())),
+        RData::AAAA(a) => Some(IpAddr::V6(a.address.into())),
         _ => None,
     };
     Ok(reply.answers.iter().filter_map(address).collect())
+}
+
+/// A neighbour of the host: 203.0.113.2 and 2001:db8:1::2, with the host (…1) as its router.
+pub(crate) fn outside(networks: &Networks) -> std::os::fd::OwnedFd {
+    let lonely = networks.connect(&id(99), &[], &[]).unwrap();
+    let mut batch = Batch::new();
+    let peer = sys::netlink::route::Peer {
+        name: "eth0",
+        mac: [2, 0, 0, 0, 0, 9],
+        netns: std::os::fd::AsFd::as_fd(&lonely.netns),
+    };
+    batch.create_veth("uplink", 1500, peer);
+    batch.send(&mut Socket::open(Family::Route).unwrap()).unwrap();
+    output("ip address add 203.0.113.1/24 dev uplink");
+    output("ip address add 2001:db8:1::1/64 dev uplink nodad");
+    output("ip link set uplink up");
+    inside(&lonely.netns, || {
+        sys::sysctl::set("net/ipv6/conf/eth0/disable_ipv6", "0").unwrap();
+        output("ip address add 203.0.113.2/24 dev eth0");
+        output("ip address add 2001:db8:1::2/64 dev eth0 nodad");
+        output("ip link set eth0 up");
+        output("ip route add default via 203.0.113.1");
+        output("ip -6 route add default via 2001:db8:1::1");
+    });
+    until("the uplink", || inside(&lonely.netns, || succeeds("/bin/busybox ping -c1 -W1 203.0.113.1")));
+    lonely.netns
 }

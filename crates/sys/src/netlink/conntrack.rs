@@ -20,8 +20,8 @@ const CTA_FILTER_REPLY_FLAGS: u16 = 2;
 /// Compare the protocol's number and the destination's port.
 const FILTER_PROTOCOL_AND_PORT: u32 = 1 << 3 | 1 << 5;
 
-/// `struct nfgenmsg` of IPv4.
-const HEADER: [u8; 4] = [2, 0, 0, 0];
+/// `struct nfgenmsg` of IPv4 and IPv6.
+const HEADERS: [[u8; 4]; 2] = [[2, 0, 0, 0], [10, 0, 0, 0]];
 
 /// Makes the kernel forget all connections that were opened to a port, so that their next packets are looked at anew.
 /// The protocol is UDP, mostly: its "connections" last as long as someone goes on sending.
@@ -30,8 +30,13 @@ const HEADER: [u8; 4] = [2, 0, 0, 0];
 /// ctnetlink's: EINVAL where the kernel cannot track connections.
 pub fn forget(socket: &mut Socket, protocol: u8, port: u16) -> Result<()> {
     debug_assert_eq!(socket.family, Family::Netfilter);
+    HEADERS.iter().try_for_each(|header| forget_of(socket, header, protocol, port))
+}
+
+/// The same, of one family.
+fn forget_of(socket: &mut Socket, header: &[u8; 4], protocol: u8, port: u16) -> Result<()> {
     let mut query = Batch::default();
-    query.push(("list connections", &port.to_string()), (GET, NLM_F_DUMP), &HEADER, |w| {
+    query.push(("list connections", &port.to_string()), (GET, NLM_F_DUMP), header, |w| {
         w.nest(CTA_TUPLE_ORIG, |w| {
             w.nest(CTA_TUPLE_PROTO, |w| {
                 w.bytes(CTA_PROTO_NUM, &[protocol]);
@@ -57,7 +62,7 @@ pub fn forget(socket: &mut Socket, protocol: u8, port: u16) -> Result<()> {
     for tuples in tuples.chunks(100) {
         let mut batch = Batch::default();
         for tuple in tuples {
-            batch.push(("forget connection", &port.to_string()), (DELETE, NLM_F_ACK), &HEADER, |w| {
+            batch.push(("forget connection", &port.to_string()), (DELETE, NLM_F_ACK), header, |w| {
                 w.nest(CTA_TUPLE_ORIG, |w| w.raw(tuple));
             });
             // It has ended by itself meanwhile.

@@ -1,18 +1,18 @@
 //! Tables, chains, rules, sets and maps of nf_tables (`linux/netfilter/nf_tables.h`), as transactions.
 //!
-//! Only what one table of the `ip` family needs. User data is written as nft(8) writes it, so that `nft list
-//! ruleset` shows types and comments as if it had made the table itself.
+//! Only what a table of ours needs; [`others`] looks at the tables of others. User data is written as nft(8) writes it,
+//! so that `nft list ruleset` shows types and comments as if it had made the table itself.
 
-use std::os::fd::AsFd;
+mod others;
 
-use rustix::event::{PollFd, PollFlags, poll};
+use std::net::IpAddr;
+
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, recv};
 
-use super::{
-    Attributes, Batch, Family, Messages, NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, RECEIVE, Socket, Writer, text,
-};
-use crate::{Error, Result};
+pub use others::{BaseChain, Change, Rule, Watch, forward_chains, rules};
+
+use super::{Batch, Family, NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, Socket, Writer};
+use crate::Result;
 
 const SUBSYSTEM: u16 = 10 << 8;
 const BATCH_BEGIN: u16 = 0x10;
@@ -21,12 +21,16 @@ const NEWTABLE: u16 = SUBSYSTEM;
 const GETTABLE: u16 = SUBSYSTEM | 1;
 const DELTABLE: u16 = SUBSYSTEM | 2;
 const NEWCHAIN: u16 = SUBSYSTEM | 3;
+const GETCHAIN: u16 = SUBSYSTEM | 4;
 const NEWRULE: u16 = SUBSYSTEM | 6;
+const GETRULE: u16 = SUBSYSTEM | 7;
+const DELRULE: u16 = SUBSYSTEM | 8;
 const NEWSET: u16 = SUBSYSTEM | 9;
 const NEWSETELEM: u16 = SUBSYSTEM | 12;
 const DELSETELEM: u16 = SUBSYSTEM | 14;
 
 const NFPROTO_IPV4: u8 = 2;
+const NFPROTO_IPV6: u8 = 10;
 /// `NFNLGRP_NFTABLES`, as a mask.
 const NOTIFICATIONS: u32 = 1 << 6;
 /// `NFT_REG32_00`: the first of sixteen registers of four bytes.
@@ -34,13 +38,33 @@ const REGISTERS: u32 = 8;
 const SET_MAP: u32 = 8;
 const FIB_ADDRESS_TYPE: u32 = 3;
 const FIB_DESTINATION: u32 = 2;
+const NAT_SOURCE: u32 = 0;
 const NAT_DESTINATION: u32 = 1;
+const NF_DROP: u32 = 0;
 
 /// Elements in one message; the list is an attribute, so it must stay below 64 KiB.
 const ELEMENTS_PER_MESSAGE: usize = 250;
 
 /// A register of four bytes, 0 to 15. Longer values take several, one after the other.
 pub type Register = u8;
+
+/// Whose packets a table sees (`NFPROTO_`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum TableFamily {
+    /// IPv4 and IPv6.
+    Inet = 1,
+    /// IPv4.
+    Ip = NFPROTO_IPV4,
+    /// IPv6.
+    Ip6 = NFPROTO_IPV6,
+}
+
+impl TableFamily {
+    fn parse(number: u8) -> Option<Self> {
+        [Self::Inet, Self::Ip, Self::Ip6].into_iter().find(|family| *family as u8 == number)
+    }
+}
 
 /// Where a base chain hooks in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,6 +94,8 @@ pub enum ChainKind {
 pub enum Type {
     /// An IPv4 address.
     Ipv4,
+    /// An IPv6 address.
+    Ipv6,
     /// A protocol's number.
     Protocol,
     /// A port.
@@ -83,6 +109,7 @@ impl Type {
     const fn number(self) -> u32 {
         match self {
             Self::Ipv4 => 7,
+            Self::Ipv6 => 8,
             Self::Protocol => 12,
             Self::Port => 13,
             Self::Interface => 41,
@@ -93,7 +120,7 @@ impl Type {
     const fn length(self) -> u32 {
         match self {
             Self::Ipv4 | Self::Protocol | Self::Port => 4,
-            Self::Interface => 16,
+            Self::Ipv6 | Self::Interface => 16,
         }
     }
 }
@@ -132,8 +159,11 @@ impl Key {
 
     /// Adds an address.
     #[must_use]
-    pub fn ip(mut self, ip: std::net::Ipv4Addr) -> Self {
-        self.0.extend_from_slice(&ip.octets());
+    pub fn ip(mut self, ip: IpAddr) -> Self {
+        match ip {
+            IpAddr::V4(ip) => self.0.extend_from_slice(&ip.octets()),
+            IpAddr::V6(ip) => self.0.extend_from_slice(&ip.octets()),
+        }
         self
     }
 
@@ -178,9 +208,13 @@ pub enum Expression<'a> {
     OutputInterface(Register),
     /// TCP, UDP …: one byte.
     Protocol(Register),
-    /// Four bytes.
+    /// `NFPROTO_IPV4` (2) or `NFPROTO_IPV6` (10): one byte.
+    Family(Register),
+    /// Of IPv4: four bytes.
     DestinationAddress(Register),
-    /// Of TCP or UDP: two bytes.
+    /// Of IPv6: sixteen bytes.
+    DestinationAddress6(Register),
+    /// Of TCP, UDP or SCTP: two bytes.
     DestinationPort(Register),
     /// What the destination is to this host: one of the kernel's `RTN_` numbers, in host byte order.
     DestinationKind(Register),
@@ -202,10 +236,18 @@ pub enum Expression<'a> {
     Map(Register, &'a str, Register),
     /// Puts a value into a register.
     Load(Register, Vec<u8>),
-    /// Sends the connection to the address and port in these registers.
+    /// Sends the connection to the IPv4 address and port in these registers.
     Dnat(Register, Register),
+    /// The same, to an IPv6 address.
+    Dnat6(Register, Register),
+    /// Gives the connection the IPv4 address in the register as source.
+    Snat(Register),
+    /// The same, an IPv6 address.
+    Snat6(Register),
     /// Gives the connection this host's address as source.
     Masquerade,
+    /// Counts packets and bytes.
+    Counter,
     /// Ends this base chain: later ones may still drop.
     Accept,
     /// Drops, for good.
@@ -221,7 +263,9 @@ impl Expression<'_> {
             Self::InputInterface(to) => meta(w, 6, *to),
             Self::OutputInterface(to) => meta(w, 7, *to),
             Self::Protocol(to) => meta(w, 16, *to),
+            Self::Family(to) => meta(w, 15, *to),
             Self::DestinationAddress(to) => payload(w, [1, 16, 4], *to),
+            Self::DestinationAddress6(to) => payload(w, [1, 24, 16], *to),
             Self::DestinationPort(to) => payload(w, [2, 2, 2], *to),
             Self::DestinationKind(to) => expression(w, "fib", |w| {
                 w.be32(1, register(*to));
@@ -246,13 +290,15 @@ impl Expression<'_> {
                 w.be32(1, register(*to));
                 w.nest(2, |w| w.bytes(1, value));
             }),
-            Self::Dnat(address, port) => expression(w, "nat", |w| {
-                w.be32(1, NAT_DESTINATION);
-                w.be32(2, u32::from(NFPROTO_IPV4));
-                w.be32(3, register(*address));
-                w.be32(5, register(*port));
-            }),
+            Self::Dnat(address, port) => nat(w, (NAT_DESTINATION, NFPROTO_IPV4), *address, Some(*port)),
+            Self::Dnat6(address, port) => nat(w, (NAT_DESTINATION, NFPROTO_IPV6), *address, Some(*port)),
+            Self::Snat(address) => nat(w, (NAT_SOURCE, NFPROTO_IPV4), *address, None),
+            Self::Snat6(address) => nat(w, (NAT_SOURCE, NFPROTO_IPV6), *address, None),
             Self::Masquerade => expression(w, "masq", |_| ()),
+            Self::Counter => expression(w, "counter", |w| {
+                w.bytes(1, &[0; 8]);
+                w.bytes(2, &[0; 8]);
+            }),
             Self::Accept => verdict(w, 1, None),
             Self::Drop => verdict(w, 0, None),
             Self::Jump(chain) => verdict(w, -3, Some(chain)),
@@ -296,6 +342,17 @@ fn payload(w: &mut Writer<'_>, place: [u32; 3], to: Register) {
     });
 }
 
+fn nat(w: &mut Writer<'_>, (kind, family): (u32, u8), address: Register, port: Option<Register>) {
+    expression(w, "nat", |w| {
+        w.be32(1, kind);
+        w.be32(2, u32::from(family));
+        w.be32(3, register(address));
+        if let Some(port) = port {
+            w.be32(5, register(port));
+        }
+    });
+}
+
 fn compare(w: &mut Writer<'_>, from: Register, operation: u32, value: &[u8]) {
     expression(w, "cmp", |w| {
         w.be32(1, register(from));
@@ -330,6 +387,7 @@ fn verdict(w: &mut Writer<'_>, code: i32, chain: Option<&str>) {
 /// Changes to one table, made all or not at all.
 #[derive(Debug)]
 pub struct Transaction {
+    family: TableFamily,
     table: String,
     batch: Batch,
     sets: u32,
@@ -357,11 +415,11 @@ fn comment_data(user_type: u8, text: &str) -> Vec<u8> {
 }
 
 impl Transaction {
-    /// No changes yet, to the table `ip <table>`.
-    pub fn new(table: &str) -> Self {
+    /// No changes yet.
+    pub fn new(family: TableFamily, table: &str) -> Self {
         let mut batch = Batch::default();
         batch.push_raw(BATCH_BEGIN, 0, 0, &header(0, 10), |_| ());
-        Self { table: table.to_owned(), batch, sets: 0 }
+        Self { family, table: table.to_owned(), batch, sets: 0 }
     }
 
     fn push(
@@ -371,7 +429,7 @@ impl Transaction {
         attributes: impl FnOnce(&mut Writer<'_>),
     ) {
         let table = &self.table;
-        self.batch.push(step, (kind, flags), &header(NFPROTO_IPV4, 0), |w| {
+        self.batch.push(step, (kind, flags), &header(self.family as u8, 0), |w| {
             w.string(1, table);
             attributes(w);
         });
@@ -418,6 +476,24 @@ impl Transaction {
             });
             comment(w, 12, text);
         });
+    }
+
+    /// Removes all rules of a chain.
+    pub fn flush_chain(&mut self, name: &str) {
+        self.push(("flush nftables chain", name), (DELRULE, 0), |w| w.string(2, name));
+    }
+
+    /// Removes a rule of a chain by its [`handle`](Rule::handle).
+    pub fn delete_rule(&mut self, chain: &str, handle: u64) {
+        self.push(("delete nftables rule", chain), (DELRULE, 0), |w| {
+            w.string(2, chain);
+            w.bytes(3, &handle.to_be_bytes());
+        });
+    }
+
+    /// Removes all elements of a set.
+    pub fn flush_set(&mut self, name: &str) {
+        self.push(("flush nftables set", name), (DELSETELEM, 0), |w| w.string(2, name));
     }
 
     /// Adds an empty set or map.
@@ -502,74 +578,18 @@ impl Transaction {
     }
 }
 
-/// Whether the table `ip <table>` is there.
+/// Whether a table is there.
 ///
 /// # Errors
 /// nf_tables'.
-pub fn table_exists(socket: &mut Socket, table: &str) -> Result<bool> {
+pub fn table_exists(socket: &mut Socket, family: TableFamily, table: &str) -> Result<bool> {
     let mut batch = Batch::default();
-    batch.push(("look up nftables table", table), (GETTABLE, NLM_F_ACK), &header(NFPROTO_IPV4, 0), |w| {
+    batch.push(("look up nftables table", table), (GETTABLE, NLM_F_ACK), &header(family as u8, 0), |w| {
         w.string(1, table);
     });
     match socket.query(&batch, |_, _| ()) {
         Err(e) if e.errno() == Errno::NOENT.raw_os_error() => Ok(false),
         Err(e) => Err(e),
         Ok(()) => Ok(true),
-    }
-}
-
-/// Hears of changes that others make to a table.
-#[derive(Debug)]
-pub struct Watch {
-    socket: Socket,
-    table: String,
-}
-
-impl Watch {
-    /// Watches the table `ip <table>` of the calling thread's network namespace, whether it is there or not.
-    ///
-    /// # Errors
-    /// socket(2)'s.
-    pub fn open(table: &str) -> Result<Self> {
-        let socket = Socket::subscribed(Family::Netfilter, NOTIFICATIONS)?;
-        Ok(Self { socket, table: table.to_owned() })
-    }
-
-    /// Waits until a socket that is not `own` (by its [`port`](Socket::port)) has changed the table: true. Or until
-    /// `stop` is readable: false.
-    ///
-    /// # Errors
-    /// poll(2)'s and recv(2)'s.
-    pub fn wait(&mut self, own: impl Fn(u32) -> bool, stop: impl AsFd) -> Result<bool> {
-        let error = |e: Errno| Error::new("watch nftables table", self.table.clone(), e);
-        let mut buffer = vec![0; RECEIVE];
-        loop {
-            let fds = &mut [
-                PollFd::new(&stop, PollFlags::IN),
-                PollFd::from_borrowed_fd(self.socket.fd.as_fd(), PollFlags::IN),
-            ];
-            match poll(fds, None) {
-                Ok(_) | Err(Errno::INTR) => {}
-                Err(e) => return Err(error(e)),
-            }
-            if !fds[0].revents().is_empty() {
-                return Ok(false);
-            }
-            let length = match recv(&self.socket.fd, &mut buffer[..], RecvFlags::DONTWAIT) {
-                Ok((length, _)) => length,
-                Err(Errno::AGAIN | Errno::INTR) => continue,
-                // Some were lost: perhaps one that matters.
-                Err(Errno::NOBUFS) => return Ok(true),
-                Err(e) => return Err(error(e)),
-            };
-            let is_ours = |payload: &[u8]| {
-                payload.first() == Some(&NFPROTO_IPV4)
-                    && Attributes(payload.get(4..).unwrap_or_default())
-                        .any(|(kind, value)| kind == 1 && text(value) == self.table)
-            };
-            if Messages(&buffer[..length]).any(|m| !own(m.port) && is_ours(m.payload)) {
-                return Ok(true);
-            }
-        }
     }
 }

@@ -1,0 +1,132 @@
+//! Beside the host's own firewall.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+
+mod host;
+
+use std::net::IpAddr;
+use std::os::fd::OwnedFd;
+
+use host::{ask, id, inside, on, on_a_host, output, publish, serve, succeeds, until, v4};
+use network::{Networks, NewNetwork, PortRequest, Sandbox};
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+/// A container `web` with port 8080 published, and a machine outside that serves port 99.
+fn web_and_outside(networks: &Networks) -> (Sandbox, OwnedFd) {
+    let web = networks.connect(&id(1), &[on("bridge", "web")], &[publish([0; 4], 8080, 80)]).unwrap();
+    serve(&web.netns, 80, "web");
+    let outside = host::outside(networks);
+    serve(&outside, 99, "outside");
+    (web, outside)
+}
+
+fn both_ways(web: &Sandbox, outside: &OwnedFd) -> (bool, bool) {
+    let there = inside(&web.netns, || ask(ip("203.0.113.2"), 99)).is_some();
+    let back = inside(outside, || ask(ip("203.0.113.1"), 8080)).is_some();
+    (there, back)
+}
+
+#[test]
+fn a_policy_that_drops_what_is_forwarded_lets_containers_pass() {
+    on_a_host(|host| {
+        // As Docker and ufw leave it, before us and after us.
+        output("iptables -P FORWARD DROP");
+        output("iptables -A FORWARD -d 192.0.2.1 -j REJECT");
+        let networks = host.open();
+        let (web, outside) = web_and_outside(&networks);
+        assert_eq!(both_ways(&web, &outside), (true, true), "{}", output("nft list ruleset"));
+        // iptables still reads and writes its table.
+        let rules = output("iptables -S FORWARD");
+        assert!(rules.contains("-A FORWARD -i ct0") && rules.contains("-A FORWARD -o ct0"), "{rules}");
+        assert!(
+            rules.find("192.0.2.1").unwrap() < rules.find("-i ct0").unwrap(),
+            "the host's rules come first\n{rules}"
+        );
+        // What the host forbids stays forbidden.
+        output("iptables -I FORWARD -s 203.0.113.2 -j DROP");
+        assert!(!both_ways(&web, &outside).1);
+        output("iptables -D FORWARD -s 203.0.113.2 -j DROP");
+        // A reload of the host's firewall.
+        output("iptables -F FORWARD");
+        until("our rules", || output("iptables -S FORWARD").contains("-i ct0"));
+        assert_eq!(both_ways(&web, &outside), (true, true));
+        // Another table, another family.
+        output("nft add table inet other");
+        output("nft add chain inet other forward { type filter hook forward priority 10; policy drop; }");
+        until("our rules", || output("nft list chain inet other forward").contains("ct0"));
+        assert_eq!(both_ways(&web, &outside), (true, true));
+        let new = NewNetwork { name: "front".into(), ..NewNetwork::default() };
+        let front = networks.create(new).unwrap().interface;
+        assert!(output("iptables -S FORWARD").contains(&front));
+        networks.remove("front").unwrap();
+        assert!(!output("iptables -S FORWARD").contains(&front));
+        output("iptables -P FORWARD ACCEPT");
+        until("our rules to go", || !output("iptables -S FORWARD").contains("ct0"));
+        networks.shutdown().unwrap();
+        assert!(!output("nft list ruleset").contains("ct0"));
+    });
+}
+
+#[test]
+fn the_administrator_s_chain_comes_first_and_stays() {
+    on_a_host(|host| {
+        let networks = host.open();
+        let (web, outside) = web_and_outside(&networks);
+        output("nft add rule inet ct_test user ip saddr 203.0.113.2 tcp dport 80 drop");
+        assert_eq!(both_ways(&web, &outside), (true, false));
+        // Everything else is put back, this is kept.
+        output("nft flush chain inet ct_test forward");
+        until("the rules", || output("nft list chain inet ct_test forward").contains("jump inbound"));
+        assert_eq!(both_ways(&web, &outside), (true, false));
+        drop(networks);
+        let networks = Networks::open(host.config(0), &[]).unwrap();
+        assert!(output("nft list chain inet ct_test user").contains("203.0.113.2"), "also over a restart");
+        output("nft flush chain inet ct_test user");
+        // An accept there is the last word of this table.
+        output("nft add rule inet ct_test user ip saddr 203.0.113.2 accept");
+        let web = networks.connect(&id(2), &[on("bridge", "two")], &[]).unwrap();
+        serve(&web.netns, 80, "two");
+        let two = v4(&web);
+        assert!(inside(&outside, || ask(two, 80)).is_some(), "not published, but let in");
+        networks.shutdown().unwrap();
+    });
+}
+
+#[test]
+fn published_ports_obey_the_host_s_input_policy_when_told_to() {
+    on_a_host(|host| {
+        let mut config = host.config(0);
+        config.respect_host = true;
+        let networks = Networks::open(config, &[]).unwrap();
+        let (web, outside) = web_and_outside(&networks);
+        let udp = PortRequest { protocol: "udp".into(), ..publish([0; 4], 5353, 53) };
+        networks.publish_live(&id(1), &[udp]).unwrap();
+        assert_eq!(both_ways(&web, &outside), (true, true), "no policy");
+        output("nft add table inet fw");
+        output("nft add chain inet fw input { type filter hook input priority 0; policy drop; }");
+        output("nft add rule inet fw input iifname lo accept");
+        output("nft add rule inet fw input ct state established,related accept");
+        assert_eq!(both_ways(&web, &outside), (true, false), "the host lets nobody in");
+        assert!(ask(ip("127.0.0.1"), 8080).is_some(), "but itself");
+        let neighbour = networks.connect(&id(2), &[on("bridge", "b")], &[]).unwrap();
+        assert!(inside(&neighbour.netns, || ask(ip("203.0.113.1"), 8080)).is_some(), "and containers");
+        output("nft add rule inet fw input tcp dport 8080 accept");
+        assert_eq!(both_ways(&web, &outside), (true, true), "opened");
+        networks.shutdown().unwrap();
+    });
+}
+
+#[test]
+fn iptables_legacy_does_not_disturb() {
+    on_a_host(|host| {
+        output("iptables-legacy -P FORWARD ACCEPT");
+        let networks = host.open();
+        let (web, outside) = web_and_outside(&networks);
+        assert!(succeeds("iptables-legacy -t nat -A POSTROUTING -o nosuch -j MASQUERADE"));
+        assert_eq!(both_ways(&web, &outside), (true, true));
+        networks.shutdown().unwrap();
+    });
+}
