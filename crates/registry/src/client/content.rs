@@ -185,11 +185,11 @@ impl Mounts {
 
     /// The repositories that have a blob.
     pub(crate) async fn sources(&self, digest: &Digest) -> Result<&[String], Error> {
-        let look = || {
+        let found = self.found.get_or_try_init(|| {
             let (store, to) = (self.store.clone(), self.to.clone());
             blocking(move || Ok(look(&store, &to)))
-        };
-        Ok(self.found.get_or_try_init(look).await?.get(digest).map_or(&[], Vec::as_slice))
+        });
+        Ok(found.await?.get(digest).map_or(&[], Vec::as_slice))
     }
 }
 
