@@ -6,7 +6,9 @@ use bytes::Bytes;
 use spec::oci::image::{Descriptor, Image, Index, Manifest, Platform, media};
 use spec::{Digest, Reference};
 use store::Store;
+use tokio::sync::OnceCell;
 
+use super::pull::blocking;
 use super::resolve::choose;
 use crate::{Error, digest};
 
@@ -167,29 +169,43 @@ fn reduced(store: &Store, index: &Descriptor, here: &[&Descriptor]) -> Result<(D
     Ok((Descriptor::new(&index.media_type, digest::of(&bytes), bytes.len() as u64), bytes))
 }
 
-/// Other repositories of the same registry that, as far as is known here, have a blob.
-#[derive(Debug, Default)]
-pub(crate) struct Mounts(HashMap<Digest, Vec<String>>);
+/// Other repositories of the registry that is pushed to which, as far as is known here, have a blob.
+#[derive(Debug)]
+pub(crate) struct Mounts {
+    store: Store,
+    to: Reference,
+    /// Looked up when the first blob is missing.
+    found: OnceCell<HashMap<Digest, Vec<String>>>,
+}
 
 impl Mounts {
-    /// From the names of images in the store. What cannot be read names nothing.
-    pub(crate) fn of(store: &Store, to: &Reference) -> Self {
-        let mut mounts = Self::default();
-        let elsewhere = |r: &Reference| r.domain == to.domain && r.path != to.path;
-        for record in store.images() {
-            let Some(reference) = record.name.parse::<Reference>().ok().filter(elsewhere) else { continue };
-            let Ok(content) = collect(store, &reference, &record.target, None, true) else { continue };
-            for digest in content.blobs.into_keys() {
-                let sources = mounts.0.entry(digest).or_default();
-                if sources.len() < SOURCES && !sources.contains(&reference.path) {
-                    sources.push(reference.path.clone());
-                }
-            }
-        }
-        mounts
+    pub(crate) fn new(store: &Store, to: &Reference) -> Self {
+        Self { store: store.clone(), to: to.clone(), found: OnceCell::new() }
     }
 
-    pub(crate) fn sources(&self, digest: &Digest) -> &[String] {
-        self.0.get(digest).map_or(&[], Vec::as_slice)
+    /// The repositories that have a blob.
+    pub(crate) async fn sources(&self, digest: &Digest) -> Result<&[String], Error> {
+        let found = self.found.get_or_try_init(|| {
+            let (store, to) = (self.store.clone(), self.to.clone());
+            blocking(move || Ok(look(&store, &to)))
+        });
+        Ok(found.await?.get(digest).map_or(&[], Vec::as_slice))
     }
+}
+
+/// From the names of images in the store. What cannot be read names nothing.
+fn look(store: &Store, to: &Reference) -> HashMap<Digest, Vec<String>> {
+    let mut found: HashMap<Digest, Vec<String>> = HashMap::new();
+    let elsewhere = |r: &Reference| r.domain == to.domain && r.path != to.path;
+    for record in store.images() {
+        let Some(reference) = record.name.parse::<Reference>().ok().filter(elsewhere) else { continue };
+        let Ok(content) = collect(store, &reference, &record.target, None, true) else { continue };
+        for digest in content.blobs.into_keys() {
+            let sources = found.entry(digest).or_default();
+            if sources.len() < SOURCES && !sources.contains(&reference.path) {
+                sources.push(reference.path.clone());
+            }
+        }
+    }
+    found
 }

@@ -33,10 +33,7 @@ pub(crate) async fn push(
 ) -> Result<(), Error> {
     let session = Arc::new(Session::open(client, reference, auth, Intent::Push).await?);
     let content = content(&session, store, reference, target, platform).await?;
-    let mounts = {
-        let (store, to) = (store.clone(), reference.clone());
-        Arc::new(blocking(move || Ok(Mounts::of(&store, &to))).await?)
-    };
+    let mounts = Arc::new(Mounts::new(store, reference));
     let at_once = client.transport.config().uploads;
     blobs(&session, store, &content, &mounts, at_once, &progress).await?;
     for descriptor in &content.manifests {
@@ -115,7 +112,7 @@ async fn blobs(
         let (progress, slots, mounts) = (progress.clone(), Arc::clone(&slots), Arc::clone(mounts));
         tasks.spawn(async move {
             let _slot = slots.acquire().await.expect("it is never closed");
-            upload::send(&session, &store, &blob, mounts.sources(&blob.digest), &progress).await
+            upload::send(&session, &store, &blob, &mounts, &progress).await
         });
     }
     while let Some(ended) = tasks.join_next().await {

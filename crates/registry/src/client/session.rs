@@ -11,12 +11,12 @@ use serde::Deserialize;
 use spec::Reference;
 use spec::api::AuthConfig;
 
+use super::Client;
 use super::challenge::{self, Challenge, encode};
 use super::download::pause;
 use super::hosts::{self, Place};
 use super::message::{Answer, Body};
 use super::transport::{Security, Transport, Url};
-use super::{Client, host};
 use crate::Error;
 
 /// The largest answer that is not content.
@@ -143,10 +143,12 @@ impl Session {
 
     /// With a whole registry, for logging in.
     pub(crate) async fn with_registry(client: &Client, host: &str, auth: &AuthConfig) -> Result<Self, Error> {
-        let place = Place::registry(host);
+        let transport = &client.transport;
+        let places = hosts::places(transport.directories(), &transport.config(), host)?;
+        let own = places.last().expect("the registry itself is always there");
         let reference = Reference { domain: host.to_owned(), path: String::new(), tag: None, digest: None };
-        let session = Self::at(client, &place, &reference, Some(auth), Intent::Pull).await?;
-        Ok(Self { name: host::of_domain(host).to_owned(), ..session })
+        let session = Self::at(client, own, &reference, Some(auth), Intent::Pull).await?;
+        Ok(Self { name: host.to_owned(), ..session })
     }
 
     /// How often what can be repeated is tried.

@@ -12,6 +12,7 @@ use spec::oci::image::Descriptor;
 use store::Store;
 use tokio::sync::mpsc::{Sender, channel};
 
+use super::content::Mounts;
 use super::download::pause;
 use super::flight::say;
 use super::message::{Answer, Body};
@@ -39,12 +40,12 @@ struct Upload {
     least: u64,
 }
 
-/// Sends one blob unless the registry has it, here or in one of these repositories.
+/// Sends one blob unless the registry has it, in this repository or in another one.
 pub(crate) async fn send(
     session: &Session,
     store: &Store,
     blob: &Descriptor,
-    elsewhere: &[String],
+    mounts: &Mounts,
     progress: &Sender<Progress>,
 ) -> Result<(), Error> {
     let id = blob.digest.short();
@@ -53,7 +54,7 @@ pub(crate) async fn send(
         return Ok(());
     }
     let mut upload = None;
-    for repository in elsewhere {
+    for repository in mounts.sources(&blob.digest).await? {
         session.also_read(repository);
         match begin(session, Some((blob, repository))).await {
             Ok(None) => {

@@ -9,6 +9,7 @@ use spec::{Reference, oci::image::Descriptor};
 use super::list::{self, Entry};
 use crate::app::App;
 use crate::error::{Error, Result};
+use crate::json::Json;
 use crate::verb::Verb;
 use crate::{print, registry};
 
@@ -35,33 +36,25 @@ impl Verb for Inspect {
                 let entries = list::read(app, &name)?;
                 let wanted = image.to_string();
                 let entry = entries.into_iter().find(|entry| entry.reference == wanted);
-                self.entry(
-                    &entry
-                        .ok_or_else(|| Error::invalid(format!("No such manifest: {}", image.familiar())))?,
-                )
+                let entry =
+                    entry.ok_or_else(|| Error::invalid(format!("No such manifest: {}", image.familiar())))?;
+                pretty(&if self.verbose { described(&entry) } else { entry.manifest().clone() })
             }
             [name, ..] => self.one(app, &registry::reference(name)?)?,
             [] => return Err(Error::invalid("nothing to inspect")),
         };
-        print::line(list::pretty(&shown));
+        print::line(shown);
         Ok(0)
     }
 }
 
 impl Inspect {
-    fn entry(&self, entry: &Entry) -> Value {
-        if self.verbose { described(entry) } else { entry.manifest().clone() }
-    }
-
     /// A list that is in the making here, else what the registry has.
-    fn one(&self, app: &App, name: &Reference) -> Result<Value> {
+    fn one(&self, app: &App, name: &Reference) -> Result<String> {
         let entries = list::read(app, name)?;
         if !entries.is_empty() {
-            return Ok(if self.verbose {
-                entries.iter().map(described).collect()
-            } else {
-                list::index(&entries).1
-            });
+            let all = || pretty(&entries.iter().map(described).collect::<Value>());
+            return Ok(if self.verbose { all() } else { list::index(&entries).1 });
         }
         let found = registry::manifest(app, name, self.insecure).map_err(|error| match error {
             Error::Invalid(text) if text.ends_with("manifest unknown: manifest unknown") => {
@@ -70,11 +63,14 @@ impl Inspect {
             other => other,
         })?;
         let invalid = |e: serde_json::Error| Error::invalid(format!("{}: {e}", name.familiar()));
+        let is_index = media::is_index(&found.descriptor.media_type);
         if !self.verbose {
-            return serde_json::from_str(&found.bytes).map_err(invalid);
+            // In the registry's order.
+            let indent = if is_index { "   " } else { "\t" };
+            return Ok(Json::parse(found.bytes.as_bytes()).map_err(invalid)?.pretty("", indent));
         }
-        if !media::is_index(&found.descriptor.media_type) {
-            return Ok(described(&Entry::fetch(app, name, self.insecure)?));
+        if !is_index {
+            return Ok(pretty(&described(&Entry::fetch(app, name, self.insecure)?)));
         }
         let index: Index = serde_json::from_str(&found.bytes).map_err(invalid)?;
         let of = |descriptor: &Descriptor| {
@@ -85,8 +81,12 @@ impl Inspect {
             }
             Ok(described(&entry))
         };
-        index.manifests.iter().map(of).collect()
+        Ok(pretty(&index.manifests.iter().map(of).collect::<Result<Value>>()?))
     }
+}
+
+fn pretty(value: &Value) -> String {
+    Json::of(value).pretty("", "\t")
 }
 
 fn described(entry: &Entry) -> Value {

@@ -1,17 +1,19 @@
 //! Lists in the making, where Docker's client has them: `manifests/<list>/<image>` beside config.json, a file for each
 //! image of a list.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 use spec::Reference;
-use spec::oci::image::{Descriptor, media};
+use spec::oci::image::{Descriptor, Index, media};
 
 use crate::app::App;
 use crate::error::{Error, Result};
+use crate::json::Json;
 use crate::{file, registry};
 
 /// One image of a list.
@@ -107,15 +109,15 @@ pub(crate) fn remove(app: &App, list: &Reference) -> Result<bool> {
     }
 }
 
-/// The list as it is pushed: media type and JSON.
-pub(crate) fn index(entries: &[Entry]) -> (&'static str, Value) {
+/// The list as it is pushed and shown, in the bytes that Docker's client makes of it: media type and JSON.
+pub(crate) fn index(entries: &[Entry]) -> (&'static str, String) {
     let first = entries.first().map(|entry| entry.descriptor.media_type.as_str());
     let media_type = if first == Some(media::MANIFEST) { media::INDEX } else { media::DOCKER_LIST };
-    let manifests: Vec<&Descriptor> = entries.iter().map(|entry| &entry.descriptor).collect();
-    (media_type, json!({ "schemaVersion": 2, "mediaType": media_type, "manifests": manifests }))
-}
-
-/// JSON as Docker's client shows manifests.
-pub(crate) fn pretty(value: &Value) -> String {
-    crate::json::Json::of(value).pretty("", "\t")
+    let index = Index {
+        schema_version: 2,
+        media_type: media_type.into(),
+        manifests: entries.iter().map(|entry| entry.descriptor.clone()).collect(),
+        annotations: BTreeMap::new(),
+    };
+    (media_type, Json::of(&index).pretty("", "   "))
 }

@@ -46,7 +46,7 @@ impl Verb for Push {
             print::line(format!("Pushed ref {to} with digest: {digest}"));
         }
         let (media_type, index) = list::index(&entries);
-        let put = Asked::Put { media_type: media_type.into(), bytes: index.to_string() };
+        let put = Asked::Put { media_type: media_type.into(), bytes: index };
         let pushed: Descriptor = registry::ask(app, &name, self.insecure, put, |_| {})?;
         if self.purge {
             list::remove(app, &name)?;
