@@ -19,7 +19,7 @@ const NEEDS: [(&str, &str); 7] = [
 ];
 
 /// Programs that the tests start, beside busybox's.
-const PROGRAMS: [&str; 19] = [
+const PROGRAMS: [&str; 18] = [
     "nsenter",
     "unshare",
     "setpriv",
@@ -28,7 +28,6 @@ const PROGRAMS: [&str; 19] = [
     "tar",
     "tmux",
     "docker",
-    "docker-registry",
     "modprobe",
     "dash",
     "grep",
@@ -183,17 +182,20 @@ fn fill(tree: &Path, names: &[&str]) -> Outcome {
     sh(&format!("chmod 755 {to}/init {to}/second {to}/tests"))
 }
 
-/// The first process: it moves everything into a file system that can be left, as the tests' containers do, and gives
-/// way to the one that the kernel's command line names.
+/// The first process: it makes a root of which another can be made (what the kernel has unpacked is none: pivot_root(2)),
+/// copying nothing, and gives way to the one that the kernel's command line names.
 const INIT: &str = r#"#!/bin/busybox sh
-/bin/busybox mount -t tmpfs -o size=2g root /run
-/bin/busybox cp -a /bin /sbin /etc /lib /lib64 /usr /t /root /second /tests /run/
-cd /run
-/bin/busybox mkdir proc sys dev tmp run var
+/bin/busybox mount -t tmpfs root /run
+/bin/busybox mkdir /run/upper /run/work /run/root
+/bin/modprobe overlay
+/bin/busybox mount -t overlay root -o lowerdir=/,upperdir=/run/upper,workdir=/run/work /run/root
+cd /run/root
+/bin/busybox mkdir -p var
 /bin/busybox mount -t proc proc /proc
 if /bin/busybox grep -q first=systemd /proc/cmdline; then next=/lib/systemd/systemd; else next=/second; fi
 /bin/busybox umount /proc
-exec /bin/busybox switch_root /run $next
+/bin/busybox mount --move . /
+exec /bin/busybox chroot . $next
 "#;
 
 /// Mounts what every host has, and runs the tests.
