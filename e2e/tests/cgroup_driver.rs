@@ -136,8 +136,7 @@ fn systemd_makes_scopes_where_it_runs_the_host() {
 
     // Without it, on the same host.
     host.stop_daemon();
-    let parent = format!("/{}", host.name);
-    host.start_daemon_with(&[], &["--exec-opt", "native.cgroupdriver=cgroupfs", "--cgroup-parent", &parent]);
+    host.start_daemon_with(&[], &["--exec-opt", "native.cgroupdriver=cgroupfs"]);
     assert_eq!(driver(&host), "cgroupfs");
     host.docker(&["run", "--rm", "--memory", "64m", "busybox", "true"]).ok();
     host.finish();

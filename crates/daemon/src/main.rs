@@ -15,6 +15,7 @@ use daemon::notify::Manager;
 use daemon::reload::Current;
 use daemon::{api::Api, lock::Lock, log, registry, server};
 use engine::Engine;
+use spec::oci::runtime::CgroupDriver;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
@@ -160,7 +161,7 @@ async fn serve_engine(source: Source, options: Options) -> Outcome {
         tracing::info!(%host, version = env!("CARGO_PKG_VERSION"), "ready");
     }
     let pidfile = options.pidfile.clone();
-    let cgroup_parent = options.engine.cgroups.parent(&options.engine.cgroup_parent).unwrap_or_default();
+    let (cgroups, cgroup_parent) = (options.engine.cgroups, options.engine.cgroup_parent.clone());
     let current = Current::new(source, options);
     manager.ready("Serving");
     let patience = current.clone();
@@ -179,7 +180,9 @@ async fn serve_engine(source: Source, options: Options) -> Outcome {
     if let Some(path) = &pidfile {
         sys::file::remove(path)?;
     }
-    leave_cgroup(&cgroup_parent);
+    if cgroups == CgroupDriver::Cgroupfs {
+        leave_cgroup(&cgroup_parent);
+    }
     drop(lock);
     tracing::info!("stopped; containers go on");
     Ok(())

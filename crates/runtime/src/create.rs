@@ -131,8 +131,8 @@ pub fn create_with(request: &Request<'_>) -> Result<(Container, Child), Failure>
         Err(failure) => {
             // The first failure is the one to report; what runs, if anything, was reaped in `begin`.
             let _ = cgroup.kill();
-            let _ = cgroup.remove();
             let _ = place.scope.map(|scope| cgroup::systemd::stop(&scope));
+            let _ = cgroup.remove();
             Err(failure)
         }
     }

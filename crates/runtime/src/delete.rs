@@ -26,10 +26,13 @@ pub(crate) fn remove(
 ) -> Result<(), Failure> {
     // A frozen process of v1 would not die.
     let thawed = if cgroup.is_frozen() { cgroup.thaw() } else { Ok(()) };
-    let steps = [thawed, cgroup.kill(), cgroup.remove()];
+    let killed = cgroup.kill();
+    // Before its directory goes: systemd would wait in vain to hear from that.
+    let stopped = scope.and_then(|scope| crate::cgroup::systemd::stop(scope).err());
+    let steps = [thawed, killed, cgroup.remove()];
     let mut failures: Vec<Failure> =
         steps.into_iter().filter_map(|step| step.err().map(at("delete"))).collect();
-    failures.extend(scope.and_then(|scope| crate::cgroup::systemd::stop(scope).err()));
+    failures.extend(stopped);
     failures.extend(hooks::try_all("poststop", &hooks.poststop, state));
     let details: Vec<String> =
         failures.iter().map(|failure| format!("{}: {}", failure.path, failure.detail)).collect();

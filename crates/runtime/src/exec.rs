@@ -90,8 +90,12 @@ impl Container {
         self.cgroup.enter_v1().map_err(at("cgroup"))?;
         host::settle_process(process)?;
         self.habits.settle()?;
-        if let Some(affinity) = process.exec_cpu_affinity.as_ref().filter(|a| !a.last.is_empty()) {
-            sys::process::set_cpus(&host::mask(&affinity.last)).map_err(at("execCPUAffinity"))?;
+        match process.exec_cpu_affinity.as_ref() {
+            Some(affinity) if !affinity.last.is_empty() => {
+                sys::process::set_cpus(&host::mask(&affinity.last)).map_err(at("execCPUAffinity"))?;
+            }
+            Some(_) => {}
+            None => host::use_all_cpus(),
         }
         let in_user_namespace = self.joined.contains(Namespaces::USER);
         if in_user_namespace {

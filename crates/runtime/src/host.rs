@@ -56,7 +56,14 @@ fn read(path: &str) -> String {
 /// namespace's ids count.
 pub(crate) fn settle(spec: &Spec, process: &Process) -> Result<(), Failure> {
     settle_process(process)?;
+    use_all_cpus();
     Habits::of(spec).settle()
+}
+
+/// Whatever processors our caller may use: the container's are its cgroup's.
+pub(crate) fn use_all_cpus() {
+    // More than any kernel has; it takes those that there are.
+    let _ = sys::process::set_cpus(&[u64::MAX; 128]);
 }
 
 /// The same for every process of a container.

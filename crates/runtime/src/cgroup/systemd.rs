@@ -58,6 +58,17 @@ impl Place {
         }
     }
 
+    /// Makes a directory, or takes one that nobody uses: limits would be another's too.
+    fn take(&self) -> Result<Cgroup, Failure> {
+        let cgroup = Cgroup::create(&self.path).map_err(at("cgroup"))?;
+        let refused = |why: String| Err(Failure::new("cgroup", &self.path, why));
+        match cgroup.processes().map_err(at("cgroup"))?.len() {
+            0 if cgroup.is_frozen() => refused("container's cgroup unexpectedly frozen".into()),
+            0 => Ok(cgroup),
+            count => refused(format!("container's cgroup is not empty: {count} process(es) found")),
+        }
+    }
+
     /// One that is there.
     pub(crate) fn open(&self) -> Result<Cgroup, Failure> {
         Cgroup::open(&self.path).map_err(at("cgroup"))
@@ -71,7 +82,7 @@ impl Place {
     /// Makes it. With a keeper, it is there as long as that, or a process of the container.
     pub(crate) fn make(&self, resources: &Resources) -> Result<(Cgroup, Option<Keeper>), Failure> {
         let Some(scope) = &self.scope else {
-            return Ok((Cgroup::create(&self.path).map_err(at("cgroup"))?, None));
+            return self.take().map(|cgroup| (cgroup, None));
         };
         let mut manager = Manager::connect()?;
         let keeper = keeper()?;

@@ -219,9 +219,8 @@ fn huge_pages_are_limited_where_there_are_any() {
     let path = spec.linux.cgroups_path.clone();
     let limit = HugepageLimit { page_size: "2MB".into(), limit: 4 << 20 };
     spec.linux.resources = Some(Resources { hugepage_limits: vec![limit], ..Resources::default() });
-    let controllers = fs::read_to_string("/proc/cgroups").unwrap();
-    let has = controllers.lines().any(|line| line.starts_with("hugetlb"))
-        && fs::read_dir("/sys/kernel/mm/hugepages").is_ok_and(|mut sizes| sizes.next().is_some());
+    let unified = fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").unwrap_or_default();
+    let has = unified.contains("hugetlb") || fs::exists("/sys/fs/cgroup/hugetlb").unwrap();
     if !has {
         let failure = run(&spec).unwrap_err();
         assert!(failure.path.contains("hugetlb.2MB"), "{failure}");

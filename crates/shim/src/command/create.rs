@@ -42,6 +42,10 @@ pub(super) fn run(context: &Context, words: &[String]) -> Outcome {
     let kind = if detached { Kind::Detached } else { Kind::Foreground };
     let made = make(context, &args, kind).map_err(|e| format!("runtime run failed: {e}"))?;
     let Made { held, mut container, mut child, terminal } = made;
+    if let Some(console) = child.console.as_ref().filter(|_| !detached) {
+        // Before its program writes. A terminal that keeps its mode shows the same with other line ends.
+        let _ = sys::pty::keep_newlines(std::os::fd::AsFd::as_fd(console));
+    }
     let started = terminal.send(&child).and_then(|()| container.start().map_err(|e| failure(&e)));
     if let Err(error) = started {
         let _ = container.kill(::spec::signal::KILL, true);
