@@ -1,8 +1,9 @@
 //! Corten beside Debian's docker.io, in one run: each engine in a network namespace of its own, the workloads
-//! taken in turn, medians, and the ratio to Docker. With `--gate` it fails where a promise of SPECIFICATION.md is
+//! taken in turn, medians, and the ratio to Docker. `registry` does the same with the registry servers. With `--gate` it fails where a promise of SPECIFICATION.md is
 //! not kept.
 
 mod peer;
+mod registry;
 mod runtime;
 
 use std::time::Instant;
@@ -30,12 +31,15 @@ const WORKLOADS: [Workload; 8] = [
     Workload { name: "50 MB attached", promise: f64::INFINITY, repeat: 5, run: attached },
 ];
 
-/// Runs the benchmark: `[-n TIMES] [--gate] [--alone]`.
+/// Runs the benchmark: `[registry] [-n TIMES] [--gate] [--alone]`.
 pub(crate) fn bench(arguments: &[String]) -> Outcome {
     let value = |flag: &str| arguments.iter().position(|a| a == flag).and_then(|i| arguments.get(i + 1));
     let times: usize =
         value("-n").map_or(Ok(20), |n| n.parse()).map_err(|_| "-n takes a number".to_owned())?;
     let has = |flag: &str| arguments.iter().any(|a| a == flag);
+    if arguments.first().is_some_and(|a| a == "registry") {
+        return registry::bench(times.min(10), has("--gate"));
+    }
     let dist = build::build()?;
     let mut peers = vec![Peer::corten(&dist)?];
     if !has("--alone") {

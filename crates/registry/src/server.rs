@@ -427,22 +427,21 @@ impl Registry {
             return ("token", sign_in::answer(&caller, &parts, body).await);
         }
         let people = self.config.page && (path == "/" || path.starts_with("/repositories/"));
+        let routed = (!people).then(|| route::route(&parts.method, &path));
+        let (kind, scope) = match &routed {
+            None => ("page", None),
+            Some(Ok(route)) => (route.kind(), route.scope()),
+            Some(Err(_)) => ("refused", None),
+        };
         let identified = caller.access.identify(&parts.headers).await;
-        let identity_known = identified.is_ok();
-        let (kind, scope, outcome) = match identified {
-            Err(refusal) => ("refused", None, Err(refusal)),
-            Ok(identity) => {
+        let insufficient = matches!(identified, Ok(Identity::Bearer { .. }));
+        let outcome = match (identified, routed) {
+            (Err(refusal), _) | (Ok(_), Some(Err(refusal))) => Err(refusal),
+            (Ok(identity), routed) => {
                 caller.identity = identity;
-                if people {
-                    ("page", None, page::get(self, &caller, &path, query).await)
-                } else {
-                    match route::route(&parts.method, &path) {
-                        Err(refusal) => ("refused", None, Err(refusal)),
-                        Ok(route) => {
-                            let (kind, scope) = (route.kind(), route.scope());
-                            (kind, scope, self.act(&caller, route, query, &parts.headers, body).await)
-                        }
-                    }
+                match routed.and_then(Result::ok) {
+                    None => page::get(self, &caller, &path, query).await,
+                    Some(route) => self.act(&caller, route, query, &parts.headers, body).await,
                 }
             }
         };
@@ -450,7 +449,6 @@ impl Registry {
             let unauthorized = refusal.code() == Code::Unauthorized;
             let mut response = if people { page::refused(&refusal) } else { refusal.into_response() };
             if unauthorized {
-                let insufficient = identity_known && matches!(caller.identity, Identity::Bearer { .. });
                 let challenge = match people {
                     true => HeaderValue::from_static(r#"Basic realm="Corten Registry""#),
                     false => caller.access.challenge(&caller.origin, scope.as_deref(), insufficient),

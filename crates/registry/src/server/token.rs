@@ -277,6 +277,30 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn another_services_tokens_are_believed_by_its_key() {
+        let directory = tempfile::tempdir().unwrap();
+        let pair = rcgen::KeyPair::generate().unwrap();
+        let certificate =
+            rcgen::CertificateParams::new(["x".to_owned()]).unwrap().self_signed(&pair).unwrap();
+        let write = |name: &str, text: String| {
+            let path = directory.path().join(name);
+            sys::file::write_atomic(&path, text.as_bytes(), 0o600, sys::file::Durability::Process).unwrap();
+            path
+        };
+        let private = Issuer { key: Some(write("private", pair.serialize_pem())), ..issuer() };
+        let storage = Storage::Files(Files::open_root(&directory.path().join("storage")).unwrap());
+        let service = Tokens::of_our_own(private, &storage).await.unwrap();
+        let (token, _) = service.make("ada", Vec::new()).unwrap();
+        for text in [pair.public_key_pem(), certificate.pem()] {
+            let tokens = Tokens::of_others(issuer(), &write("public", text)).unwrap();
+            assert_eq!(tokens.verify(&token).unwrap().0, "ada");
+        }
+        let other = rcgen::KeyPair::generate().unwrap().public_key_pem();
+        assert!(Tokens::of_others(issuer(), &write("other", other)).unwrap().verify(&token).is_err());
+        assert!(Tokens::of_others(issuer(), &write("none", "nothing".into())).is_err());
+    }
+
+    #[tokio::test]
     async fn a_token_says_what_was_signed_and_nothing_else() {
         let directory = tempfile::tempdir().unwrap();
         let storage = Storage::Files(Files::open_root(directory.path()).unwrap());
