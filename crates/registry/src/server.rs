@@ -479,16 +479,16 @@ impl Registry {
         body: Incoming,
     ) -> Result<Response<Body>, Refusal> {
         match route.needs() {
-            // A client learns here how to sign in, even where some may do without.
-            None if matches!(route, Route::Base) => {
-                if caller.identity == Identity::Anonymous && !caller.access.is_open() {
+            // A client learns at the base how to sign in, even where some may do without.
+            None => {
+                let welcome = match &route {
+                    Route::Catalog => caller.access.may_list(&caller.identity),
+                    _ => caller.identity != Identity::Anonymous || caller.access.is_open(),
+                };
+                if !welcome {
                     return Err(Refusal::new(Code::Unauthorized, "authentication required"));
                 }
             }
-            None if !caller.access.may_list(&caller.identity) => {
-                return Err(Refusal::new(Code::Unauthorized, "authentication required"));
-            }
-            None => {}
             Some((name, actions)) => {
                 caller.check(name, actions)?;
                 let changes = actions.iter().any(|action| *action != Action::Pull);

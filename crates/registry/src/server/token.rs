@@ -118,7 +118,8 @@ impl PublicKey {
 
     /// From a SubjectPublicKeyInfo: the object identifier of the algorithm tells its kind.
     fn new(info: &[u8]) -> Result<Self, String> {
-        const KINDS: [(&[u8], fn(Vec<u8>) -> PublicKey); 3] = [
+        type Kind = (&'static [u8], fn(Vec<u8>) -> PublicKey);
+        const KINDS: [Kind; 3] = [
             (&[0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07], PublicKey::P256),
             (&[0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01], PublicKey::Rsa),
             (&[0x06, 0x03, 0x2b, 0x65, 0x70], PublicKey::Ed25519),

@@ -188,7 +188,7 @@ fn is_absent(error: &std::io::Error) -> bool {
 
 fn stat(metadata: &std::fs::Metadata) -> Option<Stat> {
     let modified = metadata.modified().unwrap_or(std::time::SystemTime::UNIX_EPOCH);
-    metadata.is_file().then(|| Stat { size: metadata.len(), modified })
+    metadata.is_file().then_some(Stat { size: metadata.len(), modified })
 }
 
 /// Removes the directories above what was removed, as far as they are empty. rmdir(2) refuses the others.
@@ -276,7 +276,7 @@ impl Tip {
         };
         if actual != digest {
             self.truncate(begun)?;
-            return Err(Error::DigestMismatch { expected: digest, actual });
+            return Err(Error::mismatch(&digest, &actual));
         }
         self.file.sync_data().map_err(Error::io("fsync", &self.path.display().to_string()))?;
         below(target, |target| file::rename(&self.path, target))?;
