@@ -16,7 +16,7 @@
 //! | room | what is in it |
 //! |---|---|
 //! | `config` | how to serve, and the file that says so |
-//! | `listen`, `wire` | connections; files sent without a copy |
+//! | `listen`, `wire`, `stall` | connections; files sent without a copy; clients that take nothing |
 //! | `route` | method and path → route; names are checked here |
 //! | `refusal` | the specification's error codes |
 //! | `body` | what is sent |
@@ -50,6 +50,7 @@ mod refusal;
 mod repository;
 mod route;
 mod sign_in;
+mod stall;
 mod storage;
 mod token;
 mod upload;
