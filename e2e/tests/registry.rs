@@ -75,6 +75,74 @@ fn our_registry() {
 }
 
 #[test]
+fn a_registry_with_rights() {
+    let host = Host::new();
+    let (root, users) = (host.path("registry"), host.path("users"));
+    host.command(&["htpasswd", "-Bbc", "-C", "5", &users.display().to_string(), "ada", "secret"]).ok();
+    host.command(&["htpasswd", "-Bb", "-C", "5", &users.display().to_string(), "bob", "other"]).ok();
+    let text = format!(
+        "listen = \"127.0.0.1:5003\"\nroot = \"{}\"\nhtpasswd = \"{}\"\n\
+         [[rights]]\nrepositories = [\"team/**\"]\nusers = [\"ada\"]\nallow = [\"all\"]\n\
+         [[rights]]\nrepositories = [\"team/open/**\"]\nanonymous = true\nallow = [\"pull\"]\n",
+        root.display(),
+        users.display()
+    );
+    let config = host.path("registry.toml").display().to_string();
+    std::fs::write(&config, text).unwrap();
+    host.corten(&["registry", "serve", "--config", &config, "--validate"]).ok();
+    let refused =
+        host.corten(&["registry", "serve", "--config", &config, "--listen", "127.0.0.1:1"]).fails(1);
+    assert!(refused.contains("listen is given as a flag and in"), "{refused}");
+    let server = Server(host.corten(&["registry", "serve", "--config", &config]).spawn());
+    until("the registry", || {
+        let asked =
+            ["curl", "-s", "-m", "2", "-o", "/dev/null", "-w", "%{http_code}", "http://127.0.0.1:5003/v2/"];
+        (host.command(&asked).output().stdout == "401").then_some(())
+    });
+
+    let name = "127.0.0.1:5003/team/open/box";
+    host.docker(&["tag", "busybox", name]).ok();
+    host.docker(&["push", name]).fails(1);
+    host.docker(&["login", "-u", "ada", "-p", "wrong", "127.0.0.1:5003"]).fails(1);
+    host.docker(&["login", "-u", "bob", "-p", "other", "127.0.0.1:5003"]).ok();
+    host.docker(&["push", name]).fails(1);
+    host.docker(&["login", "-u", "ada", "-p", "secret", "127.0.0.1:5003"]).ok();
+    host.docker(&["push", name]).ok();
+    // Nobody in particular may pull it.
+    host.docker(&["logout", "127.0.0.1:5003"]).ok();
+    host.docker(&["rmi", name]).ok();
+    host.docker(&["pull", name]).ok();
+    host.docker(&["rmi", name]).ok();
+
+    // Another client copies it on, and what it finds is what was pushed.
+    let (from, to) = (format!("docker://{name}"), "docker://127.0.0.1:5003/team/copy:1");
+    let plain = ["--src-tls-verify=false", "--dest-tls-verify=false"];
+    host.command(&["skopeo", "copy", "--all", plain[0], plain[1], &from, to]).fails(1);
+    host.command(&["skopeo", "copy", "--all", plain[0], plain[1], "--dest-creds", "ada:secret", &from, to])
+        .ok();
+    let tags = host
+        .command(&[
+            "skopeo",
+            "list-tags",
+            "--tls-verify=false",
+            "--creds",
+            "ada:secret",
+            "docker://127.0.0.1:5003/team/copy",
+        ])
+        .ok();
+    assert!(tags.contains("\"1\""), "{tags}");
+    host.command(&["skopeo", "delete", "--tls-verify=false", "--creds", "ada:secret", to]).ok();
+
+    let in_use = host.corten(&["registry", "gc", "--config", &config]).fails(1);
+    assert!(in_use.contains("in use by another process"), "{in_use}");
+    drop(server);
+    host.corten(&["registry", "check", "--config", &config]).ok();
+    let dry = host.corten(&["registry", "gc", "--config", &config, "--dry-run"]).ok();
+    assert!(dry.contains("would remove 0 blobs"), "{dry}");
+    host.finish();
+}
+
+#[test]
 fn debians_registry() {
     let host = Host::new();
     let root = host.path("registry");

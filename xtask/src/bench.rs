@@ -1,11 +1,12 @@
 //! Corten beside Debian's docker.io, in one run: each engine in a network namespace of its own, the workloads
 //! taken in turn, medians, and the ratio to Docker. With `--gate` it fails where a promise of SPECIFICATION.md is
-//! not kept. `bench pull` is another table: pulls and pushes.
+//! not kept. A word names another table: `images`, `network`, `pull`, `registry`.
 
 mod images;
 pub(crate) mod net;
 mod peer;
 mod pull;
+mod registry;
 mod runtime;
 
 use std::time::Instant;
@@ -33,14 +34,16 @@ const WORKLOADS: [Workload; 8] = [
     Workload { name: "50 MB attached", promise: f64::INFINITY, repeat: 5, run: attached },
 ];
 
-/// Runs the benchmark: `[images|network|pull] [-n TIMES] [--gate] [--alone]`; with a word those rows only.
+/// Runs the benchmark: `[images|network|pull|registry] [-n TIMES] [--gate] [--alone]`; with a word those rows only.
 pub(crate) fn bench(arguments: &[String]) -> Outcome {
     let value = |flag: &str| arguments.iter().position(|a| a == flag).and_then(|i| arguments.get(i + 1));
     let times: usize =
         value("-n").map_or(Ok(20), |n| n.parse()).map_err(|_| "-n takes a number".to_owned())?;
     let has = |flag: &str| arguments.iter().any(|a| a == flag);
-    if arguments.first().is_some_and(|a| a == "pull") {
-        return pull::bench(times, has("--gate"), has("--alone"));
+    match arguments.first().map(String::as_str) {
+        Some("pull") => return pull::bench(times, has("--gate"), has("--alone")),
+        Some("registry") => return registry::bench(times.min(10), has("--gate")),
+        Some(_) | None => {}
     }
     let dist = build::build()?;
     let mut peers = vec![Peer::corten(&dist)?];

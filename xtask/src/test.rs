@@ -25,6 +25,7 @@ const NEEDS: &[(&str, &str)] = &[
     ("acl", "/usr/bin/setfacl"),
     ("attr", "/usr/bin/getfattr"),
     ("quota", "/usr/sbin/repquota"),
+    ("skopeo", "/usr/bin/skopeo"),
 ];
 
 /// Installs what is missing, builds the binaries, runs every test of the workspace.

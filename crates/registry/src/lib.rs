@@ -3,7 +3,7 @@
 //! | room | what is in it |
 //! |---|---|
 //! | [`client`] | resolve, pull, push, log in: auth, TLS, resume, digests verified |
-//! | [`server`] | a registry on files |
+//! | [`server`] | a registry for a team: on files or in a bucket, with users, tokens, a cache, collection |
 //! | `tls` | certificates and trust, for both |
 //! | `digest` | hashing |
 //!

@@ -16,14 +16,16 @@
 //! | room | what is in it |
 //! |---|---|
 //! | `config` | how to serve, and the file that says so |
-//! | `listen`, `wire` | connections; files sent without a copy |
+//! | `listen`, `wire`, `stall` | connections; files sent without a copy; clients that take nothing |
 //! | `route` | method and path → route; names are checked here |
 //! | `refusal` | the specification's error codes |
 //! | `body` | what is sent |
 //! | `access`, `users`, `token`, `sign_in` | who somebody is and what they may do: htpasswd, bearer tokens, rules |
 //! | `repository` | the records above |
 //! | `storage` | where they are: files, or a bucket |
+//! | `answer` | a request from its head to its verb |
 //! | `blob`, `upload`, `manifest`, `list` | the verbs |
+//! | `background` | what goes on besides: reloading, collecting, numbers |
 //! | `proxy` | a cache of another registry |
 //! | `collect`, `check` | what nobody refers to goes; what is damaged is found |
 //! | `notify`, `outward` | webhooks; requests of the server's own |
@@ -31,6 +33,8 @@
 //! | `digest`, `pattern` | sha256 and sha512; `*` and `**` |
 
 mod access;
+mod answer;
+mod background;
 mod blob;
 mod body;
 mod check;
@@ -50,6 +54,7 @@ mod refusal;
 mod repository;
 mod route;
 mod sign_in;
+mod stall;
 mod storage;
 mod token;
 mod upload;
@@ -58,26 +63,22 @@ mod wire;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, PoisonError, RwLock, Weak};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, RwLock, Weak};
+use std::time::Duration;
 
-use http::header::{HOST, USER_AGENT, WARNING, WWW_AUTHENTICATE};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
-use hyper::body::{Body as _, Incoming};
+use http::Method;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, oneshot, watch};
 
 use crate::{Error, tls};
 use access::{Access, Identity};
-use body::Body;
 use config::Action;
 use metrics::Metrics;
 use notify::Notifier;
 use outward::Outward;
-use refusal::{Code, Refusal};
+use refusal::Refusal;
 use repository::Repositories;
-use route::{Name, Route};
+use route::Name;
 use storage::{Bucket, Files, Storage};
 use token::Tokens;
 use users::Users;
@@ -90,8 +91,6 @@ pub use config::Config;
 pub(crate) const ISSUER: &str = "corten-registry";
 /// How long webhooks may take for what happened last.
 const FLUSH: Duration = Duration::from_secs(5);
-/// After the start, before the first collection.
-const SETTLE: Duration = Duration::from_secs(60);
 
 /// What every connection shares.
 pub(crate) struct Registry {
@@ -257,9 +256,9 @@ pub async fn serve(
     let serving = listen::serve(listener, Arc::clone(&certificate), Arc::clone(&registry), stopped.clone());
     let besides = async {
         tokio::join!(
-            reload(&registry, &certificate, &control),
-            collect_now_and_then(&registry, &control),
-            metrics_pages(counting, &registry),
+            background::reload(&registry, &certificate, &control),
+            background::collect_now_and_then(&registry, &control),
+            background::metrics_pages(counting, &registry),
         )
     };
     let stop = async {
@@ -302,252 +301,10 @@ pub async fn check(config: &Config) -> Result<Vec<Damage>, Error> {
     check::check(&repositories).await.map_err(|e| setup("check", &config.place(), e.to_string()))
 }
 
-/// Certificates, users and rules, read again when told to. What cannot be read leaves all as it was.
-async fn reload(registry: &Registry, certificate: &listen::Tls, control: &Control) {
-    loop {
-        control.reload.notified().await;
-        let renewed = async {
-            let access = access(&registry.config, &registry.repositories.storage).await?;
-            Ok::<_, Error>((self::certificate(&registry.config)?, access))
-        };
-        match renewed.await {
-            Ok((renewed, access)) => {
-                *certificate.write().unwrap_or_else(PoisonError::into_inner) = renewed;
-                *registry.access.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(access);
-                tracing::info!("certificates and users were read again");
-            }
-            Err(error) => tracing::error!(%error, "all stays as it was"),
-        }
-    }
-}
-
-async fn collect_now_and_then(registry: &Registry, control: &Control) {
-    let settings = &registry.config.settings;
-    let mut pause = settings.collect.every.map(|every| every.min(SETTLE));
-    loop {
-        let timer = async {
-            match pause {
-                Some(pause) => tokio::time::sleep(pause).await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            () = timer => {}
-            () = control.collect.notified() => {}
-        }
-        pause = settings.collect.every;
-        if registry.config.read_only {
-            tracing::info!("nothing is collected: read-only");
-            continue;
-        }
-        match collect::collect(&registry.repositories, &settings.retention, &settings.collect, false).await {
-            Ok(Some(done)) => {
-                registry.metrics.collections.fetch_add(1, Relaxed);
-                registry.metrics.collected_blobs.fetch_add(done.blobs, Relaxed);
-                registry.metrics.collected_bytes.fetch_add(done.bytes, Relaxed);
-                let (tags, manifests) = (done.tags.len(), done.manifests.len());
-                let Collected { blobs, bytes, uploads, .. } = done;
-                tracing::info!(tags, manifests, blobs, bytes, uploads, "collected");
-            }
-            Ok(None) => {}
-            Err(refusal) => tracing::error!(%refusal, "could not collect"),
-        }
-    }
-}
-
-/// Numbers for whoever asks, on an address of their own.
-async fn metrics_pages(listener: Option<TcpListener>, registry: &Arc<Registry>) {
-    let Some(listener) = listener else { return std::future::pending().await };
-    loop {
-        let Ok((stream, _)) = listener.accept().await else {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-            continue;
-        };
-        let registry = Arc::clone(registry);
-        tokio::spawn(async move {
-            let service = hyper::service::service_fn(|_: Request<Incoming>| async {
-                let media_type = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
-                let response = body::full(StatusCode::OK, media_type, registry.metrics.text());
-                Ok::<_, std::convert::Infallible>(response)
-            });
-            let stream = hyper_util::rt::TokioIo::new(stream);
-            let served = hyper::server::conn::http1::Builder::new()
-                .keep_alive(false)
-                .serve_connection(stream, service);
-            // Whoever asked has gone; they ask again.
-            let _ = tokio::time::timeout(Duration::from_secs(10), served).await;
-        });
-    }
-}
-
 impl Registry {
     pub(crate) fn itself(&self) -> Arc<Self> {
         self.this.upgrade().expect("somebody is using it")
     }
-
-    async fn handle(this: &Arc<Self>, peer: &Peer, request: Request<Incoming>) -> Response<Body> {
-        let begun = Instant::now();
-        this.metrics.in_flight.fetch_add(1, Relaxed);
-        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-        let (kind, mut response) = this.answer(peer, request).await;
-        this.metrics.in_flight.fetch_sub(1, Relaxed);
-        this.metrics.answered(&method, kind, response.status().as_u16(), begun.elapsed());
-        tracing::debug!(%method, path, status = response.status().as_u16(), "answered");
-        if method == Method::HEAD {
-            *response.body_mut() = Body::empty();
-        } else {
-            this.metrics.gave(response.body().size_hint().lower());
-        }
-        if let Some(parts) = &peer.parts {
-            parts.take(response.body_mut());
-        }
-        let headers = response.headers_mut();
-        headers.insert("docker-distribution-api-version", HeaderValue::from_static("registry/2.0"));
-        if let Some(text) = &this.config.settings.warning {
-            headers.insert(WARNING, body::header(format!("299 - \"{text}\"")));
-        }
-        response
-    }
-
-    async fn answer(&self, peer: &Peer, request: Request<Incoming>) -> (&'static str, Response<Body>) {
-        let (parts, body) = request.into_parts();
-        let access = Arc::clone(&self.access.read().unwrap_or_else(PoisonError::into_inner));
-        let mut caller = Caller {
-            identity: Identity::Anonymous,
-            access,
-            address: peer.address,
-            local: peer.local,
-            method: parts.method.clone(),
-            agent: header_text(&parts.headers, USER_AGENT),
-            origin: self.origin(&parts.headers, peer),
-        };
-        let path = parts.uri.path().to_owned();
-        let query = parts.uri.query().unwrap_or_default();
-        if path == "/token" {
-            return ("token", sign_in::answer(&caller, &parts, body).await);
-        }
-        let people = self.config.page && (path == "/" || path.starts_with("/repositories/"));
-        let identified = caller.access.identify(&parts.headers).await;
-        let identity_known = identified.is_ok();
-        let (kind, scope, outcome) = match identified {
-            Err(refusal) => ("refused", None, Err(refusal)),
-            Ok(identity) => {
-                caller.identity = identity;
-                if people {
-                    ("page", None, page::get(self, &caller, &path, query).await)
-                } else {
-                    match route::route(&parts.method, &path) {
-                        Err(refusal) => ("refused", None, Err(refusal)),
-                        Ok(route) => {
-                            let (kind, scope) = (route.kind(), route.scope());
-                            (kind, scope, self.act(&caller, route, query, &parts.headers, body).await)
-                        }
-                    }
-                }
-            }
-        };
-        let response = outcome.unwrap_or_else(|refusal| {
-            let unauthorized = refusal.code() == Code::Unauthorized;
-            let mut response = if people { page::refused(&refusal) } else { refusal.into_response() };
-            if unauthorized {
-                let insufficient = identity_known && matches!(caller.identity, Identity::Bearer { .. });
-                let challenge = match people {
-                    true => HeaderValue::from_static(r#"Basic realm="Corten Registry""#),
-                    false => caller.access.challenge(&caller.origin, scope.as_deref(), insufficient),
-                };
-                response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
-            }
-            response
-        });
-        (kind, response)
-    }
-
-    /// Scheme and host as the client wrote them, or as configured.
-    fn origin(&self, headers: &HeaderMap, peer: &Peer) -> String {
-        if let Some(external) = &self.config.settings.external {
-            return external.clone();
-        }
-        let scheme = if self.config.tls.is_some() { "https" } else { "http" };
-        let host = header_text(headers, HOST);
-        if host.is_empty() { format!("{scheme}://{}", peer.local) } else { format!("{scheme}://{host}") }
-    }
-
-    async fn act(
-        &self,
-        caller: &Caller,
-        route: Route,
-        query: &str,
-        headers: &HeaderMap,
-        body: Incoming,
-    ) -> Result<Response<Body>, Refusal> {
-        match route.needs() {
-            // A client learns here how to sign in, even where some may do without.
-            None if matches!(route, Route::Base) => {
-                if caller.identity == Identity::Anonymous && !caller.access.is_open() {
-                    return Err(Refusal::new(Code::Unauthorized, "authentication required"));
-                }
-            }
-            None if !caller.access.may_list(&caller.identity) => {
-                return Err(Refusal::new(Code::Unauthorized, "authentication required"));
-            }
-            None => {}
-            Some((name, actions)) => {
-                caller.check(name, actions)?;
-                let changes = actions.iter().any(|action| *action != Action::Pull);
-                if changes && self.config.read_only {
-                    return Err(Refusal::new(Code::Unsupported, "the registry is read-only"));
-                }
-                if changes && self.cache.is_some() {
-                    return Err(Refusal::new(
-                        Code::Unsupported,
-                        "the registry is a cache: push to the registry behind it",
-                    ));
-                }
-            }
-        }
-        match route {
-            Route::Base => Ok(body::json(StatusCode::OK, &serde_json::json!({}))),
-            Route::Catalog => list::catalog(self, caller, query).await,
-            Route::Tags(name) => list::tags(self, name, query).await,
-            Route::Referrers(name, digest) => list::referrers(self, name, digest, query).await,
-            Route::BlobGet(name, digest) => blob::get(self, caller, name, digest, headers).await,
-            Route::BlobDelete(name, digest) => blob::delete(self, caller, name, digest).await,
-            Route::ManifestGet(name, key) => manifest::get(self, caller, name, key, headers).await,
-            Route::ManifestPut(name, key) => manifest::put(self, caller, name, key, headers, body).await,
-            Route::ManifestDelete(name, key) => manifest::delete(self, caller, name, key).await,
-            Route::UploadBegin(name) => upload::begin(self, caller, name, query, body).await,
-            Route::UploadStatus(name, id) => upload::status(self, name, id).await,
-            Route::UploadPatch(name, id) => upload::patch(self, name, id, headers, body).await,
-            Route::UploadPut(name, id) => upload::put(self, caller, name, id, query, headers, body).await,
-            Route::UploadDelete(name, id) => upload::cancel(self, name, id).await,
-        }
-    }
-
-    /// How many bytes an upload may have at the end, if `coming` more are announced; fails when those are too many.
-    pub(crate) async fn room(&self, name: &Name, have: u64, coming: u64) -> Result<u64, Refusal> {
-        let mut room = self.config.settings.max_blob;
-        if let Some(quota) = self.config.quota(name.as_str()) {
-            room = room.min(quota.saturating_sub(self.repositories.size(name).await?));
-        }
-        if have.saturating_add(coming) > room { Err(self.too_large(name)) } else { Ok(room) }
-    }
-
-    pub(crate) fn too_large(&self, name: &Name) -> Refusal {
-        match self.config.quota(name.as_str()) {
-            Some(quota) if quota < self.config.settings.max_blob => {
-                let text = format!("{} would be larger than its quota of {quota} bytes", name.as_str());
-                Refusal::new(Code::Denied, text)
-            }
-            _ => {
-                let text = format!("a blob may have {} bytes at most", self.config.settings.max_blob);
-                Refusal::new(Code::SizeInvalid, text)
-            }
-        }
-    }
-}
-
-fn header_text(headers: &HeaderMap, name: http::HeaderName) -> String {
-    headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned()
 }
 
 /// The default place of the configuration file.

@@ -21,7 +21,7 @@ struct Original {
 impl Original {
     async fn start() -> Self {
         let root = tempfile::tempdir().unwrap();
-        let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let address = free_address();
         let config = root.path().join("config.yml");
         let text = "version: 0.1\nlog: {level: error}\nstorage: {filesystem: {rootdirectory: /nowhere}}\nhttp: {addr: ''}\n";
         sys::file::write_atomic(&config, text.as_bytes(), 0o600, sys::file::Durability::Process).unwrap();

@@ -43,6 +43,9 @@ pub(crate) async fn get(
         }
     }
     let size = found.ok_or_else(|| unknown(&digest))?;
+    if registry.cache.is_some() && !caller.is_head() {
+        registry.metrics.cache_hits.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    }
     if matches_etag(headers, &etag) {
         return Ok(not_modified(&etag));
     }

@@ -15,6 +15,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
+use super::stall::Watched;
 use super::wire::{Parts, Wire};
 use super::{Peer, Registry};
 
@@ -121,7 +122,7 @@ async fn http(
             .timer(TokioTimer::new())
             .header_read_timeout(PATIENCE)
             .max_buf_size(READ)
-            .serve_connection(stream, service)
+            .serve_connection(Watched::new(stream), service)
     );
     let stop = async {
         // A sender that is gone means that the server is ending too.

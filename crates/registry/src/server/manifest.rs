@@ -135,7 +135,7 @@ pub(crate) async fn put(
     if let Key::Digest(expected) = &key
         && *expected != digest
     {
-        return Err(storage::Error::DigestMismatch { expected: *expected, actual: digest }.into());
+        return Err(storage::Error::mismatch(expected, &digest).into());
     }
     registry.room(&name, 0, bytes.len() as u64).await?;
     let size = bytes.len() as u64;

@@ -16,7 +16,7 @@ use super::{Caller, Registry};
 const ROWS: usize = 200;
 const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;color:#222;background:#fff;max-width:68em;\
 margin:2em auto;padding:0 1em}h1{font-size:1.35em}h1 a{color:inherit;text-decoration:none}a{color:#0b57a4}\
-table{border-collapse:collapse;width:100%}th,td{text-align:left;padding:.4em .8em .4em 0;border-bottom:1px solid #ddd;\
+h2{font-size:1.1em;margin-top:1.6em}table{border-collapse:collapse;width:100%}th,td{text-align:left;padding:.4em .8em .4em 0;border-bottom:1px solid #ddd;\
 vertical-align:top}th{font-weight:600}td.n,th.n{text-align:right;white-space:nowrap}code,pre{font:13px/1.5 ui-monospace,\
 monospace;overflow-wrap:anywhere}pre{background:#f4f4f2;padding:.7em 1em;white-space:pre-wrap}.dim{color:#666}\
 @media(prefers-color-scheme:dark){body{color:#ddd;background:#181818}a{color:#7db7f0}th,td{border-color:#383838}\

@@ -189,9 +189,14 @@ pub(crate) fn route(method: &Method, path: &str) -> Result<Route, Refusal> {
         }
         [of @ .., "manifests", key] => {
             let name = name(of)?;
-            let unknown =
-                || Refusal::new(Code::ManifestUnknown, format!("{key} is neither a tag nor a digest"));
-            let key = Key::parse(key).ok_or_else(unknown)?;
+            // What cannot be is not there; what is sent under such a name is refused.
+            let code = match (*method == Method::PUT, key.contains(':')) {
+                (true, true) => Code::DigestInvalid,
+                (true, false) => Code::ManifestInvalid,
+                (false, _) => Code::ManifestUnknown,
+            };
+            let odd = || Refusal::new(code, format!("{key} is neither a tag nor a digest"));
+            let key = Key::parse(key).ok_or_else(odd)?;
             match *method {
                 Method::GET | Method::HEAD => Ok(Route::ManifestGet(name, key)),
                 Method::PUT => Ok(Route::ManifestPut(name, key)),

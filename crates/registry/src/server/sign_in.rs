@@ -43,7 +43,7 @@ async fn grant(caller: &Caller, parts: &Parts, body: Incoming) -> Result<Respons
     let refused = |why: &str| Refusal::new(Code::Unauthorized, why);
     let (asked, credentials) = match parts.method {
         Method::GET => {
-            let credentials = parts.headers.get(AUTHORIZATION).map(|v| users::credentials(v));
+            let credentials = parts.headers.get(AUTHORIZATION).map(users::credentials);
             let credentials = match credentials {
                 Some(None) => return Err(refused("expected a user's name and password")),
                 credentials => credentials.flatten(),

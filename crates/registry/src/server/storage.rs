@@ -34,13 +34,17 @@ pub(crate) enum Error {
     Full { step: &'static str, key: String },
     /// The bytes have another digest than they should.
     #[error("the content has digest {actual}, not {expected}")]
-    DigestMismatch { expected: Digest, actual: Digest },
+    DigestMismatch { expected: Box<Digest>, actual: Box<Digest> },
     /// Another process has it open.
     #[error("the registry at {0} is in use by another process")]
     InUse(String),
 }
 
 impl Error {
+    pub(super) fn mismatch(expected: &Digest, actual: &Digest) -> Self {
+        Self::DigestMismatch { expected: Box::new(*expected), actual: Box::new(*actual) }
+    }
+
     fn failed(step: &'static str, key: &str) -> impl FnOnce(String) -> Self {
         let key = key.to_owned();
         move |detail| Self::Failed { step, key, detail }
@@ -178,7 +182,9 @@ impl Storage {
     pub(crate) async fn resume(&self, key: &str, hold: Hold) -> Result<Option<Growing>> {
         match self {
             Self::Files(files) => Ok(files.resume(key, hold).await?.map(Growing::File)),
-            Self::Bucket(bucket) => Ok(bucket.resume(key, hold).await?.map(Growing::Object)),
+            Self::Bucket(bucket) => {
+                Ok(bucket.resume(key, hold).await?.map(|object| Growing::Object(Box::new(object))))
+            }
         }
     }
 }
@@ -186,7 +192,7 @@ impl Storage {
 /// An upload that grows. Dropped: what [`Growing::save`] saved stays.
 pub(crate) enum Growing {
     File(files::Growing),
-    Object(bucket::Growing),
+    Object(Box<bucket::Growing>),
 }
 
 impl Growing {

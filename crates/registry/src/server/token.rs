@@ -118,7 +118,8 @@ impl PublicKey {
 
     /// From a SubjectPublicKeyInfo: the object identifier of the algorithm tells its kind.
     fn new(info: &[u8]) -> Result<Self, String> {
-        const KINDS: [(&[u8], fn(Vec<u8>) -> PublicKey); 3] = [
+        type Kind = (&'static [u8], fn(Vec<u8>) -> PublicKey);
+        const KINDS: [Kind; 3] = [
             (&[0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07], PublicKey::P256),
             (&[0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01], PublicKey::Rsa),
             (&[0x06, 0x03, 0x2b, 0x65, 0x70], PublicKey::Ed25519),
@@ -274,6 +275,30 @@ mod tests {
 
     fn issuer() -> Issuer {
         Issuer { name: "corten".into(), service: "registry".into(), realm: None, key: None }
+    }
+
+    #[tokio::test]
+    async fn another_services_tokens_are_believed_by_its_key() {
+        let directory = tempfile::tempdir().unwrap();
+        let pair = rcgen::KeyPair::generate().unwrap();
+        let certificate =
+            rcgen::CertificateParams::new(["x".to_owned()]).unwrap().self_signed(&pair).unwrap();
+        let write = |name: &str, text: String| {
+            let path = directory.path().join(name);
+            sys::file::write_atomic(&path, text.as_bytes(), 0o600, sys::file::Durability::Process).unwrap();
+            path
+        };
+        let private = Issuer { key: Some(write("private", pair.serialize_pem())), ..issuer() };
+        let storage = Storage::Files(Files::open_root(&directory.path().join("storage")).unwrap());
+        let service = Tokens::of_our_own(private, &storage).await.unwrap();
+        let (token, _) = service.make("ada", Vec::new()).unwrap();
+        for text in [pair.public_key_pem(), certificate.pem()] {
+            let tokens = Tokens::of_others(issuer(), &write("public", text)).unwrap();
+            assert_eq!(tokens.verify(&token).unwrap().0, "ada");
+        }
+        let other = rcgen::KeyPair::generate().unwrap().public_key_pem();
+        assert!(Tokens::of_others(issuer(), &write("other", other)).unwrap().verify(&token).is_err());
+        assert!(Tokens::of_others(issuer(), &write("none", "nothing".into())).is_err());
     }
 
     #[tokio::test]

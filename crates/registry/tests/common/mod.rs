@@ -277,9 +277,24 @@ pub async fn breaking_line(to: SocketAddr, after: u64, times: u32) -> SocketAddr
     address
 }
 
+/// An address for a server that cannot be told to take any: not one that the kernel gives to clients, which would meet
+/// themselves there.
+pub fn free_address() -> SocketAddr {
+    static NEXT: std::sync::atomic::AtomicU16 = std::sync::atomic::AtomicU16::new(0);
+    let start = 10_000 + u16::try_from(std::process::id() % 1000).unwrap() * 20;
+    for _ in 0..20 {
+        let port = start + NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed) % 20;
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        if std::net::TcpListener::bind(address).is_ok() {
+            return address;
+        }
+    }
+    panic!("no port is free at {start}");
+}
+
 /// Waits for a port to answer.
 pub async fn until_listening(address: SocketAddr) {
-    for _ in 0..200 {
+    for _ in 0..2400 {
         if TcpStream::connect(address).await.is_ok() {
             return;
         }

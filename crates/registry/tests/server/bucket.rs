@@ -17,7 +17,7 @@ struct Store {
 
 impl Store {
     async fn start() -> Self {
-        let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let address = free_address();
         let python = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/clients/python/bin/python");
         #[expect(clippy::disallowed_methods, reason = "the object store is a program to be run")]
         let process = Command::new(python)

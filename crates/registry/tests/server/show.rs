@@ -43,7 +43,7 @@ async fn an_annotation_is_text() {
 
 #[tokio::test]
 async fn numbers_are_counted() {
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let port = free_address();
     let registry = serve(|config| config.metrics = Some(port)).await;
     put_blob(registry.address, "a", &[1; 1000]).await;
     ask(registry.address, Method::GET, "/v2/a/manifests/none", &[], "").await;

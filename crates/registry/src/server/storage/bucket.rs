@@ -260,7 +260,7 @@ impl Growing {
         let target = format!("{}{key}", self.prefix);
         let check = |actual: Digest| match actual == expected {
             true => Ok(()),
-            false => Err(Error::DigestMismatch { expected, actual }),
+            false => Err(Error::mismatch(&expected, &actual)),
         };
         if let Digest::Sha256(_) = expected {
             check(self.hasher.clone().finish())?;

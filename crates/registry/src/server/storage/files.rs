@@ -19,6 +19,8 @@ use crate::server::digest::{Check, Digest, Hasher};
 const LAYOUT: &[u8] = b"1";
 /// Chunks between a connection and the thread that writes them.
 const QUEUE: usize = 16;
+/// A record that is not written after so long never will be.
+const LEFT_OVER: std::time::Duration = std::time::Duration::from_secs(3600);
 
 /// A directory of files.
 pub(crate) struct Files {
@@ -113,8 +115,14 @@ impl Files {
         let path = self.path(key);
         blocking(move || {
             let mut entries = Vec::new();
-            for name in file::list(&path)?.into_iter().filter(|n| !n.starts_with('.')) {
+            for name in file::list(&path)? {
                 match std::fs::metadata(path.join(&name)) {
+                    // A record that was being written, now or when a crash came.
+                    Ok(metadata) if name.starts_with('.') => {
+                        if stat(&metadata).is_some_and(|stat| stat.age() > LEFT_OVER) {
+                            file::remove(&path.join(&name))?;
+                        }
+                    }
                     Ok(metadata) => entries.push(Entry { name, stat: stat(&metadata) }),
                     Err(e) if is_absent(&e) => {}
                     Err(e) => return Err(Error::io("stat", &path.join(&name).display().to_string())(e)),
@@ -180,7 +188,7 @@ fn is_absent(error: &std::io::Error) -> bool {
 
 fn stat(metadata: &std::fs::Metadata) -> Option<Stat> {
     let modified = metadata.modified().unwrap_or(std::time::SystemTime::UNIX_EPOCH);
-    metadata.is_file().then(|| Stat { size: metadata.len(), modified })
+    metadata.is_file().then_some(Stat { size: metadata.len(), modified })
 }
 
 /// Removes the directories above what was removed, as far as they are empty. rmdir(2) refuses the others.
@@ -268,7 +276,7 @@ impl Tip {
         };
         if actual != digest {
             self.truncate(begun)?;
-            return Err(Error::DigestMismatch { expected: digest, actual });
+            return Err(Error::mismatch(&digest, &actual));
         }
         self.file.sync_data().map_err(Error::io("fsync", &self.path.display().to_string()))?;
         below(target, |target| file::rename(&self.path, target))?;
@@ -376,5 +384,41 @@ impl Growing {
     pub(super) async fn cancel(mut self) -> Result<()> {
         let (tip, root) = (self.tip().await?, Arc::clone(&self.root));
         blocking(move || tip.cancel(&root)).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_a_crash_left_is_gone_on_with() {
+        let directory = tempfile::tempdir().unwrap();
+        let files = Files::open_root(directory.path()).unwrap();
+        let key = "repositories/a/_uploads/x";
+        files.begin(key).await.unwrap();
+        let hold: Hold = Arc::new(());
+        let mut first = files.resume(key, Arc::clone(&hold)).await.unwrap().unwrap();
+        first.append("hel".into()).await.unwrap();
+        first.save().await.unwrap();
+        let mut second = files.resume(key, Arc::clone(&hold)).await.unwrap().unwrap();
+        second.append("lo".into()).await.unwrap();
+        // Nothing is saved: as if the process had been killed once the bytes were in the file.
+        drop(second);
+        while Arc::strong_count(&hold) > 1 {
+            tokio::task::yield_now().await;
+        }
+        let third = files.resume(key, hold).await.unwrap().unwrap();
+        assert_eq!(third.size(), 5);
+        third.commit(Digest::of(b"hello"), "blobs/sha256/y").await.unwrap();
+        assert_eq!(files.read("blobs/sha256/y").await.unwrap().unwrap(), b"hello");
+        assert_eq!(files.list("repositories").await.unwrap(), []);
+    }
+
+    #[test]
+    fn one_process_at_a_time() {
+        let directory = tempfile::tempdir().unwrap();
+        let _first = Files::open_root(directory.path()).unwrap();
+        assert!(matches!(Files::open_root(directory.path()), Err(Error::InUse(_))));
     }
 }
