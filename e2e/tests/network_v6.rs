@@ -108,7 +108,7 @@ fn macvlan_on_the_host_s_wire() {
         "run",
         "-d",
         "--name",
-        "a",
+        "a1",
         "--network",
         "wire",
         "--ip",
@@ -120,7 +120,7 @@ fn macvlan_on_the_host_s_wire() {
     .ok();
     host.outside(&["ping", "-c1", "-W2", "198.51.100.70"]).ok();
     assert!(host.docker(&["network", "ls", "--filter", "driver=macvlan", "-q"]).ok().len() == 12);
-    host.docker(&["rm", "-f", "a"]).ok();
+    host.docker(&["rm", "-f", "a1"]).ok();
     host.docker(&["network", "rm", "wire"]).ok();
     host.finish();
 }
@@ -136,7 +136,7 @@ fn endpoints_as_their_user_wants_them() {
         "run",
         "-d",
         "--name",
-        "c",
+        "c1",
         "--network",
         "aaa",
         "--network",
@@ -146,9 +146,9 @@ fn endpoints_as_their_user_wants_them() {
         "99",
     ])
     .ok();
-    let route = host.docker(&["exec", "c", "ip", "route", "show", "default"]).ok();
+    let route = host.docker(&["exec", "c1", "ip", "route", "show", "default"]).ok();
     assert!(route.contains("dev wan0"), "{route}");
-    assert_eq!(host.docker(&["exec", "c", "cat", "/proc/sys/net/ipv4/conf/wan0/log_martians"]).ok(), "1");
+    assert_eq!(host.docker(&["exec", "c1", "cat", "/proc/sys/net/ipv4/conf/wan0/log_martians"]).ok(), "1");
     let bad = "name=bbb,driver-opt=com.docker.network.endpoint.sysctls=kernel.x=1";
     let refused = host.docker(&["run", "--rm", "--network", bad, "busybox", "true"]).fails(125);
     assert!(refused.contains("expected net.X.Y.IFNAME.Z"), "{refused}");

@@ -239,7 +239,7 @@ fn lookups(name: &str) -> Outcome {
         query
     };
     let (mut sent, mut times) = (vec![Instant::now(); LOOKUPS], Vec::with_capacity(LOOKUPS));
-    let mut ask = |number: usize, sent: &mut Vec<Instant>| {
+    let ask = |number: usize, sent: &mut Vec<Instant>| {
         sent[number] = Instant::now();
         socket.send(&query(number as u16)).map(drop).map_err(failed)
     };

@@ -41,10 +41,10 @@ pub(crate) struct Create {
     #[arg(long)]
     ipam_opt: Vec<String>,
     /// Give containers IPv4 addresses
-    #[arg(long)]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     ipv4: Option<bool>,
     /// Give containers IPv6 addresses
-    #[arg(long)]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     ipv6: Option<bool>,
     /// Keep the network away from the outside
     #[arg(long)]
