@@ -173,7 +173,10 @@ fn fill(tree: &Path, names: &[&str]) -> Outcome {
     for (name, text) in [
         ("init", INIT.to_owned()),
         ("second", SECOND.to_owned()),
-        ("tests", ALL_TESTS.replace("SKIPPED", SKIPPED).replace("MODULES", MODULES).replace("ON_DISK", ON_DISK)),
+        (
+            "tests",
+            ALL_TESTS.replace("SKIPPED", SKIPPED).replace("MODULES", MODULES).replace("ON_DISK", ON_DISK),
+        ),
         ("etc/systemd/system/tests.service", SERVICE.to_owned()),
         ("etc/systemd/system/default.target", TARGET.to_owned()),
     ] {

@@ -116,7 +116,7 @@ pub(crate) fn make_overlays(planned: &mut [Planned], owners: &Owners<'_>) -> Res
 
 /// For a runtime that knows the specification's mounts only: what has to be opened here and now, because ours is asked
 /// for more (a part of the source, other owners) or because it propagates. Otherwise the source's path will do.
-pub(crate) fn open_beyond(mount: &runtime::Mount, linux: &Linux) -> Result<Option<Mount>, Failure> {
+pub(crate) fn open_beyond(mount: &runtime::Mount, owners: &Owners<'_>) -> Result<Option<Mount>, Failure> {
     let options = Options::parse(&mount.options);
     let Some(depth) = options.bind.or((mount.r#type == "bind").then_some(Depth::All)) else {
         return Ok(None);
@@ -127,16 +127,18 @@ pub(crate) fn open_beyond(mount: &runtime::Mount, linux: &Linux) -> Result<Optio
         return Ok(None);
     }
     let copy = source::open(&mount.source, options.subpath.as_deref(), depth)?;
-    map_ids(&copy, mount, &options, linux)?;
+    map_ids(&copy, mount, &options, owners)?;
     Ok(Some(copy))
 }
 
 /// The same for what is made when nothing reaches the host any more: overlays.
-pub(crate) fn make_beyond(mount: &runtime::Mount) -> Result<Option<Mount>, Failure> {
+pub(crate) fn make_beyond(mount: &runtime::Mount, owners: &Owners<'_>) -> Result<Option<Mount>, Failure> {
     if mount.r#type != "overlay" {
         return Ok(None);
     }
-    overlay::make(&mount.destination, &Options::parse(&mount.options).data).map(Some)
+    let options = Options::parse(&mount.options);
+    let owners = options.map_ids.is_some().then_some(owners);
+    overlay::make(&mount.destination, &options.data, owners).map(Some)
 }
 
 /// The mount that remains to be made by that runtime, of what was opened or made and attached at `source`.

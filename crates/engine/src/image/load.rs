@@ -82,7 +82,9 @@ impl Engine {
     /// Loads the built-in image if `name` is its name; `false` when it is not.
     pub(crate) async fn load_built_in(&self, name: &str) -> Result<bool, Error> {
         match self.inner.config.built_in {
-            Some((_, tar)) if self.is_built_in(name) => self.load_from(tar, Vec::new(), None).await.map(|_| true),
+            Some((_, tar)) if self.is_built_in(name) => {
+                self.load_from(tar, Vec::new(), None).await.map(|_| true)
+            }
             _ => Ok(false),
         }
     }

@@ -160,7 +160,7 @@ impl Outward {
             return Ok(Arc::clone(config));
         }
         let directories: [PathBuf; 2] = ["/etc/corten/certs.d".into(), "/etc/docker/certs.d".into()];
-        let config = tls::client(authority, &directories, true)?;
+        let config = tls::client(authority, &directories, &Default::default(), true)?;
         lock(&self.tls).insert(authority.to_owned(), Arc::clone(&config));
         Ok(config)
     }

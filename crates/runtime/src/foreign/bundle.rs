@@ -1,15 +1,16 @@
 //! A configuration of ours becomes a bundle that any runtime can use: overlays, parts of a source, owners by mapping
 //! and names of users are made what they stand for.
 
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 
-use spec::oci::runtime::{Mount, Namespace, NamespaceKind, Spec};
+use spec::oci::runtime::{Linux, Mount, Namespace, NamespaceKind, Spec};
 use sys::mount::{self, Propagation};
 use sys::root::{Kind, Metadata, Root};
 
 use super::{Request, numbers, text, write};
 use crate::failure::at;
+use crate::idmap::Owners;
 use crate::{Failure, FirstProcess, mounts, root};
 
 /// Where Docker's users find the init of `--init`.
@@ -21,17 +22,17 @@ pub(super) fn make(request: &Request<'_>) -> Result<(), Failure> {
     let rootfs = directory.join("rootfs");
     sys::file::create_dir_all(&rootfs, 0o700).map_err(at("runtime"))?;
     let mut spec = request.spec.clone();
+    let linux = request.spec.linux.clone();
+    let owners = Owners::of_namespace(&linux, joined_user(&linux)?);
     // What propagates does so from where it is now; nothing that is mounted from here on may reach the host.
-    let opened = spec.mounts.iter().map(|mount| mounts::open_beyond(mount, &spec.linux));
+    let opened = spec.mounts.iter().map(|mount| mounts::open_beyond(mount, &owners));
     let opened = opened.collect::<Result<Vec<_>, _>>()?;
     mount::propagate_all(Propagation::Private).map_err(at("mount"))?;
-    let top = root::open(&spec)?;
+    let top = root::open(&spec, &owners)?;
     attach(&top, &rootfs)?;
     for (number, (mount, opened)) in spec.mounts.iter_mut().zip(opened).enumerate() {
-        let Some(opened) = opened.map_or_else(|| mounts::make_beyond(mount), |opened| Ok(Some(opened)))?
-        else {
-            continue;
-        };
+        let opened = opened.map_or_else(|| mounts::make_beyond(mount, &owners), |opened| Ok(Some(opened)))?;
+        let Some(opened) = opened else { continue };
         let place = directory.join("mounts").join(number.to_string());
         attach(&opened, &place)?;
         *mount = mounts::plain(mount, text(&place)?);
@@ -54,6 +55,13 @@ pub(super) fn make(request: &Request<'_>) -> Result<(), Failure> {
         put_init(&mut spec, text(&request.runtime.init)?);
     }
     write(&directory.join("config.json"), &spec)
+}
+
+/// The user namespace that the container joins, if there is one already.
+fn joined_user(linux: &Linux) -> Result<Option<OwnedFd>, Failure> {
+    let user = linux.namespaces.iter().find(|n| n.r#type == NamespaceKind::User && !n.path.is_empty());
+    user.map(|user| sys::file::open(Path::new(&user.path)).map(OwnedFd::from).map_err(at("namespace")))
+        .transpose()
 }
 
 /// At a place that is made as what is to be seen there.

@@ -14,7 +14,9 @@ const PLAIN: [&str; 3] = ["index=off", "redirect_dir=off", "metacopy=off"];
 
 pub(super) fn mount(lower: &[String], upper: &str, work: &str, label: &str) -> Result<Mount> {
     let writable = Some((upper, work));
-    within_quotas(|| if takes_layers() { by_layer(lower, writable, label) } else { joined(lower, writable, label) })
+    within_quotas(|| {
+        if takes_layers() { by_layer(lower, writable, label) } else { joined(lower, writable, label) }
+    })
 }
 
 /// overlayfs writes with the rights of who mounted it, and CAP_SYS_RESOURCE (capability 24) is above quotas and takes
