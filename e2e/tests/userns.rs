@@ -124,7 +124,7 @@ fn its_capabilities_count_in_its_own_network() {
     assert_eq!(run(&["--network", "container:c1"], "wget -qO- http://127.0.0.1/i"), "hello");
     host.docker(&["run", "-d", "--name", "c2", "--pid", "container:c1", "busybox", "sleep", "1000"]).ok();
     assert_eq!(maps(&host, "c2"), maps(&host, "c1"));
-    assert_eq!(inside(&host, "c2", "pgrep httpd | wc -l"), "1");
+    assert_eq!(inside(&host, "c2", "ps | grep -q '[h]ttpd -f' && echo seen"), "seen");
     host.docker(&["rm", "-f", "c1", "c2"]).ok();
     host.docker(&["network", "rm", "n1"]).ok();
     host.finish();
@@ -302,7 +302,7 @@ fn the_rest_of_a_containers_life_is_as_ever() {
         host.docker(&[&["run", "--rm"], more, &["busybox", "sh", "-c", script]].concat()).ok()
     };
     assert_eq!(
-        run(&["-u", "1000:50"], "id -u; id -g; echo out > /dev/stdout; touch /tmp 2>/dev/null || echo no"),
+        run(&["-u", "1000:50"], "id -u; id -g; echo out > /dev/stdout; touch /f 2>/dev/null || echo no"),
         "1000\n50\nout\nno"
     );
     assert_eq!(run(&["-h", "named"], "hostname; cat /etc/hostname"), "named\nnamed");
@@ -314,7 +314,7 @@ fn the_rest_of_a_containers_life_is_as_ever() {
         "14\n1\n65536"
     );
     assert_eq!(run(&["--read-only"], "touch /f 2>/dev/null || echo sealed"), "sealed");
-    assert_eq!(run(&["--init"], "cat /proc/1/cmdline | tr '\\0' ' ' | grep -c sleep; id -u"), "0\n0");
+    assert_eq!(run(&["--init"], "test $$ != 1 && id -u"), "0");
     assert_eq!(run(&["-m", "64m", "--pids-limit", "50"], "id -u"), "0");
     assert_eq!(run(&["--ipc", "host"], "id -u"), "0");
     assert_eq!(
