@@ -45,7 +45,7 @@ pub async fn try_to_ask(
     path: &str,
     headers: &[(&str, &str)],
     body: impl Into<Bytes>,
-) -> Result<Response<Bytes>, Box<dyn std::error::Error>> {
+) -> Result<Response<Bytes>, Box<dyn std::error::Error + Send + Sync>> {
     let stream = TcpStream::connect(address).await?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(connection);
