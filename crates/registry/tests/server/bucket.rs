@@ -31,9 +31,17 @@ impl Store {
         let file = directory.path().join("credentials");
         sys::file::write_atomic(&file, text.as_bytes(), 0o600, sys::file::Durability::Process).unwrap();
         let this = Self { address, process, directory };
-        until_listening(address).await;
-        assert_eq!(ask(address, Method::PUT, "/images", &[], "").await.status(), 200);
-        this
+        // It listens a while before it answers.
+        for _ in 0..1200 {
+            if try_to_ask(address, Method::PUT, "/images", &[], "")
+                .await
+                .is_ok_and(|made| made.status() == 200)
+            {
+                return this;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+        panic!("the object store does not answer on {address}")
     }
 
     async fn server(&self, more: &str) -> Served {
