@@ -98,11 +98,11 @@ impl Networks {
     /// Serves what the kernel cannot redirect, of all that the container publishes.
     pub(crate) fn relay_ports(&self, container: &Id) -> Result<(), Error> {
         let core = &self.core;
-        let relayed = {
+        let redirections = {
             let state = core.state();
-            let record = state.containers.get(container);
-            record.map(|r| state.relayed(r, core.config.respect_host)).unwrap_or_default().into_iter()
+            state.containers.get(container).map(|r| state.redirections(r)).unwrap_or_default()
         };
+        let relayed = redirections.into_iter().filter(|r| r.is_relayed(core.config.respect_host));
         let relayed = relayed.filter_map(|r| Some((core.ports.socket(container, &r.port)?, r)));
         self.relay.set(container, relayed.collect())
     }
@@ -116,6 +116,9 @@ impl Core {
 
     fn redirections(&self, container: &Id, ports: &[PublishedPort]) -> Vec<Redirection> {
         let state = self.state();
-        state.containers.get(container).map(|r| state.redirections_of(r, ports)).unwrap_or_default()
+        let mut redirections =
+            state.containers.get(container).map(|r| state.redirections(r)).unwrap_or_default();
+        redirections.retain(|r| ports.contains(&r.port));
+        redirections
     }
 }

@@ -32,7 +32,7 @@ pub(crate) struct Redirection {
 impl Redirection {
     /// Whether this process has to serve it, too: the kernel cannot redirect what comes from ::1, because the answers
     /// would have to come in for ::1 from a bridge.
-    fn is_relayed(&self, respects_host: bool) -> bool {
+    pub(crate) fn is_relayed(&self, respects_host: bool) -> bool {
         let from_loopback = |ip: IpAddr| ip.is_ipv6() && (ip.is_unspecified() || ip.is_loopback());
         match self.how {
             How::Direct => false,
@@ -45,12 +45,7 @@ impl Redirection {
 impl State {
     /// A container's published ports.
     pub(crate) fn redirections(&self, record: &Record) -> Vec<Redirection> {
-        self.redirections_of(record, &record.ports)
-    }
-
-    /// Some of them.
-    pub(crate) fn redirections_of(&self, record: &Record, ports: &[PublishedPort]) -> Vec<Redirection> {
-        if ports.is_empty() {
+        if record.ports.is_empty() {
             return Vec::new();
         }
         let targets = [true, false].map(|v4| self.target(record, v4));
@@ -64,19 +59,7 @@ impl State {
             };
             Some(Redirection { port: port.clone(), to, how, owner: record.name.clone() })
         };
-        ports.iter().filter_map(redirection).collect()
-    }
-
-    /// Those that this process has to serve.
-    pub(crate) fn relayed(&self, record: &Record, respects_host: bool) -> Vec<Redirection> {
-        let lacks = [true, false].map(|v4| self.target(record, v4).is_none());
-        let may_be = |port: &&PublishedPort| {
-            respects_host || port.host_ip.is_ipv6() || lacks[usize::from(port.host_ip.is_ipv6())]
-        };
-        let ports: Vec<_> = record.ports.iter().filter(may_be).cloned().collect();
-        let mut redirections = self.redirections_of(record, &ports);
-        redirections.retain(|r| r.is_relayed(respects_host));
-        redirections
+        record.ports.iter().filter_map(redirection).collect()
     }
 
     /// Where a family's ports lead.
