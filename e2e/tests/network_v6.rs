@@ -59,6 +59,7 @@ fn a_dual_stack_network_from_end_to_end() {
     let ask =
         host.docker(&["run", "--rm", "--network", "app", "busybox", "nslookup", "-type=aaaa", "web"]).ok();
     assert!(ask.contains("fd00:5::80"), "{ask}");
+    assert!(host.corten(&["network", "inspect", "app"]).ok().contains("\"IPsInUse\": 3"));
     // To the outside, with the host's address.
     host.docker(&["run", "--rm", "--network", "app", "busybox", "ping", "-6", "-c1", "-W2", OUTSIDE_V6]).ok();
     host.finish();
