@@ -12,6 +12,9 @@ use super::{Request, numbers, text, write};
 use crate::failure::at;
 use crate::{Failure, FirstProcess, mounts, root};
 
+/// Later ones only add members, and crun refuses what it does not know.
+const VERSION: &str = "1.0.2";
+
 /// Where Docker's users find the init of `--init`.
 const INIT: &str = "/sbin/docker-init";
 
@@ -21,6 +24,7 @@ pub(super) fn make(request: &Request<'_>) -> Result<(), Failure> {
     let rootfs = directory.join("rootfs");
     sys::file::create_dir_all(&rootfs, 0o700).map_err(at("runtime"))?;
     let mut spec = request.spec.clone();
+    VERSION.clone_into(&mut spec.oci_version);
     // What propagates does so from where it is now; nothing that is mounted from here on may reach the host.
     let opened = spec.mounts.iter().map(|mount| mounts::open_beyond(mount, &spec.linux));
     let opened = opened.collect::<Result<Vec<_>, _>>()?;
