@@ -16,7 +16,7 @@ use spec::oci::runtime::{self, Linux, Spec};
 use sys::cgroup::{Cgroup, Version};
 use sys::mount::{Attributes, Depth, Mount, Propagation};
 use sys::namespace::Namespaces;
-use sys::root::{Follow, Kind, Metadata, Root};
+use sys::root::{Follow, Kind, Metadata, OpenFile, Root};
 
 use crate::failure::at_path;
 use crate::namespaces::Plan;
