@@ -16,7 +16,7 @@ use spec::oci::runtime::{self, Spec};
 use sys::cgroup::{Cgroup, Version};
 use sys::mount::{Attributes, Depth, Mount, Propagation};
 use sys::namespace::Namespaces;
-use sys::root::{Follow, Kind, Metadata, Root};
+use sys::root::{Follow, Kind, Metadata, OpenFile, Root};
 
 use crate::Failure;
 use crate::failure::at_path;
@@ -72,6 +72,7 @@ pub(crate) fn open_source(
     let mut options = Options::parse(&mount.options);
     let kind = mount.r#type.as_str();
     options.kernels = matches!(kind, "proc" | "sysfs");
+    options.inherits_mode = kind == "tmpfs" && !options.data.iter().any(|word| word.starts_with("mode="));
     // Mount points and devices are still to be made in it.
     options.late_read_only = kind == "tmpfs" && options.add.contains(Attributes::READ_ONLY);
     if options.late_read_only {
@@ -230,11 +231,17 @@ fn new(kind: &str, source: &str, destination: &str, options: &Options) -> Result
 
 fn place(root: &Root, destination: &str, options: &Options, mount: &Mount) -> Result<(), Failure> {
     let failed = at_path("mount", destination);
+    // A tmpfs that is given no mode has that of what it covers.
+    let covered = root.metadata(destination, Follow::Yes).ok().filter(|_| options.inherits_mode);
     let target = root.create_dirs(destination, 0o755).map_err(&failed)?;
     if options.kernels && root.metadata(destination, Follow::No).is_ok_and(|m| m.kind != Kind::Directory) {
         // What stands there leads to another place (CVE-2019-19921).
         let why = format!("filesystem at {destination:?} must be mounted on ordinary directory");
         return Err(Failure::new("mount", destination, why));
+    }
+    if let Some(covered) = covered {
+        let top = Root::from_fd(mount.open_top().map_err(&failed)?, destination);
+        top.top().set_mode(covered.mode & 0o7777).map_err(&failed)?;
     }
     if options.copy_up {
         copy_up::copy(&target, mount).map_err(&failed)?;

@@ -13,6 +13,9 @@ use crate::failure::at;
 use crate::idmap::Owners;
 use crate::{Failure, FirstProcess, mounts, root};
 
+/// Later ones only add members, and crun refuses what it does not know.
+const VERSION: &str = "1.0.2";
+
 /// Where Docker's users find the init of `--init`.
 const INIT: &str = "/sbin/docker-init";
 
@@ -22,6 +25,7 @@ pub(super) fn make(request: &Request<'_>) -> Result<(), Failure> {
     let rootfs = directory.join("rootfs");
     sys::file::create_dir_all(&rootfs, 0o700).map_err(at("runtime"))?;
     let mut spec = request.spec.clone();
+    VERSION.clone_into(&mut spec.oci_version);
     let linux = request.spec.linux.clone();
     let owners = Owners::of_namespace(&linux, joined_user(&linux)?);
     // What propagates does so from where it is now; nothing that is mounted from here on may reach the host.

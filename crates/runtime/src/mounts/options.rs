@@ -83,6 +83,8 @@ pub(super) struct Options {
     pub(super) subpath: Option<String>,
     /// It shows what is the kernel's, and only a directory may be covered by it.
     pub(super) kernels: bool,
+    /// It has the mode of the directory that it covers.
+    pub(super) inherits_mode: bool,
     /// It becomes read-only when everything in it is made.
     pub(super) late_read_only: bool,
     /// The file system's own, `key` or `key=value`.

@@ -1,7 +1,8 @@
 //! runc's command line: global options, a command, its options, and what is left.
 //!
 //! Written by hand because it is small, and because the program is: one or two dashes, `--name value` or
-//! `--name=value`, and nothing is an option any more after the first word that is none.
+//! `--name=value`. Before the command, and after the id of an `exec`, nothing is an option any more after the first word
+//! that is none; elsewhere options may stand anywhere.
 
 use std::collections::BTreeMap;
 
@@ -16,8 +17,17 @@ pub(super) struct Args {
 }
 
 impl Args {
-    /// Takes the options of `known` off the front of `words`.
+    /// Takes the options of `known` out of `words`.
     pub(super) fn parse(words: &[String], known: &[Known]) -> Result<Self, String> {
+        Self::take(words, known, false)
+    }
+
+    /// Takes the options of `known` off the front of `words`.
+    pub(super) fn leading(words: &[String], known: &[Known]) -> Result<Self, String> {
+        Self::take(words, known, true)
+    }
+
+    fn take(words: &[String], known: &[Known], leading: bool) -> Result<Self, String> {
         let mut args = Self::default();
         let mut words = words.iter();
         while let Some(word) = words.next() {
@@ -29,6 +39,9 @@ impl Args {
                 word.strip_prefix("--").or_else(|| word.strip_prefix('-')).filter(|o| !o.is_empty())
             else {
                 args.words.push(word.clone());
+                if !leading {
+                    continue;
+                }
                 args.words.extend(words.cloned());
                 break;
             };
@@ -92,7 +105,7 @@ mod tests {
     const KNOWN: [Known; 3] = [("bundle", "b", true), ("detach", "d", false), ("env", "e", true)];
 
     fn parse(line: &str) -> Result<Args, String> {
-        Args::parse(&line.split_whitespace().map(str::to_owned).collect::<Vec<_>>(), &KNOWN)
+        Args::leading(&line.split_whitespace().map(str::to_owned).collect::<Vec<_>>(), &KNOWN)
     }
 
     #[test]
@@ -105,5 +118,11 @@ mod tests {
         assert_eq!(parse("-d -- -x").unwrap().words, ["-x"]);
         assert_eq!(parse("--moon id").unwrap_err(), "flag provided but not defined: -moon");
         assert_eq!(parse("-b").unwrap_err(), "flag needs an argument: -b");
+        let words = ["id", "--bundle", "/b", "KILL"].map(str::to_owned);
+        let anywhere = Args::parse(&words, &KNOWN).unwrap();
+        assert_eq!(
+            (anywhere.value("bundle"), &anywhere.words[..]),
+            (Some("/b"), &["id", "KILL"].map(str::to_owned)[..])
+        );
     }
 }

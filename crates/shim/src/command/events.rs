@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use sys::poll::{self, Interest};
 
 use super::args::{Args, Known};
@@ -46,11 +46,15 @@ fn stats(held: &Held) -> Result<Value, String> {
 }
 
 fn line(id: &str, kind: &str, data: &Value) -> Outcome {
-    let event = if data.is_null() {
-        json!({ "type": kind, "id": id })
-    } else {
-        json!({ "type": kind, "id": id, "data": data })
-    };
+    /// In runc's order.
+    #[derive(serde::Serialize)]
+    struct Line<'a> {
+        r#type: &'a str,
+        id: &'a str,
+        #[serde(skip_serializing_if = "Value::is_null")]
+        data: &'a Value,
+    }
+    let event = serde_json::to_string(&Line { r#type: kind, id, data }).unwrap_or_default();
     print(&format!("{event}\n"))
 }
 

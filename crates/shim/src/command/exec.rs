@@ -38,7 +38,7 @@ const FAILED: u8 = 255;
 
 /// `exec <id> [command …]`; the process's exit code.
 pub(super) fn exec(context: &Context, arguments: &[String]) -> Result<u8, String> {
-    let args = Args::parse(arguments, &OPTIONS)?;
+    let args = Args::leading(arguments, &OPTIONS)?;
     let (id, command) = args.words.split_first().ok_or("expected the container's id")?;
     if args.value("cgroup").is_some_and(|path| !path.is_empty() && path != "/") {
         return Err("--cgroup: a cgroup below the container's is not supported".into());

@@ -82,7 +82,7 @@ pub(crate) fn arguments() -> Option<Vec<String>> {
 
 /// Runs one command.
 pub(crate) fn main(words: &[String]) -> ExitCode {
-    let args = match Args::parse(words, &GLOBAL) {
+    let args = match Args::leading(words, &GLOBAL) {
         Ok(args) => args,
         Err(usage) => return log::Log::none().fatal(&usage),
     };
@@ -98,9 +98,6 @@ pub(crate) fn main(words: &[String]) -> ExitCode {
         no_pivot: args.has("no-pivot"),
         no_new_keyring: args.has("no-new-keyring"),
     };
-    if args.has("debug") {
-        context.log.write("debug", &format!("command: {}", args.words.join(" ")));
-    }
     if args.has("version") {
         return finish(&context, version());
     }
@@ -111,6 +108,9 @@ pub(crate) fn main(words: &[String]) -> ExitCode {
     let makes_processes = matches!(command.as_str(), "create" | "run" | "exec" | "start");
     if makes_processes && let Err(error) = sys::process::run_read_only() {
         return context.log.fatal(&format!("{error}: {}", error.source));
+    }
+    if args.has("debug") {
+        context.log.write("debug", &format!("command: {}", args.words.join(" ")));
     }
     let outcome = match command.as_str() {
         "create" => create::create(&context, rest),

@@ -84,9 +84,11 @@ pub fn set_personality(domain: u32) -> Result<()> {
 /// # Errors
 /// set_mempolicy(2)'s.
 pub fn set_memory_policy(mode: i32, nodes: &[u64]) -> Result<()> {
-    let bits = if nodes.is_empty() { 0 } else { nodes.len() * 64 + 1 };
+    // No mask, and not an empty one, is what modes without nodes take.
+    let (mask, bits) =
+        if nodes.is_empty() { (std::ptr::null(), 0) } else { (nodes.as_ptr(), nodes.len() * 64 + 1) };
     // SAFETY: the kernel reads `bits - 1` bits of the mask, which are there.
-    let answer = unsafe { libc::syscall(libc::SYS_set_mempolicy, mode, nodes.as_ptr(), bits) };
+    let answer = unsafe { libc::syscall(libc::SYS_set_mempolicy, mode, mask, bits) };
     check("set_mempolicy", answer).map(drop)
 }
 
