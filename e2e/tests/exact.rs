@@ -9,7 +9,7 @@ use testkit::{Command, Host, image};
 /// Every kind of file and attribute, made with the host's own tools.
 const TREE: &str = r#"
 mkdir -p tree/dir/deep && cd tree
-echo hello > dir/file; chmod 4751 dir/file; chown 1000:2000 dir/file; ln dir/file dir/deep/again
+echo hello > dir/file; chown 1000:2000 dir/file; chmod 4751 dir/file; ln dir/file dir/deep/again
 ln -s ../../etc/passwd dir/link; chown -h 7:8 dir/link; mkfifo -m 640 pipe; mknod null c 1 3; mknod disk b 7 300
 chown 4000000000:3999999999 pipe
 long=$(printf 'l%.0s' $(seq 200)); mkdir -p $long/$long; echo deep > $long/$long/$long; ln -s $long/$long/$long to-long

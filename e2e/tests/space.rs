@@ -123,15 +123,15 @@ fn a_load_that_is_killed_leaves_nothing() {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let mut input = curl.stdin.take().unwrap();
+        let mut input = curl.stdin.take();
         let part = archive.len() * sixteenths / 16;
-        input.write_all(&archive[..part]).unwrap();
+        input.as_mut().unwrap().write_all(&archive[..part]).unwrap();
         if sixteenths < 16 {
             until("content in flight", || {
                 (std::fs::read_dir(host.path("data/ingest")).unwrap().count() > 0).then_some(())
             });
         } else {
-            drop(input);
+            input = None;
             let layers = std::fs::read_dir(host.path("data/layers")).unwrap().count();
             until("a layer, or the end", || {
                 let now = std::fs::read_dir(host.path("data/layers")).unwrap().count();
@@ -139,6 +139,7 @@ fn a_load_that_is_killed_leaves_nothing() {
             });
         }
         host.kill_daemon();
+        drop(input);
         curl.wait().unwrap();
         host.start_daemon();
         if host.docker(&["images", "-q", "big"]).ok().is_empty() {

@@ -38,14 +38,17 @@ const PROGRAMS: &[&str] = &[
     "runc",
     "crun",
     "systemctl",
-    "mke2fs",
+    "mkfs.ext4",
+    "repquota",
 ];
 
 /// Modules loaded at boot; the others come by themselves when they are asked for.
-const MODULES: &str = "overlay veth bridge nf_tables nft_chain_nat nft_masq nft_ct nft_fib_ipv4 dummy";
+const MODULES: &str =
+    "overlay veth bridge nf_tables nft_chain_nat nft_masq nft_ct nft_fib_ipv4 dummy loop ext4 quota_v2";
 
-/// Test binaries that run there unless others are named: what the kernel's cgroups and security modules decide.
-const TESTS: [&str; 5] = [RUNTIME, "isolation", "sandbox", "stats", "runtimes"];
+/// Test binaries that run there unless others are named: what the kernel's cgroups, security modules and
+/// quotas decide.
+const TESTS: [&str; 7] = [RUNTIME, "isolation", "sandbox", "stats", "runtimes", "quota", ON_DISK];
 /// The same where systemd is the first process.
 const TESTS_OF_SYSTEMD: [&str; 1] = ["cgroup_driver"];
 /// The one that needs a file system which maps ids, as this kernel's tmpfs does not.
@@ -100,7 +103,7 @@ fn kernel(home: &Path, tree: &Path) -> Result<PathBuf, String> {
     }
     // Of the modules those that the tests can need: the less there is, the sooner it has booted.
     sh(&format!(
-        "v=$(ls {1}/lib/modules); to={0}/lib/modules/$v; mkdir -p $to; cd {1}/lib/modules/$v; cp modules.order modules.builtin* $to/; cp --parents -r kernel/net kernel/lib kernel/crypto kernel/arch kernel/fs/overlayfs kernel/fs/ext4 kernel/fs/jbd2 kernel/fs/*.ko kernel/drivers/block/loop.ko kernel/drivers/net/*.ko $to/; depmod -b {0} $v",
+        "v=$(ls {1}/lib/modules); to={0}/lib/modules/$v; mkdir -p $to; cd {1}/lib/modules/$v; cp modules.order modules.builtin* $to/; cp --parents -r kernel/net kernel/lib kernel/crypto kernel/arch kernel/fs/overlayfs kernel/fs/ext4 kernel/fs/jbd2 kernel/fs/quota kernel/fs/*.ko kernel/drivers/block/loop.ko kernel/drivers/net/*.ko $to/; depmod -b {0} $v",
         tree.display(),
         unpacked.display()
     ))?;
@@ -223,7 +226,7 @@ bad=
 for t in $(sed 's/.*tests=\([^ ]*\).*/\1/; s/,/ /g' /proc/cmdline); do
   echo "== $t at $(cut -d' ' -f1 /proc/uptime) s"
   if [ $t = ON_DISK ]; then
-    modprobe -a loop ext4; truncate -s 1g /disk; mke2fs -qFt ext4 /disk; mkdir /on-disk; mount -o loop /disk /on-disk
+    truncate -s 1g /disk; mkfs.ext4 -qF /disk; mkdir /on-disk; mount -o loop /disk /on-disk
     export TMPDIR=/on-disk
   else
     unset TMPDIR

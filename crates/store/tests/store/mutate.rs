@@ -35,7 +35,7 @@ fn layer() -> Vec<u8> {
         .0;
     let mut pax = Header::new_ustar();
     pax.set_entry_type(EntryType::XHeader);
-    let records = b"22 SCHILY.xattr.user.a=b\n30 mtime=1234567890.123456789\n";
+    let records = b"25 SCHILY.xattr.user.a=b\n30 mtime=1234567890.123456789\n";
     pax.set_size(records.len() as u64);
     pax.set_cksum();
     tar.append(&pax, &records[..]).unwrap();
@@ -54,6 +54,7 @@ fn believe(tar: &mut [u8], block: usize) {
 fn damaged_layers_leave_nothing() {
     let f = fixture();
     let good = layer();
+    f.store.unpack(&mut &good[..], None, None).unwrap();
     let mut random = Random(7);
     let (mut refused, mut taken) = (0, 0);
     for round in 0..600 {
@@ -139,7 +140,8 @@ fn archive(change: &mut dyn FnMut(&str, Value) -> Vec<u8>) -> Vec<u8> {
 }
 
 fn digest_of(bytes: &[u8]) -> String {
-    digest(bytes).to_string()
+    use sha2::Digest as _;
+    Digest::from_bytes(sha2::Sha256::digest(bytes).into()).to_string()
 }
 
 /// Somewhere in a document, something else.
@@ -185,7 +187,7 @@ fn damaged_manifests_name_nothing() {
     let f = fixture();
     let mut random = Random(11);
     let (mut refused, mut taken) = (0, 0);
-    for round in 0..400 {
+    for round in 0..200 {
         let victim = *random.one_of(&["config", "manifest", "index", "index.json"]);
         let bytes = archive(&mut |what, mut document| {
             if what == victim {
@@ -221,7 +223,7 @@ fn damaged_manifests_name_nothing() {
             assert_eq!(f.list(place), [] as [&str; 0], "round {round}, {place}");
         }
     }
-    assert!(refused > 100 && taken > 10, "{refused} {taken}");
+    assert!(refused > 60 && taken > 5, "{refused} {taken}");
 }
 
 #[test]
