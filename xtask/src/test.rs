@@ -26,6 +26,7 @@ const NEEDS: &[(&str, &str)] = &[
     ("attr", "/usr/bin/getfattr"),
     ("quota", "/usr/sbin/repquota"),
     ("skopeo", "/usr/bin/skopeo"),
+    ("openssl", "/usr/bin/openssl"),
 ];
 
 /// Installs what is missing, builds the binaries, runs every test of the workspace.

@@ -253,7 +253,9 @@ fn expire(ingest: &Path, age: Duration, bytes: u64, busy: &HashSet<Digest>) -> R
             (None, None) => continue,
         };
         let digest = format!("sha256:{stem}").parse::<Digest>();
-        if if is_part { digest.is_ok_and(|digest| busy.contains(&digest)) } else { !busy.is_empty() } {
+        let stays =
+            if is_part { digest.is_ok_and(|digest| busy.contains(&digest)) } else { !busy.is_empty() };
+        if stays {
             continue;
         }
         // It may have gone meanwhile.

@@ -218,6 +218,7 @@ pub fn name(address: impl std::fmt::Display, repository: &str) -> Reference {
 }
 
 /// The lines of a stream, after it has ended.
+#[derive(Debug)]
 pub struct Lines(tokio::task::JoinHandle<Vec<Progress>>);
 
 impl Lines {
