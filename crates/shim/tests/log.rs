@@ -14,7 +14,8 @@ use shim::proto::{Address, Event, Form, Log, LogFormat, Remote};
 use testkit::until;
 
 fn fluentd(address: Address) -> Remote {
-    let form = Form::Fluentd { tag: "t".into(), fields: BTreeMap::new(), sub_second: false };
+    let form =
+        Form::Fluentd { tag: "t".into(), fields: BTreeMap::new(), sub_second: false, acknowledged: false };
     let addresses = vec![address];
     Remote {
         addresses,

@@ -3,7 +3,7 @@
 //! Direct connections to a container are the measure for those through a published port, in the same run.
 
 use std::net::UdpSocket;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use super::peer::Peer;
