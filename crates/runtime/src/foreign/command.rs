@@ -132,7 +132,7 @@ fn said(log: &Path) -> Option<String> {
     let text = sys::file::read(log).ok()?;
     let lines =
         text.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice::<Line>(line).ok());
-    lines.filter(|line| matches!(line.level.as_str(), "error" | "fatal")).next_back().map(|line| line.msg)
+    lines.rfind(|line| matches!(line.level.as_str(), "error" | "fatal")).map(|line| line.msg)
 }
 
 #[derive(serde::Deserialize)]
