@@ -130,9 +130,9 @@ fn cannot_run(path: &str) -> impl Fn(sys::Error) -> Failure + '_ {
 /// The last error in its log: the one that it ended with.
 fn said(log: &Path) -> Option<String> {
     let text = sys::file::read(log).ok()?;
-    let lines =
+    let mut lines =
         text.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice::<Line>(line).ok());
-    lines.filter(|line| matches!(line.level.as_str(), "error" | "fatal")).next_back().map(|line| line.msg)
+    lines.rfind(|line| matches!(line.level.as_str(), "error" | "fatal")).map(|line| line.msg)
 }
 
 #[derive(serde::Deserialize)]
