@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test fails by panicking")]
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::unix::net::{UnixDatagram, UnixListener};
 
 use testkit::{Host, until};
@@ -120,6 +120,26 @@ fn every_driver_sends_and_is_read_back() {
         has(b"\xaecontainer_name\xa3/f1") && has(b"\xa3log\xaato fluentd") && has(b"\xa6source\xa6stdout")
     );
     assert_eq!(logs(&host, "f1", &[]), "to fluentd\n", "the cache");
+
+    // Docker's acknowledgements: the message has a name, and waits until the server has said it.
+    let server = std::thread::spawn(move || {
+        let (mut client, _) = fluentd.accept().unwrap();
+        let (mut bytes, mut block) = (Vec::new(), [0; 4096]);
+        let name = loop {
+            let n = client.read(&mut block).unwrap();
+            assert!(n > 0, "the connection ended before the message");
+            bytes.extend_from_slice(&block[..n]);
+            let at = bytes.windows(8).position(|w| w == b"\xa5chunk\xd9\x20");
+            if let Some(name) = at.and_then(|at| bytes.get(at + 8..at + 40)) {
+                break name.to_vec();
+            }
+        };
+        client.write_all(&[b"\x81\xa3ack\xd9\x20", &name[..]].concat()).unwrap();
+    });
+    let acknowledged = [&flags[..4], &["--log-opt", "fluentd-request-ack=true"]].concat();
+    run(&host, "f2", &acknowledged, "echo acknowledged");
+    server.join().unwrap();
+    assert!(!host.daemon_log().contains("are lost"), "{}", host.daemon_log());
 
     let flags = ["--log-driver", "syslog", "--log-opt", &syslog_address, "--log-opt", "cache-disabled=true"];
     run(

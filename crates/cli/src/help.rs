@@ -14,7 +14,8 @@ const DOCKER_VERSION: &str = "29.7.2";
 
 /// The help of one command.
 pub(crate) fn command(command: &Command, called: &str, flags: &clap::Command) -> String {
-    let mut out = format!("Usage:  {called} {}\n\n{}\n", command.usage, command.about);
+    let usage = format!("Usage:  {called} {}", command.usage);
+    let mut out = format!("{}\n\n{}\n", usage.trim_end(), command.about);
     if !command.aliases.is_empty() {
         let program = app::program();
         let names = std::iter::once(&command.path).chain(command.aliases);

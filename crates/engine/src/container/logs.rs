@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::View;
 use super::link::Polled;
+use super::state::Phase;
 use crate::blocking::blocking;
 use crate::{Engine, Error};
 
@@ -49,6 +50,10 @@ impl Engine {
         let view = container.view();
         if !options.stdout && !options.stderr {
             return Err(Error::Invalid("Bad parameters: you must choose at least one stream".into()));
+        }
+        if matches!(view.state.phase, Phase::Removing | Phase::Dead) {
+            let text = "can not get logs from container which is dead or marked for removal";
+            return Err(Error::Conflict(text.into()));
         }
         let (path, format) = container.log_files(&view.record.host.log_config).ok_or_else(|| {
             Error::NotImplemented("configured logging driver does not support reading".into())

@@ -163,6 +163,7 @@ pub struct Resources {
     pub device_requests: Vec<DeviceRequest>,
     pub memory_reservation: i64,
     pub memory_swap: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub memory_swappiness: Option<i64>,
     pub oom_kill_disable: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -246,7 +247,9 @@ pub struct HostConfig {
     pub resources: Resources,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub mounts: Vec<Mount>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub masked_paths: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub readonly_paths: Option<Vec<String>>,
 }
 
