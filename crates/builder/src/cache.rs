@@ -19,12 +19,21 @@ use crate::error::Result;
 const MOST: usize = 4000;
 
 /// What a step made.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct Record {
     /// RFC 3339. Kept, so that a build of nothing but cached steps gives the same image again.
     pub(crate) created: String,
     /// `None`: the step changed no file.
     pub(crate) layer: Option<Layer>,
+    /// A directory below the cache that it made instead (`trees/…`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) tree: Option<String>,
+    /// What a server said of a download, to ask whether it has changed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) validators: Vec<(String, String)>,
+    /// The vertex's name, for people.
+    pub(crate) name: String,
 }
 
 /// A layer that a step made.
@@ -41,6 +50,16 @@ pub(crate) struct Layer {
 /// Where the content of `--mount=type=cache` is.
 pub(crate) fn mounts(root: &Path) -> PathBuf {
     root.join("mounts")
+}
+
+/// Where directories are that are no layers: parts of contexts that are mounted, downloads.
+pub(crate) fn trees(root: &Path) -> PathBuf {
+    root.join("trees")
+}
+
+/// Where is kept what is known of clients' directories.
+pub(crate) fn indexes(root: &Path) -> PathBuf {
+    root.join("files")
 }
 
 /// The records on disk.
@@ -63,6 +82,7 @@ impl Cache {
             .layer
             .as_ref()
             .is_none_or(|l| store.has_layer(&l.chain) && store.blob_size(&l.blob.digest).is_some());
+        let whole = whole && record.tree.as_ref().is_none_or(|tree| self.root.join(tree).is_dir());
         if !whole {
             return Ok(None);
         }
@@ -153,7 +173,7 @@ mod tests {
         let (cache, store) =
             (Cache::new(&dir.path().join("build")), Store::open(&dir.path().join("store")).unwrap());
         let key = |n: u8| Digest::from_bytes([n; 32]);
-        let record = Record { created: "then".into(), layer: None };
+        let record = Record { created: "then".into(), ..Record::default() };
         for n in 0..5 {
             cache.put(&key(n), &record).unwrap();
             let long_ago = SystemTime::now() - Duration::from_secs(100 - u64::from(n));

@@ -1,17 +1,40 @@
-//! The last state becomes an image in the store: there is nothing to load afterwards.
+//! The last states become an image in the store: there is nothing to load afterwards.
+
+use std::collections::BTreeMap;
 
 use spec::Reference;
-use spec::oci::image::Descriptor;
+use spec::oci::image::{Descriptor, Index, Platform, media};
 
 use crate::Host;
 use crate::error::Result;
-use crate::state::State;
+use crate::finish::Finished;
 
-/// Writes the image and its names. An image is as old as its last step: built again from the cache, it is the same.
-pub(crate) fn export(host: &Host, state: &State, tags: &[Reference]) -> Result<Descriptor> {
-    let mut config = state.image.clone();
-    config.created.get_or_insert_with(|| jiff::Timestamp::now().to_string());
-    let target = host.store.put_image(&config, &state.layers)?;
+/// Writes the images, an index for several, and the names.
+pub(crate) fn export(host: &Host, images: &[Finished], tags: &[Reference]) -> Result<Descriptor> {
+    let mut manifests = Vec::new();
+    for image in images {
+        let mut descriptor = host.store.put_image(&image.config, &image.layers)?;
+        descriptor.platform = Some(Platform {
+            architecture: image.config.architecture.clone(),
+            os: image.config.os.clone(),
+            variant: image.config.variant.clone(),
+            ..Platform::default()
+        });
+        manifests.push(descriptor);
+    }
+    let target = match manifests.as_slice() {
+        [one] => Descriptor { platform: None, ..one.clone() },
+        _ => {
+            let index = Index {
+                schema_version: 2,
+                media_type: media::INDEX.into(),
+                manifests,
+                annotations: BTreeMap::new(),
+            };
+            let bytes = serde_json::to_vec(&index).expect("an index is plain data");
+            host.store.put_blob(media::INDEX, &bytes)?
+        }
+    };
     for tag in tags {
         host.store.tag(tag, &target)?;
     }

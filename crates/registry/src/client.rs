@@ -8,9 +8,11 @@
 //! | `message` | what is sent, and what comes back piece by piece |
 //! | `challenge` | what a registry asks for; tokens |
 //! | `session` | one repository with its authorization: a request, asked again with a token |
+//! | `download` | any address on the web, for who builds from it |
 //! | `resolve`, `pull`, `layer`, `push`, `login` | the verbs |
 
 mod challenge;
+mod download;
 mod host;
 mod layer;
 mod login;
@@ -22,6 +24,7 @@ mod resolve;
 mod session;
 mod transport;
 
+pub use download::Download;
 pub use proxy::Proxies;
 
 use std::collections::BTreeMap;
@@ -156,6 +159,27 @@ impl Client {
         auth: Option<&AuthConfig>,
     ) -> Result<(Descriptor, Vec<Platform>), Error> {
         resolve::inspect(self, reference, auth).await
+    }
+
+    /// Asks for an address of http or https; redirects are followed. `headers` go to that host only.
+    ///
+    /// # Errors
+    /// It cannot be reached, or is no such address; another status than success is for the caller to judge.
+    pub async fn download(&self, address: &str, headers: &[(&str, &str)]) -> Result<Download, Error> {
+        download::download(self, address, "GET", headers, Vec::new()).await
+    }
+
+    /// The same with bytes to send.
+    ///
+    /// # Errors
+    /// As [`Client::download`].
+    pub async fn post(
+        &self,
+        address: &str,
+        headers: &[(&str, &str)],
+        body: Vec<u8>,
+    ) -> Result<Download, Error> {
+        download::download(self, address, "POST", headers, body).await
     }
 
     /// Checks credentials (`docker login`); returns the status line.

@@ -182,6 +182,24 @@ impl Store {
     /// # Errors
     /// A file error; the writable layer is kept then.
     pub fn rw_commit(&self, id: &str) -> Result<Option<Committed>> {
+        self.rw_commit_before(id, None)
+    }
+
+    /// The same with no file younger than `latest` (seconds since 1970): the same files give the same layer whenever
+    /// they were made.
+    ///
+    /// # Errors
+    /// As [`Store::rw_commit`].
+    pub fn rw_commit_before(&self, id: &str, latest: Option<i64>) -> Result<Option<Committed>> {
+        if let Some(latest) = latest {
+            let time = sys::root::Time { seconds: latest, nanos: 0 };
+            Root::open(&self.rw_path(id)?.join("diff"))?.walk("", TooDeep::Fail, |visit| {
+                if visit.metadata.modified > time {
+                    visit.dir.set_modified(visit.name, time)?;
+                }
+                Ok::<_, Error>(())
+            })?;
+        }
         let meta = self.rw_meta(id)?;
         let blob = BufWriter::with_capacity(BUFFER, self.blob_writer()?);
         let mut out = Writer::new(HashWriter::new(GzEncoder::new(blob, GZIP_LEVEL)));

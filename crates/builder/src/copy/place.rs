@@ -3,8 +3,9 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use sys::root::{Access, Dir, Kind, OpenFile, Root};
+use sys::root::{Access, Dir, Follow, Kind, OpenFile, Root};
 
+use super::mode::Mode;
 use super::tree::{Filter, Found, Source, Visitor, kind_at, walk};
 use crate::error::{Error, Result};
 
@@ -18,12 +19,48 @@ pub(crate) struct Plan {
     /// The new owner; `None` keeps the source's.
     pub(crate) owner: Option<(u32, u32)>,
     /// The new permission bits.
-    pub(crate) mode: Option<u32>,
+    pub(crate) mode: Option<Mode>,
 }
 
 impl Plan {
     /// Copies one source: a file into or as the destination, a directory's content into it.
-    pub(crate) fn copy(&self, root: &Root, source: &Source, filter: &Filter) -> Result<()> {
+    /// A source that keeps its parents brings them along from its `tree`.
+    pub(crate) fn copy(&self, root: &Root, source: &Source, filter: &Filter, tree: &Root) -> Result<()> {
+        if let Some(parents) = &source.parents {
+            let below = Self { destination: self.destination.join(parents), ..self.clone() };
+            below.bring_parents(root, source, parents, tree)?;
+            return below.copy_one(root, source, filter);
+        }
+        self.copy_one(root, source, filter)
+    }
+
+    /// Makes the directories that a source keeps, as they are in its tree.
+    fn bring_parents(&self, root: &Root, source: &Source, parents: &Path, tree: &Root) -> Result<()> {
+        let kept = parents.components().count();
+        let above = Path::new(&source.path);
+        // A directory's content is copied, so itself is one of those that are made.
+        let above = if source.is_dir() { above } else { above.parent().unwrap_or(above) };
+        for up in (0..kept).rev() {
+            let ancestor = |path: &Path| path.ancestors().nth(up).map(Path::to_owned);
+            let (Some(from), Some(to)) = (ancestor(above), ancestor(&self.destination)) else { continue };
+            if kind_at(root, &to)?.is_some() {
+                continue;
+            }
+            let metadata = tree.metadata(&from, Follow::Yes)?;
+            self.create_dirs(root, &to)?;
+            let (dir, name) = root.parent(&to)?;
+            let (uid, gid) = self.owner.unwrap_or((metadata.uid, metadata.gid));
+            dir.chown(&name, uid, gid)?;
+            dir.chmod(&name, self.bits(metadata.mode, true))?;
+        }
+        Ok(())
+    }
+
+    fn bits(&self, mode: u32, is_dir: bool) -> u32 {
+        self.mode.as_ref().map_or(mode, |change| change.apply(mode, is_dir))
+    }
+
+    fn copy_one(&self, root: &Root, source: &Source, filter: &Filter) -> Result<()> {
         if source.is_dir() {
             if let Some(kind) = kind_at(root, &self.destination)?
                 && kind != Kind::Directory
@@ -46,7 +83,7 @@ impl Plan {
             .map_err(|e| sys::Error::new("write", name.clone(), e))?;
         let (uid, gid) = self.owner.unwrap_or((0, 0));
         file.set_owner(uid, gid)?;
-        file.set_mode(self.mode.unwrap_or(0o644))?;
+        file.set_mode(self.bits(0o644, false))?;
         Ok(())
     }
 
@@ -123,7 +160,7 @@ impl Copier<'_> {
         let (uid, gid) = self.plan.owner.unwrap_or((metadata.uid, metadata.gid));
         dir.chown(name, uid, gid)?;
         if metadata.kind != Kind::Symlink {
-            dir.chmod(name, self.plan.mode.unwrap_or(metadata.mode))?;
+            dir.chmod(name, self.plan.bits(metadata.mode, metadata.kind == Kind::Directory))?;
         }
         for (key, value) in found.dir.xattrs(found.name)? {
             // The kernel's own (overlayfs's, SELinux's) stay behind.
@@ -195,9 +232,4 @@ pub(crate) fn destination(working_dir: &str, text: &str) -> (PathBuf, bool) {
     let into = text.ends_with('/') || text == "." || text.ends_with("/.") || text.is_empty();
     let joined = if text.starts_with('/') { text.to_owned() } else { format!("{working_dir}/{text}") };
     (PathBuf::from(format!("/{}", crate::ignore::clean(&joined))), into)
-}
-
-/// An octal mode.
-pub(crate) fn mode(text: &str) -> Option<u32> {
-    u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o7777)
 }

@@ -9,6 +9,7 @@
 //! | [`oci`] | the OCI configuration |
 //! | [`hosts`], [`stubs`] | /etc/hosts and the like, and what is made to mount them on |
 
+pub(crate) mod agent;
 pub(crate) mod cancel;
 pub(crate) mod execute;
 mod hosts;

@@ -61,6 +61,7 @@ impl Machine {
             cache: dir.path().join("cache"),
             run: dir.path().join("run"),
             cgroup_parent: format!("/{name}"),
+            work: Arc::default(),
         };
         let machine = Self { host, dir, name, runtime };
         let config = Image {
@@ -103,7 +104,8 @@ impl Machine {
 
     /// Builds a context under a name, with success; the image and the output.
     pub(crate) fn image(&self, context: &Path, tag: &str) -> (store::Image, String) {
-        let request = Request { context: context.to_owned(), tags: vec![tag.into()], ..Request::default() };
+        let request =
+            Request { context: context.to_owned().into(), tags: vec![tag.into()], ..Request::default() };
         let (built, lines) = self.build(request);
         let output = lines.concat();
         let digest = built.unwrap_or_else(|e| panic!("{}\n{output}", chain(&e)));

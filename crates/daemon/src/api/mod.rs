@@ -74,6 +74,7 @@ impl Api {
             cache: config.data_root.join("build"),
             run: config.exec_root.join("build"),
             cgroup_parent: config.cgroup_parent.clone(),
+            work: Arc::default(),
         };
         let server = format!("Corten/{} (linux)", env!("CARGO_PKG_VERSION"));
         let server = HeaderValue::try_from(server).expect("a version is printable");
