@@ -18,7 +18,7 @@
 //! | `image` | from a target to a platform's manifest and configuration, and back |
 //! | `import`, `load`, `save` | images from and to archives |
 //! | [`archive`] | tar: read, write, unpack, pack |
-//! | `compression`, `hash` | streams inflated and hashed on the way |
+//! | `compression`, `gzip`, `hash` | streams inflated, deflated and hashed on the way |
 //! | `lease`, `collect`, `usage` | what is held, what is garbage, what takes space |
 //!
 //! Leaves first, root last: blob → layer → images.json; removing is the reverse. Everything is written in `ingest/` and
@@ -35,6 +35,7 @@ mod changes;
 mod collect;
 mod compression;
 mod error;
+mod gzip;
 mod hash;
 mod image;
 mod import;

@@ -4,9 +4,9 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use spec::Id;
 use spec::defaults::oci::bind;
 use spec::oci::runtime::Mount;
-use spec::Id;
 use sys::file;
 use sys::root::{Follow, Kind, Metadata, Root};
 
