@@ -2,6 +2,7 @@
 //! taken in turn, medians, and the ratio to Docker. With `--gate` it fails where a promise of SPECIFICATION.md is
 //! not kept.
 
+mod build;
 mod peer;
 mod runtime;
 
@@ -9,7 +10,7 @@ use std::time::Instant;
 
 use peer::Peer;
 
-use crate::{Outcome, build};
+use crate::{Outcome, build as program};
 
 /// A workload and what SPECIFICATION.md promises for it, in milliseconds.
 struct Workload {
@@ -30,13 +31,16 @@ const WORKLOADS: [Workload; 8] = [
     Workload { name: "50 MB attached", promise: f64::INFINITY, repeat: 5, run: attached },
 ];
 
-/// Runs the benchmark: `[-n TIMES] [--gate] [--alone]`.
+/// Runs the benchmark: `[build] [-n TIMES] [--gate] [--alone]`.
 pub(crate) fn bench(arguments: &[String]) -> Outcome {
+    if arguments.first().is_some_and(|word| word == "build") {
+        return build::bench(&arguments[1..]);
+    }
     let value = |flag: &str| arguments.iter().position(|a| a == flag).and_then(|i| arguments.get(i + 1));
     let times: usize =
         value("-n").map_or(Ok(20), |n| n.parse()).map_err(|_| "-n takes a number".to_owned())?;
     let has = |flag: &str| arguments.iter().any(|a| a == flag);
-    let dist = build::build()?;
+    let dist = program::build()?;
     let mut peers = vec![Peer::corten(&dist)?];
     if !has("--alone") {
         peers.push(Peer::docker()?);

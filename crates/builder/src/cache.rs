@@ -105,12 +105,17 @@ impl Cache {
 
     /// All records.
     pub(crate) fn all(&self) -> Result<Vec<Record>> {
+        Ok(self.with_paths()?.into_iter().map(|(_, record)| record).collect())
+    }
+
+    /// All records, with their files.
+    pub(crate) fn with_paths(&self) -> Result<Vec<(PathBuf, Record)>> {
         let mut records = Vec::new();
         for path in self.paths()? {
             if let Some(bytes) = file::read_if_exists(&path)?
                 && let Ok(record) = serde_json::from_slice(&bytes)
             {
-                records.push(record);
+                records.push((path, record));
             }
         }
         Ok(records)
@@ -132,16 +137,6 @@ impl Cache {
             file::remove(path)?;
         }
         Ok(())
-    }
-
-    /// Forgets everything, cache mounts too; returns how many records there were.
-    pub(crate) fn clear(&self) -> Result<usize> {
-        let paths = self.paths()?;
-        file::remove_tree(&mounts(&self.root))?;
-        for path in &paths {
-            file::remove(path)?;
-        }
-        Ok(paths.len())
     }
 
     fn path(&self, key: &Digest) -> PathBuf {

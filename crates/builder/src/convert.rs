@@ -1,10 +1,10 @@
 //! A Dockerfile becomes a graph: stage by stage, in the Dockerfile's order, nothing of it done yet.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use spec::Digest;
-use spec::api::Platform;
+use spec::api::{BuildWarning, Platform};
 use tokio::task::JoinSet;
 
 use crate::config::{Arguments, apply};
@@ -17,7 +17,7 @@ use crate::op::{copy, image, workdir};
 use crate::output::Output;
 use crate::remote::{Remote, file_name};
 use crate::state::{Done, PROXIES, State};
-use crate::{Host, Request, op, parse, stages};
+use crate::{Host, Request, lint, op, parse, stages};
 
 /// What a RUN's container is called inside, as BuildKit calls it: the same for each, so that what it writes is too.
 const HOSTNAME: &str = "buildkitsandbox";
@@ -50,7 +50,7 @@ pub(crate) struct Convert<'c> {
     /// Where a vertex comes from in the Dockerfile.
     pub(crate) places: HashMap<Digest, u32>,
     /// Variables that were not set, with the lines that name them.
-    pub(crate) undefined: Arc<Mutex<Vec<(u32, String)>>>,
+    undefined: Arc<Mutex<Vec<(u32, String)>>>,
     built: BTreeMap<usize, State>,
     bases: BTreeMap<(String, String), State>,
     done: usize,
@@ -105,6 +105,15 @@ impl<'c> Convert<'c> {
             self.built.insert(index, state);
         }
         self.built.remove(&target).ok_or_else(|| Error::NoTarget(self.request.target.clone()))
+    }
+
+    /// What the linter has to say of the states: variables that nothing sets.
+    pub(crate) fn findings(&self) -> Vec<BuildWarning> {
+        let undefined = self.undefined.lock().unwrap_or_else(PoisonError::into_inner);
+        let finding = |(line, name): &(u32, String)| {
+            lint::finding("UndefinedVar", format!("Usage of undefined variable '${name}'"), *line)
+        };
+        undefined.iter().map(finding).collect()
     }
 
     fn announce(&mut self, text: &str) {
@@ -384,7 +393,6 @@ impl<'c> Convert<'c> {
             hostname: hostname.unwrap_or_else(|| HOSTNAME.into()),
             platform: before.platform(),
             command,
-            line,
         };
         Ok((Vertex::new(name, Op::Exec(Box::new(exec)), self.no_cache(index)), text))
     }

@@ -87,6 +87,10 @@ pub(crate) async fn settle(solver: &Arc<Solver>, done: &Done) -> Result<Option<(
     if let Some(settled) = solver.settled(&key) {
         return Ok(Some(settled));
     }
+    let imported = match solver.request.no_cache {
+        true => None,
+        false => solver.imported.find(&solver.host, &solver.request, &key, None).await?,
+    };
     let this = solver.clone();
     let settled = blocking(move || {
         let cache = Cache::new(&this.host.cache);
@@ -95,10 +99,13 @@ pub(crate) async fn settle(solver: &Arc<Solver>, done: &Done) -> Result<Option<(
         {
             return Ok((record.created, true));
         }
-        let record = Record { created: jiff::Timestamp::now().to_string(), ..Record::default() };
+        let found = imported.is_some();
+        let record = imported
+            .unwrap_or_else(|| Record { created: jiff::Timestamp::now().to_string(), ..Record::default() });
         cache.put(&key, &record)?;
-        Ok((record.created, false))
+        Ok((record.created, found))
     })
     .await?;
+    solver.note(key, &Record { created: settled.0.clone(), ..Record::default() });
     Ok(Some(solver.settle(key, settled)))
 }

@@ -96,8 +96,6 @@ pub(crate) struct Exec {
     pub(crate) platform: Platform,
     /// For the error when it fails.
     pub(crate) command: String,
-    /// Where it stands.
-    pub(crate) line: u32,
 }
 
 /// Where a command's network is.

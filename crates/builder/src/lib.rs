@@ -13,9 +13,10 @@
 //! | `copy`, `run` | how COPY and RUN do it |
 //! | `writable` | a step's writable layer |
 //! | `cache`, `key` | what was done before |
+//! | `share`, `usage` | the cache for other machines; what it takes on disk |
 //! | `output`, `classic` | what the client hears |
-//! | `finish`, `export` | the image |
-//! | `lint` | what is wrong with a Dockerfile though it builds |
+//! | `finish`, `export` | the image, its files, what is said about it |
+//! | `lint`, `call` | what is wrong with a Dockerfile though it builds; what is in it |
 //!
 //! ```text
 //! <cache>/<2 hex>/<key>.json   what a step made (cache.rs)
@@ -31,6 +32,7 @@
 //! the same shim as a container, with no container record.
 
 mod cache;
+mod call;
 mod classic;
 mod config;
 mod context;
@@ -52,18 +54,21 @@ mod output;
 mod parse;
 mod remote;
 mod run;
+mod share;
 mod solve;
 mod stages;
 mod state;
+mod usage;
 mod words;
 mod work;
 mod writable;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use spec::api::{AuthConfig, Progress};
+use spec::oci::image::Descriptor;
 use spec::{Digest, Reference};
 use tokio::sync::mpsc::Sender;
 
@@ -79,6 +84,10 @@ use solve::Solver;
 pub use context::Files;
 pub use convert::NamedContext;
 pub use error::Error;
+pub use export::output::{Kind, Target};
+pub use export::provenance::Mode as Provenance;
+pub use share::Place;
+pub use usage::{Prune, Usage, prune, usage};
 pub use work::Work;
 
 /// What a build stands on.
@@ -137,6 +146,18 @@ pub struct Request {
     pub squash: bool,
     /// Say what vertices do instead of the classic lines.
     pub events: bool,
+    /// `--output`; none is an image in the store.
+    pub outputs: Vec<Target>,
+    /// `--annotation`.
+    pub annotations: Vec<String>,
+    /// `--provenance`.
+    pub provenance: Option<Provenance>,
+    /// `--cache-from`.
+    pub cache_from: Vec<Place>,
+    /// `--cache-to`.
+    pub cache_to: Vec<Place>,
+    /// `check`, `outline`, `targets`; empty builds.
+    pub call: String,
     /// For RUN steps.
     pub limits: Limits,
     /// `--pull`: ask the registry even when the base image is here.
@@ -177,11 +198,16 @@ pub struct Limits {
 }
 
 /// Builds. Sends the classic builder's lines (`Step 1/3 : FROM x`, ` ---> Using cache`, `Successfully built …`,
-/// `Successfully tagged …`) and the aux object with the id; returns the image's digest. Dropped: what runs is ended.
+/// `Successfully tagged …`) and the aux object with the id; returns the image's digest, if there is one. Dropped: what
+/// runs is ended.
 ///
 /// # Errors
 /// As the variants say; no container, mount or writable layer of a failed step is left.
-pub async fn build(host: &Host, request: Request, progress: Sender<Progress>) -> Result<Digest, Error> {
+pub async fn build(
+    host: &Host,
+    request: Request,
+    progress: Sender<Progress>,
+) -> Result<Option<Digest>, Error> {
     let output = Output::new(progress, request.quiet, request.events);
     let tags = tags(&request.tags)?;
     let request = Arc::new(request);
@@ -228,7 +254,8 @@ impl Build<'_> {
         self.output.event(spec::api::BuildEvent { excerpt, ..Default::default() }).await
     }
 
-    async fn run(&self, lease: store::Lease, ignore: ignore::Ignore) -> Result<Digest, Error> {
+    /// Builds, or answers what was called for.
+    async fn run(&self, lease: store::Lease, ignore: ignore::Ignore) -> Result<Option<Digest>, Error> {
         let Self { host, request, output, cancel, source, tags } = *self;
         let (wanted, surroundings, text, hidden) =
             (request.clone(), host.clone(), source.to_vec(), ignore.clone());
@@ -238,6 +265,19 @@ impl Build<'_> {
         })
         .await?;
         let check = lint::Check::of(&file, request)?;
+        let name = if request.dockerfile.is_empty() { "Dockerfile" } else { &request.dockerfile };
+        match request.call.as_str() {
+            "" | "build" | "check" => {}
+            "targets" => return self.answer(call::targets(&file)).await,
+            "outline" => return self.answer(call::outline(&file, request)?).await,
+            other => return Err(call::unknown(other)),
+        }
+        if request.call == "check" {
+            let found = self.findings(&file, &contexts, &ignore, &check, name).await?;
+            return self.answer(lint::answer(&found, source)).await;
+        }
+        let annotations = annotations(request)?;
+        let started = jiff::Timestamp::now().to_string();
         let unused = convert::unused_arguments(&file, request);
         let platforms = platforms(request)?;
         let mut plans = Vec::new();
@@ -248,13 +288,11 @@ impl Build<'_> {
                 Convert::new(host, request, &file, &contexts, platform.clone(), output, several)?;
             let state = convert.convert().await?;
             plans.push((state, convert.lines, convert.places));
-            undefined.append(&mut convert.undefined.lock().unwrap_or_else(PoisonError::into_inner));
+            undefined.extend(convert.findings());
         }
         let mut found = lint::lint(&file, request, &ignore);
-        found.extend(undefined.into_iter().map(|(line, name)| {
-            lint::finding("UndefinedVar", format!("Usage of undefined variable '${name}'"), line)
-        }));
-        let found = lint::sort(found, &check, &request.dockerfile);
+        found.extend(undefined);
+        let found = lint::sort(found, &check, name);
         for warning in found.clone() {
             output.event(spec::api::BuildEvent { warning: Some(warning), ..Default::default() }).await?;
         }
@@ -270,12 +308,14 @@ impl Build<'_> {
             })
             .collect();
         let epoch = epoch(request)?;
+        let imported = share::Imported::read(host, request).await;
         let solver = Arc::new(Solver::new(
             host.clone(),
             request.clone(),
             output.clone(),
             cancel.clone(),
             epoch,
+            imported,
             lease,
         ));
         let targets: Vec<graph::Edge> = plans
@@ -311,15 +351,12 @@ impl Build<'_> {
         }
         let mut images = Vec::new();
         for ((state, ..), squashed) in plans.iter().zip(&squashed) {
-            images.push(finish::finish(&solver, state, squashed.as_ref()).await?);
+            let image = finish::finish(&solver, state, squashed.as_ref()).await?;
+            let layers = solver.root(image.root.as_ref()).await.ok_or(Error::Cancelled)?;
+            images.push((image, solve::Tree::Layers(layers)));
         }
-        let (surroundings, names) = (host.clone(), tags.to_vec());
-        let target = op::blocking(move || {
-            let target = export::export(&surroundings, &images, &names)?;
-            Cache::new(&surroundings.cache).trim()?;
-            Ok(target)
-        })
-        .await?;
+        let facts = Wanted { started, annotations };
+        let target = self.export(&solver, images, facts).await?;
         drop(solver);
 
         output
@@ -332,8 +369,209 @@ impl Build<'_> {
         for tag in tags {
             output.line(format!("Successfully tagged {}", tag.familiar())).await?;
         }
-        Ok(target.digest)
+        Ok(Some(target.digest))
     }
+
+    /// Says what a call found out; there is no image then.
+    async fn answer(&self, answer: spec::api::BuildAnswer) -> Result<Option<Digest>, Error> {
+        if self.request.events {
+            let event = spec::api::BuildEvent { answer: Some(answer), ..Default::default() };
+            self.output.event(event).await?;
+        } else {
+            self.output.text(answer.text).await?;
+        }
+        Ok(None)
+    }
+
+    /// What the linter finds, without building: base images that are here tell which variables are set.
+    async fn findings(
+        &self,
+        file: &Dockerfile,
+        contexts: &BTreeMap<String, Arc<Context>>,
+        ignore: &ignore::Ignore,
+        check: &lint::Check,
+        name: &str,
+    ) -> Result<Vec<spec::api::BuildWarning>, Error> {
+        let mut found = lint::lint(file, self.request, ignore);
+        let host = spec::api::Platform::host();
+        let mut convert = Convert::new(self.host, self.request, file, contexts, host, self.output, false)?;
+        match convert.convert().await {
+            Ok(_) => found.extend(convert.findings()),
+            // A base image that cannot be had is no mistake of the Dockerfile's.
+            Err(error) if error.kind() != spec::ErrorKind::InvalidParameter => {}
+            Err(error) => return Err(error),
+        }
+        Ok(lint::sort(found, check, name))
+    }
+
+    /// Writes the image, and gives it and the cache to whom they are for.
+    async fn export(
+        &self,
+        solver: &Arc<Solver>,
+        images: Vec<(finish::Finished, solve::Tree)>,
+        wanted: Wanted,
+    ) -> Result<Descriptor, Error> {
+        let (this, request, source) = (solver.clone(), self.request.clone(), self.source.to_vec());
+        let mut names = self.tags.to_vec();
+        for output in &request.outputs {
+            for name in self::tags(&output.names)? {
+                if !names.contains(&name) {
+                    names.push(name);
+                }
+            }
+        }
+        let outputs = match request.outputs.is_empty() {
+            true => vec![Target::image()],
+            false => request.outputs.clone(),
+        };
+        let (kept, known) = (outputs.clone(), names.clone());
+        let target = op::blocking(move || {
+            let target = finish_images(&this, &request, &source, &images, &known, wanted)?;
+            let store = &this.host.store;
+            if kept.iter().any(|output| matches!(output.kind, Kind::Image { .. })) {
+                for name in &known {
+                    store.tag(name, &target)?;
+                }
+                if known.is_empty() {
+                    store.keep_dangling(&target)?;
+                }
+            }
+            for (number, output) in kept.iter().enumerate() {
+                export::output::send(&this, number, output.kind, &images, &target, &known)?;
+            }
+            Cache::new(&this.host.cache).trim()?;
+            Ok(target)
+        })
+        .await?;
+        if outputs.iter().any(|output| output.kind == (Kind::Image { push: true })) {
+            if names.is_empty() {
+                return Err(Error::Request("tag is needed when pushing to registry".into()));
+            }
+            for name in &names {
+                self.push(name, &target).await?;
+            }
+        }
+        self.share(solver, &target, outputs.len()).await?;
+        self.metadata(&target, &names).await?;
+        Ok(target)
+    }
+
+    async fn push(&self, name: &Reference, target: &Descriptor) -> Result<(), Error> {
+        let auth = registry::client::credentials(&self.request.auths, name);
+        let (host, progress) = (self.host, self.output.pull());
+        Ok(host.registry.push(&host.store, name, target, auth, progress).await?)
+    }
+
+    /// Gives the cache to other machines; those of the client come after its outputs.
+    async fn share(&self, solver: &Arc<Solver>, target: &Descriptor, outputs: usize) -> Result<(), Error> {
+        let places = self.request.cache_to.clone();
+        for (number, place) in places.into_iter().filter(|place| !matches!(place, Place::Inline)).enumerate()
+        {
+            let (this, wish, image) = (solver.clone(), place.clone(), target.clone());
+            let cache = op::blocking(move || {
+                let layers = layers(&this.host.store, &image);
+                let cache = share::manifest(&this, &wish, &layers)?;
+                if matches!(wish, Place::Local { .. }) {
+                    export::output::send(&this, outputs + number, Kind::Oci, &[], &cache, &[])?;
+                }
+                Ok(cache)
+            })
+            .await?;
+            if let Place::Registry { reference, lenient, .. } = &place
+                && let Err(error) = self.push(reference, &cache).await
+            {
+                match lenient {
+                    true => tracing::warn!(error = error.text(), "a build cache was not exported"),
+                    false => return Err(error),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What `--metadata-file` gets.
+    async fn metadata(&self, target: &Descriptor, names: &[Reference]) -> Result<(), Error> {
+        let (store, image) = (self.host.store.clone(), target.clone());
+        let config = op::blocking(move || {
+            let platform = spec::api::Platform::host();
+            Ok(store.image(&image, &platform).ok().map(|image| image.manifest.config.digest))
+        })
+        .await?;
+        let mut metadata = BTreeMap::from([
+            ("containerimage.digest".to_owned(), serde_json::json!(target.digest)),
+            ("containerimage.descriptor".to_owned(), serde_json::json!(target)),
+        ]);
+        if let Some(config) = config {
+            metadata.insert("containerimage.config.digest".into(), serde_json::json!(config));
+        }
+        if !names.is_empty() {
+            let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+            metadata.insert("image.name".into(), names.join(",").into());
+        }
+        self.output.event(spec::api::BuildEvent { metadata, ..Default::default() }).await
+    }
+}
+
+/// What goes into the image beside its files.
+struct Wanted {
+    started: String,
+    annotations: Vec<export::Annotation>,
+}
+
+/// Writes manifests, statements and the cache that is embedded.
+fn finish_images(
+    solver: &Arc<Solver>,
+    request: &Request,
+    source: &[u8],
+    images: &[(finish::Finished, solve::Tree)],
+    names: &[Reference],
+    wanted: Wanted,
+) -> Result<Descriptor, Error> {
+    let mut finished: Vec<finish::Finished> = images.iter().map(|(image, _)| image.clone()).collect();
+    let inline = request.cache_to.iter().any(|place| matches!(place, Place::Inline))
+        || request.args.get("BUILDKIT_INLINE_CACHE").and_then(Option::as_deref) == Some("1");
+    if inline {
+        for image in &mut finished {
+            let layers = image.config.rootfs.diff_ids.iter().copied().collect();
+            image.config.cache = Some(share::embedded(solver, &layers));
+        }
+    }
+    let platforms: Vec<_> = finished.iter().map(export::platform).collect();
+    let ended = jiff::Timestamp::now().to_string();
+    let facts: Vec<export::provenance::Facts<'_>> = match request.provenance {
+        None => Vec::new(),
+        Some(mode) => finished
+            .iter()
+            .zip(&platforms)
+            .map(|(image, platform)| export::provenance::Facts {
+                request,
+                mode,
+                source,
+                root: image.root.as_ref(),
+                platform,
+                names,
+                started: &wanted.started,
+                finished: &ended,
+            })
+            .collect(),
+    };
+    export::write(&solver.host.store, &finished, &wanted.annotations, &facts)
+}
+
+/// The DiffIDs of an image's layers.
+fn layers(store: &store::Store, target: &Descriptor) -> std::collections::HashSet<Digest> {
+    let image = store.image(target, &spec::api::Platform::host());
+    image.map(|image| image.config.rootfs.diff_ids.into_iter().collect()).unwrap_or_default()
+}
+
+/// `--annotation`s, and those of the outputs.
+fn annotations(request: &Request) -> Result<Vec<export::Annotation>, Error> {
+    let of_outputs = request.outputs.iter().flat_map(|output| &output.annotations);
+    let mut annotations = Vec::new();
+    for text in request.annotations.iter().chain(of_outputs) {
+        annotations.extend(export::Annotation::read(text)?);
+    }
+    Ok(annotations)
 }
 
 /// The contexts by name; the build's own has none.
@@ -404,14 +642,6 @@ fn tags(texts: &[String]) -> Result<Vec<Reference>, Error> {
 pub fn roots(host: &Host) -> Result<(Vec<store::ChainId>, Vec<Digest>), Error> {
     let layers = Cache::new(&host.cache).all()?.into_iter().filter_map(|record| record.layer);
     Ok(layers.map(|layer| (layer.chain, layer.blob.digest)).unzip())
-}
-
-/// Forgets all cache records; the store's collector then frees what only they held. Returns how many.
-///
-/// # Errors
-/// A record cannot be removed.
-pub fn prune(host: &Host) -> Result<usize, Error> {
-    Cache::new(&host.cache).clear()
 }
 
 /// Ends and removes what builds of a daemon that died have left: for the start, before the first build. Returns how many

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
+use base64::Engine as _;
 use spec::Digest;
 use spec::api::{BUILD_EVENT, BuildEvent, Progress};
 use tokio::sync::mpsc::Sender;
@@ -79,11 +80,6 @@ impl Output {
         Self { sender, quiet, events, journal: Arc::default() }
     }
 
-    /// Whether the client wants vertices instead of lines.
-    pub(crate) fn has_events(&self) -> bool {
-        self.events
-    }
-
     /// A line of the classic stream.
     pub(crate) async fn line(&self, text: impl Into<String>) -> Result<()> {
         let mut text = text.into();
@@ -112,6 +108,12 @@ impl Output {
             return Ok(());
         }
         self.sender.blocking_send(progress(event)).map_err(|_| Error::Cancelled)
+    }
+
+    /// A piece of an output, from a thread that may wait.
+    pub(crate) fn data(&self, number: usize, bytes: &[u8]) -> Result<()> {
+        let data = base64::engine::general_purpose::STANDARD.encode(bytes);
+        self.blocking_event(BuildEvent { data, output: Some(number), ..BuildEvent::default() })
     }
 
     /// A vertex is worked on.

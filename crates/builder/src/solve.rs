@@ -19,6 +19,7 @@ use crate::graph::{Edge, Op, Vertex, order};
 use crate::op::{self, blocking};
 use crate::output::Output;
 use crate::run::cancel::Cancel;
+use crate::share::Imported;
 use crate::{Host, Request};
 
 /// What came of a vertex.
@@ -81,6 +82,10 @@ pub(crate) struct Solver {
     pub(crate) cancel: Arc<Cancel>,
     /// No layer's file is younger: `SOURCE_DATE_EPOCH`.
     pub(crate) epoch: Option<i64>,
+    /// What other machines have made.
+    pub(crate) imported: Imported,
+    /// What this build made and found, for other machines.
+    noted: Mutex<HashMap<Digest, Record>>,
     cells: Mutex<HashMap<Digest, watch::Receiver<Option<Solved>>>>,
     /// Of vertices that nobody works on yet.
     senders: Mutex<HashMap<Digest, watch::Sender<Option<Solved>>>>,
@@ -98,6 +103,7 @@ impl Solver {
         output: Output,
         cancel: Arc<Cancel>,
         epoch: Option<i64>,
+        imported: Imported,
         lease: store::Lease,
     ) -> Self {
         Self {
@@ -106,6 +112,8 @@ impl Solver {
             output,
             cancel,
             epoch,
+            imported,
+            noted: Mutex::default(),
             cells: Mutex::default(),
             senders: Mutex::default(),
             failure: Mutex::default(),
@@ -178,6 +186,17 @@ impl Solver {
             None => Some(Arc::default()),
             Some(edge) => self.get(edge).await.map(|solved| solved.layers()),
         }
+    }
+
+    /// Takes note of what belongs to a key.
+    pub(crate) fn note(&self, key: Digest, record: &Record) {
+        self.noted.lock().unwrap_or_else(PoisonError::into_inner).insert(key, record.clone());
+    }
+
+    /// All that was noted.
+    pub(crate) fn noted(&self) -> Vec<(Digest, Record)> {
+        let noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
+        noted.iter().map(|(key, record)| (*key, record.clone())).collect()
     }
 
     /// What is known of a step of the configuration.

@@ -31,10 +31,11 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use spec::Reference;
+use bytes::Bytes;
 use spec::api::{AuthConfig, Progress};
-use spec::oci::image::{Descriptor, Platform};
-use store::Store;
+use spec::oci::image::{Descriptor, Manifest, Platform};
+use spec::{Digest, Reference};
+use store::{ChainId, Store};
 use tokio::sync::mpsc::Sender;
 
 use crate::Error;
@@ -159,6 +160,47 @@ impl Client {
         auth: Option<&AuthConfig>,
     ) -> Result<(Descriptor, Vec<Platform>), Error> {
         resolve::inspect(self, reference, auth).await
+    }
+
+    /// The manifest behind a reference and its configuration's bytes, whatever it is the manifest of; of an index the one
+    /// for this machine.
+    ///
+    /// # Errors
+    /// As the variants say.
+    pub async fn manifest(
+        &self,
+        reference: &Reference,
+        auth: Option<&AuthConfig>,
+    ) -> Result<(Manifest, Bytes), Error> {
+        resolve::manifest_and_config(self, reference, auth).await
+    }
+
+    /// Brings one layer of a repository into the store, and unpacks it on `parent`.
+    ///
+    /// # Errors
+    /// As the variants say.
+    pub async fn layer(
+        &self,
+        store: &Store,
+        reference: &Reference,
+        auth: Option<&AuthConfig>,
+        blob: &Descriptor,
+        diff_id: Digest,
+        parent: Option<ChainId>,
+    ) -> Result<ChainId, Error> {
+        let session = session::Session::open(self, reference, auth, session::Intent::Pull).await?;
+        let chain = ChainId::on(parent.as_ref(), diff_id);
+        let wanted = layer::Wanted { blob: blob.clone(), diff_id, parent, chain };
+        let (progress, mut heard) = tokio::sync::mpsc::channel(16);
+        let (fetched, ()) = tokio::join!(
+            async {
+                let fetched = layer::fetch(&session, store, &wanted, &progress).await;
+                drop(progress);
+                fetched
+            },
+            async { while heard.recv().await.is_some() {} }
+        );
+        fetched.map(|()| chain)
     }
 
     /// Asks for an address of http or https; redirects are followed. `headers` go to that host only.

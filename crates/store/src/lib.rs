@@ -56,6 +56,7 @@ use sys::file::{self, Durability};
 
 pub use blob::BlobWriter;
 pub use changes::{Change, ChangeKind, Judge};
+pub use collect::Needed;
 pub use compression::{Compression, inflate};
 pub use error::Error;
 pub use image::Image;

@@ -50,8 +50,30 @@ impl Store {
         let _lease = self.lease("save")?;
         let mut content = Content::default();
         for name in names {
-            self.add_image(name, &mut content)?;
+            let target = self.resolve(name)?;
+            let reference = self.name_of(name, &target);
+            self.add_image(&target, reference, &mut content)?;
         }
+        self.write_layout(content, out)
+    }
+
+    /// The same for one manifest or index, under names that the store need not know.
+    ///
+    /// # Errors
+    /// As [`Store::save`].
+    pub fn save_target(&self, target: &Descriptor, names: &[Reference], out: &mut dyn Write) -> Result<()> {
+        let _lease = self.lease("save")?;
+        let mut content = Content::default();
+        if names.is_empty() {
+            self.add_image(target, None, &mut content)?;
+        }
+        for name in names {
+            self.add_image(target, Some(name.clone()), &mut content)?;
+        }
+        self.write_layout(content, out)
+    }
+
+    fn write_layout(&self, content: Content, out: &mut dyn Write) -> Result<()> {
         let mut out = Writer::new(BufWriter::with_capacity(BUFFER, out));
         for directory in ["blobs/", "blobs/sha256/"] {
             out.append_empty(&Entry::new(directory, EntryKind::Directory, 0o755))?;
@@ -79,10 +101,13 @@ impl Store {
         out.finish().map(drop)
     }
 
-    fn add_image(&self, name: &str, content: &mut Content) -> Result<()> {
-        let target = self.resolve(name)?;
+    fn add_image(
+        &self,
+        target: &Descriptor,
+        reference: Option<Reference>,
+        content: &mut Content,
+    ) -> Result<()> {
         let mut descriptor = target.clone();
-        let reference = self.name_of(name, &target);
         if let Some(reference) = &reference {
             descriptor.annotations.insert(IMAGE_NAME.into(), reference.to_string());
             if let Some(tag) = &reference.tag {
@@ -92,9 +117,9 @@ impl Store {
         if !content.index.contains(&descriptor) {
             content.index.push(descriptor);
         }
-        self.add_target(&target, 0, content)?;
+        self.add_target(target, 0, content)?;
         // Old readers know one image per name: this machine's, or else the only one.
-        let Ok(image) = self.image(&target, &Platform::host()).or_else(|_| self.only_image(&target)) else {
+        let Ok(image) = self.image(target, &Platform::host()).or_else(|_| self.only_image(target)) else {
             return Ok(());
         };
         let record = content.images.entry(image.manifest.config.digest).or_insert_with(|| ArchiveImage {

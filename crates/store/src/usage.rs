@@ -5,8 +5,11 @@ use std::path::Path;
 
 use sys::root::{Follow, Root, TooDeep};
 
+use spec::Digest;
+
 use crate::Store;
 use crate::error::Result;
+use crate::layer::ChainId;
 
 /// Bytes on disk, for `system df`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -20,6 +23,20 @@ pub struct Usage {
 }
 
 impl Store {
+    /// Bytes on disk of one unpacked layer, without those below it.
+    ///
+    /// # Errors
+    /// A file error.
+    pub fn layer_size(&self, chain: &ChainId) -> Result<u64> {
+        below(&self.layer_path(chain))
+    }
+
+    /// Bytes on disk of a blob; `None` when it is not here.
+    pub fn blob_disk(&self, digest: &Digest) -> Option<u64> {
+        use std::os::unix::fs::MetadataExt;
+        Some(std::fs::metadata(self.blob_path(digest)).ok()?.blocks() * 512)
+    }
+
     /// What takes space, down to the directories themselves.
     ///
     /// # Errors

@@ -66,7 +66,7 @@ pub(crate) fn read(node: &Node) -> Result<HealthConfig> {
 }
 
 /// Go's durations: `1h2m3.5s`, `100ms`, `0`.
-fn nanoseconds(text: &str) -> Option<i64> {
+pub(crate) fn nanoseconds(text: &str) -> Option<i64> {
     let (negative, mut rest) = match text.strip_prefix('-') {
         Some(rest) => (true, rest),
         None => (false, text.strip_prefix('+').unwrap_or(text)),

@@ -260,7 +260,7 @@ pub(crate) async fn solve(solver: &Arc<Solver>, vertex: &Edge, inputs: Arc<Input
     };
     let (trees, content, content_key) = read;
     let root = base.clone();
-    let (record, found) = once(solver, vertex, content_key, move |solver, vertex| {
+    let (record, found) = once(solver, vertex, content_key, base.chain, move |solver, vertex| {
         let what = &copy(vertex).what;
         if copy(vertex).loose {
             let path = cache::trees(&solver.host.cache).join(content_key.hex());

@@ -22,7 +22,7 @@ pub(crate) async fn solve(solver: &Arc<Solver>, vertex: &Edge, inputs: Arc<Input
         let mut hasher = key(solver, "merge", &layers);
         hasher.field(diff_id.as_bytes()).number(number as u64);
         let (parent, created) = (layers.chain, upper.record.created.clone());
-        let (record, found) = once(solver, vertex, hasher.finish(), move |solver, _| {
+        let (record, found) = once(solver, vertex, hasher.finish(), parent, move |solver, _| {
             let store = &solver.host.store;
             let (chain, _) = store.unpack(&mut store.blob(&blob.digest)?, parent.as_ref(), Some(diff_id))?;
             Ok(Record { created, layer: Some(Layer { chain, blob, diff_id }), ..Record::default() })

@@ -12,7 +12,7 @@ pub(crate) mod workdir;
 use std::sync::Arc;
 
 use spec::{Digest, Id};
-use store::Committed;
+use store::{ChainId, Committed};
 
 use crate::cache::{Cache, Layer, Record};
 use crate::error::{Error, Result};
@@ -53,6 +53,7 @@ pub(crate) async fn once(
     solver: &Arc<Solver>,
     vertex: &Arc<Vertex>,
     key: Digest,
+    base: Option<ChainId>,
     work: impl FnOnce(&Arc<Solver>, &Arc<Vertex>) -> Result<Record> + Send + 'static,
 ) -> Result<(Record, bool)> {
     let look = |solver: &Arc<Solver>, vertex: &Arc<Vertex>| {
@@ -60,10 +61,21 @@ pub(crate) async fn once(
         blocking(move || cached(&solver, &vertex, &key))
     };
     if let Some(record) = look(solver, vertex).await? {
+        solver.note(key, &record);
         return Ok((record, true));
     }
     let _turn = solver.host.work.turn(&key).await;
     if let Some(record) = look(solver, vertex).await? {
+        solver.note(key, &record);
+        return Ok((record, true));
+    }
+    if !vertex.no_cache
+        && let Some(record) = solver.imported.find(&solver.host, &solver.request, &key, base).await?
+    {
+        let record = Record { name: vertex.name.clone(), ..record };
+        let (cache, kept) = (Cache::new(&solver.host.cache), record.clone());
+        blocking(move || cache.put(&key, &kept)).await?;
+        solver.note(key, &record);
         return Ok((record, true));
     }
     let _place = solver.host.work.place().await;
@@ -73,6 +85,7 @@ pub(crate) async fn once(
     blocking(move || {
         let record = Record { name: vertex.name.clone(), ..work(&solver, &vertex)? };
         Cache::new(&solver.host.cache).put(&key, &record)?;
+        solver.note(key, &record);
         Ok((record, false))
     })
     .await

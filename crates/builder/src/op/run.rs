@@ -57,7 +57,7 @@ pub(crate) async fn solve(solver: &Arc<Solver>, vertex: &Edge, inputs: Arc<Input
         .await?
     };
     let root = base.clone();
-    let (record, found) = once(solver, vertex, content_key, move |solver, vertex| {
+    let (record, found) = once(solver, vertex, content_key, base.chain, move |solver, vertex| {
         let id = fresh_id();
         let scratch = Scratch::create(solver.host.run.join(id.as_str()))?;
         let mut surroundings = Surroundings::default();

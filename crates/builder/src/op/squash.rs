@@ -27,7 +27,7 @@ pub(crate) async fn solve(solver: &Arc<Solver>, vertex: &Edge, inputs: Arc<Input
         hasher.field(diff_id.as_bytes());
     }
     let chain = base.chain;
-    let (record, cached) = once(solver, vertex, hasher.finish(), move |solver, _| {
+    let (record, cached) = once(solver, vertex, hasher.finish(), chain, move |solver, _| {
         let store = &solver.host.store;
         let layer = Writable::create(store, &fresh_id(), chain.as_ref())?;
         let root = layer.open()?;

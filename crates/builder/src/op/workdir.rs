@@ -25,7 +25,7 @@ pub(crate) async fn solve(solver: &Arc<Solver>, vertex: &Edge, inputs: Arc<Input
     let mut hasher = key(solver, "workdir", &base);
     hasher.field(path.as_bytes());
     let (path, chain) = (path.clone(), base.chain);
-    let (record, cached) = once(solver, vertex, hasher.finish(), move |solver, _| {
+    let (record, cached) = once(solver, vertex, hasher.finish(), chain, move |solver, _| {
         let layer = Writable::create(&solver.host.store, &fresh_id(), chain.as_ref())?;
         create_dirs(&layer.open()?, Path::new(&path), 0, 0)?;
         Ok(made(layer.commit(solver.epoch)?))

@@ -3,6 +3,7 @@
 //! | room | what is in it |
 //! |---|---|
 //! | [`execute`] | set-up, the shim, teardown |
+//! | [`agent`] | the client's ssh agent |
 //! | [`cancel`] | the client went away |
 //! | [`recover`] | the daemon went away |
 //! | [`stream`] | output becomes progress lines |

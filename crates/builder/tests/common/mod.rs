@@ -98,7 +98,7 @@ impl Machine {
                 lines
             });
             let built = builder::build(&self.host, request, sender).await;
-            (built, lines.await.unwrap())
+            (built.map(|id| id.expect("a build makes an image")), lines.await.unwrap())
         })
     }
 

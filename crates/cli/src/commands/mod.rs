@@ -105,6 +105,7 @@ pub(crate) static ALL: &[Command] = &[
     verb::<registry::login::Logout>("logout", &[]),
     verb::<registry::search::Search>("search", &[]),
     verb::<registry::serve::Serve>("registry serve", &[]),
+    verb::<system::build_du::BuildDu>("builder du", &[]),
     verb::<system::build_prune::BuildPrune>("builder prune", &[]),
     verb::<system::completion::Completion>("completion", &[]),
     verb::<system::dial_stdio::DialStdio>("system dial-stdio", &[]),

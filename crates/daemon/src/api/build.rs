@@ -8,6 +8,7 @@ use base64::Engine as _;
 use builder::NamedContext;
 use http::Response;
 use serde_json::json;
+use spec::Filters;
 use spec::api::{BUILD_HEADER, BuildWish, NO_DESCRIPTOR, Ulimit};
 use spec::oci::runtime::Rlimit;
 use sys::root::Root;
@@ -77,7 +78,7 @@ pub(super) async fn build(call: Call) -> Result<Response<Body>> {
         };
         request.contexts.insert(name.clone(), context);
     }
-    wanted(&mut request, wish)?;
+    wanted(&mut request, wish, &descriptors)?;
     let host = call.services.builder.clone();
     progress(call.peer, move |lines| async move {
         // Removed when the build ends or is cancelled.
@@ -99,7 +100,7 @@ fn directory(place: &str, descriptors: &[OwnedFd]) -> Result<builder::Files> {
 }
 
 /// What the client wants beyond the Engine API.
-fn wanted(request: &mut builder::Request, wish: BuildWish) -> Result<()> {
+fn wanted(request: &mut builder::Request, wish: BuildWish, descriptors: &[OwnedFd]) -> Result<()> {
     for (id, value) in wish.secrets {
         let value = base64::engine::general_purpose::STANDARD
             .decode(value)
@@ -116,6 +117,30 @@ fn wanted(request: &mut builder::Request, wish: BuildWish) -> Result<()> {
     request.allow = wish.allow;
     request.squash |= wish.squash;
     request.events = wish.events;
+    request.annotations = wish.annotations;
+    request.call = wish.call;
+    for output in &wish.outputs {
+        request.outputs.push(builder::Target::read(output)?);
+    }
+    if let Some(text) = wish.attest.get("provenance") {
+        request.provenance = builder::Provenance::read(text)?;
+    }
+    if wish.attest.get("sbom").is_some_and(|text| text != "false") {
+        return Err(Error::not_implemented("an SBOM attestation"));
+    }
+    for cache in &wish.cache_from {
+        let root = match cache.get("src").filter(|place| place.starts_with("fd:")) {
+            None => None,
+            Some(place) => match directory(place, descriptors)? {
+                builder::Files::Shared(root) => Some(root),
+                builder::Files::Own(_) | builder::Files::Nothing => None,
+            },
+        };
+        request.cache_from.push(builder::Place::read(cache, root)?);
+    }
+    for cache in &wish.cache_to {
+        request.cache_to.push(builder::Place::read(cache, None)?);
+    }
     Ok(())
 }
 
@@ -182,13 +207,38 @@ fn map<V: serde::de::DeserializeOwned>(query: &Query, key: &str) -> Result<BTree
     Ok(map.unwrap_or_default())
 }
 
-/// Forgets the cache, then frees what only it held.
+/// Forgets what the wish covers of the cache, then frees what only it held.
 pub(super) async fn prune(call: &Call) -> Result<Response<Body>> {
+    let query = &call.query;
+    let known = ["until", "unused-for", "id", "type", "description", "inuse", "shared", "private", "parents"];
+    let wish = builder::Prune {
+        all: query.bool("all"),
+        reserved: query.number("reserved-space")?.or(query.number("keep-storage")?).unwrap_or(0),
+        filters: Filters::parse(query.get("filters"), &known).map_err(|e| Error::invalid(e.to_string()))?,
+    };
     let host = call.services.builder.clone();
-    let forgotten = blocking(move || Ok(builder::prune(&host)?)).await?;
+    let before = blocking({
+        let host = host.clone();
+        move || cache_size(&host)
+    })
+    .await?;
+    let deleted = blocking({
+        let host = host.clone();
+        move || Ok(builder::prune(&host, &wish, &host.store.needed()?)?)
+    })
+    .await?;
     let freed = call.collect().await?;
-    tracing::info!(forgotten, freed, "build cache pruned");
-    ok(&json!({ "CachesDeleted": [], "SpaceReclaimed": freed }))
+    let after = blocking(move || cache_size(&host)).await?;
+    // Layers and blobs by the collector's count, the cache's own files by their own.
+    let freed = freed.max(before.saturating_sub(after));
+    tracing::info!(forgotten = deleted.len(), freed, "build cache pruned");
+    ok(&json!({ "CachesDeleted": deleted, "SpaceReclaimed": freed }))
+}
+
+/// Bytes of what is in the build cache.
+fn cache_size(host: &builder::Host) -> Result<u64> {
+    let usage = builder::usage(host, &host.store.needed()?)?;
+    Ok(usage.items.iter().map(|item| u64::try_from(item.size).unwrap_or(0)).sum())
 }
 
 #[cfg(test)]

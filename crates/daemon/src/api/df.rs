@@ -7,7 +7,7 @@ use engine::engine::ListOptions;
 use http::Response;
 use serde_json::{Value, json};
 use spec::Filters;
-use spec::api::{ContainerSummary, ImageSummary, Volume, VolumeUsageData};
+use spec::api::{BuildCache, ContainerSummary, ImageSummary, Volume, VolumeUsageData};
 
 use super::{Call, blocking, ok};
 use crate::body::Body;
@@ -35,11 +35,14 @@ pub(super) async fn disk_usage(call: &Call) -> Result<Response<Body>> {
     let all = ListOptions { all: true, limit: -1, size: true, filters: Filters::default() };
     let containers = call.engine.containers(all).await?;
     let mut shape = Shape { new: BTreeMap::new(), old: BTreeMap::new() };
+    let counted = wants("image") || wants("build-cache");
+    let cache = if counted { build_cache(call).await? } else { builder::Usage::default() };
     if wants("image") {
         let images = call.engine.images(true, &Filters::default()).await?;
         let store = call.engine.store().clone();
         let usage = blocking(move || Ok(store.usage()?)).await?;
-        let layers = usage.blobs + usage.layers;
+        // Layers that only the build cache holds are told there.
+        let layers = (usage.blobs + usage.layers).saturating_sub(cache.in_store);
         shape.old.insert("LayersSize".into(), layers.into());
         shape.add("Image", "Images", images_sum(images, &containers, layers.cast_signed()));
     }
@@ -50,13 +53,10 @@ pub(super) async fn disk_usage(call: &Call) -> Result<Response<Body>> {
     }
     if wants("build-cache") {
         if call.version < Version(1, 42) {
-            shape.old.insert("BuilderSize".into(), 0.into());
+            let size: i64 = cache.items.iter().map(|item| item.size).sum();
+            shape.old.insert("BuilderSize".into(), size.into());
         }
-        shape.add(
-            "BuildCache",
-            "BuildCache",
-            Sum { active: 0, total: 0, reclaimable: 0, size: 0, items: json!([]) },
-        );
+        shape.add("BuildCache", "BuildCache", cache_sum(&cache.items));
     }
     if wants("container") {
         shape.add("Container", "Containers", containers_sum(&containers));
@@ -114,6 +114,23 @@ fn images_sum(mut images: Vec<ImageSummary>, containers: &[ContainerSummary], la
         reclaimable: (layers - used).max(0),
         size: layers,
         items: to_value(&images),
+    }
+}
+
+/// What is in the build cache.
+async fn build_cache(call: &Call) -> Result<builder::Usage> {
+    let host = call.services.builder.clone();
+    blocking(move || Ok(builder::usage(&host, &host.store.needed()?)?)).await
+}
+
+fn cache_sum(items: &[BuildCache]) -> Sum {
+    let size = |items: &mut dyn Iterator<Item = &BuildCache>| items.map(|item| item.size).sum();
+    Sum {
+        active: items.iter().filter(|item| item.in_use).count(),
+        total: items.len(),
+        reclaimable: size(&mut items.iter().filter(|item| !item.in_use)),
+        size: size(&mut items.iter()),
+        items: to_value(items),
     }
 }
 

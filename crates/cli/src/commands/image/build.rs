@@ -1,6 +1,7 @@
 //! `corten build`.
 
 mod git;
+mod sink;
 mod source;
 mod view;
 mod wish;
@@ -27,15 +28,30 @@ pub(crate) struct Build {
     /// Allow RUN instructions more than a container may (network.host, security.insecure)
     #[arg(long)]
     allow: Vec<String>,
+    /// Say something about the image in its manifest or index ([level:]key=value)
+    #[arg(long)]
+    annotation: Vec<String>,
+    /// Put a statement beside the image (type=provenance[,mode=min|max])
+    #[arg(long)]
+    attest: Vec<String>,
     /// Set a build argument
     #[arg(long)]
     build_arg: Vec<String>,
     /// A further context (name=PATH, name=docker-image://IMAGE, name=URL)
     #[arg(long)]
     build_context: Vec<String>,
-    /// Take cache from this image
-    #[arg(long, value_delimiter = ',')]
+    /// Take cached steps from there (type=registry,ref=NAME; type=local,src=DIR; an image's name)
+    #[arg(long)]
     cache_from: Vec<String>,
+    /// Give cached steps to others (type=registry,ref=NAME[,mode=max]; type=local,dest=DIR; type=inline)
+    #[arg(long)]
+    cache_to: Vec<String>,
+    /// What to do instead of building ("check", "outline", "targets")
+    #[arg(long, default_value = "build")]
+    call: String,
+    /// Look for mistakes instead of building (as --call=check)
+    #[arg(long)]
+    check: bool,
     /// Put the cgroups of RUN instructions under this one
     #[arg(long, default_value = "")]
     cgroup_parent: String,
@@ -75,6 +91,9 @@ pub(crate) struct Build {
     /// Accepted: the image is always loaded into the store
     #[arg(long, hide = true)]
     load: bool,
+    /// Write what was built, as JSON, to this file
+    #[arg(long, default_value = "")]
+    metadata_file: String,
     /// Memory limit
     #[arg(short, long, default_value = "0", value_name = "bytes", value_parser = units::parse_bytes)]
     memory: i64,
@@ -90,12 +109,21 @@ pub(crate) struct Build {
     /// Do not use the cache in these stages
     #[arg(long, value_delimiter = ',')]
     no_cache_filter: Vec<String>,
+    /// Where the result goes (type=local,dest=DIR; also tar, oci, docker, registry, image; DIR; -)
+    #[arg(short, long)]
+    output: Vec<String>,
     /// Platforms to build for: several make one image of all
     #[arg(long, value_delimiter = ',')]
     platform: Vec<String>,
     /// How to show progress ("auto", "plain", "tty", "quiet", "json")
     #[arg(long, default_value = "auto")]
     progress: String,
+    /// Say how the image was built, beside it ("true", "mode=max")
+    #[arg(long, default_value = "")]
+    provenance: String,
+    /// Push the image as well (as --output=type=registry)
+    #[arg(long)]
+    push: bool,
     /// Always look for newer base images
     #[arg(long)]
     pull: bool,
@@ -147,12 +175,26 @@ impl Verb for Build {
         };
         let quiet = self.quiet || self.progress == "quiet";
         let mode = view::Mode::of(&self.progress, quiet)?;
-        let id = view::show(lines, mode).await?;
-        if quiet {
-            print::line(&id);
+        let mut sinks = sink::Sinks::open(&self.destinations()?)?;
+        let shown = view::show(lines, mode, &mut sinks).await?;
+        sinks.finish()?;
+        if let Some(answer) = shown.answer {
+            if self.call.contains("format=json") {
+                print::line(serde_json::to_string_pretty(&answer.json).unwrap_or_default());
+            } else {
+                print::out(answer.text);
+            }
+            return Ok(answer.code);
+        }
+        if quiet && !sinks.has_stdout() {
+            print::line(&shown.id);
         }
         if !self.iidfile.is_empty() {
-            write_id(Path::new(&self.iidfile), &id)?;
+            write(Path::new(&self.iidfile), shown.id.as_bytes())?;
+        }
+        if !self.metadata_file.is_empty() {
+            let text = serde_json::to_string_pretty(&shown.metadata).unwrap_or_default();
+            write(Path::new(&self.metadata_file), text.as_bytes())?;
         }
         Ok(0)
     }
@@ -195,6 +237,17 @@ impl Build {
         Ok(client.image_build(options, upload, descriptors).await?)
     }
 
+    /// The outputs, and where the client puts each.
+    fn destinations(&self) -> Result<Vec<sink::Destination>> {
+        let mut destinations: Vec<sink::Destination> =
+            wish::outputs(self)?.iter().map(sink::Destination::of_output).collect();
+        if destinations.is_empty() {
+            destinations.push(sink::Destination::Nowhere);
+        }
+        destinations.extend(wish::caches(self)?.iter().filter_map(sink::Destination::of_cache));
+        Ok(destinations)
+    }
+
     fn options(&self, app: &App) -> Result<BuildOptions> {
         for tag in &self.tag {
             tag.parse::<spec::Reference>().map_err(|error| {
@@ -226,7 +279,6 @@ impl Build {
             force_rm: self.force_rm,
             build_args: json(&arguments, arguments.is_empty()),
             labels: json(&labels, labels.is_empty()),
-            cache_from: json(&self.cache_from, self.cache_from.is_empty()),
             network: self.network.clone(),
             platform: if let [one] = self.platform.as_slice() { platform(one) } else { String::new() },
             target: self.target.clone(),
@@ -252,12 +304,12 @@ fn json(value: &impl serde::Serialize, is_empty: bool) -> String {
     if is_empty { String::new() } else { serde_json::to_string(value).expect("text keys only") }
 }
 
-fn write_id(path: &Path, id: &str) -> Result<()> {
+fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     let written = std::fs::OpenOptions::new()
         .write(true)
         .create(true)
         .truncate(true)
         .open(path)
-        .and_then(|mut file| std::io::Write::write_all(&mut file, id.as_bytes()));
+        .and_then(|mut file| std::io::Write::write_all(&mut file, bytes));
     written.map_err(Error::file("cannot write", PathBuf::from(path)))
 }

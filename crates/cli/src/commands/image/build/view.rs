@@ -3,9 +3,14 @@
 mod live;
 mod plain;
 
-use client::JsonLines;
-use spec::api::{BUILD_EVENT, BuildEvent, Progress};
+use std::collections::BTreeMap;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use client::JsonLines;
+use spec::api::{BUILD_EVENT, BuildAnswer, BuildEvent, Progress};
+
+use super::sink::Sinks;
 use crate::error::{Error, Result};
 use crate::{print, progress, terminal};
 
@@ -47,14 +52,25 @@ impl Mode {
     }
 }
 
-/// Shows a stream to its end and returns the image's id.
+/// What a build came to.
+#[derive(Debug, Default)]
+pub(super) struct Shown {
+    /// The image's id.
+    pub(super) id: String,
+    /// For `--metadata-file`.
+    pub(super) metadata: BTreeMap<String, serde_json::Value>,
+    /// What was called for instead of a build.
+    pub(super) answer: Option<BuildAnswer>,
+}
+
+/// Shows a stream to its end; outputs go to their sinks.
 ///
 /// # Errors
 /// The build failed.
-pub(super) async fn show(mut lines: JsonLines<Progress>, mode: Mode) -> Result<String> {
+pub(super) async fn show(mut lines: JsonLines<Progress>, mode: Mode, sinks: &mut Sinks) -> Result<Shown> {
     let (mut live, mut plain) = (live::Live::new(), plain::Plain::default());
     let mut tick = tokio::time::interval(std::time::Duration::from_millis(100));
-    let mut id = String::new();
+    let mut shown = Shown::default();
     let mut excerpt = String::new();
     let outcome = loop {
         let message = tokio::select! {
@@ -77,6 +93,19 @@ pub(super) async fn show(mut lines: JsonLines<Progress>, mode: Mode) -> Result<S
                 message.aux.as_ref().map(|aux| serde_json::from_value::<BuildEvent>(aux.clone()))
         {
             excerpt.push_str(&event.excerpt);
+            if let Some(number) = event.output {
+                let bytes = STANDARD.decode(&event.data);
+                sinks.take(
+                    number,
+                    bytes.map_err(|_| Error::invalid("the engine sent an output that cannot be read"))?,
+                )?;
+                continue;
+            }
+            shown.metadata.extend(event.metadata.clone());
+            if event.answer.is_some() {
+                shown.answer = event.answer;
+                continue;
+            }
             match mode {
                 Mode::Live => live.take(&event),
                 Mode::Plain => print::err(plain.take(&event)),
@@ -86,13 +115,13 @@ pub(super) async fn show(mut lines: JsonLines<Progress>, mode: Mode) -> Result<S
             continue;
         }
         if let Some(text) = message.aux.as_ref().and_then(|aux| progress::aux_text(aux, "ID")) {
-            id = text;
+            shown.id = text;
             continue;
         }
         // Another engine's classic builder speaks so.
         if let Some(stream) = message.stream {
-            if id.is_empty() && mode == Mode::Quiet && !stream.trim().is_empty() {
-                stream.trim().clone_into(&mut id);
+            if shown.id.is_empty() && mode == Mode::Quiet && !stream.trim().is_empty() {
+                stream.trim().clone_into(&mut shown.id);
             } else if mode != Mode::Quiet {
                 print::out(stream);
             }
@@ -108,7 +137,7 @@ pub(super) async fn show(mut lines: JsonLines<Progress>, mode: Mode) -> Result<S
         }
         print::err(excerpt);
     }
-    outcome.map(|()| id)
+    outcome.map(|()| shown)
 }
 
 /// Seconds between two times of the engine's; 0 when either is none.

@@ -1,5 +1,6 @@
 //! What a build is to do that only Corten's engine knows.
 
+use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
@@ -8,7 +9,7 @@ use spec::api::BuildWish;
 
 use super::Build;
 use crate::error::{Error, Result};
-use crate::flags::secret;
+use crate::flags::{csv, key_value, secret};
 
 /// The wish, and the directories that go with it.
 pub(super) fn of(build: &Build, client: &Client) -> Result<(BuildWish, Vec<OwnedFd>)> {
@@ -19,8 +20,34 @@ pub(super) fn of(build: &Build, client: &Client) -> Result<(BuildWish, Vec<Owned
         allow: build.allow.clone(),
         squash: build.squash,
         events: true,
+        outputs: outputs(build)?,
+        annotations: build.annotation.clone(),
+        call: call(build)?,
         ..BuildWish::default()
     };
+    if !build.provenance.is_empty() {
+        wish.attest.insert("provenance".into(), build.provenance.clone());
+    }
+    for text in &build.attest {
+        let mut fields = fields(text)?;
+        let kind = fields.remove("type").unwrap_or_default();
+        let value: Vec<String> = fields.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        wish.attest.insert(kind, if value.is_empty() { "true".into() } else { value.join(",") });
+    }
+    for text in &build.cache_from {
+        let mut fields = fields(text)?;
+        if let Some(path) = fields.get("src").cloned() {
+            if !matches!(client.host(), Host::Unix(_)) {
+                return Err(Error::invalid("cache-from type=local needs an engine on the same machine"));
+            }
+            // One that is not there yet is empty.
+            let Ok(directory) = open(Path::new(&path)) else { continue };
+            fields.insert("src".into(), format!("fd:{}", descriptors.len()));
+            descriptors.push(directory);
+        }
+        wish.cache_from.push(fields);
+    }
+    wish.cache_to = caches(build)?;
     for text in &build.build_context {
         let (name, place) = text
             .split_once('=')
@@ -59,6 +86,61 @@ pub(super) fn of(build: &Build, client: &Client) -> Result<(BuildWish, Vec<Owned
     Ok((wish, descriptors))
 }
 
+/// `--output`, `--push` and `--load`.
+pub(super) fn outputs(build: &Build) -> Result<Vec<BTreeMap<String, String>>> {
+    let mut outputs = Vec::new();
+    for text in &build.output {
+        let output = match text.as_str() {
+            "-" => BTreeMap::from([("type".into(), "tar".into()), ("dest".into(), "-".into())]),
+            path if !path.contains('=') => {
+                BTreeMap::from([("type".into(), "local".into()), ("dest".into(), path.to_owned())])
+            }
+            text => fields(text)?,
+        };
+        outputs.push(output);
+    }
+    if build.push {
+        match outputs.first_mut().filter(|output| output.get("type").is_some_and(|kind| kind == "image")) {
+            Some(output) => drop(output.insert("push".into(), "true".into())),
+            None => outputs.push(BTreeMap::from([("type".into(), "registry".into())])),
+        }
+    }
+    if build.load && !outputs.is_empty() {
+        outputs.push(BTreeMap::from([("type".into(), "image".into())]));
+    }
+    Ok(outputs)
+}
+
+/// `--cache-to`.
+pub(super) fn caches(build: &Build) -> Result<Vec<BTreeMap<String, String>>> {
+    build.cache_to.iter().map(|text| fields(text)).collect()
+}
+
+fn call(build: &Build) -> Result<String> {
+    let call = build.call.split(',').next().unwrap_or_default();
+    Ok(match call {
+        "build" if build.check => "check".into(),
+        "build" => String::new(),
+        "lint" => "check".into(),
+        call => call.to_owned(),
+    })
+}
+
+/// `type=a,b=c`; a word alone is a name in a registry.
+fn fields(text: &str) -> Result<BTreeMap<String, String>> {
+    if !text.contains('=') {
+        return Ok(BTreeMap::from([("type".into(), "registry".into()), ("ref".into(), text.to_owned())]));
+    }
+    csv(text)
+        .map_err(Error::Invalid)?
+        .iter()
+        .map(|field| {
+            let (name, value) = key_value(field).map_err(Error::Invalid)?;
+            Ok((name, value.to_owned()))
+        })
+        .collect()
+}
+
 /// A directory, to be read by the engine.
 pub(super) fn open(path: &Path) -> Result<OwnedFd> {
     let file = std::fs::File::open(path).map_err(Error::file("unable to prepare context:", path))?;
@@ -87,6 +169,14 @@ pub(super) fn without_descriptors(wish: &mut BuildWish) -> Result<()> {
 /// Refuses what another engine's classic builder cannot do.
 pub(super) fn nothing_beyond(build: &Build) -> Result<()> {
     let given = [
+        ("--annotation", !build.annotation.is_empty()),
+        ("--attest", !build.attest.is_empty()),
+        ("--cache-to", !build.cache_to.is_empty()),
+        ("--call", build.call != "build" || build.check),
+        ("--metadata-file", !build.metadata_file.is_empty()),
+        ("--output", !build.output.is_empty()),
+        ("--provenance", !build.provenance.is_empty()),
+        ("--push", build.push),
         ("--allow", !build.allow.is_empty()),
         ("--build-context", !build.build_context.is_empty()),
         ("--no-cache-filter", !build.no_cache_filter.is_empty()),
