@@ -94,6 +94,9 @@ impl Engine {
             for dir in [&config.data_root, &config.exec_root, &containers] {
                 sys::file::create_dir_all(dir, 0o700)?;
             }
+            // Made here, it stays when it is empty: the next container's start needs not make it. Where it cannot be made
+            // the first container says why.
+            let _ = sys::cgroup::Cgroup::create(&config.cgroup_parent);
             let store = store::Store::open(&config.data_root)?;
             let volumes = Volumes::open(&config.data_root.join("volumes"))?;
             let shim = Arc::new(shim::client::Program::seal(&config.shim)?);

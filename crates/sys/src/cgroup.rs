@@ -31,6 +31,9 @@ const CONTROLLERS: [&str; 12] = [
 /// The same on v2, where devices and freezing are no controllers.
 const CONTROLLERS_V2: [&str; 7] = ["cpu", "cpuset", "memory", "pids", "io", "hugetlb", "rdma"];
 
+/// The mark of a directory that was made only because a cgroup was to be below it: it goes with the last of them.
+const MADE: &str = "trusted.corten.made";
+
 /// How long a state that the kernel reaches by itself may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -256,7 +259,8 @@ impl Cgroup {
         }
     }
 
-    /// Waits until it is empty and removes it everywhere, with what the container made below it.
+    /// Waits until it is empty and removes it everywhere, with what the container made below it and what
+    /// [`Cgroup::create`] made above it and nobody else needs.
     ///
     /// # Errors
     /// The first failure; all directories are tried. ETIMEDOUT when processes stay.

@@ -2,10 +2,10 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fs::{CWD, Mode, OFlags, XattrFlags};
 use rustix::io::Errno;
 
-use super::{CONTROLLERS, CONTROLLERS_V2, Cgroup, Directory, Version, read_at, write_at};
+use super::{CONTROLLERS, CONTROLLERS_V2, Cgroup, Directory, MADE, Version, read_at, write_at};
 use crate::{Error, Result};
 
 /// The mount points.
@@ -115,10 +115,21 @@ pub(super) fn open_directory(path: &str) -> Result<OwnedFd> {
         .map_err(|errno| Error::new("open", path, errno))
 }
 
+/// One that is removed with its last cgroup (see [`MADE`]) may go while we are on the way through it.
 fn create_in(point: &str, names: &[&str], controllers: &[String], delegate: bool) -> Result<Directory> {
+    let mut tries = 0;
+    loop {
+        match try_create_in(point, names, controllers, delegate) {
+            Err(error) if error.errno() == libc::ENOENT && tries < 16 => tries += 1,
+            done => return done,
+        }
+    }
+}
+
+fn try_create_in(point: &str, names: &[&str], controllers: &[String], delegate: bool) -> Result<Directory> {
     let mut label = point.to_owned();
     let mut fd = open_directory(point)?;
-    for name in names {
+    for (depth, name) in names.iter().enumerate() {
         if delegate {
             delegate_to_children(&fd, &label, label == point)?;
         }
@@ -136,6 +147,10 @@ fn create_in(point: &str, names: &[&str], controllers: &[String], delegate: bool
             Mode::empty(),
         )
         .map_err(|errno| Error::new("open", &label, errno))?;
+        if made && depth + 1 < names.len() {
+            // Where there is no room for a mark the directory stays, as if it had been there before.
+            let _ = rustix::fs::fsetxattr(&child, MADE, b"1", XattrFlags::empty());
+        }
         if controllers.iter().any(|c| c == "cpuset") {
             // A new cpuset of v1 is empty, and no process can enter an empty one. One that was there already may be
             // another's that is just being made.

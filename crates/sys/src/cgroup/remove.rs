@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::{Cgroup, Directory, patiently};
+use super::{Cgroup, Directory, MADE, patiently};
 use crate::{Error, Result};
 
 /// Cgroups below a container's own are its own doing; deeper than this is an attack on our stack.
@@ -19,11 +19,24 @@ pub(super) fn remove(cgroup: &Cgroup) -> Result<()> {
         first.get_or_insert(error);
     }
     for directory in cgroup.unified.iter().chain(&cgroup.v1) {
-        if let Err(error) = remove_directory(directory) {
-            first.get_or_insert(error);
+        match remove_directory(directory) {
+            Ok(()) => remove_above(directory),
+            Err(error) => drop(first.get_or_insert(error)),
         }
     }
     first.map_or(Ok(()), Err)
+}
+
+/// What was made above it only for it or its like; the kernel keeps those that still have others below.
+fn remove_above(directory: &Directory) {
+    let mut path = directory.label.as_str();
+    while let Some((above, _)) = path.rsplit_once('/')
+        && above.len() > directory.point.len()
+        && rustix::fs::getxattr(above, MADE, &mut [0_u8; 1][..]).is_ok()
+        && rustix::fs::unlinkat(CWD, above, AtFlags::REMOVEDIR).is_ok()
+    {
+        path = above;
+    }
 }
 
 fn remove_directory(directory: &Directory) -> Result<()> {
