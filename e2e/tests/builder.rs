@@ -4,8 +4,6 @@
 #![allow(clippy::disallowed_methods, reason = "a test writes scratch files")]
 
 use std::path::PathBuf;
-use std::time::Instant;
-
 use testkit::{Host, Output, until};
 
 /// A context under a name, with these files.
@@ -31,19 +29,17 @@ fn vertices(output: &Output) -> (usize, usize) {
 #[test]
 fn stages_run_side_by_side_and_one_step_once() {
     let host = Host::new();
-    let mut dockerfile = String::new();
-    for number in 0..4 {
-        dockerfile.push_str(&format!("FROM busybox AS s{number}\nRUN sleep 1 && echo {number} > /o\n"));
-    }
-    dockerfile.push_str("FROM busybox\n");
-    for number in 0..4 {
-        dockerfile.push_str(&format!("COPY --from=s{number} /o /o{number}\n"));
-    }
+    // Each waits for the other: one after the other they would not end well.
+    let meet = |mine: u32, other: u32| {
+        format!(
+            "FROM busybox AS s{mine}\nRUN --mount=type=cache,target=/c touch /c/{mine}; i=0; until test -e /c/{other}; do sleep 0.1; i=$((i+1)); test $i -lt 300 || exit 1; done; echo {mine} > /o\n"
+        )
+    };
+    let dockerfile =
+        format!("{}{}FROM busybox\nCOPY --from=s1 /o /o1\nCOPY --from=s2 /o /o2\n", meet(1, 2), meet(2, 1));
     let context = context(&host, "c", &[("Dockerfile", &dockerfile)]);
-    let began = Instant::now();
     build(&host, &context, &["-t", "wide"]).expect(0);
-    assert!(began.elapsed().as_secs_f64() < 3.5, "four seconds of sleep took {:?}", began.elapsed());
-    assert_eq!(host.corten(&["run", "--rm", "wide", "cat", "/o0", "/o1", "/o2", "/o3"]).ok(), "0\n1\n2\n3");
+    assert_eq!(host.corten(&["run", "--rm", "wide", "cat", "/o1", "/o2"]).ok(), "1\n2");
 
     // Two builds at once that share a step: it runs once.
     let counted = host.path("counted");
@@ -83,9 +79,9 @@ fn results_go_where_they_are_wanted() {
     let listed = host.command(&["tar", "-tf", &at("image.tar")]).ok();
     assert!(listed.contains("oci-layout") && listed.contains("index.json"), "{listed}");
     // It went to the client only.
-    assert!(!host.corten(&["images"]).ok().contains("a "), "an archive was kept as an image");
+    assert_eq!(host.corten(&["images", "-q", "a"]).ok(), "", "an archive was kept as an image");
     host.corten(&["load", "-i", &at("image.tar")]).ok();
-    assert!(host.corten(&["images"]).ok().contains('a'));
+    assert_ne!(host.corten(&["images", "-q", "a"]).ok(), "");
 
     let metadata = at("metadata.json");
     build(
@@ -272,9 +268,9 @@ fn contexts_come_from_everywhere() {
 #[test]
 fn secrets_and_agents_leave_nothing_behind() {
     let host = Host::new();
-    let text = "FROM busybox\nRUN --mount=type=secret,id=s,target=/key,mode=0444 --mount=type=secret,id=v,env=VALUE test \"$(cat /key)\" = hush && test \"$VALUE\" = quiet\nRUN --mount=type=secret,id=none test ! -e /run/secrets/none\nRUN test ! -e /key && test ! -d /run/secrets\n";
+    let text = "FROM busybox\nRUN --mount=type=secret,id=s,target=/key,mode=0444 --mount=type=secret,id=v,env=VALUE grep -q ^hush- /key && test \"$VALUE\" = quiet\nRUN --mount=type=secret,id=none test ! -e /run/secrets/none\nRUN test ! -e /key && test ! -d /run/secrets\n";
     let context = context(&host, "c", &[("Dockerfile", text)]);
-    std::fs::write(host.path("s"), "hush").unwrap();
+    std::fs::write(host.path("s"), "hush-12345").unwrap();
     let file = format!("id=s,src={}", host.path("s").display());
     host.corten(&[
         "build",
@@ -290,17 +286,9 @@ fn secrets_and_agents_leave_nothing_behind() {
     .ok();
     let tar = host.path("x.tar").display().to_string();
     host.corten(&["save", "-o", &tar, "x"]).ok();
-    let told = host
-        .command(&[
-            "sh",
-            "-c",
-            &format!(
-                "grep -c hush {tar}; grep -rc hush {} | grep -v ':0'; true",
-                host.path("data").display()
-            ),
-        ])
-        .ok();
-    assert!(!told.contains(":1"), "{told}");
+    let data = host.path("data").display().to_string();
+    let search = format!("grep -ac hush-12345 {tar}; grep -rac hush-12345 {data} | grep -v ':0$'; true");
+    assert_eq!(host.command(&["sh", "-c", &search]).ok(), "0");
     std::fs::write(
         context.join("Dockerfile"),
         "FROM busybox\nRUN --mount=type=secret,id=gone,required true\n",
@@ -364,10 +352,8 @@ fn the_language_beyond() {
     let of = |format: &str| host.corten(&["inspect", "-f", format, "x"]).ok();
     let env = of("{{.Config.Env}}");
     assert!(env.contains("KEEP=1") && !env.contains("DROP"), "{env}");
-    assert_eq!(
-        of("{{len .Config.Volumes}}{{range $p, $x := .Config.ExposedPorts}} {{$p}}{{end}}"),
-        "0 81/tcp"
-    );
+    let config = of("{{json .Config}}");
+    assert!(config.contains("81/tcp") && !config.contains("80/tcp") && !config.contains("/v\""), "{config}");
     assert_eq!(of("{{.Config.Labels.from}} {{len .RootFS.Layers}}"), "include 2");
     let ran = host.corten(&["run", "--rm", "x", "sh", "-c", "f; cat /i; find /p -type f"]).ok();
     assert_eq!(ran, "ran\nincluded\n/p/a/b/yes");
@@ -392,9 +378,8 @@ fn two_builds_of_one_source_are_one_image() {
     build(&host, &context, &["-t", "p", "--provenance=mode=max"]).expect(0);
     let tar = host.path("p.tar").display().to_string();
     host.corten(&["save", "-o", &tar, "p"]).ok();
-    let told = host
-        .command(&["sh", "-c", &format!("tar -xOf {tar} | strings | grep -c slsa.dev/provenance/v1")])
-        .ok();
+    let search = format!("tar -xOf {tar} | grep -ac slsa.dev/provenance/v1");
+    let told = host.command(&["sh", "-c", &search]).ok();
     assert_ne!(told, "0");
     assert_eq!(host.corten(&["run", "--rm", "p", "cat", "/f"]).ok(), "f");
     host.finish();
@@ -403,11 +388,11 @@ fn two_builds_of_one_source_are_one_image() {
 #[test]
 fn a_cancelled_build_ends_at_once() {
     let host = Host::new();
-    let text = "FROM busybox AS a\nRUN sleep 600\nFROM busybox AS b\nRUN sleep 601\nFROM busybox\nCOPY --from=a /x /\nCOPY --from=b /x /\n";
+    let text = "FROM busybox AS a\nRUN sleep 7654\nFROM busybox AS b\nRUN sleep 7655\nFROM busybox\nCOPY --from=a /x /\nCOPY --from=b /x /\n";
     let context = context(&host, "c", &[("Dockerfile", text)]);
     let mut running = host.corten(&["build", &context.display().to_string()]).spawn();
     let sleeping =
-        || host.command(&["pgrep", "-cf", "sleep 60[01]$"]).output().stdout.trim().parse().unwrap_or(0);
+        || host.command(&["pgrep", "-cf", "sleep 765[45]$"]).output().stdout.trim().parse().unwrap_or(0);
     until("both stages", || (sleeping() >= 2).then_some(()));
     running.kill().unwrap();
     running.wait().unwrap();

@@ -178,6 +178,6 @@ mod tests {
         cache.trim_to(2).unwrap();
         let left: Vec<u8> = (0..5).filter(|n| cache.find(&key(*n), &store).unwrap().is_some()).collect();
         assert_eq!(left, [0, 4]);
-        assert_eq!((cache.clear().unwrap(), cache.all().unwrap().len()), (2, 0));
+        assert_eq!(cache.all().unwrap().len(), 2);
     }
 }

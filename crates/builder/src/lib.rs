@@ -287,8 +287,8 @@ impl Build<'_> {
             let mut convert =
                 Convert::new(host, request, &file, &contexts, platform.clone(), output, several)?;
             let state = convert.convert().await?;
-            plans.push((state, convert.lines, convert.places));
             undefined.extend(convert.findings());
+            plans.push((state, convert.lines, convert.places));
         }
         let mut found = lint::lint(&file, request, &ignore);
         found.extend(undefined);

@@ -139,8 +139,7 @@ fn items(host: &Host, needed: &Needed) -> Result<Vec<Item>> {
 
 impl Item {
     fn new(id: String, kind: &str, record: &Record, size: u64) -> Self {
-        let created =
-            record.created.parse::<jiff::Timestamp>().map_or(SystemTime::UNIX_EPOCH, SystemTime::from);
+        let created = record.created.parse().map_or(SystemTime::UNIX_EPOCH, moment);
         Self {
             about: BuildCache {
                 id,
@@ -273,11 +272,18 @@ fn age(text: &str) -> Option<SystemTime> {
         return SystemTime::now().checked_sub(ago);
     }
     let seconds = text.parse::<u64>().ok().map(|s| SystemTime::UNIX_EPOCH + Duration::from_secs(s));
-    seconds.or_else(|| text.parse::<jiff::Timestamp>().ok().map(SystemTime::from))
+    seconds.or_else(|| text.parse().ok().map(moment))
+}
+
+fn moment(time: jiff::Timestamp) -> SystemTime {
+    let seconds = u64::try_from(time.as_second()).unwrap_or(0);
+    SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
 }
 
 fn text(time: SystemTime) -> String {
-    jiff::Timestamp::try_from(time).map(|time| time.to_string()).unwrap_or_default()
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let seconds = i64::try_from(since.as_secs()).unwrap_or(0);
+    jiff::Timestamp::from_second(seconds).map(|time| time.to_string()).unwrap_or_default()
 }
 
 fn disk(metadata: &std::fs::Metadata) -> u64 {

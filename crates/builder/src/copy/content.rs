@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use sha2::{Digest as _, Sha256};
 use spec::Digest;
-use sys::root::Kind;
+use sys::root::{Kind, OpenFile};
 
 use super::tree::{Filter, Found, Source, Visitor, walk};
 use crate::error::Result;
@@ -100,13 +100,13 @@ impl Visitor for Content<'_> {
 /// A file's attributes and bytes.
 fn file(found: &Found<'_>) -> Result<[u8; 32]> {
     let mut digest = Sha256::new();
-    for (key, value) in found.dir.xattrs(found.name)? {
+    let mut file = found.open()?;
+    for (key, value) in file.own_xattrs()? {
         digest.update(key.as_bytes());
         digest.update((value.len() as u64).to_le_bytes());
         digest.update(&value);
     }
     digest.update([0]);
-    let mut file = found.open()?;
     let size = usize::try_from(found.metadata.size).unwrap_or(usize::MAX);
     let mut buffer = vec![0; size.clamp(4 << 10, 128 << 10)];
     loop {

@@ -35,7 +35,7 @@ impl Mode {
         let mut mode = Self::Min;
         for field in text.split(',') {
             match field.split_once('=').unwrap_or((field, "")) {
-                ("false" | "disabled", _) | ("disabled", "true") => return Ok(None),
+                ("false" | "disabled", _) => return Ok(None),
                 ("" | "true", _) | ("mode", "min") | ("version", "v1") | ("type", _) => {}
                 ("mode", "max") => mode = Self::Max,
                 _ => {
