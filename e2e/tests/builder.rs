@@ -18,7 +18,8 @@ fn context(host: &Host, name: &str, files: &[(&str, &str)]) -> PathBuf {
 }
 
 fn build(host: &Host, context: &std::path::Path, words: &[&str]) -> Output {
-    host.corten(&[&["build"], words, &[&context.display().to_string()]].concat()).output()
+    let there = context.display().to_string();
+    host.corten(&[&["build"], words, &[there.as_str()]].concat()).output()
 }
 
 /// How many vertices the cache had, and how many were worked on.

@@ -146,7 +146,7 @@ fn unpacked(path: &Path) -> Result<Sink> {
         if reader.read(&mut first)? == 0 {
             return Ok(());
         }
-        unpack(first.chain(&mut reader), &plan, owners)?;
+        unpack(first.as_slice().chain(&mut reader), &plan, owners)?;
         io::copy(&mut reader, &mut io::sink()).map(drop)
     });
     Ok(Sink::Unpack { path: path.to_owned(), pieces: Some(pieces), thread: Some(thread) })
