@@ -11,6 +11,9 @@ use super::Build;
 use crate::error::{Error, Result};
 use crate::flags::{csv, key_value, secret};
 
+/// The most that all secrets may take, in base64.
+const LONGEST_SECRETS: usize = 200_000;
+
 /// The wish, and the directories that go with it.
 pub(super) fn of(build: &Build, client: &Client) -> Result<(BuildWish, Vec<OwnedFd>)> {
     let mut descriptors = Vec::new();
@@ -67,6 +70,13 @@ pub(super) fn of(build: &Build, client: &Client) -> Result<(BuildWish, Vec<Owned
     for text in &build.secret {
         let read = secret::read(text).map_err(Error::Invalid)?;
         wish.secrets.insert(read.name, read.data);
+    }
+    // They travel in a header.
+    if wish.secrets.values().map(String::len).sum::<usize>() > LONGEST_SECRETS {
+        return Err(Error::invalid(format!(
+            "the secrets are longer than {} kB together",
+            LONGEST_SECRETS / 1000
+        )));
     }
     for text in &build.ssh {
         let (id, path) = match text.split_once('=') {
