@@ -152,14 +152,21 @@ impl Build<'_> {
             .collect();
         let ordered = solver.take(&targets);
         let lines: Vec<convert::Line> = plans.iter().flat_map(|(_, lines, _)| lines.clone()).collect();
-        let (solved, printed) = tokio::join!(solver.solve(ordered), classic::print(&solver, &lines));
-        let said = match printed {
-            Ok(said) => said,
-            Err(error) => {
-                cancel.cancel();
-                return Err(error);
+        let print = async {
+            let printed = classic::print(&solver, &lines).await;
+            if printed.is_err() {
+                let cancel = cancel.clone();
+                // Nobody listens any more. Ending containers blocks.
+                op::blocking(move || {
+                    cancel.cancel();
+                    Ok(())
+                })
+                .await?;
             }
+            printed
         };
+        let (solved, printed) = tokio::join!(solver.solve(ordered), print);
+        let said = printed?;
         if let Err((vertex, error)) = solved {
             if let Some(vertex) = vertex {
                 classic::failure(&solver, &lines[said..], &vertex).await?;
