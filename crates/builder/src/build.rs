@@ -57,7 +57,7 @@ pub async fn build(
         }
         Err(error) => {
             if let Some(line) = error.line() {
-                build.show(line).await?;
+                build.show(line, &error).await?;
             }
             Err(error)
         }
@@ -76,8 +76,8 @@ struct Build<'b> {
 
 impl Build<'_> {
     /// Shows where in the Dockerfile something failed.
-    async fn show(&self, line: u32) -> Result<(), Error> {
-        let excerpt = lint::excerpt(self.source, &self.request.dockerfile, line);
+    async fn show(&self, line: u32, error: &Error) -> Result<(), Error> {
+        let excerpt = lint::excerpt(self.source, &self.request.dockerfile, line, &error.text());
         self.output.event(BuildEvent { excerpt, ..Default::default() }).await
     }
 
@@ -174,7 +174,7 @@ impl Build<'_> {
             let place =
                 vertex.and_then(|vertex| plans.iter().find_map(|(.., places)| places.get(&vertex).copied()));
             if let (Some(line), None) = (place, error.line()) {
-                self.show(line).await?;
+                self.show(line, &error).await?;
             }
             return Err(error);
         }

@@ -172,25 +172,50 @@ pub(crate) fn answer(found: &[BuildWarning], source: &[u8]) -> BuildAnswer {
             one.rule_name,
             one.url,
             one.detail,
-            excerpt(source, &one.file, one.line)
+            excerpt(source, &one.file, one.line, &one.detail)
         ));
     }
     let json = serde_json::json!({ "warnings": found });
     BuildAnswer { text, json, code: u8::from(!found.is_empty()) }
 }
 
-/// The lines around one of a Dockerfile, as BuildKit shows them.
-pub(crate) fn excerpt(source: &[u8], name: &str, line: u32) -> String {
+/// The lines around one of a Dockerfile, as BuildKit shows them; what the error's text names is underlined.
+pub(crate) fn excerpt(source: &[u8], name: &str, line: u32, error: &str) -> String {
     let source = String::from_utf8_lossy(source);
     let lines: Vec<&str> = source.lines().collect();
     let at = usize::try_from(line).unwrap_or(0).max(1);
     let name = if name.is_empty() { "Dockerfile" } else { name };
-    let mut text = format!("{name}:{line}\n--------------------\n");
+    let place = lines.get(at - 1).and_then(|line| column(line, error));
+    let column = place.map(|(column, _)| format!(":{column}")).unwrap_or_default();
+    let mut text = format!("{name}:{line}{column}\n--------------------\n");
     for number in at.saturating_sub(2).max(1)..=(at + 2).min(lines.len()) {
         let mark = if number == at { ">>>" } else { "   " };
         text.push_str(&format!("{number:>4} | {mark} {}\n", lines[number - 1]));
+        if let (Some((column, width)), true) = (place, number == at) {
+            text.push_str(&format!("     |     {}{}\n", " ".repeat(column - 1), "^".repeat(width)));
+        }
     }
     text + "--------------------\n"
+}
+
+/// Where in a line the word is that an error speaks of, counted from 1, and how long it is.
+fn column(line: &str, error: &str) -> Option<(usize, usize)> {
+    const BEFORE: [&str; 6] = [
+        "unknown instruction: ",
+        "unknown flag: ",
+        "duplicate flag specified: ",
+        "missing a value on flag: ",
+        "invalid containerPort: ",
+        "invalid signal: ",
+    ];
+    let named = BEFORE.iter().filter_map(|before| error.split_once(before)?.1.split_whitespace().next());
+    // Every other piece between quotes is quoted.
+    let quoted = ['"', '\''].into_iter().flat_map(|quote| error.split(quote).skip(1).step_by(2));
+    let lower = line.to_ascii_lowercase();
+    named.chain(quoted).filter(|word| !word.is_empty()).find_map(|word| {
+        let at = lower.find(&word.to_ascii_lowercase())?;
+        Some((line.get(..at)?.chars().count() + 1, word.chars().count()))
+    })
 }
 
 fn casing(nodes: &[Node], found: &mut Vec<BuildWarning>) {
@@ -496,7 +521,10 @@ mod tests {
 
     #[test]
     fn an_excerpt_marks_the_line() {
-        let text = excerpt(b"FROM a\nRUN b\nRUN c\n", "", 2);
+        let wrong =
+            excerpt(b"FROM a\nCOPY --form=b c d\n", "D", 2, "unknown flag: --form (did you mean from?)");
+        assert!(wrong.starts_with("D:2:6\n") && wrong.contains("\n     |          ^^^^^^\n"), "{wrong}");
+        let text = excerpt(b"FROM a\nRUN b\nRUN c\n", "", 2, "");
         assert_eq!(
             text,
             "Dockerfile:2\n--------------------\n   1 |     FROM a\n   2 | >>> RUN b\n   3 |     RUN c\n--------------------\n"
