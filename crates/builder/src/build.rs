@@ -77,7 +77,8 @@ struct Build<'b> {
 impl Build<'_> {
     /// Shows where in the Dockerfile something failed.
     async fn show(&self, line: u32, error: &Error) -> Result<(), Error> {
-        let excerpt = lint::excerpt(self.source, &self.request.dockerfile, line, &error.text());
+        let wrong = if matches!(error, Error::Dockerfile { .. }) { error.text() } else { String::new() };
+        let excerpt = lint::excerpt(self.source, &self.request.dockerfile, line, &wrong);
         self.output.event(BuildEvent { excerpt, ..Default::default() }).await
     }
 
