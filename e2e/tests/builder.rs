@@ -113,8 +113,7 @@ fn a_cache_goes_to_other_machines() {
         let answer = host.command(&["curl", "-s", "-m", "2", &format!("http://{listen}/v2/")]).output();
         (answer.code == 0).then_some(())
     });
-    let text =
-        "FROM busybox AS a\nRUN echo a > /a\nFROM busybox\nENV e=f\nRUN echo b > /b\nCOPY --from=a /a /a\n";
+    let text = "FROM busybox AS a\nRUN echo a > /a; echo z > /z\nFROM busybox\nENV e=f\nRUN echo b > /b\nCOPY --from=a /a /a\n";
     let context = context(&host, "c", &[("Dockerfile", text)]);
     let directory = host.path("cache").display().to_string();
     let reference = format!("{listen}/cache:1");

@@ -164,7 +164,8 @@ impl Verb for Build {
 
     async fn run(self, app: &App) -> Result<u8> {
         let mut options = self.options(app)?;
-        let source = source::Source::find(&self.context[0], &self.file)?;
+        let mut source = source::Source::find(&self.context[0], &self.file)?;
+        let _checkout = source.take_checkout();
         let client = app.client().await?;
         let lines = if client.is_corten().await? {
             self.send_to_corten(client, &mut options, source).await?

@@ -19,7 +19,7 @@ pub(super) enum Source {
     Directory {
         path: PathBuf,
         dockerfile: Dockerfile,
-        _checkout: Option<Checkout>,
+        checkout: Option<Checkout>,
     },
     /// The beginning of stdin, which is a tar.
     Tar {
@@ -53,7 +53,7 @@ impl Source {
         if let Some(checkout) = Checkout::of(source)? {
             let path = checkout.directory()?;
             let dockerfile = find_dockerfile(&path, file)?;
-            return Ok(Self::Directory { path, dockerfile, _checkout: Some(checkout) });
+            return Ok(Self::Directory { path, dockerfile, checkout: Some(checkout) });
         }
         if source.starts_with("http://") || source.starts_with("https://") {
             return Ok(Self::Remote { url: source.to_owned(), dockerfile: file.to_owned() });
@@ -67,7 +67,15 @@ impl Source {
             )));
         }
         let dockerfile = find_dockerfile(&path, file)?;
-        Ok(Self::Directory { path, dockerfile, _checkout: None })
+        Ok(Self::Directory { path, dockerfile, checkout: None })
+    }
+
+    /// The checkout that the directory is in: to be kept as long as the engine reads it.
+    pub(super) fn take_checkout(&mut self) -> Option<Checkout> {
+        match self {
+            Self::Directory { checkout, .. } => checkout.take(),
+            Self::Tar { .. } | Self::Alone(_) | Self::Remote { .. } => None,
+        }
     }
 
     /// The directory, if it is one.
