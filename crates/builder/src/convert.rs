@@ -216,7 +216,7 @@ impl<'c> Convert<'c> {
             return Err(Error::at(stage.line, detail));
         }
         if let Some(context) = self.context(&name).cloned() {
-            return self.from_context(&name, context, &platform).await;
+            return self.context_root(&name, context, &platform).await;
         }
         if name == "scratch" {
             return Ok(State::scratch(&platform));
@@ -235,7 +235,7 @@ impl<'c> Convert<'c> {
         contexts.get(name).or_else(|| contexts.get(name.strip_suffix(":latest")?))
     }
 
-    async fn from_context(
+    async fn context_root(
         &mut self,
         name: &str,
         context: NamedContext,

@@ -140,7 +140,7 @@ pub(crate) fn lint(file: &Dockerfile, request: &Request, ignore: &Ignore) -> Vec
     casing(&file.nodes, &mut found);
     stages(file, request, &mut found);
     for stage in &file.stages {
-        steps(file, stage, ignore, &mut found);
+        steps(stage, ignore, &mut found);
     }
     for step in &file.globals {
         secrets(step.line, &step.instruction, &mut found);
@@ -332,7 +332,7 @@ fn arguments(
     }
     let names = words::names(&stage.from.image, file.escape);
     let given = |name: &String| request.args.get(name).is_some_and(Option::is_some);
-    if !names.is_empty() && names.iter().any(|name| given(name)) {
+    if !names.is_empty() && names.iter().any(given) {
         let default =
             |name: &str| declared.iter().rev().find(|(n, _)| n == name).and_then(|(_, value)| value.clone());
         let expanded = words::expand(&stage.from.image, file.escape, &default).unwrap_or_default();
@@ -347,12 +347,7 @@ fn arguments(
     }
 }
 
-fn steps(
-    file: &Dockerfile,
-    stage: &crate::instructions::Stage,
-    ignore: &Ignore,
-    found: &mut Vec<BuildWarning>,
-) {
+fn steps(stage: &crate::instructions::Stage, ignore: &Ignore, found: &mut Vec<BuildWarning>) {
     // As in `FROM` of another stage: that one may have set it.
     let mut absolute = stage.from.image == "scratch";
     let has_shell = stage.steps.iter().any(|step| matches!(step.instruction, Instruction::Shell(_)));
@@ -391,11 +386,13 @@ fn steps(
         secrets(line, &step.instruction, found);
     }
     for name in ["CMD", "ENTRYPOINT", "HEALTHCHECK"] {
-        let of = |step: &&crate::instructions::Step| match (&step.instruction, name) {
-            (Instruction::Cmd(_), "CMD")
-            | (Instruction::Entrypoint(_), "ENTRYPOINT")
-            | (Instruction::Healthcheck(_), "HEALTHCHECK") => true,
-            _ => false,
+        let of = |step: &&crate::instructions::Step| {
+            matches!(
+                (&step.instruction, name),
+                (Instruction::Cmd(_), "CMD")
+                    | (Instruction::Entrypoint(_), "ENTRYPOINT")
+                    | (Instruction::Healthcheck(_), "HEALTHCHECK")
+            )
         };
         let all: Vec<u32> = stage.steps.iter().filter(of).map(|step| step.line).collect();
         for line in all.iter().rev().skip(1) {
@@ -405,7 +402,6 @@ fn steps(
             found.push(finding("MultipleInstructionsDisallowed", detail, *line));
         }
     }
-    let _ = file;
 }
 
 fn json_recommended(name: &str, line: u32) -> BuildWarning {

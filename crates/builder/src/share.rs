@@ -259,7 +259,7 @@ fn config(solver: &Solver, all: bool, result: &HashSet<Digest>) -> (Config, Vec<
     let mut config = Config::default();
     let mut blobs: Vec<Descriptor> = Vec::new();
     let mut records = solver.noted();
-    records.sort_by(|a, b| a.0.to_string().cmp(&b.0.to_string()));
+    records.sort_by_key(|(key, _)| key.to_string());
     for (key, record) in records {
         let layer = match &record.layer {
             None => -1,
