@@ -1,7 +1,8 @@
 //! Corten beside Debian's docker.io, in one run: each engine in a network namespace of its own, the workloads
 //! taken in turn, medians, and the ratio to Docker. With `--gate` it fails where a promise of SPECIFICATION.md is
-//! not kept. A word names another table: `images`, `network`, `pull`, `registry`.
+//! not kept. A word names another table: `build`, `images`, `network`, `pull`, `registry`.
 
+mod build;
 mod images;
 pub(crate) mod net;
 mod peer;
@@ -13,7 +14,7 @@ use std::time::Instant;
 
 use peer::Peer;
 
-use crate::{Outcome, build};
+use crate::{Outcome, build as program};
 
 /// A workload and what SPECIFICATION.md promises for it, in milliseconds.
 struct Workload {
@@ -34,18 +35,19 @@ const WORKLOADS: [Workload; 8] = [
     Workload { name: "50 MB attached", promise: f64::INFINITY, repeat: 5, run: attached },
 ];
 
-/// Runs the benchmark: `[images|network|pull|registry] [-n TIMES] [--gate] [--alone]`; with a word those rows only.
+/// Runs the benchmark: `[build|images|network|pull|registry] [-n TIMES] [--gate] [--alone]`; with a word those rows only.
 pub(crate) fn bench(arguments: &[String]) -> Outcome {
     let value = |flag: &str| arguments.iter().position(|a| a == flag).and_then(|i| arguments.get(i + 1));
     let times: usize =
         value("-n").map_or(Ok(20), |n| n.parse()).map_err(|_| "-n takes a number".to_owned())?;
     let has = |flag: &str| arguments.iter().any(|a| a == flag);
     match arguments.first().map(String::as_str) {
+        Some("build") => return build::bench(&arguments[1..]),
         Some("pull") => return pull::bench(times, has("--gate"), has("--alone")),
         Some("registry") => return registry::bench(times.min(10), has("--gate")),
         Some(_) | None => {}
     }
-    let dist = build::build()?;
+    let dist = program::build()?;
     let mut peers = vec![Peer::corten(&dist)?];
     if !has("--alone") && !has("network") {
         peers.push(Peer::docker()?);

@@ -9,7 +9,7 @@
 //! | `layers` | only the layers of `layers.toml` |
 //! | `man` | the man pages, in `target/dist/man/` |
 //! | `vm` | the end-to-end tests on a cgroup v2 machine, under qemu |
-//! | `bench` | times Corten beside Debian's docker.io; writes a table. `bench network`: networks alone |
+//! | `bench` | times Corten beside Debian's docker.io; writes a table. A word names another: `build`, `images`, `network`, `pull`, `registry` |
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a developer's tool talks to its developer")]
 #![allow(clippy::disallowed_methods, reason = "a developer's tool runs cargo and friends")]

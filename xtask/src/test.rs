@@ -27,6 +27,7 @@ const NEEDS: &[(&str, &str)] = &[
     ("quota", "/usr/sbin/repquota"),
     ("skopeo", "/usr/bin/skopeo"),
     ("openssl", "/usr/bin/openssl"),
+    ("git", "/usr/bin/git"),
 ];
 
 /// Installs what is missing, builds the binaries, runs every test of the workspace.

@@ -19,12 +19,21 @@ use crate::error::Result;
 const MOST: usize = 4000;
 
 /// What a step made.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct Record {
     /// RFC 3339. Kept, so that a build of nothing but cached steps gives the same image again.
     pub(crate) created: String,
     /// `None`: the step changed no file.
     pub(crate) layer: Option<Layer>,
+    /// A directory below the cache that it made instead (`trees/…`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) tree: Option<String>,
+    /// What a server said of a download, to ask whether it has changed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) validators: Vec<(String, String)>,
+    /// The vertex's name, for people.
+    pub(crate) name: String,
 }
 
 /// A layer that a step made.
@@ -41,6 +50,16 @@ pub(crate) struct Layer {
 /// Where the content of `--mount=type=cache` is.
 pub(crate) fn mounts(root: &Path) -> PathBuf {
     root.join("mounts")
+}
+
+/// Where directories are that are no layers: parts of contexts that are mounted, downloads.
+pub(crate) fn trees(root: &Path) -> PathBuf {
+    root.join("trees")
+}
+
+/// Where is kept what is known of clients' directories.
+pub(crate) fn indexes(root: &Path) -> PathBuf {
+    root.join("files")
 }
 
 /// The records on disk.
@@ -63,6 +82,7 @@ impl Cache {
             .layer
             .as_ref()
             .is_none_or(|l| store.has_layer(&l.chain) && store.blob_size(&l.blob.digest).is_some());
+        let whole = whole && record.tree.as_ref().is_none_or(|tree| self.root.join(tree).is_dir());
         if !whole {
             return Ok(None);
         }
@@ -85,12 +105,17 @@ impl Cache {
 
     /// All records.
     pub(crate) fn all(&self) -> Result<Vec<Record>> {
+        Ok(self.with_paths()?.into_iter().map(|(_, record)| record).collect())
+    }
+
+    /// All records, with their files.
+    pub(crate) fn with_paths(&self) -> Result<Vec<(PathBuf, Record)>> {
         let mut records = Vec::new();
         for path in self.paths()? {
             if let Some(bytes) = file::read_if_exists(&path)?
                 && let Ok(record) = serde_json::from_slice(&bytes)
             {
-                records.push(record);
+                records.push((path, record));
             }
         }
         Ok(records)
@@ -117,16 +142,6 @@ impl Cache {
             file::remove(path)?;
         }
         Ok(count.min(by_use.len()))
-    }
-
-    /// Forgets everything, cache mounts too; returns how many records there were.
-    pub(crate) fn clear(&self) -> Result<usize> {
-        let paths = self.paths()?;
-        file::remove_tree(&mounts(&self.root))?;
-        for path in &paths {
-            file::remove(path)?;
-        }
-        Ok(paths.len())
     }
 
     fn path(&self, key: &Digest) -> PathBuf {
@@ -158,7 +173,7 @@ mod tests {
         let (cache, store) =
             (Cache::new(&dir.path().join("build")), Store::open(&dir.path().join("store")).unwrap());
         let key = |n: u8| Digest::from_bytes([n; 32]);
-        let record = Record { created: "then".into(), layer: None };
+        let record = Record { created: "then".into(), ..Record::default() };
         for n in 0..5 {
             cache.put(&key(n), &record).unwrap();
             let long_ago = SystemTime::now() - Duration::from_secs(100 - u64::from(n));
@@ -168,8 +183,8 @@ mod tests {
         assert_eq!(cache.forget_oldest(3).unwrap(), 3);
         let left: Vec<u8> = (0..5).filter(|n| cache.find(&key(*n), &store).unwrap().is_some()).collect();
         assert_eq!(left, [0, 4]);
-        assert_eq!(cache.forget().unwrap(), 1, "at least one");
-        assert_eq!((cache.clear().unwrap(), cache.all().unwrap().len()), (1, 0));
+        assert_eq!(cache.all().unwrap().len(), 2);
+        assert_eq!((cache.forget().unwrap(), cache.forget().unwrap()), (1, 1), "at least one");
         assert_eq!(cache.forget().unwrap(), 0);
     }
 }

@@ -7,6 +7,7 @@ use crate::instructions::{Instruction, Step};
 use crate::state::State;
 use crate::{Request, words};
 use spec::api::Empty;
+use spec::oci::image::ImageConfig;
 
 /// Where ARGs get their values from.
 #[derive(Debug)]
@@ -125,6 +126,15 @@ pub(crate) fn apply(state: &mut State, step: &Step, arguments: &Arguments<'_>) -
             config.stop_signal.clone_from(&signal);
             format!("STOPSIGNAL {signal}")
         }
+        Instruction::Unset(verb, names) => {
+            let mut text = (*verb).to_owned();
+            for name in names {
+                let name = expand(name)?;
+                let _ = write!(text, " --unset={name}");
+                unset(config, verb, &name).map_err(|detail| Error::at(step.line, detail))?;
+            }
+            text
+        }
         Instruction::User(user) => {
             config.user = expand(user)?;
             format!("USER {}", config.user)
@@ -144,6 +154,25 @@ pub(crate) fn apply(state: &mut State, step: &Step, arguments: &Arguments<'_>) -
         }
     };
     Ok(text)
+}
+
+/// Drops what was inherited; a name that is not there is a mistake.
+fn unset(config: &mut ImageConfig, verb: &str, name: &str) -> std::result::Result<(), String> {
+    let all = name == "*";
+    let port = if name.contains('/') { name.to_owned() } else { format!("{name}/tcp") };
+    let before = config.env.len() + config.labels.len() + config.exposed_ports.len() + config.volumes.len();
+    match verb {
+        "ENV" => config.env.retain(|e| !all && e.split_once('=').is_none_or(|(n, _)| n != name)),
+        "LABEL" => config.labels.retain(|n, _| !all && n != name),
+        "EXPOSE" => config.exposed_ports.retain(|n, _| !all && *n != port),
+        _ => config.volumes.retain(|n, _| !all && n != name),
+    }
+    let after = config.env.len() + config.labels.len() + config.exposed_ports.len() + config.volumes.len();
+    if all || after < before {
+        Ok(())
+    } else {
+        Err(format!("{verb} --unset={name}: there is no such thing here"))
+    }
 }
 
 /// `80`, `80/udp`, `7000-7002/tcp` as the configuration's keys.

@@ -13,6 +13,14 @@ pub enum Error {
         /// What is wrong and what was expected.
         detail: String,
     },
+    /// What a line of the Dockerfile asks for failed.
+    #[error("{}", .error.text())]
+    Located {
+        /// 1-based.
+        line: u32,
+        /// What failed.
+        error: Box<Error>,
+    },
     /// There is no such file in the context.
     #[error("Cannot locate specified Dockerfile: {0}")]
     NoDockerfile(String),
@@ -88,12 +96,37 @@ impl Error {
             | Self::NoInstructions
             | Self::NoTarget(_)
             | Self::Request(_) => ErrorKind::InvalidParameter,
+            Self::Located { error, .. } => error.kind(),
             Self::Unsupported { .. } => ErrorKind::NotImplemented,
             Self::Run { .. } | Self::Step { .. } | Self::System(_) | Self::Shim(_) => ErrorKind::Internal,
             Self::Cancelled => ErrorKind::Cancelled,
             Self::Store(e) => e.kind(),
             Self::Registry(e) => e.kind(),
             Self::Network(e) => e.kind(),
+        }
+    }
+
+    /// The text with its causes.
+    pub(crate) fn text(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(inner) = cause {
+            text.push_str(&format!(": {inner}"));
+            cause = inner.source();
+        }
+        text
+    }
+
+    /// The same failure; what cannot be had is where the Dockerfile asks for it.
+    pub(crate) fn in_dockerfile(self, line: u32) -> Self {
+        Self::Located { line, error: Box::new(self) }
+    }
+
+    /// The line it is about, if there is one.
+    pub(crate) fn line(&self) -> Option<u32> {
+        match self {
+            Self::Dockerfile { line, .. } | Self::Located { line, .. } => Some(*line),
+            _ => None,
         }
     }
 

@@ -4,68 +4,89 @@
 //! |---|---|
 //! | `parse`, `heredoc` | bytes → lines of instruction |
 //! | `instructions` | lines → typed instructions |
-//! | `words`, `glob`, `ignore` | variables, patterns, .dockerignore |
-//! | `context` | what is read of the context before the first step |
-//! | `stages` | which stages are needed; global ARGs |
-//! | `solve` | stage by stage, step by step |
-//! | `state` | where a stage is: layers, configuration, ARGs |
-//! | `config` | the instructions that change only the configuration |
-//! | `op` | the steps that make layers, and base images |
+//! | `words`, `glob`, `ignore`, `remote` | variables, patterns, .dockerignore, addresses |
+//! | `context`, `index` | what the client gives, and what is known of it from the last time |
+//! | `stages`, `state`, `config` | which stages are needed; where one is; what changes only its configuration |
+//! | `build` | from the request to the image |
+//! | `convert`, `graph` | instructions → a graph of operations |
+//! | `solve`, `work` | the graph is worked off: side by side, nothing twice, also across builds |
+//! | `op` | what each operation does |
 //! | `copy`, `run` | how COPY and RUN do it |
 //! | `writable` | a step's writable layer |
 //! | `cache`, `key` | what was done before |
-//! | `export`, `output` | the image, and what the client sees |
+//! | `share`, `usage` | the cache for other machines; what it takes on disk |
+//! | `output`, `classic` | what the client hears |
+//! | `finish`, `export` | the image, its files, what is said about it |
+//! | `lint`, `call` | what is wrong with a Dockerfile though it builds; what is in it |
 //!
 //! ```text
 //! <cache>/<2 hex>/<key>.json   what a step made (cache.rs)
 //!         mounts/<hex>/        content of RUN --mount=type=cache
+//!         trees/<key>/         parts of contexts that are mounted, downloads
+//!         files/<dev>-<inode>  digests of the files in a client's directory (index.rs)
 //! <run>/<id>/                  a running step: hosts, hostname, resolv.conf, shim/
 //! <store>/rw/build-<id>/       a step's writable layer
 //! ```
 //!
-//! A *state* is a stage between two steps. A *key* is the digest of everything a step depends on: the unpacked stack
-//! below it and its own words, not the instructions before it. RUN uses the same shim as a container, with no container
-//! record.
+//! A *state* is a stage between two steps, a *vertex* an operation, an *edge* its result. A *key* is the digest of
+//! everything a step depends on: the unpacked stack below it and its own words, not the instructions before it. RUN uses
+//! the same shim as a container, with no container record.
 
+mod build;
 mod cache;
+mod call;
+mod classic;
 mod config;
 mod context;
+mod convert;
 mod copy;
 mod error;
 mod export;
+mod finish;
 mod glob;
+mod graph;
 mod heredoc;
 mod ignore;
+mod index;
 mod instructions;
 mod key;
+mod lint;
 mod op;
 mod output;
 mod parse;
+mod remote;
 mod run;
+mod share;
 mod solve;
 mod stages;
 mod state;
+mod usage;
 mod words;
+mod work;
 mod writable;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use spec::api::{AuthConfig, Progress};
+use spec::Digest;
+use spec::api::AuthConfig;
 use spec::oci::runtime::CgroupDriver;
-use spec::{Digest, Reference};
-use tokio::sync::mpsc::Sender;
 
 use cache::Cache;
-use output::Output;
-use run::cancel::{Cancel, Guard};
-use solve::Solver;
 
+pub use build::build;
+pub use context::Files;
+pub use convert::NamedContext;
 pub use error::Error;
+pub use export::output::{Kind, Target};
+pub use export::provenance::Mode as Provenance;
+pub use share::Place;
+pub use usage::{Prune, Usage, prune, usage};
+pub use work::Work;
 
 /// What a build stands on.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Host {
     /// Images and layers.
     pub store: store::Store,
@@ -83,15 +104,29 @@ pub struct Host {
     pub cgroups: CgroupDriver,
     /// Their parent (`/corten`, or a slice).
     pub cgroup_parent: String,
+    /// What its builds share.
+    pub work: Arc<Work>,
 }
 
 /// What to build.
 #[derive(Debug, Clone, Default)]
 pub struct Request {
-    /// The unpacked context: a directory of the builder's own, removed by the caller.
-    pub context: PathBuf,
+    /// The files that COPY sees.
+    pub context: Files,
     /// The Dockerfile's path in the context.
     pub dockerfile: String,
+    /// A Dockerfile that is not in the context.
+    pub dockerfile_text: Option<Vec<u8>>,
+    /// The ignore file, if it is not the context's own.
+    pub ignore_text: Option<Vec<u8>>,
+    /// `--build-context`.
+    pub contexts: BTreeMap<String, NamedContext>,
+    /// `--secret`.
+    pub secrets: BTreeMap<String, Vec<u8>>,
+    /// `--ssh`: sockets of agents.
+    pub ssh: BTreeMap<String, PathBuf>,
+    /// `--allow`.
+    pub allow: Vec<String>,
     /// Names for the result.
     pub tags: Vec<String>,
     /// `--build-arg`; `None` takes nothing.
@@ -102,6 +137,26 @@ pub struct Request {
     pub target: String,
     /// `--no-cache`.
     pub no_cache: bool,
+    /// `--no-cache-filter`: names of stages.
+    pub no_cache_filter: Vec<String>,
+    /// `--squash`.
+    pub squash: bool,
+    /// Say what vertices do instead of the classic lines.
+    pub events: bool,
+    /// `--output`; none is an image in the store.
+    pub outputs: Vec<Target>,
+    /// `--annotation`.
+    pub annotations: Vec<String>,
+    /// `--provenance`.
+    pub provenance: Option<Provenance>,
+    /// `--cache-from`.
+    pub cache_from: Vec<Place>,
+    /// `--cache-to`.
+    pub cache_to: Vec<Place>,
+    /// `check`, `outline`, `targets`; empty builds.
+    pub call: String,
+    /// For RUN steps.
+    pub limits: Limits,
     /// `--pull`: ask the registry even when the base image is here.
     pub pull: bool,
     /// Credentials for base images, by registry.
@@ -110,77 +165,33 @@ pub struct Request {
     pub network: String,
     /// Say only the image id.
     pub quiet: bool,
-    /// `--platform`; empty is the host's.
-    pub platform: String,
+    /// `--platform`; empty is the host's, several make an index.
+    pub platforms: Vec<String>,
     /// Extra `/etc/hosts` entries (`name:ip`) of RUN steps.
     pub extra_hosts: Vec<String>,
 }
 
-/// Builds. Sends the classic builder's lines (`Step 1/3 : FROM x`, ` ---> Using cache`, `Successfully built …`,
-/// `Successfully tagged …`) and the aux object with the id; returns the image's digest. Dropped: what runs is ended.
-///
-/// # Errors
-/// As the variants say; no container, mount or writable layer of a failed step is left.
-pub async fn build(host: &Host, request: Request, progress: Sender<Progress>) -> Result<Digest, Error> {
-    let output = Output::new(progress, request.quiet);
-    let tags = tags(&request.tags)?;
-    let request = Arc::new(request);
-    let cancel = Arc::new(Cancel::default());
-    let guard = Guard::new(cancel.clone());
-
-    let (store, context) = (host.store.clone(), request.clone());
-    let (lease, file, ignore) = op::blocking(move || {
-        let lease = store.lease("build")?;
-        let (file, ignore) = context::read(&context)?;
-        Ok((lease, file, ignore))
-    })
-    .await?;
-    let mut solver = Solver::new(host.clone(), request.clone(), file, ignore, output.clone(), cancel)?;
-    let unused = solver.unused_arguments();
-    let state = solver.solve().await?;
-    if !unused.is_empty() {
-        output
-            .line(format!("[Warning] One or more build-args [{}] were not consumed", unused.join(" ")))
-            .await?;
-    }
-    let (host, names) = (host.clone(), tags.clone());
-    let target = op::blocking(move || {
-        let target = export::export(&host, &state, &names)?;
-        drop(lease);
-        Cache::new(&host.cache).trim()?;
-        Ok(target)
-    })
-    .await?;
-    guard.disarm();
-
-    output
-        .send(Progress { aux: Some(serde_json::json!({ "ID": target.digest })), ..Progress::default() })
-        .await?;
-    if request.quiet {
-        output.send(Progress::stream(format!("{}\n", target.digest))).await?;
-    }
-    output.line(format!("Successfully built {}", target.digest.short())).await?;
-    for tag in &tags {
-        output.line(format!("Successfully tagged {}", tag.familiar())).await?;
-    }
-    Ok(target.digest)
-}
-
-/// The names of the result: tags, not digests.
-fn tags(texts: &[String]) -> Result<Vec<Reference>, Error> {
-    let mut tags = Vec::new();
-    for text in texts {
-        let reference: Reference =
-            text.parse().map_err(|e| Error::Request(format!("invalid tag {text:?}: {e}")))?;
-        if reference.digest.is_some() {
-            return Err(Error::Request("build tag cannot contain a digest".into()));
-        }
-        let reference = reference.or_latest();
-        if !tags.contains(&reference) {
-            tags.push(reference);
-        }
-    }
-    Ok(tags)
+/// What a RUN step may use.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Limits {
+    /// Bytes.
+    pub memory: i64,
+    /// Bytes, memory included; -1 has no limit.
+    pub memory_swap: i64,
+    /// A weight.
+    pub cpu_shares: i64,
+    /// Microseconds.
+    pub cpu_period: i64,
+    /// Microseconds in each period.
+    pub cpu_quota: i64,
+    /// `0-3,5`.
+    pub cpuset_cpus: String,
+    /// `0-3,5`.
+    pub cpuset_mems: String,
+    /// Bytes of /dev/shm; 0 is Docker's.
+    pub shm_size: i64,
+    /// `RLIMIT_…`.
+    pub ulimits: Vec<spec::oci::runtime::Rlimit>,
 }
 
 /// What the build cache holds on to: for the collector.
@@ -190,14 +201,6 @@ fn tags(texts: &[String]) -> Result<Vec<Reference>, Error> {
 pub fn roots(host: &Host) -> Result<(Vec<store::ChainId>, Vec<Digest>), Error> {
     let layers = Cache::new(&host.cache).all()?.into_iter().filter_map(|record| record.layer);
     Ok(layers.map(|layer| (layer.chain, layer.blob.digest)).unzip())
-}
-
-/// Forgets all cache records; the store's collector then frees what only they held. Returns how many.
-///
-/// # Errors
-/// A record cannot be removed.
-pub fn prune(host: &Host) -> Result<usize, Error> {
-    Cache::new(&host.cache).clear()
 }
 
 /// Forgets the part of the cache's records that was used longest ago, for the collector to free what only they held.

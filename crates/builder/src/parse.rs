@@ -10,6 +10,8 @@ use crate::heredoc::{self, Heredoc};
 pub(crate) struct File {
     /// The escape character: `\` or `` ` ``.
     pub(crate) escape: char,
+    /// What a `# check=` line says.
+    pub(crate) check: String,
     /// In order.
     pub(crate) nodes: Vec<Node>,
 }
@@ -21,6 +23,10 @@ pub(crate) struct Node {
     pub(crate) lines: (u32, u32),
     /// The instruction's name in upper case.
     pub(crate) name: String,
+    /// The same as written.
+    pub(crate) word: String,
+    /// A line of it after a continuation is blank.
+    pub(crate) empty_continuation: bool,
     /// `--x=y` arguments, unquoted.
     pub(crate) flags: Vec<String>,
     /// What follows name and flags, as written.
@@ -39,7 +45,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<File> {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let text = String::from_utf8_lossy(bytes);
     let lines: Vec<&str> = text.split_inclusive('\n').collect();
-    let escape = directives(&lines)?;
+    let (escape, check) = directives(&lines)?;
 
     let mut nodes = Vec::new();
     let mut next = 0;
@@ -51,12 +57,14 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<File> {
             continue;
         }
         let (mut joined, mut goes_on) = without_continuation(line, escape);
+        let mut empty_continuation = false;
         while goes_on && next < lines.len() {
             let line = trim_newline(lines[next]);
             next += 1;
             let trimmed = line.trim();
             // Comments and blank lines inside an instruction are dropped; it goes on after them.
             if trimmed.is_empty() || trimmed.starts_with('#') {
+                empty_continuation |= trimmed.is_empty();
                 continue;
             }
             let (part, more) = without_continuation(line, escape);
@@ -69,9 +77,10 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<File> {
         let mut node = split(&joined, escape, number(first))?;
         node.heredocs = heredocs(&node, escape, &lines, &mut next)?;
         node.lines.1 = number(next - 1);
+        node.empty_continuation = empty_continuation;
         nodes.push(node);
     }
-    if nodes.is_empty() { Err(Error::NoInstructions) } else { Ok(File { escape, nodes }) }
+    if nodes.is_empty() { Err(Error::NoInstructions) } else { Ok(File { escape, check, nodes }) }
 }
 
 /// Splits the instruction inside an ONBUILD, which may not have flags of its own.
@@ -90,9 +99,10 @@ fn trim_newline(line: &str) -> &str {
     line.strip_suffix('\r').unwrap_or(line)
 }
 
-/// Reads the directives, which stand before everything else, and returns the escape character.
-fn directives(lines: &[&str]) -> Result<char> {
+/// Reads the directives, which stand before everything else: the escape character, and what `check` says.
+fn directives(lines: &[&str]) -> Result<(char, String)> {
     let mut escape = None;
+    let mut check = String::new();
     let mut seen = Vec::new();
     for (index, line) in lines.iter().enumerate() {
         let Some((name, value)) = directive(line) else { break };
@@ -109,9 +119,12 @@ fn directives(lines: &[&str]) -> Result<char> {
                 }
             });
         }
+        if name == "check" {
+            value.clone_into(&mut check);
+        }
         seen.push(name);
     }
-    Ok(escape.unwrap_or('\\'))
+    Ok((escape.unwrap_or('\\'), check))
 }
 
 /// `# name=value` with a name that means something. `syntax` always gets the built-in grammar; `check` is lint's.
@@ -138,6 +151,8 @@ fn split(text: &str, escape: char, line: u32) -> Result<Node> {
     Ok(Node {
         lines: (line, line),
         name: name.to_ascii_uppercase(),
+        word: name.to_owned(),
+        empty_continuation: false,
         flags,
         rest: rest.to_owned(),
         heredocs: Vec::new(),

@@ -1,307 +1,296 @@
-//! Stage by stage, step by step: what is needed is built, in order, and said.
+//! The graph is worked off: each vertex as soon as its inputs are there, none twice.
+//!
+//! A vertex is looked up by the key of its operation and its inputs' content; only what no key knows is done. The first
+//! failure ends everything that runs; what is done by then stays in the cache.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use spec::api::Platform;
+use spec::Digest;
+use spec::api::BuildEvent;
+use spec::oci::image::Descriptor;
+use store::ChainId;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 
-use crate::config::{Arguments, apply};
+use crate::cache::{Layer, Record};
 use crate::error::{Error, Result};
-use crate::ignore::Ignore;
-use crate::instructions::{Copy, Dockerfile, Instruction, Run, Step};
-use crate::key::Hasher;
-use crate::op::{Done, blocking, cached, copy, fresh_id, image, made, run, workdir};
+use crate::graph::{Edge, Op, Vertex, order};
+use crate::op::{self, blocking};
 use crate::output::Output;
 use crate::run::cancel::Cancel;
-use crate::state::{PROXIES, State};
-use crate::{Host, Request, cache, parse, stages};
+use crate::share::Imported;
+use crate::{Host, Request};
 
-/// A build under way.
+/// What came of a vertex.
+#[derive(Debug, Clone)]
+pub(crate) struct Solved {
+    /// Its files.
+    pub(crate) tree: Tree,
+    /// When it was made, and the layer that it added.
+    pub(crate) record: Record,
+    /// Made earlier.
+    pub(crate) cached: bool,
+}
+
+/// Files that came of a vertex.
+#[derive(Debug, Clone)]
+pub(crate) enum Tree {
+    /// A stack of layers.
+    Layers(Arc<Layers>),
+    /// A directory in the cache.
+    Plain(std::path::PathBuf),
+}
+
+/// A stack of layers.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Layers {
+    /// Unpacked; `None` is nothing.
+    pub(crate) chain: Option<ChainId>,
+    /// Blobs and DiffIDs, lowest first.
+    pub(crate) all: Vec<(Descriptor, Digest)>,
+}
+
+impl Layers {
+    /// With one more on top, if there is one.
+    pub(crate) fn with(&self, layer: Option<&Layer>) -> Self {
+        let mut layers = self.clone();
+        if let Some(layer) = layer {
+            layers.chain = Some(layer.chain);
+            layers.all.push((layer.blob.clone(), layer.diff_id));
+        }
+        layers
+    }
+}
+
+impl Solved {
+    /// Its layers; a plain tree has none.
+    pub(crate) fn layers(&self) -> Arc<Layers> {
+        match &self.tree {
+            Tree::Layers(layers) => layers.clone(),
+            Tree::Plain(_) => Arc::default(),
+        }
+    }
+}
+
+/// A build's surroundings, shared by the threads that work for it.
+#[derive(Debug)]
 pub(crate) struct Solver {
     pub(crate) host: Host,
     pub(crate) request: Arc<Request>,
-    pub(crate) file: Dockerfile,
-    pub(crate) ignore: Ignore,
-    pub(crate) platform: Platform,
-    pub(crate) globals: Vec<(String, Option<String>)>,
     pub(crate) output: Output,
     pub(crate) cancel: Arc<Cancel>,
-    /// Finished stages.
-    built: BTreeMap<usize, State>,
-    /// Images that were used already, by name and platform.
-    bases: BTreeMap<(String, String), State>,
-    /// For `Step 2/5`.
-    done: usize,
-    total: usize,
+    /// No layer's file is younger: `SOURCE_DATE_EPOCH`.
+    pub(crate) epoch: Option<i64>,
+    /// What other machines have made.
+    pub(crate) imported: Imported,
+    /// What this build made and found, for other machines.
+    noted: Mutex<HashMap<Digest, Record>>,
+    cells: Mutex<HashMap<Digest, watch::Receiver<Option<Solved>>>>,
+    /// Of vertices that nobody works on yet.
+    senders: Mutex<HashMap<Digest, watch::Sender<Option<Solved>>>>,
+    failure: Mutex<Option<(Digest, Error)>>,
+    /// Steps of the configuration alone: when they were done, and whether that was earlier.
+    settled: Mutex<HashMap<Digest, (String, bool)>>,
+    /// Keeps what was found from the collector, until the last thread has ended.
+    _lease: store::Lease,
 }
 
 impl Solver {
-    /// Prepares a build; nothing is done yet.
     pub(crate) fn new(
         host: Host,
         request: Arc<Request>,
-        file: Dockerfile,
-        ignore: Ignore,
         output: Output,
         cancel: Arc<Cancel>,
-    ) -> Result<Self> {
-        let platform = platform(&request.platform)?.unwrap_or_else(Platform::host);
-        let globals = stages::globals(&file, &request, &platform)?;
-        Ok(Self {
+        epoch: Option<i64>,
+        imported: Imported,
+        lease: store::Lease,
+    ) -> Self {
+        Self {
             host,
             request,
-            file,
-            ignore,
-            platform,
-            globals,
             output,
             cancel,
-            built: BTreeMap::new(),
-            bases: BTreeMap::new(),
-            done: 0,
-            total: 0,
-        })
+            epoch,
+            imported,
+            noted: Mutex::default(),
+            cells: Mutex::default(),
+            senders: Mutex::default(),
+            failure: Mutex::default(),
+            settled: Mutex::default(),
+            _lease: lease,
+        }
     }
 
-    /// Builds the target and returns its last state.
-    pub(crate) async fn solve(&mut self) -> Result<State> {
-        let target = stages::target(&self.file, &self.request.target)?;
-        let needed = stages::needed(&self.file, &self.globals, target)?;
-        self.label_target(target);
-        self.total = self.file.globals.len()
-            + needed.iter().map(|index| 1 + self.file.stages[*index].steps.len()).sum::<usize>();
-        for step in self.file.globals.clone() {
-            self.announce(&step.text).await?;
+    /// Takes the vertices below `targets` on, in an order in which each comes after those that it needs: from now on
+    /// they can be waited for.
+    pub(crate) fn take(&self, targets: &[Edge]) -> Vec<Edge> {
+        let ordered = order(targets);
+        for vertex in &ordered {
+            let (sender, receiver) = watch::channel(None);
+            self.cells().insert(vertex.digest, receiver);
+            self.senders().insert(vertex.digest, sender);
         }
-        for index in needed {
-            let state = self.stage(index).await?;
-            self.built.insert(index, state);
-        }
-        self.built.remove(&target).ok_or_else(|| Error::NoTarget(self.request.target.clone()))
+        ordered
     }
 
-    /// `--label` is a LABEL at the end.
-    fn label_target(&mut self, target: usize) {
-        if self.request.labels.is_empty() {
-            return;
+    /// Works off everything below `targets`. When it returns, nothing runs any more.
+    /// A failure comes with the vertex that it happened to.
+    pub(crate) async fn solve(
+        self: &Arc<Self>,
+        ordered: Vec<Edge>,
+    ) -> std::result::Result<(), (Option<Digest>, Error)> {
+        for vertex in &ordered {
+            self.announce(vertex).await.map_err(|error| (None, error))?;
         }
-        // Quoted for the lexer, which takes nothing in single quotes for special but the quote itself.
-        let quote = |text: &String| format!("'{}'", text.replace('\'', "'\"'\"'"));
-        let pairs: Vec<(String, String)> =
-            self.request.labels.iter().map(|(name, value)| (quote(name), quote(value))).collect();
-        let text: Vec<String> =
-            self.request.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
-        let stage = &mut self.file.stages[target];
-        let step = Step {
-            line: stage.line,
-            text: format!("LABEL {}", text.join(" ")),
-            instruction: Instruction::Label(pairs),
+        let mut tasks = JoinSet::new();
+        for vertex in ordered {
+            let sender = self.senders().remove(&vertex.digest);
+            let (solver, Some(sender)) = (self.clone(), sender) else { continue };
+            tasks.spawn(async move { solver.vertex(&vertex, sender).await });
+        }
+        while let Some(ended) = tasks.join_next().await {
+            if let Err(error) = ended
+                && let Ok(panic) = error.try_into_panic()
+            {
+                std::panic::resume_unwind(panic);
+            }
+        }
+        match self.failure.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            Some((vertex, error)) => Err((Some(vertex), error)),
+            None => Ok(()),
+        }
+    }
+
+    async fn announce(&self, vertex: &Vertex) -> Result<()> {
+        let inputs = vertex.inputs().iter().map(|input| input.digest.to_string()).collect();
+        let event = BuildEvent {
+            vertex: vertex.digest.to_string(),
+            name: vertex.name.clone(),
+            inputs,
+            ..BuildEvent::default()
         };
-        stage.steps.push(step);
+        self.output.event(event).await
     }
 
-    /// `--build-arg`s that no ARG of the file declares.
-    pub(crate) fn unused_arguments(&self) -> Vec<String> {
-        let steps = self.file.globals.iter().chain(self.file.stages.iter().flat_map(|stage| &stage.steps));
-        let mut declared: Vec<&str> = PROXIES.to_vec();
-        for step in steps {
-            if let Instruction::Arg(arguments) = &step.instruction {
-                declared.extend(arguments.iter().map(|(name, _)| name.as_str()));
-            }
-        }
-        let given = self.request.args.keys().filter(|name| !name.starts_with("BUILDKIT_"));
-        given.filter(|name| !declared.contains(&name.as_str())).cloned().collect()
+    /// What came of an edge that is below the targets; `None` when it, or what it needs, failed.
+    pub(crate) async fn get(&self, edge: &Edge) -> Option<Solved> {
+        let mut cell = self.cells().get(&edge.digest).cloned()?;
+        let solved = cell.wait_for(Option::is_some).await.ok()?;
+        solved.clone()
     }
 
-    async fn announce(&mut self, text: &str) -> Result<()> {
-        self.done += 1;
-        self.output.line(format!("Step {}/{} : {text}", self.done, self.total)).await
+    /// The layers of a root.
+    pub(crate) async fn root(&self, edge: Option<&Edge>) -> Option<Arc<Layers>> {
+        match edge {
+            None => Some(Arc::default()),
+            Some(edge) => self.get(edge).await.map(|solved| solved.layers()),
+        }
     }
 
-    async fn stage(&mut self, index: usize) -> Result<State> {
-        let stage = self.file.stages[index].clone();
-        self.announce(&stage.text).await?;
-        let mut state = self.base(index, &stage).await?;
-        self.output.line(format!(" ---> {}", state.digest().short())).await?;
-
-        let triggers = std::mem::take(&mut state.image.config.on_build);
-        if !triggers.is_empty() {
-            let plural = if triggers.len() == 1 { "" } else { "s" };
-            self.output.line(format!("# Executing {} build trigger{plural}", triggers.len())).await?;
-        }
-        for text in triggers {
-            let node = parse::parse_trigger(&text, &[], stage.line)?;
-            let instruction = crate::instructions::read::instruction(&node, '\\')?;
-            let step = Step { line: stage.line, text, instruction };
-            state = self.step(index, state, &step).await?;
-        }
-        for step in &stage.steps {
-            self.announce(&step.text).await?;
-            state = self.step(index, state, step).await?;
-        }
-        Ok(state)
+    /// Takes note of what belongs to a key.
+    pub(crate) fn note(&self, key: Digest, record: &Record) {
+        self.noted.lock().unwrap_or_else(PoisonError::into_inner).insert(key, record.clone());
     }
 
-    /// Where a stage starts.
-    async fn base(&mut self, index: usize, stage: &crate::instructions::Stage) -> Result<State> {
-        let expand = |text: &str| stages::expand(text, self.file.escape, &self.globals, stage.line);
-        let name = expand(&stage.from.image)?;
-        if name.is_empty() {
-            let detail = format!("base name ({}) should not be blank", stage.from.image);
-            return Err(Error::at(stage.line, detail));
-        }
-        let platform = platform(&expand(&stage.from.platform)?)?.unwrap_or_else(|| self.platform.clone());
-        if name == "scratch" {
-            return Ok(State::scratch(&platform));
-        }
-        if let Some(state) = self.file.stage_before(index, &name).and_then(|i| self.built.get(&i)) {
-            let mut state = state.clone();
-            state.own_cmd = false;
-            return Ok(state);
-        }
-        self.image(&name, &platform).await
+    /// All that was noted.
+    pub(crate) fn noted(&self) -> Vec<(Digest, Record)> {
+        let noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
+        noted.iter().map(|(key, record)| (*key, record.clone())).collect()
     }
 
-    async fn image(&mut self, name: &str, platform: &Platform) -> Result<State> {
-        let key = (name.to_owned(), platform.to_string());
-        if let Some(state) = self.bases.get(&key) {
-            return Ok(state.clone());
-        }
-        let state = image::base(&self.host, name, platform, &self.request, &self.output).await?;
-        self.bases.insert(key, state.clone());
-        Ok(state)
+    /// What is known of a step of the configuration.
+    pub(crate) fn settled(&self, key: &Digest) -> Option<(String, bool)> {
+        self.settled.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
     }
 
-    /// One step: the state after it.
-    async fn step(&mut self, index: usize, mut state: State, step: &Step) -> Result<State> {
-        let escape = self.file.escape;
-        let before = state.clone();
-        let arguments = Arguments { request: &self.request, globals: &self.globals, escape };
-        let (done, text) = match &step.instruction {
-            Instruction::Run(instruction) => self.run(&before, instruction, step.line).await?,
-            Instruction::Copy(copy) => self.copy(index, &before, copy, false, step.line).await?,
-            Instruction::Add(copy) => self.copy(index, &before, copy, true, step.line).await?,
-            Instruction::Workdir(path) => {
-                let path = workdir::resolve(&before, &before.expand(path, escape, step.line)?);
-                state.image.config.working_dir.clone_from(&path);
-                let (host, no_cache) = (self.host.clone(), self.request.no_cache);
-                let text = format!("WORKDIR {path}");
-                (blocking(move || workdir::workdir(&host, &before, &path, no_cache)).await?, text)
-            }
-            Instruction::Arg(_)
-            | Instruction::Cmd(_)
-            | Instruction::Entrypoint(_)
-            | Instruction::Env(_)
-            | Instruction::Expose(_)
-            | Instruction::Healthcheck(_)
-            | Instruction::Label(_)
-            | Instruction::Maintainer(_)
-            | Instruction::Onbuild(_)
-            | Instruction::Shell(_)
-            | Instruction::StopSignal(_)
-            | Instruction::User(_)
-            | Instruction::Volume(_) => {
-                let text = apply(&mut state, step, &arguments)?;
-                (self.configuration(&before, &text).await?, text)
-            }
+    /// Remembers it; the first to say so is right.
+    pub(crate) fn settle(&self, key: Digest, value: (String, bool)) -> (String, bool) {
+        self.settled.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_insert(value).clone()
+    }
+
+    fn cells(&self) -> std::sync::MutexGuard<'_, HashMap<Digest, watch::Receiver<Option<Solved>>>> {
+        self.cells.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn senders(&self) -> std::sync::MutexGuard<'_, HashMap<Digest, watch::Sender<Option<Solved>>>> {
+        self.senders.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One vertex from its inputs to its result. A sender that is dropped tells who waits that there will be none.
+    async fn vertex(self: &Arc<Self>, vertex: &Edge, sender: watch::Sender<Option<Solved>>) {
+        let mut inputs = Inputs::default();
+        for input in vertex.inputs() {
+            match self.get(input).await {
+                Some(solved) => inputs.0.insert(input.digest, solved),
+                None => return self.output.skipped(vertex),
+            };
+        }
+        let worked = match self.cancel.check() {
+            Ok(()) => self.work(vertex, Arc::new(inputs)).await,
+            Err(error) => Err(error),
         };
-        if done.cached {
-            self.output.line(" ---> Using cache").await?;
+        let said = match worked {
+            Ok(solved) => {
+                let said = self.output.done(vertex, solved.cached).await;
+                // Somebody or nobody waits for it.
+                let _ = sender.send(Some(solved));
+                said
+            }
+            Err(error) => self.fail(vertex, error).await,
+        };
+        if said.is_err() {
+            self.cancel.cancel();
         }
-        let empty = done.record.layer.is_none();
-        if let Some(layer) = done.record.layer {
-            state.push_layer(layer.chain, layer.blob, layer.diff_id);
-        }
-        state.record(text, &done.record.created, empty);
-        self.output.line(format!(" ---> {}", state.digest().short())).await?;
-        Ok(state)
     }
 
-    /// A step without files: only its time is remembered.
-    async fn configuration(&self, before: &State, text: &str) -> Result<Done> {
-        let mut hasher = Hasher::default();
-        hasher.field(b"configuration").field(before.digest().as_bytes()).field(text.as_bytes());
-        let key = hasher.finish();
-        let (host, no_cache) = (self.host.clone(), self.request.no_cache);
+    async fn fail(&self, vertex: &Vertex, error: Error) -> Result<()> {
+        let said = self.output.failed(vertex, &error).await;
+        {
+            let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+            if failure.is_none() {
+                *failure = Some((vertex.digest, error));
+            }
+        }
+        let cancel = self.cancel.clone();
+        // Ending containers blocks.
         blocking(move || {
-            if let Some(record) = cached(&host, &key, no_cache)? {
-                return Ok(Done { record, cached: true });
-            }
-            let record = made(None);
-            cache::Cache::new(&host.cache).put(&key, &record)?;
-            Ok(Done { record, cached: false })
-        })
-        .await
-    }
-
-    async fn run(&mut self, before: &State, instruction: &Run, line: u32) -> Result<(Done, String)> {
-        let id = fresh_id();
-        let (host, request, escape, no_cache) =
-            (self.host.clone(), self.request.clone(), self.file.escape, self.request.no_cache);
-        let (before, instruction) = (before.clone(), instruction.clone());
-        let short = id.short().to_owned();
-        let (prepared, found) = blocking(move || {
-            let prepared = run::prepare(&host, &request, &before, &instruction, id, escape, line)?;
-            let found = run::lookup(&host, &prepared, no_cache)?;
-            Ok((prepared, found))
+            cancel.cancel();
+            Ok(())
         })
         .await?;
-        let text = prepared.text.clone();
-        if let Some(done) = found {
-            return Ok((done, text));
-        }
-        self.output.line(format!(" ---> Running in {short}")).await?;
-        let (host, output, cancel) = (self.host.clone(), self.output.clone(), self.cancel.clone());
-        let done = blocking(move || run::run(&host, &prepared, &output, &cancel)).await?;
-        self.output.line(format!(" ---> Removed intermediate container {short}")).await?;
-        Ok((done, text))
+        said
     }
 
-    async fn copy(
-        &mut self,
-        index: usize,
-        before: &State,
-        instruction: &Copy,
-        add: bool,
-        line: u32,
-    ) -> Result<(Done, String)> {
-        let prepared = copy::prepare(before, instruction, add, self.file.escape, line)?;
-        let from = match &instruction.from {
-            None => copy::From::Context(self.request.context.clone(), self.ignore.clone()),
-            Some(name) => copy::From::Root(Box::new(self.source(index, name, line).await?)),
-        };
-        let (host, before, no_cache) = (self.host.clone(), before.clone(), self.request.no_cache);
-        let text = prepared.text.clone();
-        let done = blocking(move || copy::copy(&host, &before, &prepared, &from, no_cache)).await?;
-        Ok((done, text))
-    }
-
-    /// What `--from` names: an earlier stage, else an image.
-    async fn source(&mut self, index: usize, name: &str, line: u32) -> Result<State> {
-        if let Some(earlier) = self.file.stage_before(index, name) {
-            return self.built.get(&earlier).cloned().ok_or_else(|| {
-                Error::at(
-                    line,
-                    format!("an ONBUILD trigger needs stage {name:?}, which this build does not reach"),
-                )
-            });
+    async fn work(self: &Arc<Self>, vertex: &Edge, inputs: Arc<Inputs>) -> Result<Solved> {
+        match &vertex.op {
+            Op::Image(image) => Ok(Solved {
+                tree: Tree::Layers(Arc::new(Layers { chain: image.chain, all: image.layers.clone() })),
+                record: Record::default(),
+                cached: true,
+            }),
+            Op::Http(_) => op::http::solve(self, vertex).await,
+            Op::Exec(_) => op::run::solve(self, vertex, inputs).await,
+            Op::Copy(_) => op::copy::solve(self, vertex, inputs).await,
+            Op::Mkdir(_) => op::workdir::solve(self, vertex, inputs).await,
+            Op::Merge(_) => op::merge::solve(self, vertex, inputs).await,
+            Op::Squash(_) => op::squash::solve(self, vertex, inputs).await,
         }
-        if name.parse::<usize>().is_ok() {
-            let detail =
-                format!("invalid from flag value {name}: refers to a stage that is not before this one");
-            return Err(Error::at(line, detail));
-        }
-        let platform = self.platform.clone();
-        self.image(name, &platform).await
     }
 }
 
-/// A platform by its text; `None` for none.
-fn platform(text: &str) -> Result<Option<Platform>> {
-    if text.is_empty() {
-        return Ok(None);
+/// What came of a vertex's inputs.
+#[derive(Debug, Default)]
+pub(crate) struct Inputs(HashMap<Digest, Solved>);
+
+impl Inputs {
+    /// One of them.
+    pub(crate) fn get(&self, edge: &Edge) -> &Solved {
+        self.0.get(&edge.digest).expect("a vertex is worked on when all its inputs are there")
     }
-    let invalid =
-        || Error::Request(format!("{text:?}: unknown operating system or architecture: invalid argument"));
-    Platform::parse(text).map(Some).ok_or_else(invalid)
+
+    /// The layers of a root; none for nothing.
+    pub(crate) fn layers(&self, edge: Option<&Edge>) -> Arc<Layers> {
+        edge.map(|edge| self.get(edge).layers()).unwrap_or_default()
+    }
 }

@@ -1,27 +1,64 @@
-//! Where a stage is: its layers, its configuration, the ARGs in scope.
+//! Where a stage is while the graph is made: its root's edge, its configuration, the ARGs in scope.
+
+use std::sync::{Arc, Mutex, PoisonError};
 
 use spec::Digest;
 use spec::api::Platform;
-use spec::oci::image::{Descriptor, History, Image};
-use store::ChainId;
+use spec::oci::image::Image;
 
 use crate::error::{Error, Result};
+use crate::graph::Edge;
 use crate::key::Hasher;
-use crate::words;
+use crate::words::{self, Variables};
 
 /// A stage between two of its steps. The next step makes the next state; none is ever changed back.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct State {
-    /// The unpacked stack; `None` is nothing (`FROM scratch`).
-    pub(crate) chain: Option<ChainId>,
-    /// The layers' blobs, lowest first.
-    pub(crate) layers: Vec<Descriptor>,
-    /// Configuration, DiffIDs, history.
+    /// Its files; `None` is nothing (`FROM scratch`).
+    pub(crate) root: Option<Edge>,
+    /// Configuration, and the base image's history.
     pub(crate) image: Image,
+    /// Where the root was before the first step: for `--squash`.
+    pub(crate) base: Option<Edge>,
+    /// Steps since the base image, those of stages below included.
+    pub(crate) steps: Vec<Done>,
     /// ARGs declared so far, later ones win; `None` has no value.
     pub(crate) arguments: Vec<(String, Option<String>)>,
     /// A CMD stands in this stage, so an ENTRYPOINT after it keeps it.
     pub(crate) own_cmd: bool,
+    /// Variables that words named and that were not set, with their lines: for the linter.
+    pub(crate) undefined: Arc<Mutex<Vec<(u32, String)>>>,
+}
+
+/// A state's variables, as the words on a line see them.
+pub(crate) struct Seen<'s> {
+    state: &'s State,
+    line: u32,
+}
+
+impl Variables for Seen<'_> {
+    fn get(&self, name: &str) -> Option<String> {
+        self.state.variable(name)
+    }
+
+    fn undefined(&self, name: &str) {
+        let declared = self.state.arguments.iter().any(|(declared, _)| declared == name);
+        if !declared {
+            let mut undefined = self.state.undefined.lock().unwrap_or_else(PoisonError::into_inner);
+            undefined.push((self.line, name.to_owned()));
+        }
+    }
+}
+
+/// A step that is in the graph, for history.
+#[derive(Debug, Clone)]
+pub(crate) struct Done {
+    /// As history has it.
+    pub(crate) text: String,
+    /// What it made; `None` for a step that changes only the configuration.
+    pub(crate) edge: Option<Edge>,
+    /// The root and the configuration it started from.
+    pub(crate) before: (Option<Edge>, Digest),
 }
 
 /// Proxy settings that a RUN gets without an ARG; history and cache do not know them then.
@@ -38,9 +75,6 @@ pub(crate) const PROXIES: [&str; 10] = [
     "all_proxy",
 ];
 
-/// The comment on every history entry, by which others know how to read it.
-const COMMENT: &str = "buildkit.dockerfile.v0";
-
 impl State {
     /// Nothing at all.
     pub(crate) fn scratch(platform: &Platform) -> Self {
@@ -56,6 +90,16 @@ impl State {
             ..Image::default()
         };
         Self { image, ..Self::default() }
+    }
+
+    /// The platform it is for.
+    pub(crate) fn platform(&self) -> Platform {
+        Platform {
+            architecture: self.image.architecture.clone(),
+            os: self.image.os.clone(),
+            variant: self.image.variant.clone(),
+            ..Platform::default()
+        }
     }
 
     /// The value a word of the Dockerfile sees: ENV wins over ARG.
@@ -87,9 +131,14 @@ impl State {
         }
     }
 
+    /// Its variables, for the words on a line.
+    pub(crate) fn seen(&self, line: u32) -> Seen<'_> {
+        Seen { state: self, line }
+    }
+
     /// Replaces the variables in a word.
     pub(crate) fn expand(&self, text: &str, escape: char, line: u32) -> Result<String> {
-        words::expand(text, escape, &|name: &str| self.variable(name))
+        words::expand(text, escape, &self.seen(line))
             .map_err(|e| Error::at(line, format!("failed to process {text:?}: {e}")))
     }
 
@@ -115,44 +164,17 @@ impl State {
         }
     }
 
-    /// Adds a history entry.
-    pub(crate) fn record(&mut self, created_by: String, created: &str, empty_layer: bool) {
-        self.image.created = Some(created.to_owned());
-        self.image.history.push(History {
-            created: Some(created.to_owned()),
-            created_by,
-            comment: COMMENT.into(),
-            empty_layer,
-            ..History::default()
-        });
-    }
-
-    /// Adds a layer.
-    pub(crate) fn push_layer(&mut self, chain: ChainId, blob: Descriptor, diff_id: Digest) {
-        self.chain = Some(chain);
-        self.layers.push(blob);
-        self.image.rootfs.diff_ids.push(diff_id);
-    }
-
-    /// The state as one digest: layers and configuration, without times.
+    /// The configuration as one digest, without times and files.
     pub(crate) fn digest(&self) -> Digest {
         let mut hasher = Hasher::default();
-        self.hash_root(&mut hasher);
         let config = serde_json::to_vec(&self.image.config).expect("a configuration is plain data");
-        hasher.field(&config).field(self.image.author.as_bytes());
+        hasher
+            .field(&config)
+            .field(self.image.author.as_bytes())
+            .field(self.platform().to_string().as_bytes());
         for (name, value) in &self.arguments {
             hasher.field(name.as_bytes()).field(value.as_deref().unwrap_or("\0").as_bytes());
         }
         hasher.finish()
-    }
-
-    /// Feeds what a step that reads the root depends on.
-    pub(crate) fn hash_root(&self, hasher: &mut Hasher) {
-        match &self.chain {
-            Some(chain) => hasher.field(chain.0.as_bytes()),
-            None => hasher.field(b""),
-        };
-        hasher.field(self.image.os.as_bytes());
-        hasher.field(self.image.architecture.as_bytes()).field(self.image.variant.as_bytes());
     }
 }

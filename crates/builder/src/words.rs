@@ -11,12 +11,30 @@ use crate::glob;
 pub(crate) trait Variables {
     /// The variable's value; `None` when it is not set.
     fn get(&self, name: &str) -> Option<String>;
+
+    /// It is not set, and the word that names it gives nothing instead.
+    fn undefined(&self, _name: &str) {}
 }
 
 impl<F: Fn(&str) -> Option<String>> Variables for F {
     fn get(&self, name: &str) -> Option<String> {
         self(name)
     }
+}
+
+/// The variables that a word names, each once.
+pub(crate) fn names(text: &str, escape: char) -> Vec<String> {
+    let names = std::cell::RefCell::new(Vec::new());
+    let note = |name: &str| {
+        let mut names = names.borrow_mut();
+        if !names.iter().any(|known| known == name) {
+            names.push(name.to_owned());
+        }
+        None
+    };
+    // A word that is wrong is refused where it is used.
+    let _ = expand(text, escape, &note);
+    names.into_inner()
 }
 
 /// Removes quotes and replaces variables; the result is one word whatever is in it.
@@ -235,11 +253,7 @@ impl<'a> Lexer<'a> {
         self.input.next();
         if self.input.peek() != Some(&'{') {
             let name = self.name();
-            return Ok(if name.is_empty() {
-                "$".into()
-            } else {
-                self.variables.get(&name).unwrap_or_default()
-            });
+            return Ok(if name.is_empty() { "$".into() } else { self.plain(&name) });
         }
         self.input.next();
         match self.input.peek() {
@@ -249,10 +263,10 @@ impl<'a> Lexer<'a> {
         }
         let name = self.name();
         let Some(mut modifier) = self.input.next() else { return Err("syntax error: missing '}'".into()) };
-        let value = self.variables.get(&name);
         if modifier == '}' {
-            return Ok(value.unwrap_or_default());
+            return Ok(self.plain(&name));
         }
+        let value = self.variables.get(&name);
         let mut empty_is_unset = false;
         if modifier == ':' {
             empty_is_unset = true;
@@ -301,6 +315,13 @@ impl<'a> Lexer<'a> {
                 Err(format!("unsupported modifier ({colon}{other}) in substitution"))
             }
         }
+    }
+
+    fn plain(&self, name: &str) -> String {
+        self.variables.get(name).unwrap_or_else(|| {
+            self.variables.undefined(name);
+            String::new()
+        })
     }
 
     /// The word after a modifier; it may hold quotes and variables itself.

@@ -40,9 +40,9 @@ impl Writable {
         Ok(Root::from_fd(overlay::open_detached(lower, upper, work)?, PathBuf::from("/")))
     }
 
-    /// Makes a layer of it; nothing must be mounted any more. `None`: nothing was changed.
-    pub(crate) fn commit(mut self) -> Result<Option<Committed>> {
-        let committed = self.store.rw_commit(&self.id)?;
+    /// Makes a layer of it, no file younger than `epoch`; nothing must be mounted any more. `None`: nothing was changed.
+    pub(crate) fn commit(mut self, epoch: Option<i64>) -> Result<Option<Committed>> {
+        let committed = self.store.rw_commit_before(&self.id, epoch)?;
         self.used_up = true;
         Ok(committed)
     }

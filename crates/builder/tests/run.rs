@@ -27,7 +27,7 @@ fn a_run_makes_a_layer_and_leaves_nothing_else() {
         assert!(!output.contains("Running in"), "{output}");
         // An ARG's value counts, an unused label before it does not.
         let args = [("v".to_owned(), Some("2".to_owned()))].into();
-        let request = Request { context: context.clone(), args, ..Request::default() };
+        let request = Request { context: context.clone().into(), args, ..Request::default() };
         let (built, lines) = machine.build(request);
         built.unwrap();
         assert_eq!(lines.concat().matches("Running in").count(), 2);
@@ -48,7 +48,7 @@ fn surroundings_are_a_containers() {
                           RUN [\"/bin/busybox\", \"touch\", \"/exec form\"]\n";
         let context = machine.context("c", &[("Dockerfile", dockerfile), ("a", "A")]);
         let request = Request {
-            context,
+            context: context.into(),
             tags: vec!["t".into()],
             extra_hosts: vec!["h:1.2.3.4".into()],
             ..Request::default()
@@ -72,7 +72,7 @@ fn surroundings_are_a_containers() {
 fn a_failing_run_says_so_in_dockers_words() {
     on_a_machine(|machine| {
         let context = machine.context("c", &[("Dockerfile", "FROM busybox\nRUN echo partial; exit 7\n")]);
-        let (built, lines) = machine.build(Request { context: context.clone(), ..Request::default() });
+        let (built, lines) = machine.build(Request { context: context.clone().into(), ..Request::default() });
         let error = built.unwrap_err();
         assert!(matches!(error, Error::Run { code: 7, .. }));
         assert_eq!(
@@ -82,7 +82,7 @@ fn a_failing_run_says_so_in_dockers_words() {
         assert!(lines.contains(&"partial\n".to_owned()));
         machine.assert_clean();
         put(&context, "Dockerfile", "FROM busybox\nRUN [\"/no/such\"]\n");
-        let (built, _) = machine.build(Request { context, ..Request::default() });
+        let (built, _) = machine.build(Request { context: context.into(), ..Request::default() });
         let text = chain(&built.unwrap_err());
         assert!(
             text.contains("no such file or directory") || text.contains("No such file or directory"),
@@ -99,7 +99,7 @@ fn a_cancelled_build_ends_its_container() {
         let started = Instant::now();
         machine.runtime().block_on(async {
             let (sender, mut receiver) = tokio::sync::mpsc::channel(16);
-            let request = Request { context, ..Request::default() };
+            let request = Request { context: context.into(), ..Request::default() };
             let host = machine.host.clone();
             let build = tokio::spawn(async move { builder::build(&host, request, sender).await });
             while receiver.recv().await.expect("the step starts").stream.as_deref() != Some("started\n") {}
@@ -119,7 +119,7 @@ fn what_a_dead_daemon_left_is_ended() {
         let context = machine.context("c", &[("Dockerfile", "FROM busybox\nRUN echo started; sleep 1000\n")]);
         machine.runtime().block_on(async {
             let (sender, mut receiver) = tokio::sync::mpsc::channel(16);
-            let request = Request { context, ..Request::default() };
+            let request = Request { context: context.into(), ..Request::default() };
             let host = machine.host.clone();
             let build = tokio::spawn(async move { builder::build(&host, request, sender).await });
             while receiver.recv().await.expect("the step starts").stream.as_deref() != Some("started\n") {}

@@ -1,5 +1,6 @@
 //! One HTTP exchange with the engine.
 
+use std::os::fd::OwnedFd;
 use std::sync::Mutex;
 
 use bytes::Bytes;
@@ -16,6 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::body::RequestBody;
+use crate::descriptors::WithDescriptors;
 use crate::query::Query;
 use crate::ssh::Ssh;
 use crate::{Body, Error, Hijacked, Host, JsonLines, Result, Tls, Upload, tls};
@@ -61,6 +63,8 @@ pub(crate) struct Call {
     query: Query,
     headers: Vec<(&'static str, String)>,
     payload: Payload,
+    /// Sent with the first bytes, over a unix socket.
+    descriptors: Vec<OwnedFd>,
 }
 
 enum Payload {
@@ -71,7 +75,14 @@ enum Payload {
 
 impl Call {
     pub(crate) fn new(method: Method, path: impl Into<String>) -> Self {
-        Self { method, path: path.into(), query: Query::new(), headers: Vec::new(), payload: Payload::Empty }
+        Self {
+            method,
+            path: path.into(),
+            query: Query::new(),
+            headers: Vec::new(),
+            payload: Payload::Empty,
+            descriptors: Vec::new(),
+        }
     }
 
     pub(crate) fn get(path: impl Into<String>) -> Self {
@@ -114,6 +125,11 @@ impl Call {
 
     pub(crate) fn upload(mut self, upload: Upload, content_type: &'static str) -> Self {
         self.payload = Payload::Stream(upload, content_type);
+        self
+    }
+
+    pub(crate) fn descriptors(mut self, descriptors: Vec<OwnedFd>) -> Self {
+        self.descriptors = descriptors;
         self
     }
 
@@ -241,6 +257,7 @@ impl Client {
         }
         let request = request.body(body).map_err(Error::Request)?;
         let mut sender = match self.idle_connection() {
+            _ if !call.descriptors.is_empty() => self.open_with(&call.descriptors).await?,
             Some(sender) => sender,
             None => self.open().await?,
         };
@@ -269,6 +286,30 @@ impl Client {
         // An error of the connection reaches the caller through the request it breaks.
         tokio::spawn(connection.with_upgrades());
         Ok(sender)
+    }
+
+    /// A connection whose first bytes carry descriptors.
+    async fn open_with(&self, descriptors: &[OwnedFd]) -> Result<SendRequest<RequestBody>> {
+        let Host::Unix(path) = &self.host else {
+            let source = std::io::Error::from(std::io::ErrorKind::Unsupported);
+            return Err(Error::Connect { host: self.host.to_string(), source });
+        };
+        let failed = |source: std::io::Error| Error::Connect { host: self.host.to_string(), source };
+        let stream = UnixStream::connect(path).await.map_err(failed)?;
+        let stream = WithDescriptors::new(stream, descriptors).map_err(failed)?;
+        let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+        tokio::spawn(connection.with_upgrades());
+        Ok(sender)
+    }
+
+    /// Whether the engine is Corten's, which understands more than the Engine API.
+    ///
+    /// # Errors
+    /// The engine does not answer.
+    pub async fn is_corten(&self) -> Result<bool> {
+        let response = self.exchange(Method::HEAD, "/_ping", &Call::get(""), empty()).await?;
+        let server = response.headers().get(http::header::SERVER).and_then(|v| v.to_str().ok());
+        Ok(server.is_some_and(|server| server.starts_with("Corten/")))
     }
 
     /// Opens a connection on which nothing has been said yet.

@@ -1,11 +1,14 @@
 //! `/images` and `/build`: one method per endpoint.
 
+use std::os::fd::OwnedFd;
+
+use base64::Engine as _;
 use bytes::Bytes;
 use http::Method;
 use spec::Filters;
 use spec::api::{
-    IDResponse, ImageDeleteResponseItem, ImageHistoryResponseItem, ImageSummary, ImagesPruneResponse,
-    Progress,
+    BUILD_HEADER, BuildWish, IDResponse, ImageDeleteResponseItem, ImageHistoryResponseItem, ImageSummary,
+    ImagesPruneResponse, Progress,
 };
 
 use crate::connection::Call;
@@ -67,6 +70,8 @@ pub struct BuildOptions {
     pub ulimits: String,
     /// `X-Registry-Config`: base64 JSON of credentials per registry.
     pub registry_config: String,
+    /// What only Corten's engine knows; `None` for others.
+    pub wish: Option<BuildWish>,
 }
 
 /// The parameters of an import.
@@ -271,7 +276,7 @@ impl Client {
         Ok(self.read::<IDResponse>(Call::post("/commit").query(query)).await?.id)
     }
 
-    /// `POST /build`. Without an upload, `options.remote` names the context.
+    /// `POST /build`. Without an upload, `options.remote` names the context, or the wish one of the `descriptors`.
     ///
     /// # Errors
     /// As every call; a build that fails says so in the stream's last line.
@@ -279,6 +284,7 @@ impl Client {
         &self,
         options: &BuildOptions,
         upload: Option<Upload>,
+        descriptors: Vec<OwnedFd>,
     ) -> Result<JsonLines<Progress>> {
         let size = |n: i64| Some(n).filter(|n| *n != 0);
         let query = Query::new()
@@ -309,6 +315,14 @@ impl Client {
             .with("ulimits", &options.ulimits)
             .with("version", "1");
         let call = Call::post("/build").query(query).header("X-Registry-Config", &options.registry_config);
+        let call = match &options.wish {
+            None => call,
+            Some(wish) => {
+                let json = serde_json::to_vec(wish).expect("a wish is plain data");
+                call.header(BUILD_HEADER, &base64::engine::general_purpose::STANDARD.encode(json))
+            }
+        };
+        let call = call.descriptors(descriptors);
         self.lines(match upload {
             Some(upload) => call.upload(upload, TAR),
             None => call,

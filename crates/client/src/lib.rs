@@ -10,6 +10,7 @@
 //! | [`tls`], `ssh` | the ways there that need more than a socket |
 //! | [`error`] | what can go wrong, in the words the user sees |
 //! | `connection` | one HTTP exchange: version, status, error bodies, reuse of idle connections |
+//! | `descriptors` | directories that go along with a request, on the same machine |
 //! | [`body`] | what is sent and received as a stream: uploads, chunks, lines of JSON |
 //! | [`hijack`] | attach and exec: a connection that became a pipe |
 //! | [`frames`] | stdout and stderr in one stream, taken apart |
@@ -20,6 +21,7 @@
 pub mod body;
 mod connection;
 mod container;
+mod descriptors;
 pub mod error;
 mod exec;
 pub mod frames;

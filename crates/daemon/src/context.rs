@@ -1,6 +1,6 @@
 //! A build's context: the tar in a request's body, unpacked into a directory of its own.
 
-use std::io::Read;
+use std::io::{Read, Seek};
 use std::path::{Path, PathBuf};
 
 use hyper::body::Incoming;
@@ -9,6 +9,9 @@ use sys::root::Root;
 
 use crate::body;
 use crate::error::{Error, Result, chain};
+
+/// A Dockerfile that comes alone is no longer than this.
+const DOCKERFILE: u64 = 16 << 20;
 
 /// An unpacked context, removed when dropped.
 #[derive(Debug)]
@@ -40,6 +43,52 @@ pub async fn receive(tar: Incoming, scratch: &Path) -> Result<Context> {
     let target = context.path().to_owned();
     body::pump(tar, move |tar| unpack(tar, &target)).await?;
     Ok(context)
+}
+
+/// Fetches a context from an address: a tar, or a Dockerfile alone. The Dockerfile's text comes with the directory then.
+///
+/// # Errors
+/// It cannot be had, or is neither.
+pub async fn fetch(
+    registry: &registry::client::Client,
+    url: &str,
+    scratch: &Path,
+) -> Result<(Context, Option<Vec<u8>>)> {
+    let unreachable = |error: registry::Error| {
+        Error::invalid(format!("error downloading remote context {url}: {}", chain(&error)))
+    };
+    let mut answer = registry.download(url, &[]).await.map_err(unreachable)?;
+    if !(200..300).contains(&answer.status()) {
+        return Err(Error::invalid(format!("failed to GET {url} with status {}", answer.status())));
+    }
+    let path = scratch.join(format!("context-{}", spec::digest::hex(&sys::random::bytes::<8>())));
+    sys::file::create_dir_all(&path, 0o700)?;
+    let context = Context(path);
+    let mut file = sys::scratch::unnamed(scratch)?;
+    while let Some(chunk) = answer.chunk().await.map_err(unreachable)? {
+        let written = std::io::Write::write_all(&mut file, &chunk);
+        written
+            .map_err(|e| Error::new(spec::ErrorKind::Internal, format!("cannot keep the context: {e}")))?;
+    }
+    let target = context.path().to_owned();
+    let text = tokio::task::spawn_blocking(move || {
+        let io = |e: std::io::Error| {
+            Error::new(spec::ErrorKind::Internal, format!("cannot read the context: {e}"))
+        };
+        file.rewind().map_err(io)?;
+        let (_, inflated) = store::inflate(&mut file).map_err(io)?;
+        let is_archive = matches!(archive::Reader::new(inflated).entry(), Ok(Some(_)));
+        file.rewind().map_err(io)?;
+        if is_archive {
+            return unpack(&mut file, &target).map(|()| None);
+        }
+        let mut text = Vec::new();
+        (&mut file).take(DOCKERFILE).read_to_end(&mut text).map_err(io)?;
+        Ok(Some(text))
+    })
+    .await
+    .map_err(|e| Error::new(spec::ErrorKind::Internal, e.to_string()))??;
+    Ok((context, text))
 }
 
 fn unpack(tar: &mut dyn Read, target: &Path) -> Result<()> {

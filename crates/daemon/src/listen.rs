@@ -3,13 +3,15 @@
 use std::fs::Permissions;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use sys::scm::Wait;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio_rustls::TlsAcceptor;
@@ -20,6 +22,8 @@ use crate::config::Host;
 use crate::config::host::is_loopback;
 use crate::holder;
 
+/// Descriptors that a connection may have in waiting.
+const MOST_DESCRIPTORS: usize = 64;
 /// How long a client may take for its TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// The groups that may use a unix socket when the user names none: the first that there is.
@@ -124,7 +128,9 @@ impl Listener {
     /// accept(2)'s; out of descriptors is worth another try after a while.
     pub async fn accept(&self) -> io::Result<Accepted> {
         Ok(match self {
-            Self::Unix(listener, _) => Accepted(Stream::Unix(listener.accept().await?.0), None),
+            Self::Unix(listener, _) => {
+                Accepted(Stream::Unix(listener.accept().await?.0, Descriptors::default()), None)
+            }
             Self::Tcp(listener, tls) => {
                 let stream = listener.accept().await?.0;
                 stream.set_nodelay(true)?;
@@ -243,8 +249,8 @@ fn group_id(name: &str) -> Option<u32> {
 /// A connection of any kind.
 #[derive(Debug)]
 pub enum Stream {
-    /// On a unix socket.
-    Unix(UnixStream),
+    /// On a unix socket, with the descriptors that came with its bytes.
+    Unix(UnixStream, Descriptors),
     /// On TCP.
     Tcp(TcpStream),
     /// On TCP with TLS.
@@ -258,7 +264,7 @@ impl AsyncRead for Stream {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Self::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Unix(stream, descriptors) => descriptors.poll_read(stream, cx, buffer),
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
             Self::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
         }
@@ -268,7 +274,7 @@ impl AsyncRead for Stream {
 impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
-            Self::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Unix(stream, _) => Pin::new(stream).poll_write(cx, bytes),
             Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
             Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
         }
@@ -280,7 +286,7 @@ impl AsyncWrite for Stream {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
-            Self::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Self::Unix(stream, _) => Pin::new(stream).poll_write_vectored(cx, slices),
             Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
             Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
         }
@@ -293,16 +299,62 @@ impl AsyncWrite for Stream {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             // The kernel has it already.
-            Self::Unix(_) | Self::Tcp(_) => Poll::Ready(Ok(())),
+            Self::Unix(..) | Self::Tcp(_) => Poll::Ready(Ok(())),
             Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Unix(stream, _) => Pin::new(stream).poll_shutdown(cx),
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}
+
+/// Descriptors that came with a connection's bytes (unix(7), SCM_RIGHTS) and that no request has taken yet: directories
+/// that a client gives to a build. They close with the connection.
+#[derive(Debug, Clone, Default)]
+pub struct Descriptors(Arc<Mutex<Vec<OwnedFd>>>);
+
+impl Descriptors {
+    /// Takes what came so far.
+    pub fn take(&self) -> Vec<OwnedFd> {
+        std::mem::take(&mut *self.lock())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<OwnedFd>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn poll_read(
+        &self,
+        stream: &UnixStream,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        loop {
+            ready!(stream.poll_read_ready(cx))?;
+            let mut came = Vec::new();
+            let read = stream.try_io(Interest::READABLE, || {
+                let unfilled = buffer.initialize_unfilled();
+                sys::scm::receive(stream, unfilled, &mut came, Wait::No).map_err(|error| error.source)
+            });
+            let mut kept = self.lock();
+            kept.extend(came);
+            if kept.len() > MOST_DESCRIPTORS {
+                kept.clear();
+                return Poll::Ready(Err(io::Error::other("too many descriptors on one connection")));
+            }
+            match read {
+                Ok(read) => {
+                    buffer.advance(read);
+                    return Poll::Ready(Ok(()));
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
         }
     }
 }
@@ -326,9 +378,9 @@ impl Hangup {
     /// Out of descriptors.
     pub fn of(stream: &Stream) -> io::Result<Self> {
         Ok(Self(match stream {
-            Stream::Unix(stream) => {
+            Stream::Unix(stream, _) => {
                 let fd = stream.as_fd().try_clone_to_owned()?;
-                Stream::Unix(UnixStream::from_std(fd.into())?)
+                Stream::Unix(UnixStream::from_std(fd.into())?, Descriptors::default())
             }
             Stream::Tcp(stream) => Stream::Tcp(second(stream)?),
             Stream::Tls(stream) => Stream::Tcp(second(stream.get_ref().0)?),
@@ -341,7 +393,7 @@ impl Hangup {
         let nothing = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
         loop {
             let ready = match &self.0 {
-                Stream::Unix(stream) => stream.ready(Interest::WRITABLE).await,
+                Stream::Unix(stream, _) => stream.ready(Interest::WRITABLE).await,
                 Stream::Tcp(stream) => stream.ready(Interest::READABLE).await,
                 Stream::Tls(_) => unreachable!("`of` takes what is below TLS"),
             };
@@ -350,7 +402,7 @@ impl Hangup {
             }
             // The error is the one made above.
             let _ = match &self.0 {
-                Stream::Unix(stream) => stream.try_io(Interest::WRITABLE, nothing),
+                Stream::Unix(stream, _) => stream.try_io(Interest::WRITABLE, nothing),
                 Stream::Tcp(stream) => stream.try_io(Interest::READABLE, nothing),
                 Stream::Tls(_) => unreachable!("`of` takes what is below TLS"),
             };
@@ -369,7 +421,7 @@ mod tests {
     #[tokio::test]
     async fn half_closing_is_not_hanging_up() {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
-        let hangup = Hangup::of(&Stream::Unix(ours)).unwrap();
+        let hangup = Hangup::of(&Stream::Unix(ours, Descriptors::default())).unwrap();
         theirs.write_all(b"x").await.unwrap();
         theirs.shutdown().await.unwrap();
         let early = tokio::time::timeout(Duration::from_millis(50), hangup.wait()).await;

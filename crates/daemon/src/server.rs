@@ -9,6 +9,7 @@
 
 use std::convert::Infallible;
 use std::future::poll_fn;
+use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +24,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::body::Body;
-use crate::listen::{Hangup, Listener, Stream};
+use crate::listen::{Descriptors, Hangup, Listener, Stream};
 use crate::rewind::{Protocol, Rewound};
 
 /// How many requests one HTTP/2 connection may have in flight.
@@ -122,7 +123,11 @@ async fn connection(stream: Stream, handler: impl Handler, mut stop: watch::Rece
             return;
         }
     };
-    let peer = Peer { hangup, stop: stop.clone() };
+    let descriptors = match &stream {
+        Stream::Unix(_, descriptors) => descriptors.clone(),
+        Stream::Tcp(_) | Stream::Tls(_) => Descriptors::default(),
+    };
+    let peer = Peer { hangup, stop: stop.clone(), descriptors };
     let sniffed = tokio::select! {
         sniffed = Rewound::sniff(stream) => sniffed,
         () = stopped(&mut stop) => return,
@@ -228,9 +233,15 @@ async fn http2(stream: Rewound<Stream>, handler: impl Handler, peer: Peer, mut s
 pub struct Peer {
     hangup: Arc<Hangup>,
     stop: watch::Receiver<bool>,
+    descriptors: Descriptors,
 }
 
 impl Peer {
+    /// The descriptors that came with its bytes.
+    pub fn descriptors(&self) -> Vec<OwnedFd> {
+        self.descriptors.take()
+    }
+
     /// Completes when the client has hung up, or the daemon stops.
     pub async fn gone(mut self) {
         tokio::select! {

@@ -197,7 +197,8 @@ mod tests {
             stdin: true,
             on_detach: None,
         };
-        let session = tokio::spawn(run(Stream::Unix(ours), Bytes::from_static(early), attached));
+        let session =
+            tokio::spawn(run(Stream::Unix(ours, Default::default()), Bytes::from_static(early), attached));
         (client, shim, session)
     }
 

@@ -13,6 +13,7 @@
 //! | `content`, `upload` | what belongs to an image here, and a blob on its way out |
 //! | `signature` | which images are let in |
 //! | `resolve`, `pull`, `layer`, `push`, `login`, `search`, `catalog`, `copy` | the verbs |
+//! | `web` | any address on the web, for who builds from it |
 
 mod catalog;
 mod challenge;
@@ -35,10 +36,12 @@ mod signature;
 mod sources;
 mod transport;
 mod upload;
+mod web;
 
 pub(crate) use hosts::Trust;
 pub use proxy::Proxies;
 pub use signature::Rule;
+pub use web::Download;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -46,10 +49,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use spec::Reference;
 use spec::api::{AuthConfig, AuthResponse, Progress, SearchResult};
-use spec::oci::image::{Descriptor, Platform};
-use store::Store;
+use spec::oci::image::{Descriptor, Manifest, Platform};
+use spec::{Digest, Reference};
+use store::{ChainId, Store};
 use tokio::sync::mpsc::Sender;
 
 use crate::Error;
@@ -186,6 +189,70 @@ impl Client {
         auth: Option<&AuthConfig>,
     ) -> Result<(Descriptor, Vec<Platform>), Error> {
         resolve::inspect(self, reference, auth).await
+    }
+
+    /// The manifest behind a reference and its configuration's bytes, whatever it is the manifest of; of an index the one
+    /// for this machine.
+    ///
+    /// # Errors
+    /// As the variants say.
+    pub async fn manifest(
+        &self,
+        reference: &Reference,
+        auth: Option<&AuthConfig>,
+    ) -> Result<(Manifest, Bytes), Error> {
+        resolve::manifest_and_config(self, reference, auth).await
+    }
+
+    /// Brings one layer of a repository into the store, and unpacks it on `parent`.
+    ///
+    /// # Errors
+    /// As the variants say.
+    pub async fn layer(
+        &self,
+        store: &Store,
+        reference: &Reference,
+        auth: Option<&AuthConfig>,
+        blob: &Descriptor,
+        diff_id: Digest,
+        parent: Option<ChainId>,
+    ) -> Result<ChainId, Error> {
+        let sources = sources::Sources::of(self, reference, auth)?;
+        let chain = ChainId::on(parent.as_ref(), diff_id);
+        let wanted = layer::Wanted { blob: blob.clone(), diff_id, parent, chain };
+        let flight = self.flights.of(store.root(), blob.digest);
+        let slot = tokio::sync::Semaphore::new(1);
+        let (progress, mut heard) = tokio::sync::mpsc::channel(16);
+        let (fetched, ()) = tokio::join!(
+            async {
+                let fetched = layer::fetch(&sources, store, &wanted, &flight, &slot, &progress).await;
+                drop(progress);
+                fetched
+            },
+            async { while heard.recv().await.is_some() {} }
+        );
+        fetched.map(|()| chain)
+    }
+
+    /// Asks for an address of http or https; redirects are followed. `headers` go to that host only.
+    ///
+    /// # Errors
+    /// It cannot be reached, or is no such address; another status than success is for the caller to judge.
+    pub async fn download(&self, address: &str, headers: &[(&str, &str)]) -> Result<Download, Error> {
+        web::download(self, address, "GET", headers, Vec::new()).await
+    }
+
+    /// The same with bytes to send.
+    ///
+    /// # Errors
+    /// As [`Client::download`].
+    pub async fn post(
+        &self,
+        address: &str,
+        headers: &[(&str, &str)],
+        body: Vec<u8>,
+    ) -> Result<Download, Error> {
+        web::download(self, address, "POST", headers, body).await
     }
 
     /// Checks credentials (`docker login`): the status line, and a token that stands in for the password if the registry

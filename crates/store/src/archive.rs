@@ -113,6 +113,8 @@ pub enum Whiteouts {
     Literal,
     /// In the archive `.wh.` entries (image-spec, "Whiteouts"); on disk overlayfs's devices 0/0 and opaque xattrs.
     Overlay,
+    /// What is removed: out of an archive only. For layers that are put over each other in one directory.
+    Remove,
 }
 
 /// Marks a removed name in a layer's archive.

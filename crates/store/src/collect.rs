@@ -15,6 +15,15 @@ use crate::image::{Document, MAX_NESTING};
 use crate::layer::{ChainId, remove_tree};
 use crate::{Store, usage};
 
+/// What [`Store::needed`] found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Needed {
+    /// Unpacked layers.
+    pub layers: HashSet<ChainId>,
+    /// Blobs of images.
+    pub blobs: HashSet<Digest>,
+}
+
 #[derive(Default)]
 struct Marks {
     blobs: HashSet<Digest>,
@@ -52,6 +61,24 @@ impl Store {
             remove_tree(scratch.path())?;
         }
         Ok(freed)
+    }
+
+    /// What images and writable layers need, whatever else holds it.
+    ///
+    /// # Errors
+    /// A file error, or a damaged manifest.
+    pub fn needed(&self) -> Result<Needed> {
+        let _alone = self.exclusive();
+        let mut marks = Marks::default();
+        for record in self.images() {
+            self.mark_target(&record.target, 0, &mut marks)?;
+        }
+        for id in self.rw_list()? {
+            if let Ok(Some(chain)) = self.rw_parent(&id) {
+                self.mark_chain(chain, &mut marks);
+            }
+        }
+        Ok(Needed { layers: marks.layers, blobs: marks.blobs })
     }
 
     fn mark(&self, extra_layers: &[ChainId], extra_blobs: &[Digest]) -> Result<Marks> {

@@ -1,5 +1,7 @@
 //! Images: from a target (index or manifest) to one platform's manifest and configuration, and back.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 use spec::oci::image::{Descriptor, Image as ImageJson, Index, Manifest, Platform, media};
 
@@ -125,6 +127,19 @@ impl Store {
     /// # Errors
     /// [`Error::NoBlob`] for a layer, another number of layers than of diff ids, or a file error.
     pub fn put_image(&self, config: &ImageJson, layers: &[Descriptor]) -> Result<Descriptor> {
+        self.put_image_with(config, layers, BTreeMap::new())
+    }
+
+    /// The same with annotations on the manifest.
+    ///
+    /// # Errors
+    /// As [`Store::put_image`].
+    pub fn put_image_with(
+        &self,
+        config: &ImageJson,
+        layers: &[Descriptor],
+        annotations: BTreeMap<String, String>,
+    ) -> Result<Descriptor> {
         if config.rootfs.diff_ids.len() != layers.len() {
             return Err(Error::Invalid(format!(
                 "{} layers but {} diff ids",
@@ -137,17 +152,26 @@ impl Store {
         }
         let bytes = serde_json::to_vec(config).expect("plain data serialises");
         let config = self.put_blob(media::CONFIG, &bytes)?;
-        self.put_manifest(config, layers.to_vec())
+        self.put_annotated(config, layers.to_vec(), annotations)
     }
 
     /// Writes the manifest of a configuration that is here.
     pub(crate) fn put_manifest(&self, config: Descriptor, layers: Vec<Descriptor>) -> Result<Descriptor> {
+        self.put_annotated(config, layers, BTreeMap::new())
+    }
+
+    fn put_annotated(
+        &self,
+        config: Descriptor,
+        layers: Vec<Descriptor>,
+        annotations: BTreeMap<String, String>,
+    ) -> Result<Descriptor> {
         let manifest = Manifest {
             schema_version: 2,
             media_type: media::MANIFEST.into(),
             config,
             layers,
-            annotations: Default::default(),
+            annotations,
             artifact_type: None,
             subject: None,
         };

@@ -23,7 +23,7 @@
 //! | `import`, `load`, `save` | images from and to archives |
 //! | `unpack` | images to layers, on all processors |
 //! | [`archive`] | tar: read, write, unpack, pack |
-//! | `compression`, `hash` | streams inflated and hashed on the way |
+//! | `compression`, `gzip`, `hash` | streams inflated, deflated and hashed on the way |
 //! | `lease`, `collect`, `usage` | what is held, what is garbage, what takes space |
 //!
 //! Leaves first, root last: blob → layer → images.json; removing is the reverse. Everything is written in `ingest/` and
@@ -41,6 +41,7 @@ mod collect;
 mod compression;
 mod error;
 mod explore;
+mod gzip;
 mod hash;
 mod image;
 mod import;
@@ -64,6 +65,7 @@ use sys::file::{self, Durability};
 
 pub use blob::BlobWriter;
 pub use changes::{Change, ChangeKind, Judge};
+pub use collect::Needed;
 pub use compression::{Compression, inflate};
 pub use error::Error;
 pub use explore::{Explored, Tally, Waste};

@@ -4,7 +4,6 @@ use std::collections::HashSet;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use flate2::write::GzEncoder;
 use serde::{Deserialize, Serialize};
 use spec::Digest;
 use spec::oci::image::{Descriptor, media};
@@ -15,12 +14,11 @@ use crate::archive::{Entry, EntryKind, Owners, Pack, Packed, Take, Whiteouts, Wr
 use crate::blob::BlobWriter;
 use crate::changes::Judge;
 use crate::error::{Error, Result};
+use crate::gzip::Gzip;
 use crate::hash::HashWriter;
 use crate::layer::{ChainId, LayerMeta, get_meta, put_meta};
 use crate::{Store, usage};
 
-/// Fast rather than small: a build step waits for it.
-const GZIP_LEVEL: flate2::Compression = flate2::Compression::new(3);
 const BUFFER: usize = 128 << 10;
 
 /// Where a container's or build step's root comes from: what an overlay mount needs. Mount with `redirect_dir=off`
@@ -210,9 +208,27 @@ impl Store {
     /// # Errors
     /// A file error; the writable layer is kept then.
     pub fn rw_commit(&self, id: &str) -> Result<Option<Committed>> {
+        self.rw_commit_before(id, None)
+    }
+
+    /// The same with no file younger than `latest` (seconds since 1970): the same files give the same layer whenever
+    /// they were made.
+    ///
+    /// # Errors
+    /// As [`Store::rw_commit`].
+    pub fn rw_commit_before(&self, id: &str, latest: Option<i64>) -> Result<Option<Committed>> {
+        if let Some(latest) = latest {
+            let time = sys::root::Time { seconds: latest, nanos: 0 };
+            Root::open(&self.rw_path(id)?.join("diff"))?.walk("", TooDeep::Fail, |visit| {
+                if visit.metadata.modified > time {
+                    visit.dir.set_modified(visit.name, time)?;
+                }
+                Ok::<_, Error>(())
+            })?;
+        }
         let meta = self.rw_meta(id)?;
         let blob = BufWriter::with_capacity(BUFFER, self.blob_writer()?);
-        let mut out = Writer::new(HashWriter::new(GzEncoder::new(blob, GZIP_LEVEL)));
+        let mut out = Writer::new(HashWriter::new(BufWriter::with_capacity(BUFFER, Gzip::new(blob))));
         let packed = self.pack_rw(id, &mut out)?;
         if packed.entries == 0 {
             self.rw_remove(id)?;
@@ -251,7 +267,7 @@ impl Store {
         }
         let taken: HashSet<PathBuf> = changes.into_iter().map(|change| change.path).collect();
         let blob = BufWriter::with_capacity(BUFFER, self.blob_writer()?);
-        let mut out = Writer::new(HashWriter::new(GzEncoder::new(blob, GZIP_LEVEL)));
+        let mut out = Writer::new(HashWriter::new(BufWriter::with_capacity(BUFFER, Gzip::new(blob))));
         self.pack_rw_some(id, &mut out, |visit| {
             Ok(if taken.contains(visit.path) { Take::All } else { Take::Nothing })
         })?;
@@ -280,11 +296,12 @@ impl Store {
 }
 
 /// Ends a layer's archive: its blob and its inflated digest.
-fn finish(out: Writer<HashWriter<GzEncoder<BufWriter<BlobWriter>>>>) -> Result<(Descriptor, Digest)> {
+fn finish(out: Writer<HashWriter<BufWriter<Gzip<BufWriter<BlobWriter>>>>>) -> Result<(Descriptor, Digest)> {
     let hashed = out.finish()?;
     let diff_id = hashed.hasher.finish();
     let write = |source| Error::Write { what: "layer", source };
-    let blob = hashed.inner.finish().map_err(write)?.into_inner().map_err(|e| write(e.into_error()))?;
+    let gzip = hashed.inner.into_inner().map_err(|e| write(e.into_error()))?;
+    let blob = gzip.finish().map_err(write)?.into_inner().map_err(|e| write(e.into_error()))?;
     let (digest, size) = blob.commit(None)?;
     Ok((Descriptor::new(media::LAYER_GZIP, digest, size), diff_id))
 }

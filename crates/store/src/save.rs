@@ -56,6 +56,26 @@ impl Store {
         for saved in self.to_save(names)? {
             self.add_image(saved, platforms, &mut content)?;
         }
+        self.write_layout(content, out)
+    }
+
+    /// The same for one manifest or index, under names that the store need not know.
+    ///
+    /// # Errors
+    /// As [`Store::save`].
+    pub fn save_target(&self, target: &Descriptor, names: &[Reference], out: &mut dyn Write) -> Result<()> {
+        let _lease = self.lease("save")?;
+        let mut content = Content::default();
+        if names.is_empty() {
+            self.add_image((None, target.clone()), &[], &mut content)?;
+        }
+        for name in names {
+            self.add_image((Some(name.clone()), target.clone()), &[], &mut content)?;
+        }
+        self.write_layout(content, out)
+    }
+
+    fn write_layout(&self, content: Content, out: &mut dyn Write) -> Result<()> {
         let mut out = Writer::new(BufWriter::with_capacity(BUFFER, out));
         for directory in ["blobs/", "blobs/sha256/"] {
             out.append_empty(&Entry::new(directory, EntryKind::Directory, 0o755))?;

@@ -5,8 +5,11 @@ use std::path::Path;
 
 use sys::root::{Kind, Root, TooDeep};
 
+use spec::Digest;
+
 use crate::Store;
 use crate::error::Result;
+use crate::layer::ChainId;
 
 /// Room on the file system that the store is on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +21,20 @@ pub struct Space {
 }
 
 impl Store {
+    /// Bytes on disk of one unpacked layer, without those below it.
+    ///
+    /// # Errors
+    /// A file error.
+    pub fn layer_disk(&self, chain: &ChainId) -> Result<u64> {
+        below(&self.layer_path(chain))
+    }
+
+    /// Bytes on disk of a blob; `None` when it is not here.
+    pub fn blob_disk(&self, digest: &Digest) -> Option<u64> {
+        use std::os::unix::fs::MetadataExt;
+        Some(std::fs::metadata(self.blob_path(digest)).ok()?.blocks() * 512)
+    }
+
     /// Bytes on disk of everything below the store's root, the root itself included (an empty path), added up by what
     /// `place` says of each path below the root. Their sum is `du`'s.
     ///

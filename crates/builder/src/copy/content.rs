@@ -5,28 +5,34 @@ use std::os::unix::ffi::OsStrExt;
 
 use sha2::{Digest as _, Sha256};
 use spec::Digest;
-use sys::root::Kind;
+use sys::root::{Kind, OpenFile};
 
 use super::tree::{Filter, Found, Source, Visitor, walk};
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::index::Index;
 use crate::key::Hasher;
 
-/// The digest of these sources as the filter shows them. `owners`: the sources' owners count (they will be kept).
-pub(crate) fn digest(sources: &[Source], filter: &Filter, owners: bool) -> Result<Digest> {
-    let mut visitor = Content { hasher: Hasher::default(), owners };
-    for source in sources {
-        visitor.hasher.field(source.path.as_bytes()).number(u64::from(source.is_dir()));
-        walk(source, filter, &mut visitor)?;
-    }
+/// The digest of a source as the filter shows it. `owners`: the source's owners count (they will be kept). Files that
+/// the index knows are not read.
+pub(crate) fn digest(
+    source: &Source,
+    filter: &Filter,
+    owners: bool,
+    index: Option<&mut Index>,
+) -> Result<Digest> {
+    let mut visitor = Content { hasher: Hasher::default(), owners, index };
+    visitor.hasher.field(source.path.as_bytes()).number(u64::from(source.is_dir()));
+    walk(source, filter, &mut visitor)?;
     Ok(visitor.hasher.finish())
 }
 
-struct Content {
+struct Content<'i> {
     hasher: Hasher,
     owners: bool,
+    index: Option<&'i mut Index>,
 }
 
-impl Content {
+impl Content<'_> {
     fn header(&mut self, found: &Found<'_>, kind: &[u8]) -> Result<()> {
         let metadata = &found.metadata;
         self.hasher.field(kind).field(found.path.as_os_str().as_bytes()).number(u64::from(metadata.mode));
@@ -40,7 +46,7 @@ impl Content {
     }
 }
 
-impl Visitor for Content {
+impl Visitor for Content<'_> {
     fn enter(&mut self, found: &Found<'_>) -> Result<()> {
         self.header(found, b"directory")
     }
@@ -53,20 +59,26 @@ impl Visitor for Content {
     fn leaf(&mut self, found: &Found<'_>) -> Result<()> {
         match found.metadata.kind {
             Kind::File => {
-                self.header(found, b"file")?;
-                let mut file = found.open()?;
-                let mut bytes = Sha256::new();
-                let mut buffer = vec![0; 128 << 10];
-                loop {
-                    let read = file.read(&mut buffer).map_err(|e| {
-                        Error::System(sys::Error::new("read", found.path.display().to_string(), e))
-                    })?;
-                    if read == 0 {
-                        break;
-                    }
-                    bytes.update(&buffer[..read]);
+                let metadata = &found.metadata;
+                self.hasher
+                    .field(b"file")
+                    .field(found.path.as_os_str().as_bytes())
+                    .number(u64::from(metadata.mode));
+                if self.owners {
+                    self.hasher.number(u64::from(metadata.uid)).number(u64::from(metadata.gid));
                 }
-                self.hasher.field(&bytes.finalize());
+                let known = self.index.as_ref().and_then(|index| index.find(metadata));
+                let digest = match known {
+                    Some(digest) => digest,
+                    None => {
+                        let digest = file(found)?;
+                        if let Some(index) = &mut self.index {
+                            index.learn(metadata, digest);
+                        }
+                        digest
+                    }
+                };
+                self.hasher.field(&digest);
             }
             Kind::Symlink => {
                 self.header(found, b"link")?;
@@ -82,5 +94,27 @@ impl Visitor for Content {
             Kind::Directory => {}
         }
         Ok(())
+    }
+}
+
+/// A file's attributes and bytes.
+fn file(found: &Found<'_>) -> Result<[u8; 32]> {
+    let mut digest = Sha256::new();
+    let mut file = found.open()?;
+    for (key, value) in file.own_xattrs()? {
+        digest.update(key.as_bytes());
+        digest.update((value.len() as u64).to_le_bytes());
+        digest.update(&value);
+    }
+    digest.update([0]);
+    let size = usize::try_from(found.metadata.size).unwrap_or(usize::MAX);
+    let mut buffer = vec![0; size.clamp(4 << 10, 128 << 10)];
+    loop {
+        let failed = |e| sys::Error::new("read", found.path.display().to_string(), e);
+        let read = file.read(&mut buffer).map_err(failed)?;
+        if read == 0 {
+            return Ok(digest.finalize().into());
+        }
+        digest.update(&buffer[..read]);
     }
 }

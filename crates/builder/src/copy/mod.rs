@@ -6,10 +6,12 @@
 //! | [`content`] | their digest, for the cache |
 //! | [`place`] | into a root |
 //! | `archive` | archives, for ADD |
+//! | [`mode`] | `--chmod` |
 //! | [`owner`] | `--chown` |
 
 mod archive;
 pub(crate) mod content;
+pub(crate) mod mode;
 pub(crate) mod owner;
 pub(crate) mod place;
 pub(crate) mod tree;

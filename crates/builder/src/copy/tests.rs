@@ -35,8 +35,8 @@ fn copy(dir: &Path, sources: &[&str], to: &str, filter: &Filter) -> crate::error
     let (path, into) = destination("/w", to);
     let plan = Plan { destination: path, into, owner: Some((0, 0)), mode: None };
     let sources: Vec<String> = sources.iter().map(|s| (*s).into()).collect();
-    for source in select(&context, &sources, filter, "COPY")? {
-        plan.copy(&root, &source, filter)?;
+    for source in select(&context, &sources, filter, "COPY", false)? {
+        plan.copy(&root, &source, filter, &context)?;
     }
     Ok(())
 }
@@ -147,7 +147,8 @@ fn the_digest_is_of_content_not_of_times() {
     let digest = || {
         let root = Root::open(&context).unwrap();
         let filter = Filter { ignore: Ignore::parse(b"d/secret").unwrap(), ..Filter::default() };
-        content::digest(&select(&root, &["d".into()], &filter, "COPY").unwrap(), &filter, false).unwrap()
+        let sources = select(&root, &["d".into()], &filter, "COPY", false).unwrap();
+        content::digest(&sources[0], &filter, false, None).unwrap()
     };
     let before = digest();
     write(&context.join("d/x"), "x");

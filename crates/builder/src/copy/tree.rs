@@ -10,6 +10,7 @@ use sys::root::{Access, Dir, Follow, Kind, Metadata, Root};
 use crate::error::{Error, Result};
 use crate::glob;
 use crate::ignore::{Ignore, clean};
+use crate::instructions::read::nearest;
 
 /// Directories inside each other that a COPY goes down: each is an open descriptor.
 const MAX_DEPTH: usize = 256;
@@ -21,6 +22,8 @@ const MAX_LINKS: usize = 40;
 pub(crate) struct Source {
     /// Its path as selected, relative to the tree: what patterns match and what gives a file its name.
     pub(crate) path: String,
+    /// The directories it keeps below the destination: `--parents`.
+    pub(crate) parents: Option<PathBuf>,
     /// A file's or node's place; `None` for a directory.
     place: Option<(Dir, OsString)>,
     /// A directory.
@@ -99,40 +102,88 @@ impl Filter {
     }
 }
 
-/// Finds the sources of a `verb` (COPY, ADD). A pattern may stand for none; a plain path must be there.
-pub(crate) fn select(root: &Root, sources: &[String], filter: &Filter, verb: &str) -> Result<Vec<Source>> {
+/// Finds the sources of a `verb` (COPY, ADD). A pattern may stand for none; a plain path must be there. With `parents`
+/// they keep the directories they are in, from a `./` within their path on.
+pub(crate) fn select(
+    root: &Root,
+    sources: &[String],
+    filter: &Filter,
+    verb: &str,
+    parents: bool,
+) -> Result<Vec<Source>> {
     let mut found = Vec::new();
     for text in sources {
         let path = clean(text);
+        let dropped = text.find("/./").map_or_else(String::new, |at| clean(&text[..at]));
+        let kept = |source: Source| match parents {
+            false => source,
+            true => Source { parents: Some(keep(&source, &dropped)), ..source },
+        };
         if glob::is_pattern(&path) {
             let mut paths = Vec::new();
             matching(root, "", &path, &mut paths)?;
+            // Two ways through `**` may lead to one file.
+            paths.sort();
+            paths.dedup();
             for path in paths {
                 if !filter.hides(Path::new(&path), Path::new("")) {
-                    found.push(open(root, path)?);
+                    found.push(kept(open(root, path)?));
                 }
             }
             continue;
         }
         let hidden = filter.hides(Path::new(&path), Path::new("")) && !filter.may_show_below();
         match open(root, path) {
-            Ok(source) if !hidden => found.push(source),
+            Ok(source) if !hidden => found.push(kept(source)),
             Err(Error::System(e)) if !matches!(e.errno(), libc_errno::ENOENT | libc_errno::ENOTDIR) => {
                 return Err(e.into());
             }
-            Ok(_) | Err(Error::System(_)) => {
-                return Err(Error::Step {
-                    step: format!("{verb} failed"),
-                    detail: format!(
-                        "file not found in build context or excluded by .dockerignore: stat {}: file does not exist",
-                        text.trim_start_matches('/')
-                    ),
-                });
-            }
+            Ok(_) => return Err(missing(verb, text, " (it is excluded by .dockerignore)")),
+            Err(Error::System(_)) => return Err(missing(verb, text, &there_is(root, text))),
             Err(other) => return Err(other),
         }
     }
     Ok(found)
+}
+
+fn missing(verb: &str, text: &str, hint: &str) -> Error {
+    Error::Step {
+        step: format!("{verb} failed"),
+        detail: format!(
+            "file not found in build context or excluded by .dockerignore: stat {}: file does not exist{hint}",
+            text.trim_start_matches('/')
+        ),
+    }
+}
+
+/// What is there in place of a path that is not: the nearest name, else some of what there is.
+fn there_is(root: &Root, text: &str) -> String {
+    let path = clean(text);
+    let (above, name) = path.rsplit_once('/').unwrap_or(("", &path));
+    let Ok(entries) = root.dir(above).and_then(|dir| dir.entries()) else { return String::new() };
+    let mut names: Vec<String> =
+        entries.into_iter().filter_map(|entry| entry.name.into_string().ok()).collect();
+    names.sort();
+    let known: Vec<&str> = names.iter().map(String::as_str).collect();
+    if known.contains(&name) {
+        // A link that leads nowhere.
+        return String::new();
+    }
+    if let Some(near) = nearest(name, &known) {
+        return format!(" (did you mean {near}?)");
+    }
+    match names.len() {
+        0 => " (the directory is empty)".into(),
+        1..=8 => format!(" (there is {})", names.join(", ")),
+        more => format!(" (there is {} and {} more)", names[..8].join(", "), more - 8),
+    }
+}
+
+/// The directories that a source keeps: those of its path without what is in front of the `./`; a directory keeps itself.
+fn keep(source: &Source, dropped: &str) -> PathBuf {
+    let path = Path::new(&source.path);
+    let path = path.strip_prefix(dropped).unwrap_or(path);
+    if source.is_dir() { path.to_owned() } else { path.parent().unwrap_or(Path::new("")).to_owned() }
 }
 
 mod libc_errno {
@@ -155,13 +206,24 @@ fn matching(root: &Root, base: &str, pattern: &str, found: &mut Vec<String>) -> 
     let mut names: Vec<String> =
         dir.entries()?.into_iter().filter_map(|entry| entry.name.into_string().ok()).collect();
     names.sort();
+    if first == "**" {
+        // No directory at all, or any number of them.
+        match rest {
+            Some(rest) => matching(root, base, rest, found)?,
+            None => found.extend(names.iter().map(|name| join(base, name))),
+        }
+        for name in names.iter().filter(|name| dir.metadata(name).is_ok_and(|m| m.kind == Kind::Directory)) {
+            matching(root, &join(base, name), pattern, found)?;
+        }
+        return Ok(());
+    }
     for name in names {
         let matches = glob::matches(first, &name)
             .map_err(|_| Error::Request(format!("syntax error in pattern {pattern:?}")))?;
         if !matches {
             continue;
         }
-        let path = if base.is_empty() { name } else { format!("{base}/{name}") };
+        let path = join(base, &name);
         match rest {
             Some(rest) => matching(root, &path, rest, found)?,
             None => found.push(path),
@@ -170,16 +232,20 @@ fn matching(root: &Root, base: &str, pattern: &str, found: &mut Vec<String>) -> 
     Ok(())
 }
 
+fn join(base: &str, name: &str) -> String {
+    if base.is_empty() { name.to_owned() } else { format!("{base}/{name}") }
+}
+
 /// Opens a source; a link at its end is followed, inside the tree, one look-up for each.
 fn open(root: &Root, path: String) -> Result<Source> {
     let mut at = PathBuf::from(&path);
     if path.is_empty() {
-        return Ok(Source { path, place: None, dir: Some(root.dir("")?) });
+        return Ok(Source { path, parents: None, place: None, dir: Some(root.dir("")?) });
     }
     for _ in 0..MAX_LINKS {
         // What ends in `..` (a link's target may) is a directory.
         let Ok((dir, name)) = root.parent(&at) else {
-            return Ok(Source { path, place: None, dir: Some(root.dir(&at)?) });
+            return Ok(Source { path, parents: None, place: None, dir: Some(root.dir(&at)?) });
         };
         match dir.metadata(&name)?.kind {
             Kind::Symlink => {
@@ -188,10 +254,10 @@ fn open(root: &Root, path: String) -> Result<Source> {
             }
             Kind::Directory => {
                 let dir = dir.dir(&name)?;
-                return Ok(Source { path, place: None, dir: Some(dir) });
+                return Ok(Source { path, parents: None, place: None, dir: Some(dir) });
             }
             Kind::File | Kind::Fifo | Kind::Socket | Kind::CharDevice | Kind::BlockDevice => {
-                return Ok(Source { path, place: Some((dir, name)), dir: None });
+                return Ok(Source { path, parents: None, place: Some((dir, name)), dir: None });
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use super::flags::Flags;
 use super::read::{array, error, split};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::heredoc::{self, Heredoc};
 use crate::parse::Node;
 
@@ -19,12 +19,20 @@ pub(crate) struct Copy {
     pub(crate) from: Option<String>,
     /// `user[:group]`.
     pub(crate) chown: Option<String>,
-    /// Octal mode.
+    /// Octal or symbolic mode.
     pub(crate) chmod: Option<String>,
     /// Patterns of sources to leave out.
     pub(crate) exclude: Vec<String>,
     /// ADD: extract archives; `None` is yes for local ones.
     pub(crate) unpack: Option<bool>,
+    /// A layer of its own, whatever is below it.
+    pub(crate) link: bool,
+    /// The sources keep the directories they are in.
+    pub(crate) parents: bool,
+    /// ADD: what a download must be.
+    pub(crate) checksum: Option<String>,
+    /// ADD: `.git` stays; `None` is no.
+    pub(crate) keep_git_dir: Option<bool>,
 }
 
 /// Reads either; ADD has no `--from`, COPY no `--unpack`.
@@ -36,13 +44,6 @@ pub(crate) fn read(node: &Node, escape: char) -> Result<Copy> {
         &["from", "chown", "chmod", "link", "exclude", "parents"]
     };
     let flags = Flags::new(node, known, &["exclude"])?;
-    for later in ["parents", "checksum", "keep-git-dir"] {
-        if known.contains(&later) && (flags.switch(later).is_err() || flags.switch(later)? == Some(true)) {
-            return Err(Error::Unsupported { step: node.text.clone(), what: format!("--{later}") });
-        }
-    }
-    // The result of a link copy is the same; only what invalidates it differs.
-    flags.switch("link")?;
 
     let mut words = match array(node)? {
         Some(words) => words,
@@ -65,6 +66,10 @@ pub(crate) fn read(node: &Node, escape: char) -> Result<Copy> {
         chmod: flags.value("chmod")?,
         exclude: flags.values("exclude")?,
         unpack: flags.switch("unpack")?,
+        link: flags.switch("link")?.unwrap_or(false),
+        parents: flags.switch("parents")?.unwrap_or(false),
+        checksum: flags.value("checksum")?,
+        keep_git_dir: flags.switch("keep-git-dir")?,
         ..Copy::default()
     };
     for word in words {

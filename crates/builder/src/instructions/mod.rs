@@ -15,7 +15,7 @@ pub(crate) mod run;
 use spec::api::HealthConfig;
 
 use crate::error::{Error, Result};
-use crate::parse;
+use crate::parse::{self, Node};
 
 pub(crate) use copy::Copy;
 pub(crate) use run::Run;
@@ -48,6 +48,8 @@ pub(crate) enum Instruction {
     Run(Run),
     Shell(Vec<String>),
     StopSignal(String),
+    /// `ENV --unset=NAME …`: an instruction's name, and what of the inherited is dropped (`*` for all).
+    Unset(&'static str, Vec<String>),
     User(String),
     Volume(Vec<String>),
     Workdir(String),
@@ -113,14 +115,37 @@ pub(crate) struct Dockerfile {
     pub(crate) globals: Vec<Step>,
     /// At least one.
     pub(crate) stages: Vec<Stage>,
+    /// What a `# check=` line says.
+    pub(crate) check: String,
+    /// The lines as they were split, for the linter.
+    pub(crate) nodes: Vec<Node>,
 }
 
+/// Files that include each other go no deeper.
+const MAX_INCLUDES: usize = 16;
+
+/// Reads a file that INCLUDE names; `None` when it is not there.
+type Include<'i> = &'i dyn Fn(&str) -> Result<Option<Vec<u8>>>;
+
 impl Dockerfile {
-    /// Reads a Dockerfile's bytes.
+    /// Reads a Dockerfile that includes no others.
+    #[cfg(test)]
     pub(crate) fn read(bytes: &[u8]) -> Result<Self> {
+        Self::read_with(bytes, &|_| Ok(None))
+    }
+
+    /// Reads a Dockerfile's bytes, and those it includes.
+    pub(crate) fn read_with(bytes: &[u8], include: Include<'_>) -> Result<Self> {
         let file = parse::parse(bytes)?;
-        let mut dockerfile = Self { escape: file.escape, globals: Vec::new(), stages: Vec::new() };
-        for node in &file.nodes {
+        let nodes = included(file.nodes, file.escape, include, 0)?;
+        let mut dockerfile = Self {
+            escape: file.escape,
+            globals: Vec::new(),
+            stages: Vec::new(),
+            check: file.check,
+            nodes: Vec::new(),
+        };
+        for node in &nodes {
             let line = node.lines.0;
             if node.name == "FROM" {
                 let (from, name) = read::from(node)?;
@@ -139,6 +164,7 @@ impl Dockerfile {
         if dockerfile.stages.is_empty() {
             return Err(Error::Request("dockerfile contains no stages to build".into()));
         }
+        dockerfile.nodes = nodes;
         Ok(dockerfile)
     }
 
@@ -148,6 +174,45 @@ impl Dockerfile {
         let named = self.stages[..limit].iter().rposition(|stage| stage.name.as_ref() == Some(&name));
         named.or_else(|| name.parse().ok().filter(|&index: &usize| index < limit))
     }
+}
+
+/// Puts other files' lines in the place of `INCLUDE path`; they count as being on its line.
+fn included(nodes: Vec<Node>, escape: char, include: Include<'_>, depth: usize) -> Result<Vec<Node>> {
+    let mut all = Vec::new();
+    for node in nodes {
+        if node.name != "INCLUDE" {
+            all.push(node);
+            continue;
+        }
+        let line = node.lines.0;
+        let path = node.rest.trim();
+        if path.is_empty() {
+            return Err(Error::at(line, "INCLUDE requires exactly one argument"));
+        }
+        if depth == MAX_INCLUDES {
+            return Err(Error::at(
+                line,
+                format!("INCLUDE {path}: more than {MAX_INCLUDES} files inside each other"),
+            ));
+        }
+        let bytes = include(path)?.ok_or_else(|| {
+            Error::at(line, format!("INCLUDE {path}: there is no such file in the build context"))
+        })?;
+        let inside = |error: Error| Error::at(line, format!("INCLUDE {path}: {}", error.text()));
+        let file = parse::parse(&bytes).map_err(inside)?;
+        if file.escape != escape {
+            return Err(Error::at(line, format!("INCLUDE {path}: it has another escape character")));
+        }
+        let mut inner = included(file.nodes, escape, include, depth + 1).map_err(inside)?;
+        for node in &mut inner {
+            if let Some(wrong) = read::check(node, escape).err() {
+                return Err(inside(wrong));
+            }
+            node.lines = (line, line);
+        }
+        all.extend(inner);
+    }
+    Ok(all)
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use crate::parse::{self, Node};
 use crate::words;
 
 /// Every instruction's name, for those who mistyped one.
-const NAMES: [&str; 18] = [
+const NAMES: [&str; 19] = [
     "ADD",
     "ARG",
     "CMD",
@@ -17,6 +17,7 @@ const NAMES: [&str; 18] = [
     "EXPOSE",
     "FROM",
     "HEALTHCHECK",
+    "INCLUDE",
     "LABEL",
     "MAINTAINER",
     "ONBUILD",
@@ -28,6 +29,11 @@ const NAMES: [&str; 18] = [
     "WORKDIR",
 ];
 
+/// Whether an instruction can be read.
+pub(crate) fn check(node: &Node, escape: char) -> Result<()> {
+    if node.name == "FROM" { from(node).map(drop) } else { instruction(node, escape).map(drop) }
+}
+
 /// Reads any instruction but FROM.
 pub(crate) fn instruction(node: &Node, escape: char) -> Result<Instruction> {
     match node.name.as_str() {
@@ -35,11 +41,26 @@ pub(crate) fn instruction(node: &Node, escape: char) -> Result<Instruction> {
         "COPY" => Ok(Instruction::Copy(copy::read(node, escape)?)),
         "RUN" => Ok(Instruction::Run(run::read(node)?)),
         "HEALTHCHECK" => Ok(Instruction::Healthcheck(health::read(node)?)),
+        "ENV" | "LABEL" | "EXPOSE" | "VOLUME" if !node.flags.is_empty() => unset(node),
         _ => {
             Flags::new(node, &[], &[])?;
             plain(node, escape)
         }
     }
+}
+
+/// `ENV --unset=NAME`: what was inherited is dropped. Beyond Docker's language.
+fn unset(node: &Node) -> Result<Instruction> {
+    let flags = Flags::new(node, &["unset"], &["unset"])?;
+    let names = flags.values("unset")?;
+    if !node.rest.trim().is_empty() {
+        return Err(error(
+            node,
+            format!("{} --unset takes no arguments: drop and set in two instructions", node.name),
+        ));
+    }
+    let verb = NAMES.iter().find(|name| **name == node.name).expect("the caller has looked at the name");
+    Ok(Instruction::Unset(verb, names))
 }
 
 /// The instructions without flags.

@@ -7,6 +7,7 @@ use spec::{ErrorKind, Reference};
 
 use super::blocking;
 use crate::error::{Error, Result};
+use crate::graph::{self, Op, Vertex};
 use crate::output::Output;
 use crate::state::State;
 use crate::{Host, Request};
@@ -33,7 +34,7 @@ pub(crate) async fn base(
     blocking(move || {
         // Kept under its name, so that the next build finds it and the collector does not.
         host.store.tag(&reference, &target)?;
-        open(&host, &target, &platform)
+        open(&host, &reference.familiar(), &target, &platform)
     })
     .await
 }
@@ -42,7 +43,8 @@ pub(crate) async fn base(
 async fn local(host: &Host, name: &str, platform: &Platform) -> Result<Option<State>> {
     let (host, name, platform) = (host.clone(), name.to_owned(), platform.clone());
     blocking(move || {
-        let found = host.store.resolve(&name).map_err(Error::from).and_then(|t| open(&host, &t, &platform));
+        let found =
+            host.store.resolve(&name).map_err(Error::from).and_then(|t| open(&host, &name, &t, &platform));
         match found {
             Ok(state) => Ok(Some(state)),
             Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
@@ -52,8 +54,11 @@ async fn local(host: &Host, name: &str, platform: &Platform) -> Result<Option<St
     .await
 }
 
-fn open(host: &Host, target: &Descriptor, platform: &Platform) -> Result<State> {
+fn open(host: &Host, name: &str, target: &Descriptor, platform: &Platform) -> Result<State> {
     let image = host.store.image(target, platform)?;
     let chain = host.store.unpack_image(&image)?;
-    Ok(State { chain, layers: image.manifest.layers, image: image.config, ..State::default() })
+    let layers = image.manifest.layers.into_iter().zip(image.config.rootfs.diff_ids.clone()).collect();
+    let vertex = Op::Image(graph::Image { name: name.to_owned(), chain, layers, digest: target.digest });
+    let root = chain.map(|_| Vertex::new(format!("FROM {name}"), vertex, false));
+    Ok(State { base: root.clone(), root, image: image.config, ..State::default() })
 }

@@ -1,15 +1,13 @@
-//! WORKDIR: a directory that is there, and where the next steps are.
+//! WORKDIR: a directory that is there.
 
 use std::path::Path;
+use std::sync::Arc;
 
-use spec::Digest;
-
-use super::{Done, cached, fresh_id, made};
-use crate::Host;
-use crate::cache::Cache;
+use super::{fresh_id, key, made, on, once};
 use crate::copy::place::{create_dirs, destination};
 use crate::error::Result;
-use crate::key::Hasher;
+use crate::graph::{Edge, Mkdir, Op};
+use crate::solve::{Inputs, Solved, Solver};
 use crate::state::State;
 use crate::writable::Writable;
 
@@ -18,23 +16,20 @@ pub(crate) fn resolve(state: &State, text: &str) -> String {
     destination(state.working_dir(), text).0.to_string_lossy().into_owned()
 }
 
-fn key(state: &State, path: &str) -> Digest {
-    let mut hasher = Hasher::default();
-    hasher.field(b"workdir");
-    state.hash_root(&mut hasher);
-    hasher.field(path.as_bytes());
-    hasher.finish()
-}
-
 /// Makes the directory where it is missing.
-pub(crate) fn workdir(host: &Host, state: &State, path: &str, no_cache: bool) -> Result<Done> {
-    let key = key(state, path);
-    if let Some(record) = cached(host, &key, no_cache)? {
-        return Ok(Done { record, cached: true });
-    }
-    let layer = Writable::create(&host.store, &fresh_id(), state.chain.as_ref())?;
-    create_dirs(&layer.open()?, Path::new(path), 0, 0)?;
-    let record = made(layer.commit()?);
-    Cache::new(&host.cache).put(&key, &record)?;
-    Ok(Done { record, cached: false })
+pub(crate) async fn solve(solver: &Arc<Solver>, vertex: &Edge, inputs: Arc<Inputs>) -> Result<Solved> {
+    let Op::Mkdir(Mkdir { base, path }) = &vertex.op else {
+        unreachable!("the solver looks at the operation")
+    };
+    let base = inputs.layers(base.as_ref());
+    let mut hasher = key(solver, "workdir", &base);
+    hasher.field(path.as_bytes());
+    let (path, chain) = (path.clone(), base.chain);
+    let (record, cached) = once(solver, vertex, hasher.finish(), chain, move |solver, _| {
+        let layer = Writable::create(&solver.host.store, &fresh_id(), chain.as_ref())?;
+        create_dirs(&layer.open()?, Path::new(&path), 0, 0)?;
+        Ok(made(layer.commit(solver.epoch)?))
+    })
+    .await?;
+    Ok(on(&base, record, cached))
 }

@@ -8,15 +8,15 @@ use shim::client::Connection;
 
 use crate::error::{Error, Result};
 
-/// Shared by the build's future and the thread that runs a step.
+/// Shared by the build's future and the threads that run steps.
 #[derive(Debug, Default)]
 pub(crate) struct Cancel(Mutex<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
     cancelled: bool,
-    /// Where the shim of the running container listens.
-    shim: Option<PathBuf>,
+    /// Where the shims of running containers listen.
+    shims: Vec<PathBuf>,
 }
 
 impl Cancel {
@@ -35,22 +35,23 @@ impl Cancel {
         if inner.cancelled {
             return Err(Error::Cancelled);
         }
-        inner.shim = Some(shim.to_owned());
+        inner.shims.push(shim.to_owned());
         Ok(())
     }
 
     /// It runs no more.
-    pub(crate) fn end(&self) {
-        self.lock().shim = None;
+    pub(crate) fn end(&self, shim: &Path) {
+        self.lock().shims.retain(|running| running != shim);
     }
 
-    fn cancel(&self) {
-        let shim = {
+    /// Ends what runs; nothing begins any more.
+    pub(crate) fn cancel(&self) {
+        let shims = {
             let mut inner = self.lock();
             inner.cancelled = true;
-            inner.shim.clone()
+            inner.shims.clone()
         };
-        if let Some(shim) = shim {
+        for shim in shims {
             kill(&shim);
         }
     }

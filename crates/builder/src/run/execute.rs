@@ -8,19 +8,21 @@ use network::{EndpointRequest, Networks, Sandbox};
 use shim::client::{Connection, Watch};
 use shim::proto::{Attach, Create, Event, Exit};
 use spec::Id;
+use spec::api::Platform;
 use spec::defaults::oci::bind;
 use spec::oci::runtime::Mount;
 use store::{ChainId, Committed};
 use sys::file::{self, Durability};
 
-use super::cancel::{Cancel, kill};
-use super::oci::{HOSTNAME, Settings};
+use super::cancel::kill;
+use super::oci::Settings;
 use super::stubs::Stubs;
 use super::{hosts, oci, stream};
 use crate::Host;
 use crate::error::{Error, Result};
-use crate::instructions::run::Program;
-use crate::output::Output;
+use crate::graph::{Bits, Place, Vertex};
+use crate::instructions::run::{Program, Security};
+use crate::solve::Solver;
 use crate::writable::Writable;
 
 /// What to execute, and on what.
@@ -39,36 +41,37 @@ pub(crate) struct Job {
     /// As in USER.
     pub(crate) user: String,
     /// Its network.
-    pub(crate) network: Network,
+    pub(crate) network: Place,
     /// `--mount`s.
     pub(crate) mounts: Vec<Mount>,
     /// Which of `mounts` are of a single file.
     pub(crate) file_mounts: Vec<String>,
+    /// How much it may.
+    pub(crate) security: Security,
     /// Lines for /etc/hosts.
     pub(crate) extra_hosts: Vec<String>,
+    /// What it is called.
+    pub(crate) hostname: String,
+    /// Whose programs it runs.
+    pub(crate) platform: Platform,
     /// For the error when it fails.
     pub(crate) command: String,
 }
 
-/// Where a RUN is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Network {
-    /// On a network of ours.
-    Named(String),
-    /// Only loopback.
-    None,
-    /// The host's.
-    Host,
-}
-
 /// Executes a job and makes a layer of what it changed; `None` when it changed nothing.
-pub(crate) fn execute(host: &Host, job: &Job, output: &Output, cancel: &Cancel) -> Result<Option<Committed>> {
+pub(crate) fn execute(
+    solver: &Solver,
+    vertex: &Vertex,
+    job: &Job,
+    scratch: &Scratch,
+) -> Result<Option<Committed>> {
+    let Solver { host, cancel, .. } = solver;
     cancel.check()?;
+    emulated(&job.platform)?;
     let layer = Writable::create(&host.store, &job.id, job.chain.as_ref())?;
-    let scratch = Scratch::create(host.run.join(job.id.as_str()))?;
     let sandbox = Connected::new(host, job)?;
 
-    let binds = etc(&scratch, &sandbox, host, job)?;
+    let binds = etc(scratch, &sandbox, host, job)?;
     let mut files: Vec<&str> = vec!["/etc/hosts", "/etc/hostname", "/etc/resolv.conf"];
     files.extend(job.file_mounts.iter().map(String::as_str));
     let mut dirs = vec!["/proc", "/dev", "/sys"];
@@ -84,7 +87,10 @@ pub(crate) fn execute(host: &Host, job: &Job, output: &Output, cancel: &Cancel) 
         root: layer.mount(),
         mounts: binds.into_iter().chain(job.mounts.iter().cloned()).collect(),
         cgroup: host.cgroups.below(&host.cgroup_parent, "corten", &format!("build-{}", job.id.short())),
-        host_network: job.network == Network::Host,
+        host_network: job.network == Place::Host,
+        security: job.security,
+        hostname: &job.hostname,
+        limits: &solver.request.limits,
     });
     let create = Create {
         spec,
@@ -99,26 +105,52 @@ pub(crate) fn execute(host: &Host, job: &Job, output: &Output, cancel: &Cancel) 
         cgroups: host.cgroups,
         exit_file: scratch.path.join("exit.json"),
     };
-    let exit = in_shim(host, job, &scratch.path, create, &sandbox, output, cancel)?;
+    solver.output.runs_in(&vertex.digest, job.id.short());
+    let exit = in_shim(solver, vertex, job, &scratch.path, create, &sandbox)?;
     drop(sandbox);
     cancel.check()?;
     if exit.code != 0 {
         return Err(Error::Run { command: job.command.clone(), code: exit.code });
     }
     stubs.remove(layer.mount())?;
-    layer.commit()
+    layer.commit(solver.epoch)
+}
+
+/// A program of another architecture needs an interpreter in the kernel (binfmt_misc).
+fn emulated(platform: &Platform) -> Result<()> {
+    let host = Platform::host();
+    let same = platform.architecture == host.architecture
+        || (host.architecture == "amd64" && platform.architecture == "386")
+        || (host.architecture == "arm64" && platform.architecture == "arm");
+    if same {
+        return Ok(());
+    }
+    let name = match platform.architecture.as_str() {
+        "amd64" => "x86_64",
+        "arm64" => "aarch64",
+        "386" => "i386",
+        other => other,
+    };
+    let registered = Path::new("/proc/sys/fs/binfmt_misc").join(format!("qemu-{name}"));
+    if registered.exists() {
+        return Ok(());
+    }
+    Err(Error::Request(format!(
+        "RUN for {platform} needs an emulator, and none is registered here (no {}): install qemu-user-static, or cross-compile in a stage with FROM --platform=$BUILDPLATFORM",
+        registered.display()
+    )))
 }
 
 /// Starts the shim, runs the container to its end, ends the shim.
 fn in_shim(
-    host: &Host,
+    solver: &Solver,
+    vertex: &Vertex,
     job: &Job,
     scratch: &Path,
     create: Create,
     sandbox: &Connected,
-    output: &Output,
-    cancel: &Cancel,
 ) -> Result<Exit> {
+    let Solver { host, output, cancel, .. } = solver;
     let dir = scratch.join("shim");
     let exit_file = create.exit_file.clone();
     let (ours, theirs) =
@@ -132,14 +164,14 @@ fn in_shim(
         if cancel.begin(&dir).is_err() {
             kill(&dir);
         }
-        let forwarded = stream::forward(ours, output);
+        let forwarded = stream::forward(ours, output, &vertex.digest);
         if forwarded.is_err() {
             kill(&dir);
         }
         let exit = wait(watch, &exit_file)?;
         forwarded.map(|()| exit)
     })();
-    cancel.end();
+    cancel.end(&dir);
     // After a failed create as well: it ends the shim.
     let deleted = connection.delete();
     if deleted.is_err() {
@@ -176,18 +208,18 @@ fn wait(mut watch: Watch, exit_file: &Path) -> Result<Exit> {
 fn etc(scratch: &Scratch, sandbox: &Connected, host: &Host, job: &Job) -> Result<Vec<Mount>> {
     let endpoint = sandbox.sandbox.as_ref().and_then(|s| s.endpoints.first());
     let (mut hosts_text, resolv) = match job.network {
-        Network::Host => (
+        Place::Host => (
             file::read_if_exists(Path::new("/etc/hosts"))?.map(|b| String::from_utf8_lossy(&b).into_owned()),
             file::read_if_exists(Path::new("/etc/resolv.conf"))?.unwrap_or_default(),
         ),
-        Network::None => (None, Vec::new()),
-        Network::Named(_) => {
+        Place::None => (None, Vec::new()),
+        Place::Named(_) => {
             (None, host.networks.resolv_conf(&sandbox.requests, &[], &[], &[]).text.into_bytes())
         }
     };
     let address = endpoint.and_then(|e| e.addresses().next());
     let gateway = address.and_then(|a| a.gateway);
-    let own = hosts::hosts(HOSTNAME, address.map(|a| a.ip), gateway, &job.extra_hosts)?;
+    let own = hosts::hosts(&job.hostname, address.map(|a| a.ip), gateway, &job.extra_hosts)?;
     if let Some(text) = &mut hosts_text {
         text.push_str(&own);
     }
@@ -195,7 +227,7 @@ fn etc(scratch: &Scratch, sandbox: &Connected, host: &Host, job: &Job) -> Result
     let mut mounts = Vec::new();
     for (name, bytes) in [
         ("hosts", hosts_text.as_bytes()),
-        ("hostname", format!("{HOSTNAME}\n").as_bytes()),
+        ("hostname", format!("{}\n", job.hostname).as_bytes()),
         ("resolv.conf", &resolv),
     ] {
         let path = scratch.write(name, bytes, 0o644)?;
@@ -221,7 +253,7 @@ struct Connected {
 impl Connected {
     fn new(host: &Host, job: &Job) -> Result<Self> {
         let mut requests = Vec::new();
-        if let Network::Named(network) = &job.network {
+        if let Place::Named(network) = &job.network {
             requests.push(EndpointRequest {
                 network: network.clone(),
                 container_name: "a build step".into(),
@@ -229,8 +261,8 @@ impl Connected {
             });
         }
         let sandbox = match job.network {
-            Network::Host => None,
-            Network::None | Network::Named(_) => Some(host.networks.connect(&job.id, &requests, &[])?),
+            Place::Host => None,
+            Place::None | Place::Named(_) => Some(host.networks.connect(&job.id, &requests, &[])?),
         };
         Ok(Self { networks: host.networks.clone(), id: job.id.clone(), requests, sandbox })
     }
@@ -248,20 +280,31 @@ impl Drop for Connected {
 
 /// A directory of the step's own. Dropped: removed.
 #[derive(Debug)]
-struct Scratch {
+pub(crate) struct Scratch {
     path: PathBuf,
 }
 
 impl Scratch {
-    fn create(path: PathBuf) -> Result<Self> {
+    pub(crate) fn create(path: PathBuf) -> Result<Self> {
         file::create_dir_all(&path, 0o700)?;
         Ok(Self { path })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 
     fn write(&self, name: &str, bytes: &[u8], mode: u32) -> Result<String> {
         let path = self.path.join(name);
         file::write_atomic(&path, bytes, mode, Durability::Process)?;
         Ok(path.to_string_lossy().into_owned())
+    }
+
+    /// A file with an owner.
+    pub(crate) fn secret(&self, name: &str, bytes: &[u8], bits: Bits) -> Result<String> {
+        let path = self.write(name, bytes, bits.mode)?;
+        file::chown(Path::new(&path), bits.uid, bits.gid)?;
+        Ok(path)
     }
 }
 

@@ -4,12 +4,13 @@ use std::path::Path;
 
 use spec::defaults::{self, oci};
 use spec::oci::runtime::{
-    Linux, Mount, NamespaceKind, OCI_VERSION, Overlay, Process, Resources, Root, Spec, User,
+    Cpu, DeviceRule, Linux, Memory, Mount, NamespaceKind, OCI_VERSION, Overlay, Process, Resources, Root,
+    Spec, User,
 };
 use store::RwMount;
 
-/// What a RUN's container is called inside, as BuildKit calls it: the same for each, so that what it writes is too.
-pub(crate) const HOSTNAME: &str = "buildkitsandbox";
+use crate::Limits;
+use crate::instructions::run::Security;
 
 /// What differs from one RUN to the next.
 #[derive(Debug)]
@@ -30,12 +31,21 @@ pub(crate) struct Settings<'a> {
     pub(crate) cgroup: String,
     /// No network namespace of its own.
     pub(crate) host_network: bool,
+    /// How much it may.
+    pub(crate) security: Security,
+    /// What it is called.
+    pub(crate) hostname: &'a str,
+    /// `--memory` and the like.
+    pub(crate) limits: &'a Limits,
 }
 
 /// The configuration.
 pub(crate) fn spec(settings: Settings<'_>) -> Spec {
-    let capabilities = oci::capabilities();
-    let mut mounts = oci::standard_mounts(defaults::SHM_SIZE);
+    let insecure = settings.security == Security::Insecure;
+    let capabilities =
+        if insecure { defaults::ALL_CAPABILITIES.map(Into::into).to_vec() } else { oci::capabilities() };
+    let shm = if settings.limits.shm_size > 0 { settings.limits.shm_size } else { defaults::SHM_SIZE };
+    let mut mounts = oci::standard_mounts(shm);
     mounts.extend(settings.mounts);
     let mut namespaces = oci::standard_namespaces();
     if settings.host_network {
@@ -50,6 +60,7 @@ pub(crate) fn spec(settings: Settings<'_>) -> Spec {
             cwd: settings.working_dir.to_owned(),
             user: User { username: settings.user.to_owned(), ..User::default() },
             capabilities: Some(oci::capability_sets(&capabilities)),
+            rlimits: settings.limits.ulimits.clone(),
             ..Process::default()
         }),
         root: Some(Root {
@@ -61,18 +72,46 @@ pub(crate) fn spec(settings: Settings<'_>) -> Spec {
             }),
             ..Root::default()
         }),
-        hostname: HOSTNAME.into(),
+        hostname: settings.hostname.into(),
         mounts,
         linux: Linux {
-            resources: Some(Resources { devices: oci::device_rules(), ..Resources::default() }),
+            resources: Some(resources(settings.limits, insecure)),
             cgroups_path: settings.cgroup,
             namespaces,
             devices: oci::standard_devices(),
-            seccomp: Some(defaults::default_profile(&capabilities)),
-            masked_paths: defaults::MASKED_PATHS.map(Into::into).to_vec(),
-            readonly_paths: defaults::READONLY_PATHS.map(Into::into).to_vec(),
+            seccomp: (!insecure).then(|| defaults::default_profile(&capabilities)),
+            masked_paths: if insecure { Vec::new() } else { defaults::MASKED_PATHS.map(Into::into).to_vec() },
+            readonly_paths: if insecure {
+                Vec::new()
+            } else {
+                defaults::READONLY_PATHS.map(Into::into).to_vec()
+            },
             ..Linux::default()
         },
         ..Spec::default()
+    }
+}
+
+fn resources(limits: &Limits, insecure: bool) -> Resources {
+    let positive = |n: i64| u64::try_from(n).ok().filter(|n| *n > 0);
+    let memory = Memory {
+        limit: (limits.memory != 0).then_some(limits.memory),
+        swap: (limits.memory_swap != 0).then_some(limits.memory_swap),
+        ..Memory::default()
+    };
+    let cpu = Cpu {
+        shares: positive(limits.cpu_shares),
+        quota: (limits.cpu_quota != 0).then_some(limits.cpu_quota),
+        period: positive(limits.cpu_period),
+        cpus: limits.cpuset_cpus.clone(),
+        mems: limits.cpuset_mems.clone(),
+        ..Cpu::default()
+    };
+    let every = DeviceRule { allow: true, access: "rwm".into(), ..DeviceRule::default() };
+    Resources {
+        devices: if insecure { vec![every] } else { oci::device_rules() },
+        memory: (memory != Memory::default()).then_some(memory),
+        cpu: (cpu != Cpu::default()).then_some(cpu),
+        ..Resources::default()
     }
 }

@@ -2,6 +2,7 @@
 
 use std::io::Read;
 
+use spec::Digest;
 use spec::api::Stream;
 
 use crate::error::{Error, Result};
@@ -11,7 +12,7 @@ use crate::output::Output;
 const LONGEST: usize = 16 << 10;
 
 /// Forwards frames until the other end closes.
-pub(crate) fn forward(mut from: impl Read, output: &Output) -> Result<()> {
+pub(crate) fn forward(mut from: impl Read, output: &Output, vertex: &Digest) -> Result<()> {
     let failed = |e: std::io::Error| Error::System(sys::Error::new("read", "the step's output", e));
     let (mut stdout, mut stderr) = (Lines::default(), Lines::default());
     let mut buffer = vec![0; 32 << 10];
@@ -34,13 +35,13 @@ pub(crate) fn forward(mut from: impl Read, output: &Output) -> Result<()> {
             from.read_exact(&mut buffer[..piece]).map_err(failed)?;
             left -= piece;
             if let Some(text) = lines.push(&buffer[..piece]) {
-                output.blocking(text)?;
+                output.log(vertex, text)?;
             }
         }
     }
     for lines in [stdout, stderr] {
         if !lines.pending.is_empty() {
-            output.blocking(String::from_utf8_lossy(&lines.pending).into_owned())?;
+            output.log(vertex, String::from_utf8_lossy(&lines.pending).into_owned())?;
         }
     }
     Ok(())
@@ -92,10 +93,11 @@ mod tests {
             bytes.extend(text.as_bytes());
         }
         let (sender, mut receiver) = tokio::sync::mpsc::channel(16);
-        forward(&bytes[..], &Output::new(sender, false)).unwrap();
+        let vertex = Digest::from_bytes([1; 32]);
+        forward(&bytes[..], &Output::new(sender, false, true), &vertex).unwrap();
         let mut lines = Vec::new();
         while let Ok(progress) = receiver.try_recv() {
-            lines.push(progress.stream.unwrap());
+            lines.push(progress.aux.unwrap()["log"].as_str().unwrap().to_owned());
         }
         assert_eq!(lines, ["a\n", "e1\n", "bc\n", "\u{fc}", "e2"]);
     }

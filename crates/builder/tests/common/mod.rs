@@ -59,6 +59,7 @@ impl Machine {
             run: dir.path().join("run"),
             cgroups: Default::default(),
             cgroup_parent: format!("/{name}"),
+            work: Arc::default(),
         };
         let machine = Self { host, dir, name, runtime };
         let config = Image {
@@ -95,13 +96,14 @@ impl Machine {
                 lines
             });
             let built = builder::build(&self.host, request, sender).await;
-            (built, lines.await.unwrap())
+            (built.map(|id| id.expect("a build makes an image")), lines.await.unwrap())
         })
     }
 
     /// Builds a context under a name, with success; the image and the output.
     pub(crate) fn image(&self, context: &Path, tag: &str) -> (store::Image, String) {
-        let request = Request { context: context.to_owned(), tags: vec![tag.into()], ..Request::default() };
+        let request =
+            Request { context: context.to_owned().into(), tags: vec![tag.into()], ..Request::default() };
         let (built, lines) = self.build(request);
         let output = lines.concat();
         let digest = built.unwrap_or_else(|e| panic!("{}\n{output}", chain(&e)));

@@ -113,6 +113,7 @@ pub(crate) static ALL: &[Command] = &[
     verb::<registry::check::Check>("registry check", &[]),
     verb::<registry::gc::Gc>("registry gc", &[]),
     verb::<registry::serve::Serve>("registry serve", &[]),
+    verb::<system::build_du::BuildDu>("builder du", &[]),
     verb::<system::build_prune::BuildPrune>("builder prune", &[]),
     verb::<system::completion::Completion>("completion", &[]),
     verb::<system::dial_stdio::DialStdio>("system dial-stdio", &[]),

@@ -1,40 +1,147 @@
 //! `/build`.
 
 use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
+use base64::Engine as _;
+use builder::NamedContext;
 use http::Response;
 use serde_json::json;
+use spec::Filters;
+use spec::api::{BUILD_HEADER, BuildWish, NO_DESCRIPTOR, Ulimit};
+use spec::oci::runtime::Rlimit;
+use sys::root::Root;
 
 use super::progress::progress;
-use super::system::registry_auths;
+use super::system::{coded, registry_auths};
 use super::{Call, blocking, ok};
 use crate::body::Body;
 use crate::context;
 use crate::error::{Error, Result};
 use crate::query::Query;
 
-/// Builds from the context in the body.
+/// Builds from the context in the body, at an address, or in a directory that came as a descriptor.
 pub(super) async fn build(call: Call) -> Result<Response<Body>> {
     if call.query.get("version") == "2" {
         return Err(Error::not_implemented(
             "BuildKit (version=2; set DOCKER_BUILDKIT=0 for the classic builder)",
         ));
     }
-    if let Some(remote) = call.query.optional("remote") {
-        return Err(Error::not_implemented(&format!("a build context from elsewhere ({remote})")));
-    }
     let mut request = request(&call.query)?;
     request.auths = registry_auths(&call.headers);
-    let context = context::receive(call.body, &call.services.scratch).await?;
-    request.context = context.path().to_owned();
+    let wish: Option<BuildWish> = match call.headers.contains_key(BUILD_HEADER) {
+        false => None,
+        true => Some(coded(&call.headers, BUILD_HEADER).ok_or_else(|| {
+            Error::invalid(format!(
+                "invalid {BUILD_HEADER}: expected base64 of JSON as this version knows it"
+            ))
+        })?),
+    };
+    let wish = wish.unwrap_or_default();
+    let descriptors = call.peer.descriptors();
+    // Those of a client behind a relay are lost on the way.
+    if descriptors.len() < wish.descriptors {
+        return Err(Error::invalid(NO_DESCRIPTOR));
+    }
+    let scratch = &call.services.scratch;
+    let mut kept = Vec::new();
+    if !wish.context.is_empty() {
+        request.context = directory(&wish.context, &descriptors)?;
+    } else if let Some(remote) = call.query.optional("remote") {
+        let (context, text) = context::fetch(&call.services.builder.registry, remote, scratch).await?;
+        match text {
+            None => request.context = context.path().to_owned().into(),
+            Some(text) => request.dockerfile_text = Some(text),
+        }
+        kept.push(context);
+    } else {
+        let context = context::receive(call.body, scratch).await?;
+        request.context = context.path().to_owned().into();
+        kept.push(context);
+    }
+    for (name, place) in &wish.contexts {
+        let context = match place.strip_prefix("docker-image://") {
+            Some(image) => NamedContext::Image(image.to_owned()),
+            None if place.starts_with("fd:") => NamedContext::Files(directory(place, &descriptors)?),
+            None if place.starts_with("http://") || place.starts_with("https://") => {
+                let (context, _) = context::fetch(&call.services.builder.registry, place, scratch).await?;
+                let files = context.path().to_owned().into();
+                kept.push(context);
+                NamedContext::Files(files)
+            }
+            None => {
+                return Err(Error::invalid(format!(
+                    "invalid build context {name}={place}: expected a directory of this host, docker-image://… or https://…"
+                )));
+            }
+        };
+        request.contexts.insert(name.clone(), context);
+    }
+    wanted(&mut request, wish, &descriptors)?;
     let host = call.services.builder.clone();
     progress(call.peer, move |lines| async move {
         // Removed when the build ends or is cancelled.
-        let _context = context;
+        let _kept = kept;
         builder::build(&host, request, lines).await?;
         Ok(())
     })
     .await
+}
+
+/// The directory that `fd:N` is.
+fn directory(place: &str, descriptors: &[OwnedFd]) -> Result<builder::Files> {
+    let number = place.strip_prefix("fd:").and_then(|n| n.parse::<usize>().ok());
+    let descriptor = number.and_then(|n| descriptors.get(n)).ok_or_else(|| {
+        Error::invalid(format!("invalid build context {place}: {} descriptors came", descriptors.len()))
+    })?;
+    let descriptor = descriptor.try_clone().map_err(|e| Error::invalid(format!("build context: {e}")))?;
+    Ok(builder::Files::Shared(Arc::new(Root::from_fd(descriptor, "build context"))))
+}
+
+/// What the client wants beyond the Engine API.
+fn wanted(request: &mut builder::Request, wish: BuildWish, descriptors: &[OwnedFd]) -> Result<()> {
+    for (id, value) in wish.secrets {
+        let value = base64::engine::general_purpose::STANDARD
+            .decode(value)
+            .map_err(|_| Error::invalid(format!("secret {id}: expected base64")))?;
+        request.secrets.insert(id, value);
+    }
+    request.ssh = wish.ssh.into_iter().map(|(id, path)| (id, path.into())).collect();
+    if let Some(text) = wish.dockerfile {
+        request.dockerfile_text = Some(text.into_bytes());
+    }
+    request.ignore_text = wish.ignore.map(String::into_bytes);
+    request.no_cache_filter = wish.no_cache_filter;
+    request.platforms.extend(wish.platforms);
+    request.allow = wish.allow;
+    request.squash |= wish.squash;
+    request.events = wish.events;
+    request.annotations = wish.annotations;
+    request.call = wish.call;
+    for output in &wish.outputs {
+        request.outputs.push(builder::Target::read(output)?);
+    }
+    if let Some(text) = wish.attest.get("provenance") {
+        request.provenance = builder::Provenance::read(text)?;
+    }
+    if wish.attest.get("sbom").is_some_and(|text| text != "false") {
+        return Err(Error::not_implemented("an SBOM attestation"));
+    }
+    for cache in &wish.cache_from {
+        let root = match cache.get("src").filter(|place| place.starts_with("fd:")) {
+            None => None,
+            Some(place) => match directory(place, descriptors)? {
+                builder::Files::Shared(root) => Some(root),
+                builder::Files::Own(_) | builder::Files::Nothing => None,
+            },
+        };
+        request.cache_from.push(builder::Place::read(cache, root)?);
+    }
+    for cache in &wish.cache_to {
+        request.cache_to.push(builder::Place::read(cache, None)?);
+    }
+    Ok(())
 }
 
 /// What to build, but for its context.
@@ -42,8 +149,6 @@ fn request(query: &Query) -> Result<builder::Request> {
     let dockerfile = query.optional("dockerfile").unwrap_or("Dockerfile").to_owned();
     let network = query.optional("networkmode").unwrap_or("default").to_owned();
     Ok(builder::Request {
-        context: Default::default(),
-        auths: BTreeMap::new(),
         dockerfile,
         tags: query.all("t").into_iter().filter(|t| !t.is_empty()).collect(),
         args: map(query, "buildargs")?,
@@ -56,8 +161,40 @@ fn request(query: &Query) -> Result<builder::Request> {
         pull: query.bool("pull"),
         network,
         quiet: query.bool("q"),
-        platform: query.get("platform").to_owned(),
+        platforms: query.all("platform").into_iter().filter(|p| !p.is_empty()).collect(),
         extra_hosts: query.all("extrahosts").into_iter().filter(|h| !h.is_empty()).collect(),
+        squash: query.bool("squash"),
+        limits: limits(query)?,
+        ..builder::Request::default()
+    })
+}
+
+fn limits(query: &Query) -> Result<builder::Limits> {
+    let number = |key: &str| Ok::<i64, Error>(query.number(key)?.unwrap_or(0));
+    let ulimits: Vec<Ulimit> = match query.optional("ulimits") {
+        None => Vec::new(),
+        Some(text) => serde_json::from_str::<Option<Vec<Ulimit>>>(text)
+            .map_err(|e| Error::invalid(format!("error reading ulimit settings: {e}")))?
+            .unwrap_or_default(),
+    };
+    let infinite = |n: i64| u64::try_from(n).unwrap_or(u64::MAX);
+    Ok(builder::Limits {
+        memory: number("memory")?,
+        memory_swap: number("memswap")?,
+        cpu_shares: number("cpushares")?,
+        cpu_period: number("cpuperiod")?,
+        cpu_quota: number("cpuquota")?,
+        cpuset_cpus: query.get("cpusetcpus").to_owned(),
+        cpuset_mems: query.get("cpusetmems").to_owned(),
+        shm_size: number("shmsize")?,
+        ulimits: ulimits
+            .into_iter()
+            .map(|u| Rlimit {
+                r#type: format!("RLIMIT_{}", u.name.to_ascii_uppercase()),
+                soft: infinite(u.soft),
+                hard: infinite(u.hard),
+            })
+            .collect(),
     })
 }
 
@@ -70,13 +207,38 @@ fn map<V: serde::de::DeserializeOwned>(query: &Query, key: &str) -> Result<BTree
     Ok(map.unwrap_or_default())
 }
 
-/// Forgets the cache, then frees what only it held.
+/// Forgets what the wish covers of the cache, then frees what only it held.
 pub(super) async fn prune(call: &Call) -> Result<Response<Body>> {
+    let query = &call.query;
+    let known = ["until", "unused-for", "id", "type", "description", "inuse", "shared", "private", "parents"];
+    let wish = builder::Prune {
+        all: query.bool("all"),
+        reserved: query.number("reserved-space")?.or(query.number("keep-storage")?).unwrap_or(0),
+        filters: Filters::parse(query.get("filters"), &known).map_err(|e| Error::invalid(e.to_string()))?,
+    };
     let host = call.services.builder.clone();
-    let forgotten = blocking(move || Ok(builder::prune(&host)?)).await?;
+    let before = blocking({
+        let host = host.clone();
+        move || cache_size(&host)
+    })
+    .await?;
+    let deleted = blocking({
+        let host = host.clone();
+        move || Ok(builder::prune(&host, &wish, &host.store.needed()?)?)
+    })
+    .await?;
     let freed = call.collect().await?;
-    tracing::info!(forgotten, freed, "build cache pruned");
-    ok(&json!({ "CachesDeleted": [], "SpaceReclaimed": freed }))
+    let after = blocking(move || cache_size(&host)).await?;
+    // Layers and blobs by the collector's count, the cache's own files by their own.
+    let freed = freed.max(before.saturating_sub(after));
+    tracing::info!(forgotten = deleted.len(), freed, "build cache pruned");
+    ok(&json!({ "CachesDeleted": deleted, "SpaceReclaimed": freed }))
+}
+
+/// Bytes of what is in the build cache.
+fn cache_size(host: &builder::Host) -> Result<u64> {
+    let usage = builder::usage(host, &host.store.needed()?)?;
+    Ok(usage.items.iter().map(|item| u64::try_from(item.size).unwrap_or(0)).sum())
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use engine::engine::ListOptions;
 use http::Response;
 use serde_json::{Value, json};
 use spec::Filters;
-use spec::api::{ContainerSummary, DataRootUsage, ImageSummary, Volume, VolumeUsageData};
+use spec::api::{BuildCache, ContainerSummary, DataRootUsage, ImageSummary, Volume, VolumeUsageData};
 
 use super::{Call, blocking, ok};
 use crate::body::Body;
@@ -38,10 +38,13 @@ pub(super) async fn disk_usage(call: &Call) -> Result<Response<Body>> {
     let on_disk =
         if wants("image") { call.engine.data_root_usage().await? } else { DataRootUsage::default() };
     let mut shape = Shape { new: BTreeMap::new(), old: BTreeMap::new() };
+    let counted = wants("image") || wants("build-cache");
+    let cache = if counted { build_cache(call).await? } else { builder::Usage::default() };
     if wants("image") {
         let images =
             call.engine.images(ImageListOptions { all: true, shared: true, ..Default::default() }).await?;
-        let layers = on_disk.blobs + on_disk.ingest + on_disk.layers;
+        // Layers that only the build cache holds are told there.
+        let layers = (on_disk.blobs + on_disk.ingest + on_disk.layers).saturating_sub(cache.in_store);
         shape.old.insert("LayersSize".into(), layers.into());
         shape.add("Image", "Images", images_sum(images, &containers, layers.cast_signed()));
     }
@@ -52,13 +55,10 @@ pub(super) async fn disk_usage(call: &Call) -> Result<Response<Body>> {
     }
     if wants("build-cache") {
         if call.version < Version(1, 42) {
-            shape.old.insert("BuilderSize".into(), 0.into());
+            let size: i64 = cache.items.iter().map(|item| item.size).sum();
+            shape.old.insert("BuilderSize".into(), size.into());
         }
-        shape.add(
-            "BuildCache",
-            "BuildCache",
-            Sum { active: 0, total: 0, reclaimable: 0, size: 0, items: json!([]) },
-        );
+        shape.add("BuildCache", "BuildCache", cache_sum(&cache.items));
     }
     if wants("container") {
         shape.add("Container", "Containers", containers_sum(&containers));
@@ -120,6 +120,23 @@ fn images_sum(mut images: Vec<ImageSummary>, containers: &[ContainerSummary], la
         reclaimable: (layers - used).max(0),
         size: layers,
         items: to_value(&images),
+    }
+}
+
+/// What is in the build cache.
+async fn build_cache(call: &Call) -> Result<builder::Usage> {
+    let host = call.services.builder.clone();
+    blocking(move || Ok(builder::usage(&host, &host.store.needed()?)?)).await
+}
+
+fn cache_sum(items: &[BuildCache]) -> Sum {
+    let size = |items: &mut dyn Iterator<Item = &BuildCache>| items.map(|item| item.size).sum();
+    Sum {
+        active: items.iter().filter(|item| item.in_use).count(),
+        total: items.len(),
+        reclaimable: size(&mut items.iter().filter(|item| !item.in_use)),
+        size: size(&mut items.iter()),
+        items: to_value(items),
     }
 }
 

@@ -75,6 +75,7 @@ impl Api {
             run: config.exec_root.join("build"),
             cgroups: config.cgroups,
             cgroup_parent: config.cgroup_parent.clone(),
+            work: Arc::default(),
         };
         let host = builder.clone();
         engine.keep(Box::new(move || match builder::roots(&host) {

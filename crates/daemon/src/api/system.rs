@@ -58,7 +58,7 @@ pub(super) fn registry_auths(headers: &HeaderMap) -> BTreeMap<String, AuthConfig
 }
 
 /// A header of JSON in base64.
-fn coded<T: serde::de::DeserializeOwned>(headers: &HeaderMap, name: &str) -> Option<T> {
+pub(super) fn coded<T: serde::de::DeserializeOwned>(headers: &HeaderMap, name: &str) -> Option<T> {
     use base64::Engine as _;
     use base64::engine::DecodePaddingMode;
     use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};

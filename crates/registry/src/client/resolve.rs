@@ -138,6 +138,24 @@ pub(crate) async fn inspect(
     Ok((fetched.descriptor, vec![platform]))
 }
 
+pub(crate) async fn manifest_and_config(
+    client: &Client,
+    reference: &Reference,
+    auth: Option<&AuthConfig>,
+) -> Result<(Manifest, Bytes), Error> {
+    let (session, mut fetched) = find(client, reference, auth).await?;
+    let invalid = |e: serde_json::Error| session.protocol(format!("{}: {e}", reference.familiar()));
+    if media::is_index(&fetched.descriptor.media_type) {
+        let index: Index = serde_json::from_slice(&fetched.bytes).map_err(invalid)?;
+        let chosen =
+            choose(&index, &Platform::host()).ok_or_else(|| Error::ManifestUnknown(reference.familiar()))?;
+        fetched = manifest(&session, reference, &chosen.digest.to_string()).await?;
+    }
+    let manifest: Manifest = serde_json::from_slice(&fetched.bytes).map_err(invalid)?;
+    let config = small_blob(&session, &manifest.config).await?;
+    Ok((manifest, config))
+}
+
 /// A small blob, its digest verified.
 pub(crate) async fn small_blob(session: &Session, descriptor: &Descriptor) -> Result<Bytes, Error> {
     let url = session.url(&format!("blobs/{}", descriptor.digest));

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+mod build;
 mod container;
 mod exec;
 mod image;
@@ -20,6 +21,7 @@ mod stream;
 mod system;
 mod volume;
 
+pub use build::*;
 pub use container::*;
 pub use exec::*;
 pub use image::*;

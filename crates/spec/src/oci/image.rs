@@ -179,6 +179,9 @@ pub struct Image {
     pub history: Vec<History>,
     #[serde(skip_serializing_if = "String::is_empty")]
     pub comment: String,
+    /// A build cache inside of the image (`--cache-to type=inline`).
+    #[serde(rename = "moby.buildkit.cache.v0", default, skip_serializing_if = "Option::is_none")]
+    pub cache: Option<String>,
 }
 
 /// What a container of the image starts with. Docker's additions to OCI included.

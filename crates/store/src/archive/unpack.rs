@@ -112,9 +112,12 @@ impl Unpacking<'_> {
             }
             return Ok(());
         };
-        if self.how.whiteouts == Whiteouts::Overlay && name.as_bytes().starts_with(WHITEOUT_PREFIX.as_bytes())
-        {
-            return self.whiteout(parent, name, bad);
+        if name.as_bytes().starts_with(WHITEOUT_PREFIX.as_bytes()) {
+            match self.how.whiteouts {
+                Whiteouts::Literal => {}
+                Whiteouts::Overlay => return self.whiteout(parent, name, bad),
+                Whiteouts::Remove => return self.remove(parent, name),
+            }
         }
         self.enter(parent)?;
         if self.how.existing == Existing::KeepsKind {
@@ -345,6 +348,23 @@ impl Unpacking<'_> {
             entry: entry.path.display().to_string(),
             detail: "its owner has no id on the host",
         })
+    }
+
+    /// `.wh.x` in the archive: `x` is removed here and now.
+    fn remove(&mut self, parent: &Path, name: &OsStr) -> Result<()> {
+        self.enter(parent)?;
+        if name == OPAQUE_MARKER {
+            for entry in self.dir().entries()? {
+                self.dir().remove_tree(&entry.name)?;
+            }
+            return Ok(());
+        }
+        match name.as_bytes().strip_prefix(WHITEOUT_PREFIX.as_bytes()) {
+            Some(hidden) if !name.as_bytes().starts_with(AUFS_PREFIX.as_bytes()) => {
+                Ok(self.dir().remove_tree(OsStr::from_bytes(hidden))?)
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// Owner, then mode (chown(2) clears setuid), then attributes (it clears capabilities too).

@@ -516,6 +516,40 @@ pub trait OpenFile: AsFd {
             .map_err(|e| crate::Error::new("setxattr", describe(self.as_fd()), e))
     }
 
+    /// The extended attributes, sorted by name. None where the file system has none.
+    ///
+    /// # Errors
+    /// flistxattr(2)'s and fgetxattr(2)'s.
+    fn own_xattrs(&self) -> Result<Vec<(OsString, Vec<u8>)>> {
+        let failed = |step, e: Errno| crate::Error::new(step, describe(self.as_fd()), e);
+        let mut list = Vec::with_capacity(256);
+        let listed = match rustix::fs::flistxattr(self, rustix::buffer::spare_capacity(&mut list)) {
+            Err(Errno::RANGE) => {
+                list.reserve(XATTR_MAX);
+                rustix::fs::flistxattr(self, rustix::buffer::spare_capacity(&mut list))
+            }
+            other => other,
+        };
+        match listed {
+            Err(Errno::OPNOTSUPP) => return Ok(Vec::new()),
+            other => other.map_err(|e| failed("listxattr", e))?,
+        };
+        let mut keys: Vec<&[u8]> = list.split(|&b| b == 0).filter(|k| !k.is_empty()).collect();
+        keys.sort_unstable();
+        let mut found = Vec::new();
+        for key in keys {
+            let mut value = Vec::with_capacity(XATTR_MAX);
+            let key = OsStr::from_bytes(key);
+            match rustix::fs::fgetxattr(self, key, rustix::buffer::spare_capacity(&mut value)) {
+                Ok(_) => found.push((key.to_owned(), value.as_slice().to_vec())),
+                // Removed since it was listed.
+                Err(Errno::NODATA) => {}
+                Err(e) => return Err(failed("getxattr", e)),
+            }
+        }
+        Ok(found)
+    }
+
     /// futimens(3), the time of the last access kept.
     ///
     /// # Errors

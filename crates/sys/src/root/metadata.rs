@@ -83,6 +83,8 @@ pub struct Metadata {
     pub minor: u32,
     /// When the content last changed.
     pub modified: Time,
+    /// When anything of it last changed, attributes included: the kernel's own clock, which no program sets.
+    pub changed: Time,
     /// The file system it is on.
     pub device: u64,
     /// Its number there.
@@ -112,6 +114,7 @@ impl Metadata {
             major: rustix::fs::major(stat.st_rdev),
             minor: rustix::fs::minor(stat.st_rdev),
             modified: Time { seconds: stat.st_mtime, nanos: u32::try_from(stat.st_mtime_nsec).unwrap_or(0) },
+            changed: Time { seconds: stat.st_ctime, nanos: u32::try_from(stat.st_ctime_nsec).unwrap_or(0) },
             device: stat.st_dev,
             inode: stat.st_ino,
         }

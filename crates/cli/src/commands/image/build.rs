@@ -1,35 +1,57 @@
 //! `corten build`.
 
+mod git;
+mod sink;
+mod source;
+mod view;
+mod wish;
+
 use std::collections::BTreeMap;
-use std::io::Read as _;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
-use client::{BuildOptions, Upload};
+use client::{BuildOptions, Client, Host, JsonLines};
+use spec::api::{NO_DESCRIPTOR, Progress};
 
-use super::context::Context;
 use crate::app::App;
 use crate::commands::container::create::platform;
 use crate::error::{Error, Result};
 use crate::flags::limits;
-use crate::progress::{self, Output};
 use crate::verb::Verb;
 use crate::{print, units};
-
-/// A Dockerfile that came alone, or from outside the context.
-const LOOSE_DOCKERFILE: &str = ".dockerfile.corten";
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Build {
     /// Add a line to /etc/hosts of RUN instructions (host:ip)
     #[arg(long)]
     add_host: Vec<String>,
+    /// Allow RUN instructions more than a container may (network.host, security.insecure)
+    #[arg(long)]
+    allow: Vec<String>,
+    /// Say something about the image in its manifest or index ([level:]key=value)
+    #[arg(long)]
+    annotation: Vec<String>,
+    /// Put a statement beside the image (type=provenance[,mode=min|max])
+    #[arg(long)]
+    attest: Vec<String>,
     /// Set a build argument
     #[arg(long)]
     build_arg: Vec<String>,
-    /// Take cache from this image
-    #[arg(long, value_delimiter = ',')]
+    /// A further context (name=PATH, name=docker-image://IMAGE, name=URL)
+    #[arg(long)]
+    build_context: Vec<String>,
+    /// Take cached steps from there (type=registry,ref=NAME; type=local,src=DIR; an image's name)
+    #[arg(long)]
     cache_from: Vec<String>,
+    /// Give cached steps to others (type=registry,ref=NAME[,mode=max]; type=local,dest=DIR; type=inline)
+    #[arg(long)]
+    cache_to: Vec<String>,
+    /// What to do instead of building ("check", "outline", "targets")
+    #[arg(long, default_value = "build")]
+    call: String,
+    /// Look for mistakes instead of building (as --call=check)
+    #[arg(long)]
+    check: bool,
     /// Put the cgroups of RUN instructions under this one
     #[arg(long, default_value = "")]
     cgroup_parent: String,
@@ -69,6 +91,9 @@ pub(crate) struct Build {
     /// Accepted: the image is always loaded into the store
     #[arg(long, hide = true)]
     load: bool,
+    /// Write what was built, as JSON, to this file
+    #[arg(long, default_value = "")]
+    metadata_file: String,
     /// Memory limit
     #[arg(short, long, default_value = "0", value_name = "bytes", value_parser = units::parse_bytes)]
     memory: i64,
@@ -81,12 +106,24 @@ pub(crate) struct Build {
     /// Do not use the cache
     #[arg(long)]
     no_cache: bool,
-    /// Platform to build for
-    #[arg(long, default_value = "")]
-    platform: String,
-    /// How to show progress ("auto", "plain", "tty", "quiet")
+    /// Do not use the cache in these stages
+    #[arg(long, value_delimiter = ',')]
+    no_cache_filter: Vec<String>,
+    /// Where the result goes (type=local,dest=DIR; also tar, oci, docker, registry, image; DIR; -)
+    #[arg(short, long)]
+    output: Vec<String>,
+    /// Platforms to build for: several make one image of all
+    #[arg(long, value_delimiter = ',')]
+    platform: Vec<String>,
+    /// How to show progress ("auto", "plain", "tty", "quiet", "json")
     #[arg(long, default_value = "auto")]
     progress: String,
+    /// Say how the image was built, beside it ("true", "mode=max")
+    #[arg(long, default_value = "")]
+    provenance: String,
+    /// Push the image as well (as --output=type=registry)
+    #[arg(long)]
+    push: bool,
     /// Always look for newer base images
     #[arg(long)]
     pull: bool,
@@ -96,6 +133,15 @@ pub(crate) struct Build {
     /// Remove intermediate containers after a successful build
     #[arg(long, default_value_t = true)]
     rm: bool,
+    /// A file that RUN instructions see and no layer keeps (id=NAME[,src=FILE|env=VAR])
+    #[arg(long)]
+    secret: Vec<String>,
+    /// Make one layer of everything above the base image
+    #[arg(long)]
+    squash: bool,
+    /// An ssh agent for RUN instructions (default or NAME=SOCKET)
+    #[arg(long)]
+    ssh: Vec<String>,
     /// Size of /dev/shm
     #[arg(long, default_value = "0", value_name = "bytes", value_parser = units::parse_bytes)]
     shm_size: i64,
@@ -118,32 +164,91 @@ impl Verb for Build {
 
     async fn run(self, app: &App) -> Result<u8> {
         let mut options = self.options(app)?;
-        let upload = self.source(&mut options)?;
+        let mut source = source::Source::find(&self.context[0], &self.file)?;
+        let _checkout = source.take_checkout();
         let client = app.client().await?;
-        let lines = client.image_build(&options, upload).await?;
+        let lines = if client.is_corten().await? {
+            self.send_to_corten(client, &mut options, source).await?
+        } else {
+            wish::nothing_beyond(&self)?;
+            let upload = source.upload(&mut options)?;
+            client.image_build(&options, upload, Vec::new()).await?
+        };
         let quiet = self.quiet || self.progress == "quiet";
-        let output = if quiet { Output::Nowhere } else { Output::Stdout };
-        let mut id = String::new();
-        let last = progress::show(lines, output, |aux| {
-            if let Some(text) = progress::aux_text(aux, "ID") {
-                id = text;
+        let mode = view::Mode::of(&self.progress, quiet)?;
+        let mut sinks = sink::Sinks::open(&self.destinations()?)?;
+        let shown = view::show(lines, mode, &mut sinks).await?;
+        sinks.finish()?;
+        if let Some(answer) = shown.answer {
+            if self.call.contains("format=json") {
+                print::line(serde_json::to_string_pretty(&answer.json).unwrap_or_default());
+            } else {
+                print::out(answer.text);
             }
-        })
-        .await?;
-        if id.is_empty() {
-            last.trim().clone_into(&mut id);
+            return Ok(answer.code);
         }
-        if quiet {
-            print::line(&id);
+        if quiet && !sinks.has_stdout() {
+            print::line(&shown.id);
         }
         if !self.iidfile.is_empty() {
-            write_id(Path::new(&self.iidfile), &id)?;
+            write(Path::new(&self.iidfile), shown.id.as_bytes())?;
+        }
+        if !self.metadata_file.is_empty() {
+            let text = serde_json::to_string_pretty(&shown.metadata).unwrap_or_default();
+            write(Path::new(&self.metadata_file), text.as_bytes())?;
         }
         Ok(0)
     }
 }
 
 impl Build {
+    /// Corten's engine reads directories of the same machine itself; others get a tar.
+    async fn send_to_corten(
+        &self,
+        client: &Client,
+        options: &mut BuildOptions,
+        source: source::Source,
+    ) -> Result<JsonLines<Progress>> {
+        let (mut wish, mut descriptors) = wish::of(self, client)?;
+        if matches!(client.host(), Host::Unix(_))
+            && let Some((directory, dockerfile)) = source.directory()
+        {
+            wish.context = format!("fd:{}", descriptors.len());
+            descriptors.push(wish::open(directory)?);
+            wish.descriptors = descriptors.len();
+            match dockerfile {
+                source::Dockerfile::Inside(name) => options.dockerfile.clone_from(name),
+                source::Dockerfile::Loose { text, ignore } => {
+                    wish.dockerfile = Some(String::from_utf8_lossy(text).into_owned());
+                    wish.ignore = ignore.as_ref().map(|text| String::from_utf8_lossy(text).into_owned());
+                }
+            }
+            options.wish = Some(wish.clone());
+            match client.image_build(options, None, descriptors).await {
+                // Something between us and the engine loses descriptors.
+                Err(client::Error::Daemon { message, .. }) if message == NO_DESCRIPTOR => {
+                    wish::without_descriptors(&mut wish)?;
+                    descriptors = Vec::new();
+                }
+                answer => return Ok(answer?),
+            }
+        }
+        let upload = source.upload(options)?;
+        options.wish = Some(wish);
+        Ok(client.image_build(options, upload, descriptors).await?)
+    }
+
+    /// The outputs, and where the client puts each.
+    fn destinations(&self) -> Result<Vec<sink::Destination>> {
+        let mut destinations: Vec<sink::Destination> =
+            wish::outputs(self)?.iter().map(sink::Destination::of_output).collect();
+        if destinations.is_empty() {
+            destinations.push(sink::Destination::Nowhere);
+        }
+        destinations.extend(wish::caches(self)?.iter().filter_map(sink::Destination::of_cache));
+        Ok(destinations)
+    }
+
     fn options(&self, app: &App) -> Result<BuildOptions> {
         for tag in &self.tag {
             tag.parse::<spec::Reference>().map_err(|error| {
@@ -175,9 +280,8 @@ impl Build {
             force_rm: self.force_rm,
             build_args: json(&arguments, arguments.is_empty()),
             labels: json(&labels, labels.is_empty()),
-            cache_from: json(&self.cache_from, self.cache_from.is_empty()),
             network: self.network.clone(),
-            platform: platform(&self.platform),
+            platform: if let [one] = self.platform.as_slice() { platform(one) } else { String::new() },
             target: self.target.clone(),
             extra_hosts: self.add_host.iter().map(|host| host.replacen('=', ":", 1)).collect(),
             shm_size: self.shm_size,
@@ -194,92 +298,6 @@ impl Build {
             ..BuildOptions::default()
         })
     }
-
-    /// Where the files come from: sets the options that say so, and returns the body.
-    fn source(&self, options: &mut BuildOptions) -> Result<Option<Upload>> {
-        let source = self.context[0].as_str();
-        if source == "-" {
-            return self.stdin_source(options).map(Some);
-        }
-        if is_remote(source) {
-            source.clone_into(&mut options.remote);
-            options.dockerfile.clone_from(&self.file);
-            return Ok(None);
-        }
-        let directory = std::fs::canonicalize(source)
-            .map_err(|_| Error::invalid(format!("unable to prepare context: path {source:?} not found")))?;
-        if !directory.is_dir() {
-            return Err(Error::invalid(format!(
-                "unable to prepare context: context must be a directory: {}",
-                directory.display()
-            )));
-        }
-        let mut extra = None;
-        options.dockerfile = match self.file.as_str() {
-            "" => "Dockerfile".into(),
-            "-" => {
-                extra = Some((LOOSE_DOCKERFILE.to_owned(), read_stdin()?));
-                LOOSE_DOCKERFILE.into()
-            }
-            file => {
-                let path = std::fs::canonicalize(file).map_err(|error| {
-                    Error::invalid(format!("unable to evaluate symlinks in Dockerfile path: {file}: {error}"))
-                })?;
-                match path.strip_prefix(&directory) {
-                    Ok(inside) => inside.to_string_lossy().into_owned(),
-                    Err(_) => {
-                        let bytes = std::fs::read(&path).map_err(Error::file("unable to read", &path))?;
-                        extra = Some((LOOSE_DOCKERFILE.to_owned(), bytes));
-                        LOOSE_DOCKERFILE.into()
-                    }
-                }
-            }
-        };
-        if extra.is_none() && !directory.join(&options.dockerfile).exists() {
-            return Err(Error::invalid(format!(
-                "unable to evaluate symlinks in Dockerfile path: lstat {}: no such file or directory",
-                directory.join(&options.dockerfile).display()
-            )));
-        }
-        Ok(Some(Context::open(&directory, &options.dockerfile, extra)?.upload()))
-    }
-
-    /// A tar, compressed or not, or a Dockerfile alone.
-    fn stdin_source(&self, options: &mut BuildOptions) -> Result<Upload> {
-        if self.file == "-" {
-            return Err(Error::invalid(
-                "invalid argument: can't use stdin for both build context and dockerfile",
-            ));
-        }
-        let mut head = vec![0; 512];
-        let mut have = 0;
-        let mut stdin = std::io::stdin().lock();
-        while have < head.len() {
-            match stdin.read(&mut head[have..]) {
-                Ok(0) => break,
-                Ok(n) => have += n,
-                Err(source) => return Err(Error::Io { what: "failed to read context from STDIN", source }),
-            }
-        }
-        drop(stdin);
-        head.truncate(have);
-        if is_archive(&head) {
-            options.dockerfile.clone_from(&self.file);
-            return Ok(super::upload(std::io::Cursor::new(head).chain(std::io::stdin())));
-        }
-        let mut dockerfile = head;
-        dockerfile.extend(read_stdin()?);
-        options.dockerfile = "Dockerfile".into();
-        let mut tar = tar::Builder::new(Vec::new());
-        let mut header = tar::Header::new_gnu();
-        header.set_size(dockerfile.len() as u64);
-        header.set_mode(0o644);
-        let packed = tar
-            .append_data(&mut header, "Dockerfile", dockerfile.as_slice())
-            .and_then(|()| tar.into_inner())
-            .map_err(|source| Error::Io { what: "cannot pack the Dockerfile", source })?;
-        Ok(super::upload(std::io::Cursor::new(packed)))
-    }
 }
 
 /// JSON of a list or map; nothing if that is empty.
@@ -287,32 +305,12 @@ fn json(value: &impl serde::Serialize, is_empty: bool) -> String {
     if is_empty { String::new() } else { serde_json::to_string(value).expect("text keys only") }
 }
 
-fn read_stdin() -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    std::io::stdin()
-        .lock()
-        .read_to_end(&mut bytes)
-        .map_err(|source| Error::Io { what: "failed to read from STDIN", source })?;
-    Ok(bytes)
-}
-
-/// A context the engine fetches: a git repository or an archive.
-fn is_remote(source: &str) -> bool {
-    ["http://", "https://", "git://", "git@", "github.com/"].iter().any(|prefix| source.starts_with(prefix))
-}
-
-/// Whether bytes begin a tar, or something compressed that will be one.
-fn is_archive(head: &[u8]) -> bool {
-    const COMPRESSED: [&[u8]; 4] = [b"\x1f\x8b\x08", b"BZh", b"\xfd7zXZ\x00", b"\x28\xb5\x2f\xfd"];
-    COMPRESSED.iter().any(|magic| head.starts_with(magic)) || head.get(257..262) == Some(b"ustar")
-}
-
-fn write_id(path: &Path, id: &str) -> Result<()> {
+fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     let written = std::fs::OpenOptions::new()
         .write(true)
         .create(true)
         .truncate(true)
         .open(path)
-        .and_then(|mut file| std::io::Write::write_all(&mut file, id.as_bytes()));
+        .and_then(|mut file| std::io::Write::write_all(&mut file, bytes));
     written.map_err(Error::file("cannot write", PathBuf::from(path)))
 }

@@ -15,8 +15,8 @@ use crate::error::{Error, Result};
 pub(super) struct Context {
     directory: PathBuf,
     ignore: Ignore,
-    /// A Dockerfile from elsewhere, and the name it gets.
-    extra: Option<(String, Vec<u8>)>,
+    /// Files from elsewhere, and the names they get.
+    extra: Vec<(String, Vec<u8>)>,
     /// Sent even if ignored: the engine needs them.
     needed: BTreeSet<String>,
 }
@@ -24,11 +24,15 @@ pub(super) struct Context {
 impl Context {
     /// The files of `directory`. `dockerfile` is relative to it; `<dockerfile>.dockerignore` goes before
     /// `.dockerignore`.
-    pub(super) fn open(directory: &Path, dockerfile: &str, extra: Option<(String, Vec<u8>)>) -> Result<Self> {
+    pub(super) fn open(directory: &Path, dockerfile: &str, extra: Vec<(String, Vec<u8>)>) -> Result<Self> {
         let own = directory.join(format!("{dockerfile}.dockerignore"));
         let common = directory.join(".dockerignore");
         let path = if own.is_file() { own } else { common };
+        let beside = extra.iter().find(|(name, _)| *name == format!("{dockerfile}.dockerignore"));
         let ignore = match std::fs::read_to_string(&path) {
+            _ if beside.is_some() => {
+                Ignore::parse(&beside.map_or("".into(), |(_, text)| String::from_utf8_lossy(text)))
+            }
             Ok(text) => Ignore::parse(&text),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ignore::default(),
             Err(error) => return Err(Error::file("cannot read", path)(error)),
@@ -57,7 +61,7 @@ impl Context {
 
     fn write(&self, tar: &mut tar::Builder<UploadWriter>) -> io::Result<()> {
         self.directory(tar, &self.directory, "")?;
-        if let Some((name, bytes)) = &self.extra {
+        for (name, bytes) in &self.extra {
             let mut header = tar::Header::new_gnu();
             header.set_size(bytes.len() as u64);
             header.set_mode(0o600);

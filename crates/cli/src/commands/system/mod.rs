@@ -1,5 +1,6 @@
 //! `corten system …`, and what concerns no single kind of object.
 
+pub(crate) mod build_du;
 pub(crate) mod build_prune;
 pub(crate) mod completion;
 pub(crate) mod df;

@@ -1,0 +1,206 @@
+//! `--output`: where a build's result goes, and in what form.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use spec::Reference;
+use spec::oci::image::Descriptor;
+use store::archive::{Entry, EntryKind, Pack, Whiteouts, Writer, pack};
+
+use crate::error::{Error, Result};
+use crate::finish::Finished;
+use crate::op::tree::Opened;
+use crate::output::Output;
+use crate::solve::{Solver, Tree};
+
+/// Bytes of an output that go to the client at once.
+const PIECE: usize = 96 << 10;
+
+/// One `--output`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// What it is.
+    pub kind: Kind,
+    /// Names, where the attributes give some.
+    pub names: Vec<String>,
+    /// Where the client puts it; empty for the store.
+    pub destination: String,
+    /// `annotation.key=value`, and other attributes that concern the image.
+    pub annotations: Vec<String>,
+}
+
+/// In what form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// An image in the store, pushed or not.
+    Image {
+        /// To its registry as well.
+        push: bool,
+    },
+    /// An archive for `docker load`.
+    Docker,
+    /// An archive of an OCI layout.
+    Oci,
+    /// The files, in a directory of the client's.
+    Local,
+    /// The files, in an archive.
+    Tar,
+    /// Nothing: only the cache has it.
+    Nothing,
+}
+
+impl Kind {
+    /// Whether it goes to the client.
+    pub(crate) fn is_sent(self) -> bool {
+        matches!(self, Self::Docker | Self::Oci | Self::Local | Self::Tar)
+    }
+}
+
+impl Target {
+    /// An image in the store.
+    pub(crate) fn image() -> Self {
+        Self {
+            kind: Kind::Image { push: false },
+            names: Vec::new(),
+            destination: String::new(),
+            annotations: Vec::new(),
+        }
+    }
+
+    /// Reads `type=…` and attributes.
+    ///
+    /// # Errors
+    /// An unknown type, or a value that makes no sense.
+    pub fn read(attributes: &BTreeMap<String, String>) -> Result<Self> {
+        let get = |name: &str| attributes.get(name).map(String::as_str).unwrap_or_default();
+        let on = |name: &str| matches!(get(name), "true" | "1");
+        let destination = get("dest").to_owned();
+        let kind = match get("type") {
+            "image" | "moby" => Kind::Image { push: on("push") },
+            "registry" => Kind::Image { push: true },
+            // Without a file it is what the engine has anyway.
+            "docker" if destination.is_empty() => Kind::Image { push: false },
+            "docker" => Kind::Docker,
+            "oci" => Kind::Oci,
+            "local" => Kind::Local,
+            "tar" => Kind::Tar,
+            "cacheonly" => Kind::Nothing,
+            other => {
+                let known = ["image", "registry", "docker", "oci", "local", "tar", "cacheonly"];
+                let hint = crate::instructions::read::nearest(other, &known)
+                    .map(|near| format!(" (did you mean {near}?)"))
+                    .unwrap_or_default();
+                return Err(Error::Request(format!("unsupported output type {other:?}{hint}")));
+            }
+        };
+        if kind.is_sent() && destination.is_empty() {
+            return Err(Error::Request(format!("dest is required for {} output", get("type"))));
+        }
+        let mut annotations = Vec::new();
+        for (name, value) in attributes {
+            if let Some(rest) = name.strip_prefix("annotation") {
+                // `annotation.k` and `annotation-index.k` as `k` and `index:k`.
+                let annotation = match rest.split_once('.') {
+                    Some(("", key)) => format!("{key}={value}"),
+                    Some((level, key)) => format!("{}:{key}={value}", level.trim_start_matches('-')),
+                    None => continue,
+                };
+                annotations.push(annotation);
+            }
+        }
+        let names = get("name").split(',').filter(|name| !name.is_empty()).map(Into::into).collect();
+        Ok(Self { kind, names, destination, annotations })
+    }
+}
+
+/// Sends one output to the client, as pieces of an archive.
+pub(crate) fn send(
+    solver: &Solver,
+    number: usize,
+    kind: Kind,
+    images: &[(Finished, Tree)],
+    target: &Descriptor,
+    names: &[Reference],
+) -> Result<()> {
+    let mut out = Pieces { output: &solver.output, number, pending: Vec::with_capacity(PIECE) };
+    match kind {
+        Kind::Docker | Kind::Oci => solver.host.store.save_target(target, names, &mut out)?,
+        Kind::Local | Kind::Tar => files(solver, images, &mut out)?,
+        Kind::Image { .. } | Kind::Nothing => return Ok(()),
+    }
+    out.flush().map_err(|e| sys::Error::new("send", "an output", e))?;
+    Ok(())
+}
+
+/// The files of all platforms; of several, each in a directory of its own.
+fn files(solver: &Solver, images: &[(Finished, Tree)], out: &mut Pieces<'_>) -> Result<()> {
+    let mut writer = Writer::new(io::BufWriter::with_capacity(PIECE, out));
+    for (image, tree) in images {
+        let prefix = match images.len() {
+            1 => PathBuf::new(),
+            _ => {
+                let config = &image.config;
+                let mut name = format!("{}_{}", config.os, config.architecture);
+                if !config.variant.is_empty() {
+                    name.push_str(&format!("_{}", config.variant));
+                }
+                writer.append_empty(&Entry::new(format!("{name}/"), EntryKind::Directory, 0o755))?;
+                PathBuf::from(name)
+            }
+        };
+        let opened = Opened::tree(&solver.host.store, tree)?;
+        let how = Pack { base: Path::new(""), prefix: &prefix, whiteouts: Whiteouts::Literal, lower: None };
+        pack(&opened.root, &how, &mut writer)?;
+    }
+    writer.finish()?;
+    Ok(())
+}
+
+/// Bytes on their way to the client.
+struct Pieces<'o> {
+    output: &'o Output,
+    number: usize,
+    pending: Vec<u8>,
+}
+
+impl Write for Pieces<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.pending.extend_from_slice(bytes);
+        if self.pending.len() >= PIECE {
+            self.flush()?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        let sent = self.output.data(self.number, &self.pending);
+        self.pending.clear();
+        sent.map_err(|_| io::ErrorKind::BrokenPipe.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Target> {
+        let pairs = text.split(',').filter_map(|field| field.split_once('='));
+        Target::read(&pairs.map(|(k, v)| (k.to_owned(), v.to_owned())).collect())
+    }
+
+    #[test]
+    fn outputs_are_read() {
+        assert_eq!(read("type=registry,name=a").unwrap().kind, Kind::Image { push: true });
+        assert_eq!(read("type=docker").unwrap().kind, Kind::Image { push: false });
+        assert_eq!(read("type=docker,dest=x").unwrap().kind, Kind::Docker);
+        let oci = read("type=oci,dest=-,annotation.a=b,annotation-index.c=d").unwrap();
+        assert_eq!((oci.kind, oci.annotations), (Kind::Oci, vec!["index:c=d".to_owned(), "a=b".into()]));
+        for (bad, words) in [("type=lcal", "did you mean local"), ("type=local", "dest is required")] {
+            assert!(read(bad).unwrap_err().to_string().contains(words), "{bad}");
+        }
+    }
+}
