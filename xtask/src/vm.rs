@@ -226,7 +226,7 @@ bad=
 for t in $(sed 's/.*tests=\([^ ]*\).*/\1/; s/,/ /g' /proc/cmdline); do
   echo "== $t at $(cut -d' ' -f1 /proc/uptime) s"
   if [ $t = ON_DISK ]; then
-    truncate -s 1g /disk; mkfs.ext4 -qF /disk; mkdir /on-disk; mount -o loop /disk /on-disk
+    truncate -s 1024M /disk; mkfs.ext4 -qF /disk; mkdir /on-disk; mount -o loop /disk /on-disk
     export TMPDIR=/on-disk
   else
     unset TMPDIR

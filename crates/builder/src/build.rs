@@ -294,7 +294,7 @@ impl Build<'_> {
     async fn push(&self, name: &Reference, target: &Descriptor) -> Result<(), Error> {
         let auth = registry::client::credentials(&self.request.auths, name);
         let (host, progress) = (self.host, self.output.pull());
-        Ok(host.registry.push(&host.store, name, target, auth, progress).await?)
+        Ok(host.registry.push(&host.store, name, target, None, auth, progress).await?)
     }
 
     /// Gives the cache to other machines; those of the client come after its outputs.

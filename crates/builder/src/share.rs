@@ -158,7 +158,7 @@ impl Imported {
         let (bytes, origin) = match place {
             Place::Registry { reference, .. } => {
                 let auth = credentials(&request.auths, reference);
-                let (manifest, config) = host.registry.manifest(reference, auth).await?;
+                let (manifest, config) = host.registry.manifest_and_config(reference, auth).await?;
                 let bytes =
                     if manifest.config.media_type == CONFIG { config.to_vec() } else { inline(&config)? };
                 (bytes, Origin::Registry(reference.clone()))

@@ -196,7 +196,7 @@ impl Client {
     ///
     /// # Errors
     /// As the variants say.
-    pub async fn manifest(
+    pub async fn manifest_and_config(
         &self,
         reference: &Reference,
         auth: Option<&AuthConfig>,

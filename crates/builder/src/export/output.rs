@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use spec::Reference;
 use spec::oci::image::Descriptor;
-use store::archive::{Entry, EntryKind, Pack, Whiteouts, Writer, pack};
+use store::archive::{Entry, EntryKind, Owners, Pack, Whiteouts, Writer, pack};
 
 use crate::error::{Error, Result};
 use crate::finish::Finished;
@@ -150,7 +150,13 @@ fn files(solver: &Solver, images: &[(Finished, Tree)], out: &mut Pieces<'_>) -> 
             }
         };
         let opened = Opened::tree(&solver.host.store, tree)?;
-        let how = Pack { base: Path::new(""), prefix: &prefix, whiteouts: Whiteouts::Literal, lower: None };
+        let how = Pack {
+            base: Path::new(""),
+            prefix: &prefix,
+            whiteouts: Whiteouts::Literal,
+            lower: None,
+            owners: Owners::default(),
+        };
         pack(&opened.root, &how, &mut writer)?;
     }
     writer.finish()?;

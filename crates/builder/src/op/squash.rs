@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use store::archive::{Existing, Unpack, Whiteouts, unpack};
+use store::archive::{Existing, Owners, Unpack, Whiteouts, unpack};
 
 use super::{fresh_id, key, made, on, once};
 use crate::error::{Error, Result};
@@ -40,6 +40,7 @@ pub(crate) async fn solve(solver: &Arc<Solver>, vertex: &Edge, inputs: Arc<Input
                 // Through the mount, so that what is removed below becomes a whiteout of this layer.
                 whiteouts: Whiteouts::Remove,
                 owner: None,
+                owners: Owners::default(),
                 existing: Existing::GivesWay,
             };
             unpack(tar, &root, &how).map_err(Error::from)?;

@@ -143,7 +143,8 @@ pub(crate) async fn manifest_and_config(
     reference: &Reference,
     auth: Option<&AuthConfig>,
 ) -> Result<(Manifest, Bytes), Error> {
-    let (session, mut fetched) = find(client, reference, auth).await?;
+    let (sources, mut fetched) = Sources::of(client, reference, auth)?.find().await?;
+    let session = sources.get(0).await?;
     let invalid = |e: serde_json::Error| session.protocol(format!("{}: {e}", reference.familiar()));
     if media::is_index(&fetched.descriptor.media_type) {
         let index: Index = serde_json::from_slice(&fetched.bytes).map_err(invalid)?;

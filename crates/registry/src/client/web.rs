@@ -33,8 +33,7 @@ impl Download {
     /// # Errors
     /// The connection broke, or nothing came for too long.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
-        let host = self.0.url.authority.clone();
-        self.0.chunk().await.map_err(|detail| Error::Unreachable { host, detail })
+        self.0.chunk().await
     }
 
     /// The whole of it.
