@@ -42,7 +42,7 @@ const TESTS: [&str; 4] = [RUNTIME, "isolation", "sandbox", "stats"];
 /// The one that needs a file system which maps ids, as this kernel's tmpfs does not.
 const ON_DISK: &str = "userns";
 /// Its directory: ext4 in a file.
-const DISK: &str = "modprobe -a loop ext4; truncate -s 1g /disk; mke2fs -qFt ext4 /disk; mkdir /on-disk; mount -o loop /disk /on-disk; TMPDIR=/on-disk ";
+const DISK: &str = "modprobe -a loop ext4; truncate -s 1024M /disk; mke2fs -qFt ext4 /disk; mkdir /on-disk; mount -o loop /disk /on-disk; TMPDIR=/on-disk ";
 /// Left out: races of a hundred containers each, which emulation makes minutes long and other cgroups no different.
 const SKIPPED: &str = "--skip=_changes_ --skip=descriptor_is_a_working_directory --skip=be_looked_into";
 /// The runtime's own; all others are in `e2e/tests`.
