@@ -42,9 +42,14 @@ fn an_image_is_seen_read_only_and_stays_while_it_is_used() {
     host.docker(&["create", "--name", "c2", "--volumes-from", "c1", "busybox", "cat", "/mnt/file"]).ok();
     assert_eq!(layers(&host), 8);
 
-    // It is in use: it does not go, and by force only its name does.
+    // It is in use: it does not go, and by force only its name does (the content stays, without one).
     let refused = host.docker(&["rmi", "assets"]).fails(1);
-    assert!(refused.contains("image is being used by running container"), "{refused}");
+    assert!(
+        refused.contains("(must be forced) - container ") && refused.contains("is using its referenced"),
+        "{refused}"
+    );
+    let refused = host.docker(&["rmi", "-f", &id]).fails(1);
+    assert!(refused.contains("(cannot be forced) - image is being used by running container"), "{refused}");
     host.docker(&["kill", "c1"]).ok();
     let status = |host: &Host| host.docker(&["inspect", "-f", "{{.State.Status}}", "c1"]).ok();
     until("its end", || (status(&host) == "exited").then_some(()));

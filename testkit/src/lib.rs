@@ -5,9 +5,11 @@
 //! |---|---|
 //! | [`host`] | a network namespace, a directory and a cgroup of the test's own, with a `cortend` in it |
 //! | [`command`] | run a program to its end; look at its code and output |
+//! | [`disk`] | a file system of the test's own |
 //! | [`audit`] | processes, mounts, cgroups, links, rules and files that are left |
 //! | [`schema`] | every JSON answer of the daemon against the API's schema |
 //! | [`image`] | small images made from what Debian has |
+//! | [`layout`] | image archives, right or wrong in any way |
 //! | [`until`] | wait for a level with a bound |
 
 #![allow(clippy::disallowed_methods, reason = "tests start programs and write scratch files")]
@@ -15,14 +17,17 @@
 
 pub mod audit;
 pub mod command;
+pub mod disk;
 pub mod host;
 pub mod image;
+pub mod layout;
 pub mod schema;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 pub use command::{Command, Output};
+pub use disk::Disk;
 pub use host::Host;
 
 /// How long a test waits for something that must happen.

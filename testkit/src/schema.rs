@@ -41,8 +41,12 @@ const ALLOWED: &[(&str, &[&str], Option<(u32, u32)>)] = &[
         "AllowNondistributableArtifactsCIDRs", "AllowNondistributableArtifactsHostnames",
     ], Some((1, 48))),
     ("SystemDataUsageResponse", &["BuilderSize"], Some((1, 42))),
+    ("SystemDataUsageResponse", &["DataRoot"], None),
     ("SystemDataUsageResponse", &["BuildCache", "Containers", "Images", "LayersSize", "Volumes"], None),
 ];
+
+/// Operations that Docker does not have.
+const OWN: &[(&str, &str)] = &[("GET", "/images/{name}/layers")];
 
 /// One recorded piece of an answer.
 #[derive(Debug, PartialEq, Eq)]
@@ -132,6 +136,9 @@ impl Schema {
     fn expected(&self, answer: &Answer) -> Result<Value, String> {
         if answer.status >= 400 {
             return Ok(serde_json::json!({ "$ref": "#/definitions/ErrorResponse" }));
+        }
+        if OWN.iter().any(|(method, template)| *method == answer.method && matches(template, &answer.path)) {
+            return Ok(serde_json::json!({ "type": "object" }));
         }
         let paths = self.0["paths"].as_object().expect("the document has paths");
         let method = answer.method.to_lowercase();

@@ -2,6 +2,7 @@
 //! taken in turn, medians, and the ratio to Docker. With `--gate` it fails where a promise of SPECIFICATION.md is
 //! not kept.
 
+mod images;
 mod peer;
 mod runtime;
 
@@ -30,7 +31,7 @@ const WORKLOADS: [Workload; 8] = [
     Workload { name: "50 MB attached", promise: f64::INFINITY, repeat: 5, run: attached },
 ];
 
-/// Runs the benchmark: `[-n TIMES] [--gate] [--alone]`.
+/// Runs the benchmark: `[images] [-n TIMES] [--gate] [--alone]`; `images` is those rows only.
 pub(crate) fn bench(arguments: &[String]) -> Outcome {
     let value = |flag: &str| arguments.iter().position(|a| a == flag).and_then(|i| arguments.get(i + 1));
     let times: usize =
@@ -44,7 +45,8 @@ pub(crate) fn bench(arguments: &[String]) -> Outcome {
     let mut broken = Vec::new();
     println!("| workload | {} | ratio | promise |", names(&peers));
     println!("|---|{}---|---|", "---|".repeat(peers.len()));
-    for workload in &WORKLOADS {
+    let only_images = has("images");
+    for workload in WORKLOADS.iter().filter(|_| !only_images) {
         let mut figures = vec![Vec::new(); peers.len()];
         for round in 0..=(times / workload.repeat).max(3) {
             for (peer, figures) in peers.iter().zip(&mut figures) {
@@ -59,8 +61,11 @@ pub(crate) fn bench(arguments: &[String]) -> Outcome {
         let medians: Vec<f64> = figures.into_iter().map(median).collect();
         row(workload.name, "ms", &medians, workload.promise, &mut broken);
     }
-    memory(&peers, &mut broken)?;
-    runtime::rows(&dist, times, &mut broken)?;
+    images::rows(&peers, &mut broken)?;
+    if !only_images {
+        memory(&peers, &mut broken)?;
+        runtime::rows(&dist, times, &mut broken)?;
+    }
     if has("--gate") && !broken.is_empty() {
         return Err(format!("promises broken: {}", broken.join("; ")));
     }

@@ -6,7 +6,7 @@ use std::process::Command;
 use crate::{Outcome, cargo, clients, run};
 
 /// Debian's package, and a file that shows it is there.
-const NEEDS: [(&str, &str); 10] = [
+const NEEDS: [(&str, &str); 13] = [
     ("busybox-static", "/bin/busybox"),
     ("debootstrap", "/usr/sbin/debootstrap"),
     ("docker-registry", "/usr/bin/docker-registry"),
@@ -17,6 +17,9 @@ const NEEDS: [(&str, &str); 10] = [
     ("apache2-utils", "/usr/bin/htpasswd"),
     ("tmux", "/usr/bin/tmux"),
     ("curl", "/usr/bin/curl"),
+    ("acl", "/usr/bin/setfacl"),
+    ("attr", "/usr/bin/getfattr"),
+    ("quota", "/usr/sbin/repquota"),
 ];
 
 /// Installs what is missing, builds the binaries, runs every test of the workspace.

@@ -15,7 +15,7 @@ const NEEDS: [(&str, &str); 4] = [
 ];
 
 /// Programs that the tests start, beside busybox's.
-const PROGRAMS: [&str; 15] = [
+const PROGRAMS: [&str; 17] = [
     "nsenter",
     "unshare",
     "setpriv",
@@ -31,13 +31,17 @@ const PROGRAMS: [&str; 15] = [
     "curl",
     "cp",
     "mount",
+    "mkfs.ext4",
+    "repquota",
 ];
 
 /// Modules loaded at boot; the others come by themselves when they are asked for.
-const MODULES: &str = "overlay veth bridge nf_tables nft_chain_nat nft_masq nft_ct nft_fib_ipv4 dummy";
+const MODULES: &str =
+    "overlay veth bridge nf_tables nft_chain_nat nft_masq nft_ct nft_fib_ipv4 dummy loop ext4 quota_v2";
 
-/// Test binaries that run there unless others are named: what the kernel's cgroups and security modules decide.
-const TESTS: [&str; 4] = [RUNTIME, "isolation", "sandbox", "stats"];
+/// Test binaries that run there unless others are named: what the kernel's cgroups, security modules and
+/// quotas decide.
+const TESTS: [&str; 5] = [RUNTIME, "isolation", "sandbox", "stats", "quota"];
 /// Left out: races of a hundred containers each, which emulation makes minutes long and other cgroups no different.
 const SKIPPED: &str = "--skip=_changes_ --skip=descriptor_is_a_working_directory --skip=be_looked_into";
 /// The runtime's own; all others are in `e2e/tests`.

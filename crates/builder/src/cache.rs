@@ -98,20 +98,25 @@ impl Cache {
 
     /// Forgets the least recently used records above a number.
     pub(crate) fn trim(&self) -> Result<()> {
-        self.trim_to(MOST)
+        let records = self.paths()?.len();
+        if records > MOST { self.forget_oldest(records - MOST).map(drop) } else { Ok(()) }
     }
 
-    fn trim_to(&self, most: usize) -> Result<()> {
+    /// Forgets an eighth of the records, those that were used longest ago; returns how many.
+    pub(crate) fn forget(&self) -> Result<usize> {
+        self.forget_oldest(self.paths()?.len().div_ceil(8))
+    }
+
+    fn forget_oldest(&self, count: usize) -> Result<usize> {
         let paths = self.paths()?;
-        let Some(excess) = paths.len().checked_sub(most + 1) else { return Ok(()) };
         let used =
             |path: &PathBuf| path.metadata().and_then(|m| m.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
         let mut by_use: Vec<(SystemTime, PathBuf)> = paths.into_iter().map(|p| (used(&p), p)).collect();
         by_use.sort();
-        for (_, path) in by_use.iter().take(excess + 1) {
+        for (_, path) in by_use.iter().take(count) {
             file::remove(path)?;
         }
-        Ok(())
+        Ok(count.min(by_use.len()))
     }
 
     /// Forgets everything, cache mounts too; returns how many records there were.
@@ -160,9 +165,11 @@ mod tests {
             file::open(&cache.path(&key(n))).unwrap().set_modified(long_ago).unwrap();
         }
         assert_eq!(cache.find(&key(0), &store).unwrap(), Some(record));
-        cache.trim_to(2).unwrap();
+        assert_eq!(cache.forget_oldest(3).unwrap(), 3);
         let left: Vec<u8> = (0..5).filter(|n| cache.find(&key(*n), &store).unwrap().is_some()).collect();
         assert_eq!(left, [0, 4]);
-        assert_eq!((cache.clear().unwrap(), cache.all().unwrap().len()), (2, 0));
+        assert_eq!(cache.forget().unwrap(), 1, "at least one");
+        assert_eq!((cache.clear().unwrap(), cache.all().unwrap().len()), (1, 0));
+        assert_eq!(cache.forget().unwrap(), 0);
     }
 }

@@ -197,6 +197,15 @@ pub fn prune(host: &Host) -> Result<usize, Error> {
     Cache::new(&host.cache).clear()
 }
 
+/// Forgets the part of the cache's records that was used longest ago, for the collector to free what only they held.
+/// Returns how many.
+///
+/// # Errors
+/// A record cannot be removed.
+pub fn forget(host: &Host) -> Result<usize, Error> {
+    Cache::new(&host.cache).forget()
+}
+
 /// Ends and removes what builds of a daemon that died have left: for the start, before the first build. Returns how many
 /// steps and layers there were.
 ///

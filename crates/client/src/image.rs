@@ -137,6 +137,15 @@ impl Client {
         self.list(Call::get(path(name, "history")).query(Query::new().with("platform", platform))).await
     }
 
+    /// `GET /images/{name}/layers`, as Corten's engine wrote it: what each layer does, path by path with `changes`.
+    ///
+    /// # Errors
+    /// As every call; an engine that is not Corten's has no such page.
+    pub async fn image_layers_raw(&self, name: &str, platform: &str, changes: bool) -> Result<Bytes> {
+        let query = Query::new().with("platform", platform).flag("changes", changes);
+        self.raw(Call::get(path(name, "layers")).query(query)).await
+    }
+
     /// `POST /images/create?fromImage=`: a pull. `tag` may be a digest; empty for all tags.
     ///
     /// # Errors

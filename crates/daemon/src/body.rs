@@ -1,7 +1,6 @@
 //! Bodies: what is read from a client, bounded, and what is sent to it.
 
-use std::fs::File;
-use std::io::{self, Read, Seek};
+use std::io::{self, Read};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -244,13 +243,24 @@ pub async fn required_json<T: DeserializeOwned>(headers: &HeaderMap, body: Incom
 /// # Errors
 /// The connection broke, or the work's own.
 pub async fn pump<T: Send + 'static>(
-    mut body: Incoming,
+    body: Incoming,
     work: impl FnOnce(&mut dyn Read) -> Result<T> + Send + 'static,
 ) -> Result<T> {
+    let (mut reader, fed) = reader(body);
+    let work = tokio::task::spawn_blocking(move || work(&mut reader));
+    let fed = fed.await;
+    let worked = work.await.map_err(|e| Error::new(spec::ErrorKind::Internal, e.to_string()))?;
+    fed.and(worked)
+}
+
+/// A body of any size as blocking work reads it, and what feeds the reader: both must run. A body that breaks off is an
+/// error at both ends; a reader that is dropped wants no more.
+pub fn reader(body: Incoming) -> (impl Read + Send + 'static, impl Future<Output = Result<()>> + Send) {
     let (sender, chunks) = tokio::sync::mpsc::channel(32);
-    let work =
-        tokio::task::spawn_blocking(move || work(&mut Pumped { chunks, chunk: Bytes::new(), ended: false }));
-    let mut broken = None;
+    (Pumped { chunks, chunk: Bytes::new(), ended: false }, feed(body, sender))
+}
+
+async fn feed(mut body: Incoming, sender: tokio::sync::mpsc::Sender<Part>) -> Result<()> {
     loop {
         let part = match body.frame().await {
             Some(Ok(frame)) => match frame.into_data() {
@@ -258,23 +268,19 @@ pub async fn pump<T: Send + 'static>(
                 Err(_trailers) => continue,
             },
             Some(Err(error)) => {
-                broken = Some(Error::invalid(format!("cannot read the request body: {error}")));
-                break;
+                return Err(Error::invalid(format!("cannot read the request body: {error}")));
             }
             None => Part::End,
         };
         let last = matches!(part, Part::End);
         if sender.send(part).await.is_err() {
             drain(&mut body).await;
-            break;
+            return Ok(());
         }
         if last {
-            break;
+            return Ok(());
         }
     }
-    drop(sender);
-    let worked = work.await.map_err(|e| Error::new(spec::ErrorKind::Internal, e.to_string()))?;
-    broken.map_or(worked, Err)
 }
 
 /// Reads on what nobody wants: most clients read the answer only when they have sent everything, and an answer to a
@@ -322,20 +328,4 @@ impl Read for Pumped {
         self.chunk.advance(n);
         Ok(n)
     }
-}
-
-/// Writes a body of any size to a file without a name in `directory`, and rewinds it.
-///
-/// # Errors
-/// The connection broke, or the disk is full.
-pub async fn to_file(body: Incoming, directory: &std::path::Path) -> Result<File> {
-    let mut file = sys::scratch::unnamed(directory)?;
-    pump(body, move |bytes| {
-        let kept = io::copy(bytes, &mut file).and_then(|_| file.rewind());
-        let internal =
-            |e| Error::new(spec::ErrorKind::Internal, format!("cannot keep the request body: {e}"));
-        kept.map_err(internal)?;
-        Ok(file)
-    })
-    .await
 }

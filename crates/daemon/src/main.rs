@@ -129,11 +129,14 @@ async fn serve_engine(source: Source, options: Options) -> Outcome {
     let current = Current::new(source, options);
     manager.ready("Serving");
     let patience = current.clone();
+    let collector = api.clone();
     let serving = server::serve(listeners, api, stop.clone(), move || patience.patience());
     let counting =
         server::serve(metrics, Metrics::new(engine.clone(), times), stop.clone(), || Some(Duration::ZERO));
-    let besides =
-        async { tokio::join!(manager.watchdog(), answer_signals(hangup, user, &current, &engine, &manager)) };
+    let besides = async {
+        let signals = answer_signals(hangup, user, &current, &engine, &manager);
+        tokio::join!(manager.watchdog(), signals, collector.keep_space())
+    };
     tokio::select! {
         ((), (), ()) = async { tokio::join!(serving, counting, tell_stopping(&manager, stop)) } => {}
         _ = besides => unreachable!("signals are answered for ever"),

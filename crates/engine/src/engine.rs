@@ -56,6 +56,8 @@ pub(crate) struct Inner {
     /// One prune of each kind at a time: containers, images, volumes, networks.
     pub(crate) prunes: [tokio::sync::Mutex<()>; 4],
     pub(crate) roots: OnceLock<KeptRoots>,
+    /// Images have changed: there may be less space than should be.
+    pub(crate) written: tokio::sync::Notify,
     /// Health probes so far, and those of them that failed.
     pub(crate) probes: AtomicU64,
     pub(crate) failed_probes: AtomicU64,
@@ -113,6 +115,7 @@ impl Engine {
                 events: Bus::new(),
                 prunes: Default::default(),
                 roots: OnceLock::new(),
+                written: tokio::sync::Notify::new(),
                 probes: AtomicU64::new(0),
                 failed_probes: AtomicU64::new(0),
                 settings: RwLock::new(Arc::new(config.settings.clone())),

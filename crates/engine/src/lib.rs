@@ -6,6 +6,7 @@
 //! | [`container`] | one file per verb: create start stop kill … |
 //! | `image/`, `network`, `volume` | the same for the other nouns |
 //! | `events`, `system` | what happens; what this host is |
+//! | `collect`, `usage` | what goes when nothing needs it, or the disk runs low; what takes space |
 //! | [`settings`] | what the user sets for all containers; changed while it runs |
 //! | [`error`] | every text a user reads |
 //! | `blocking`, `chunks` | the one crossing to the blocking rooms below; bytes that come from there |
@@ -25,6 +26,7 @@
 
 mod blocking;
 mod chunks;
+mod collect;
 pub mod container;
 pub mod engine;
 pub mod error;
@@ -35,12 +37,15 @@ mod network;
 pub mod settings;
 pub mod system;
 mod time;
+mod usage;
 mod volume;
 
+pub use collect::{Forget, FreeSpace};
 pub use container::archive::{Encoding, Extraction};
 pub use container::attach::{AttachOptions, Attached};
 pub use container::exec::ExecStarting;
 pub use container::{CommitOptions, ListOptions, LogOptions, RemoveOptions, Stats, WaitCondition, Waiter};
 pub use engine::{Config, Engine, Roots};
 pub use error::Error;
+pub use image::ImageListOptions;
 pub use settings::Settings;

@@ -6,6 +6,7 @@ use std::sync::{Arc, PoisonError};
 
 use spec::api::{ContainerConfig, HostConfig, LogConfig, Runtime, Ulimit};
 
+use crate::collect::FreeSpace;
 use crate::container::{cdi, check};
 use crate::{Engine, Error, events, system};
 
@@ -55,6 +56,8 @@ pub struct Settings {
     pub runtimes: BTreeMap<String, Runtime>,
     /// The runtime of containers that name none.
     pub default_runtime: String,
+    /// How much of the data root's file system the collector keeps free.
+    pub free_space: FreeSpace,
     /// Registries.
     pub registry: registry::client::Config,
 }
@@ -83,6 +86,7 @@ impl Default for Settings {
             network_options: BTreeMap::new(),
             runtimes: BTreeMap::new(),
             default_runtime: "corten".into(),
+            free_space: FreeSpace::default(),
             registry: registry::client::Config::default(),
         }
     }

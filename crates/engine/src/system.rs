@@ -1,4 +1,4 @@
-//! What this host and this engine are: `info`, `version`, and the collector.
+//! What this host and this engine are: `info` and `version`.
 
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -9,7 +9,7 @@ use spec::api::{
     SystemVersion, VersionComponent, VersionPlatform,
 };
 
-use crate::blocking::{blocking, lasting};
+use crate::blocking::blocking;
 use crate::container::state::Phase;
 use crate::{Engine, Error, time};
 
@@ -294,15 +294,5 @@ impl Engine {
             experimental: self.settings().experimental,
             ..SystemVersion::default()
         }
-    }
-
-    /// Frees what nothing needs; `extra_layers` and `extra_blobs` are the build cache's roots. Returns bytes.
-    pub async fn collect(
-        &self,
-        extra_layers: Vec<store::ChainId>,
-        extra_blobs: Vec<Digest>,
-    ) -> Result<u64, Error> {
-        let inner = self.inner.clone();
-        Ok(lasting(move || inner.store.collect(&extra_layers, &extra_blobs)).await?)
     }
 }

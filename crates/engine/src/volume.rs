@@ -100,6 +100,12 @@ impl Volumes {
             let dir = self.root.join(name);
             file::create_dir_all(&dir, 0o701)?;
             file::create_dir_all(&self.data(name), 0o755)?;
+            if let Some(size) = meta.options.get("size").and_then(|size| spec::size::parse(size)) {
+                if !sys::quota::is_enforced(&self.root) {
+                    return Err(store::Error::NoQuota(self.root.clone()).into());
+                }
+                sys::quota::limit(&self.data(name), size)?;
+            }
             let bytes = serde_json::to_vec_pretty(&meta).expect("records have string keys only");
             Ok(file::write_atomic(&dir.join("meta.json"), &bytes, 0o600, Durability::Machine)?)
         })();
@@ -117,7 +123,10 @@ impl Volumes {
         // The record first: what a crash leaves behind is then garbage, not half a volume.
         let dir = self.root.join(name);
         file::remove(&dir.join("meta.json"))?;
-        self.known().remove(name);
+        let limited = self.known().remove(name).is_some_and(|meta| meta.options.contains_key("size"));
+        if limited {
+            sys::quota::release(&self.data(name))?;
+        }
         Ok(file::remove_tree(&dir)?)
     }
 
@@ -160,7 +169,7 @@ fn disk_usage(path: &Path) -> u64 {
     Root::open(path).map_or(0, |root| of(root.top(), 0))
 }
 
-/// Of the local driver's options only a bind of a host directory is known.
+/// Of the local driver's options only a bind of a host directory is known, and a size alone.
 fn check_options(options: &BTreeMap<String, String>) -> Result<(), Error> {
     if options.is_empty() {
         return Ok(());
@@ -169,13 +178,20 @@ fn check_options(options: &BTreeMap<String, String>) -> Result<(), Error> {
     if let Some(key) = options.keys().find(|k| !matches!(k.as_str(), "type" | "o" | "device" | "size")) {
         return Err(Error::Invalid(format!("invalid option: {key:?}")));
     }
+    if options.len() == 1 && options.contains_key("size") {
+        return match spec::size::parse(get("size")) {
+            Some(bytes) if bytes > 0 => Ok(()),
+            _ => Err(Error::Invalid(format!("invalid size: {:?}", get("size")))),
+        };
+    }
     let bind = get("o").split(',').any(|o| o == "bind" || o == "rbind");
     if matches!(get("type"), "none" | "") && bind && get("device").starts_with('/') && get("size").is_empty()
     {
         return Ok(());
     }
     Err(Error::NotImplemented(
-        "of the local driver's options only type=none,o=bind,device=/path is supported yet".into(),
+        "of the local driver's options only type=none,o=bind,device=/path and size alone are supported yet"
+            .into(),
     ))
 }
 

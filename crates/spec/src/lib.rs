@@ -12,6 +12,7 @@
 //! | [`digest`], [`id`] | content digests, object ids |
 //! | [`filters`] | the `filters` parameter of list endpoints |
 //! | [`signal`] | signal names and numbers |
+//! | [`size`] | sizes as people write them |
 //! | [`gojson`] | JSON read as Go reads it |
 //! | [`error`] | the kind every error has, and its HTTP status |
 
@@ -27,6 +28,7 @@ pub mod id;
 pub mod oci;
 pub mod reference;
 pub mod signal;
+pub mod size;
 
 pub use digest::Digest;
 pub use error::ErrorKind;

@@ -2,13 +2,14 @@
 //!
 //! | room | what is in it |
 //! |---|---|
-//! | [`reader`] | bytes → entries (ustar, PAX, GNU long names, GNU sparse files) |
+//! | [`reader`], `acl` | bytes → entries (ustar, PAX, GNU long names, sparse files of every form, access control lists) |
 //! | [`writer`] | entries → bytes (ustar, PAX where a value does not fit) |
 //! | [`mod@unpack`] | entries → files |
 //! | [`mod@pack`] | files → entries |
 //!
 //! Layers and ordinary archives (a build context, `docker cp`) differ in [`Whiteouts`], and `docker cp` in [`Existing`].
 
+mod acl;
 pub mod pack;
 pub mod reader;
 pub mod unpack;
@@ -31,6 +32,8 @@ pub(crate) const MAX_PATH: usize = 4096;
 pub(crate) const MAX_EXTENDED: u64 = 1 << 20;
 /// More entries than any real layer; fewer than fill a file system's inode table by themselves.
 pub(crate) const MAX_ENTRIES: u64 = 4_000_000;
+/// The longest sparse file: as long as a file of ext4 can be.
+pub(crate) const MAX_SPARSE: u64 = 16 << 40;
 
 /// What an archive entry is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -136,9 +136,14 @@ impl Store {
     /// A blob's size; `None` when it is not here.
     pub fn blob_size(&self, digest: &Digest) -> Option<u64> {
         let _shared = self.shared();
-        let size = std::fs::metadata(self.blob_path(digest)).ok()?.len();
+        let size = self.stored_size(digest)?;
         self.hold(*digest);
         Some(size)
+    }
+
+    /// The same for who neither holds what it finds nor gives it out.
+    pub(crate) fn stored_size(&self, digest: &Digest) -> Option<u64> {
+        std::fs::metadata(self.blob_path(digest)).ok().map(|metadata| metadata.len())
     }
 
     /// Writes a small blob and returns its descriptor.

@@ -1,8 +1,8 @@
 //! Compressed streams, told by their first bytes, inflated in this process: no helper program is ever run.
 
-use std::cell::Cell;
-use std::io::{self, BufReader, Chain, Cursor, Read};
-use std::rc::Rc;
+use std::io::{self, BufRead, BufReader, Chain, Cursor, Read};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use spec::oci::image::media;
 
@@ -70,49 +70,75 @@ pub(crate) fn peek<R: Read>(mut source: R) -> io::Result<(Compression, Peeked<R>
 /// # Errors
 /// read(2)'s; what cannot be inflated fails when it is read.
 pub fn inflate<'r>(source: &'r mut dyn Read) -> io::Result<(Compression, Box<dyn Read + 'r>)> {
-    let (compression, source) = peek(source)?;
-    let read = Rc::new(Cell::new(0));
-    let source = BufReader::with_capacity(BUFFER, Counted { inner: source, bytes: read.clone() });
-    let inflated: Box<dyn Read + 'r> = match compression {
-        Compression::None => return Ok((compression, Box::new(source))),
-        Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(source)),
-        Compression::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(source)?),
-        Compression::Bzip2 => Box::new(bzip2::bufread::MultiBzDecoder::new(source)),
-        Compression::Xz => Box::new(lzma_rust2::XzReader::new_mem_limit(source, true, XZ_MEMORY_KIB)),
-    };
-    Ok((compression, Box::new(Guarded { inner: inflated, read, inflated: 0 })))
+    let (compression, inflated) = Inflated::new(source)?;
+    Ok((compression, Box::new(inflated)))
 }
 
-struct Counted<R> {
-    inner: R,
-    bytes: Rc<Cell<u64>>,
-}
-
-impl<R: Read> Read for Counted<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let n = self.inner.read(buffer)?;
-        self.bytes.set(self.bytes.get() + n as u64);
-        Ok(n)
-    }
-}
-
-/// Breaks off a stream that inflates to absurdly more than it is.
-struct Guarded<R> {
-    inner: R,
-    read: Rc<Cell<u64>>,
+/// An inflated stream that is broken off when it is absurdly larger than its source.
+pub(crate) struct Inflated<R: Read> {
+    inner: Inflater<Source<R>>,
+    read: Arc<AtomicU64>,
     inflated: u64,
 }
 
-impl<R: Read> Read for Guarded<R> {
+type Source<R> = BufReader<Counted<Peeked<R>>>;
+
+enum Inflater<R: BufRead> {
+    Plain(R),
+    Gzip(flate2::bufread::MultiGzDecoder<R>),
+    Zstd(zstd::stream::read::Decoder<'static, R>),
+    Bzip2(bzip2::bufread::MultiBzDecoder<R>),
+    Xz(Box<lzma_rust2::XzReader<R>>),
+}
+
+impl<R: Read> Inflated<R> {
+    /// As [`inflate`], with the source's own type.
+    pub(crate) fn new(source: R) -> io::Result<(Compression, Self)> {
+        let (compression, source) = peek(source)?;
+        let read = Arc::new(AtomicU64::new(0));
+        let source = BufReader::with_capacity(BUFFER, Counted { inner: source, bytes: Arc::clone(&read) });
+        let inner = match compression {
+            Compression::None => Inflater::Plain(source),
+            Compression::Gzip => Inflater::Gzip(flate2::bufread::MultiGzDecoder::new(source)),
+            Compression::Zstd => Inflater::Zstd(zstd::stream::read::Decoder::with_buffer(source)?),
+            Compression::Bzip2 => Inflater::Bzip2(bzip2::bufread::MultiBzDecoder::new(source)),
+            Compression::Xz => {
+                Inflater::Xz(Box::new(lzma_rust2::XzReader::new_mem_limit(source, true, XZ_MEMORY_KIB)))
+            }
+        };
+        Ok((compression, Self { inner, read, inflated: 0 }))
+    }
+}
+
+impl<R: Read> Read for Inflated<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let n = self.inner.read(buffer)?;
+        let n = match &mut self.inner {
+            Inflater::Plain(plain) => return plain.read(buffer),
+            Inflater::Gzip(gzip) => gzip.read(buffer)?,
+            Inflater::Zstd(zstd) => zstd.read(buffer)?,
+            Inflater::Bzip2(bzip2) => bzip2.read(buffer)?,
+            Inflater::Xz(xz) => xz.read(buffer)?,
+        };
         self.inflated += n as u64;
-        if self.inflated > WATCHED_FROM && self.inflated / MAX_RATIO > self.read.get() {
+        if self.inflated > WATCHED_FROM && self.inflated / MAX_RATIO > self.read.load(Ordering::Relaxed) {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
                 "the archive inflates to over 2000 times its size: refused as a decompression bomb",
             ));
         }
+        Ok(n)
+    }
+}
+
+struct Counted<R> {
+    inner: R,
+    bytes: Arc<AtomicU64>,
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.inner.read(buffer)?;
+        self.bytes.fetch_add(n as u64, Ordering::Relaxed);
         Ok(n)
     }
 }

@@ -42,6 +42,22 @@ pub enum Error {
     /// The image has no manifest for the platform.
     #[error("no matching manifest for {0} in the manifest list entries")]
     NoPlatform(Platform),
+    /// An archive's image has none of the platforms that were asked for.
+    #[error("image {name} was not loaded: it doesn't provide the requested platform ([{platforms}])")]
+    NotLoaded {
+        /// The image.
+        name: String,
+        /// The platforms.
+        platforms: String,
+    },
+    /// The image is here, but not for the platform.
+    #[error("image with reference {name} was found but does not provide the specified platform ({platform})")]
+    NotProvided {
+        /// The image, as it was asked for.
+        name: String,
+        /// The platform.
+        platform: Platform,
+    },
     /// A blob is not in the store.
     #[error("content digest {0}: not found")]
     NoBlob(Digest),
@@ -54,6 +70,11 @@ pub enum Error {
     /// A writable layer of that id is there already.
     #[error("writable layer {0} exists already")]
     RwExists(String),
+    /// The file system keeps to no limits of directories.
+    #[error(
+        "a size limit needs project quotas on the file system of {}: ext4 made with -O quota,project and mounted with prjquota, or xfs mounted with pquota", .0.display()
+    )]
+    NoQuota(PathBuf),
     /// Content that does not have the digest it should have.
     #[error("digest mismatch: expected {expected}, got {actual}")]
     DigestMismatch {
@@ -70,6 +91,24 @@ pub enum Error {
         /// Why.
         detail: &'static str,
     },
+    /// An archive entry that can be no file here.
+    #[error("archive entry {entry:?}: {step}")]
+    NoFile {
+        /// Its path in the archive.
+        entry: String,
+        /// What was tried.
+        step: &'static str,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A layer that cannot be unpacked.
+    #[error("layer {blob}")]
+    Layer {
+        /// Its blob.
+        blob: Digest,
+        /// Why.
+        source: Box<Self>,
+    },
     /// Content that cannot be used: what and why.
     #[error("{0}")]
     Invalid(String),
@@ -83,13 +122,21 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Io { .. } | Self::Write { .. } => ErrorKind::Internal,
-            Self::NotFound(_) | Self::NoPlatform(_) | Self::NoBlob(_) | Self::NoLayer(_) | Self::NoRw(_) => {
-                ErrorKind::NotFound
-            }
+            Self::NotFound(_)
+            | Self::NoPlatform(_)
+            | Self::NotLoaded { .. }
+            | Self::NotProvided { .. }
+            | Self::NoBlob(_)
+            | Self::NoLayer(_)
+            | Self::NoRw(_) => ErrorKind::NotFound,
             Self::RwExists(_) => ErrorKind::Conflict,
-            Self::Read { .. } | Self::DigestMismatch { .. } | Self::Entry { .. } | Self::Invalid(_) => {
-                ErrorKind::InvalidParameter
-            }
+            Self::Read { .. }
+            | Self::DigestMismatch { .. }
+            | Self::Entry { .. }
+            | Self::NoFile { .. }
+            | Self::NoQuota(_)
+            | Self::Invalid(_) => ErrorKind::InvalidParameter,
+            Self::Layer { source, .. } => source.kind(),
             Self::InUse(_) => ErrorKind::Unavailable,
         }
     }

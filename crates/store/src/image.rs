@@ -25,6 +25,19 @@ pub struct Image {
     pub chain: Option<ChainId>,
 }
 
+impl Image {
+    /// What it runs on, as its configuration says.
+    pub fn platform(&self) -> Platform {
+        Platform {
+            architecture: self.config.architecture.clone(),
+            os: self.config.os.clone(),
+            os_version: self.config.os_version.clone(),
+            variant: self.config.variant.clone(),
+            ..Platform::default()
+        }
+    }
+}
+
 /// What a target is.
 #[derive(Debug, Clone)]
 pub(crate) enum Document {

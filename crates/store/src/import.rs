@@ -7,7 +7,7 @@ use spec::oci::image::{Descriptor, History, Image as ImageJson, RootFs};
 
 use crate::Store;
 use crate::blob::BlobWriter;
-use crate::compression::{Compression, inflate, peek};
+use crate::compression::{Compression, Inflated, peek};
 use crate::error::{Error, Result};
 
 const BUFFER: usize = 128 << 10;
@@ -18,7 +18,7 @@ impl Store {
     ///
     /// # Errors
     /// Bad content or a file error.
-    pub fn import(&self, tar: &mut dyn Read, mut config: ImageJson) -> Result<Descriptor> {
+    pub fn import(&self, tar: &mut (dyn Read + Send), mut config: ImageJson) -> Result<Descriptor> {
         let _lease = self.lease("import")?;
         let read = |source| Error::Read { what: "archive", source };
         let mut blob = BufWriter::with_capacity(BUFFER, self.blob_writer()?);
@@ -29,7 +29,7 @@ impl Store {
             let (_, diff_id) = self.unpack(&mut both, None, None)?;
             (diff_id, compression.layer_media_type())
         } else {
-            let (_, mut inflated) = inflate(&mut source).map_err(read)?;
+            let (_, mut inflated) = Inflated::new(source).map_err(read)?;
             let mut packed = GzEncoder::new(&mut blob, flate2::Compression::default());
             let mut both = Tee { source: &mut inflated, copy: &mut packed };
             let (_, diff_id) = self.unpack(&mut both, None, None)?;

@@ -12,10 +12,9 @@ use sys::file::{self, Durability};
 use sys::root::Root;
 
 use crate::archive::{Existing, Unpack, Whiteouts, unpack};
-use crate::compression::inflate;
 use crate::error::{Error, Result};
 use crate::hash::{HashReader, digest_of};
-use crate::image::Image;
+use crate::unpack::inflated;
 use crate::{Store, lock};
 
 /// Inflated bytes hashed and parsed at once.
@@ -127,7 +126,7 @@ impl Store {
     /// Bad content (nothing is left), or a file error.
     pub fn unpack(
         &self,
-        tar: &mut dyn Read,
+        tar: &mut (dyn Read + Send),
         parent: Option<&ChainId>,
         diff_id: Option<Digest>,
     ) -> Result<(ChainId, Digest)> {
@@ -142,23 +141,24 @@ impl Store {
 
     fn unpack_now(
         &self,
-        tar: &mut dyn Read,
+        tar: &mut (dyn Read + Send),
         parent: Option<&ChainId>,
         expected: Option<Digest>,
     ) -> Result<(ChainId, Digest)> {
         let scratch = self.scratch()?;
         let diff = scratch.path().join("diff");
         file::create_dir_all(&diff, 0o755)?;
-        let (_, inflated) = inflate(tar).map_err(|source| Error::Read { what: "layer", source })?;
-        let mut hashed = BufReader::with_capacity(BUFFER, HashReader::new(inflated));
         let how = Unpack {
             base: Path::new(""),
             whiteouts: Whiteouts::Overlay,
             owner: None,
             existing: Existing::GivesWay,
         };
-        let unpacked = unpack(&mut hashed, &Root::open(&diff)?, &how)?;
-        let diff_id = hashed.into_inner().hasher.finish();
+        let (unpacked, diff_id) = inflated(tar, |tar| {
+            let mut hashed = BufReader::with_capacity(BUFFER, HashReader::new(tar));
+            let unpacked = unpack(&mut hashed, &Root::open(&diff)?, &how)?;
+            Ok((unpacked, hashed.into_inner().hasher.finish()))
+        })?;
         if let Some(expected) = expected.filter(|expected| *expected != diff_id) {
             return Err(Error::DigestMismatch { expected, actual: diff_id });
         }
@@ -188,31 +188,6 @@ impl Store {
         Ok(chain)
     }
 
-    /// Unpacks those layers of an image that are not unpacked yet, from their blobs.
-    ///
-    /// # Errors
-    /// As [`Store::unpack`]; [`Error::NoBlob`] when a layer's blob is not here.
-    pub fn unpack_image(&self, image: &Image) -> Result<Option<ChainId>> {
-        let (layers, diff_ids) = (&image.manifest.layers, &image.config.rootfs.diff_ids);
-        if layers.len() != diff_ids.len() {
-            return Err(Error::Invalid(format!(
-                "image {} has {} layers but {} diff ids",
-                image.target.digest,
-                layers.len(),
-                diff_ids.len()
-            )));
-        }
-        let mut parent = None;
-        for (layer, diff_id) in layers.iter().zip(diff_ids) {
-            let chain = ChainId::on(parent.as_ref(), *diff_id);
-            if !self.has_layer(&chain) {
-                self.unpack(&mut self.blob(&layer.digest)?, parent.as_ref(), Some(*diff_id))?;
-            }
-            parent = Some(chain);
-        }
-        Ok(parent)
-    }
-
     /// Bytes of an unpacked stack on disk, all layers: files rounded up to blocks, taken when they were unpacked.
     ///
     /// # Errors
@@ -226,6 +201,11 @@ impl Store {
             next = meta.parent;
         }
         Ok(size)
+    }
+
+    /// Bytes of one unpacked layer on disk, the top of its stack; `None` when it is not unpacked.
+    pub fn layer_size(&self, chain: &ChainId) -> Option<u64> {
+        self.layer_meta(chain).ok().map(|meta| meta.size)
     }
 
     /// The directories of an unpacked stack, highest first: the lower directories of an overlay mount.

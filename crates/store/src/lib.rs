@@ -16,7 +16,10 @@
 //! | `rw`, `changes` | writable layers: make, mount, diff, commit; what is in them |
 //! | `names` | image names: tag, untag, resolve |
 //! | `image` | from a target to a platform's manifest and configuration, and back |
+//! | `member` | all manifests behind a target, and what of them is here |
+//! | `explore` | what each layer of an image does, and wastes |
 //! | `import`, `load`, `save` | images from and to archives |
+//! | `unpack` | images to layers, on all processors |
 //! | [`archive`] | tar: read, write, unpack, pack |
 //! | `compression`, `hash` | streams inflated and hashed on the way |
 //! | `lease`, `collect`, `usage` | what is held, what is garbage, what takes space |
@@ -35,15 +38,18 @@ mod changes;
 mod collect;
 mod compression;
 mod error;
+mod explore;
 mod hash;
 mod image;
 mod import;
 mod layer;
 mod lease;
 mod load;
+mod member;
 mod names;
 mod rw;
 mod save;
+mod unpack;
 mod usage;
 
 use std::collections::HashMap;
@@ -57,13 +63,16 @@ pub use blob::BlobWriter;
 pub use changes::{Change, ChangeKind, Judge};
 pub use compression::{Compression, inflate};
 pub use error::Error;
+pub use explore::{Explored, Tally, Waste};
 pub use image::Image;
 pub use layer::ChainId;
 pub use lease::Lease;
 pub use load::Loaded;
+pub use member::{Member, MemberKind};
 pub use names::ImageRecord;
 pub use rw::{Committed, RwMount};
-pub use usage::Usage;
+pub use unpack::Step;
+pub use usage::Space;
 
 use error::Result;
 use layer::{LayerMeta, Turns};

@@ -77,11 +77,8 @@ impl Store {
             if !name.starts_with(DANGLING) {
                 names.remove(&dangling(&target.digest));
             }
-            if let Some(before) = before.filter(|before| before.target.digest != target.digest)
-                && !names.values().any(|record| record.target.digest == before.target.digest)
-            {
-                let name = dangling(&before.target.digest);
-                names.insert(name.clone(), ImageRecord { name, ..before });
+            if let Some(before) = before.filter(|before| before.target.digest != target.digest) {
+                keep_nameless(names, before);
             }
             Ok(())
         })
@@ -94,6 +91,20 @@ impl Store {
     pub fn untag(&self, name: &str) -> Result<()> {
         self.change_names(|names| {
             names.remove(name).map(drop).ok_or_else(|| Error::NotFound(name.to_owned()))
+        })
+    }
+
+    /// Removes records by their exact names, but keeps what they named without a name when nothing else names it.
+    ///
+    /// # Errors
+    /// A file error.
+    pub fn make_dangling(&self, gone: &[String]) -> Result<()> {
+        self.change_names(|names| {
+            for name in gone {
+                let Some(record) = names.remove(name) else { continue };
+                keep_nameless(names, record);
+            }
+            Ok(())
         })
     }
 
@@ -168,7 +179,8 @@ impl Store {
         let needed = match self.document(target)? {
             Document::Index(_) => Vec::new(),
             Document::Manifest(manifest) => {
-                manifest.layers.iter().chain([&manifest.config]).map(|d| d.digest).collect()
+                let needed = manifest.layers.iter().chain([&manifest.config]);
+                needed.filter(|d| d.urls.is_empty()).map(|d| d.digest).collect()
             }
         };
         match needed.into_iter().find(|digest| !self.blob_path(digest).exists()) {
@@ -202,6 +214,14 @@ pub(crate) fn load(path: &Path) -> Result<Names> {
         path: path.to_owned(),
         source: e.into(),
     })
+}
+
+/// Makes what a removed record named dangling, unless something else names it.
+fn keep_nameless(names: &mut Names, record: ImageRecord) {
+    if !names.values().any(|other| other.target.digest == record.target.digest) {
+        let name = dangling(&record.target.digest);
+        names.insert(name.clone(), ImageRecord { name, ..record });
+    }
 }
 
 fn dangling(digest: &Digest) -> String {

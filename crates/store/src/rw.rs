@@ -54,6 +54,9 @@ struct RwMeta {
     mode: u32,
     uid: u32,
     gid: u32,
+    /// Bytes that it may take, by a quota.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    limit: Option<u64>,
 }
 
 impl Store {
@@ -63,8 +66,28 @@ impl Store {
     /// # Errors
     /// The parent is not unpacked, the id is taken or cannot be a file name, or a file error.
     pub fn rw_create(&self, id: &str, parent: Option<&ChainId>) -> Result<RwMount> {
+        self.rw_create_limited(id, parent, None)
+    }
+
+    /// The same of a layer that may take so many bytes, which the kernel sees to (a project quota).
+    ///
+    /// # Errors
+    /// As [`Store::rw_create`]; [`Error::NoQuota`] where the file system keeps to no such limits.
+    pub fn rw_create_limited(
+        &self,
+        id: &str,
+        parent: Option<&ChainId>,
+        limit: Option<u64>,
+    ) -> Result<RwMount> {
         let path = self.rw_path(id)?;
         let scratch = self.scratch()?;
+        if let Some(bytes) = limit {
+            if !sys::quota::is_enforced(self.root()) {
+                return Err(Error::NoQuota(self.root().to_owned()));
+            }
+            // Before anything is in it: what is made in it belongs to its project.
+            sys::quota::limit(scratch.path(), bytes)?;
+        }
         // Shared until the layer is in place: the collector sees either no layer, or one that needs its parent.
         let _shared = self.shared();
         let lower = parent.map(|chain| self.chain_dirs_unlocked(chain)).transpose()?.unwrap_or_default();
@@ -79,7 +102,7 @@ impl Store {
         let top = Root::open(scratch.path())?.top().create_dir("diff", mode)?;
         top.set_owner(uid, gid)?;
         top.set_mode(mode)?;
-        put_meta(scratch.path(), &RwMeta { parent: parent.copied(), mode, uid, gid })?;
+        put_meta(scratch.path(), &RwMeta { parent: parent.copied(), mode, uid, gid, limit })?;
         match file::rename(scratch.path(), &path) {
             Err(_) if path.exists() => return Err(Error::RwExists(id.to_owned())),
             renamed => renamed?,
@@ -103,7 +126,11 @@ impl Store {
     /// # Errors
     /// A file error; a missing one is no error.
     pub fn rw_remove(&self, id: &str) -> Result<()> {
-        match self.discard(&self.rw_path(id)?)? {
+        let path = self.rw_path(id)?;
+        if self.rw_meta(id).is_ok_and(|meta| meta.limit.is_some()) {
+            sys::quota::release(&path)?;
+        }
+        match self.discard(&path)? {
             Some(scratch) => crate::layer::remove_tree(scratch.path()),
             None => Ok(()),
         }

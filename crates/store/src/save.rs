@@ -12,6 +12,8 @@ use crate::Store;
 use crate::archive::{Entry, EntryKind, Writer};
 use crate::error::{Error, Result};
 use crate::image::{Document, MAX_NESTING};
+use crate::load::Loaded;
+use crate::member::{Member, MemberKind};
 
 const BUFFER: usize = 128 << 10;
 /// The tag (image-spec, annotations.md), and containerd's full name.
@@ -41,16 +43,18 @@ struct Content {
 }
 
 impl Store {
-    /// Writes an OCI layout with a docker-archive `manifest.json` for these names (or ids). A name is kept; an id gives
-    /// an image without one. Of several platforms, those that are here.
+    /// Writes an OCI layout with a docker-archive `manifest.json` for these names (or ids). A name is kept; one without a
+    /// tag means all tags of the repository; an id gives an image without a name. Of several platforms those that are
+    /// here, or those of `platforms`: a single one is written as the manifest alone.
     ///
     /// # Errors
-    /// [`Error::NotFound`], [`Error::NoBlob`] when a layer is missing, a file error or the receiver's.
-    pub fn save(&self, names: &[String], out: &mut dyn Write) -> Result<()> {
+    /// [`Error::NotFound`], [`Error::NotProvided`], [`Error::NoBlob`] when a layer is missing, a file error or the
+    /// receiver's.
+    pub fn save(&self, names: &[String], platforms: &[Platform], out: &mut dyn Write) -> Result<()> {
         let _lease = self.lease("save")?;
         let mut content = Content::default();
-        for name in names {
-            self.add_image(name, &mut content)?;
+        for saved in self.to_save(names)? {
+            self.add_image(saved, platforms, &mut content)?;
         }
         let mut out = Writer::new(BufWriter::with_capacity(BUFFER, out));
         for directory in ["blobs/", "blobs/sha256/"] {
@@ -79,10 +83,62 @@ impl Store {
         out.finish().map(drop)
     }
 
-    fn add_image(&self, name: &str, content: &mut Content) -> Result<()> {
-        let target = self.resolve(name)?;
+    /// The images that names and ids mean, each with the name it is saved under.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub fn to_save(&self, names: &[String]) -> Result<Vec<Loaded>> {
+        let mut saved = Vec::new();
+        for name in names {
+            let reference = name.parse::<Reference>().ok();
+            let found = self.resolve(name);
+            let is_id = found.as_ref().is_ok_and(|target| self.name_of(name, target).is_none());
+            match reference.filter(|r| r.tag.is_none() && r.digest.is_none() && !is_id) {
+                Some(reference) => {
+                    let tags = self.tags_of(&reference);
+                    if tags.is_empty() {
+                        return Err(found.err().unwrap_or(Error::NotFound(name.clone())));
+                    }
+                    saved.extend(tags);
+                }
+                None => {
+                    let target = found?;
+                    saved.push((self.name_of(name, &target), target));
+                }
+            }
+        }
+        Ok(saved)
+    }
+
+    /// Whether an image has the platforms it is to be saved for.
+    ///
+    /// # Errors
+    /// [`Error::NotProvided`], or content that is no image.
+    pub fn check_save(&self, saved: &Loaded, platforms: &[Platform]) -> Result<()> {
+        let (reference, target) = saved;
+        choose(reference.as_ref(), target, &self.members(target)?, platforms).map(drop)
+    }
+
+    /// All tags of a repository.
+    fn tags_of(&self, reference: &Reference) -> Vec<Loaded> {
+        let repository = reference.repository();
+        self.images()
+            .into_iter()
+            .filter_map(|record| Some((record.name.parse::<Reference>().ok()?, record.target)))
+            .filter(|(name, _)| name.repository() == repository && name.tag.is_some())
+            .map(|(name, target)| (Some(name), target))
+            .collect()
+    }
+
+    fn add_image(&self, saved: Loaded, platforms: &[Platform], content: &mut Content) -> Result<()> {
+        let (reference, whole) = saved;
+        let members = self.members(&whole)?;
+        let chosen = choose(reference.as_ref(), &whole, &members, platforms)?;
+        let target = match chosen.as_slice() {
+            [one] => Descriptor { platform: None, ..one.clone() },
+            _ => whole.clone(),
+        };
         let mut descriptor = target.clone();
-        let reference = self.name_of(name, &target);
         if let Some(reference) = &reference {
             descriptor.annotations.insert(IMAGE_NAME.into(), reference.to_string());
             if let Some(tag) = &reference.tag {
@@ -92,11 +148,24 @@ impl Store {
         if !content.index.contains(&descriptor) {
             content.index.push(descriptor);
         }
-        self.add_target(&target, 0, content)?;
-        // Old readers know one image per name: this machine's, or else the only one.
-        let Ok(image) = self.image(&target, &Platform::host()).or_else(|_| self.only_image(&target)) else {
-            return Ok(());
+        content.blobs.insert(target.digest);
+        let taken = |member: &Member| {
+            let digest = match member.kind {
+                MemberKind::Attestation(subject) => subject,
+                MemberKind::Image | MemberKind::Unknown => member.descriptor.digest,
+            };
+            chosen.is_empty() || chosen.iter().any(|descriptor| descriptor.digest == digest)
         };
+        for member in members.iter().filter(|member| taken(member)) {
+            self.add_member(member, chosen.len() == 1, content)?;
+        }
+        self.add_indexes(&target, 0, content)?;
+        // Old readers know one image per name: this machine's, or else the first.
+        let mut images = members.iter().filter(|m| m.is_whole && taken(m)).filter_map(|m| m.image.as_ref());
+        let host = Platform::host();
+        let runs_here = |m: &&Member| m.is_whole && taken(m) && host.matches(&m.platform);
+        let best = members.iter().find(runs_here).and_then(|m| m.image.as_ref());
+        let Some(image) = best.or_else(|| images.next()) else { return Ok(()) };
         let record = content.images.entry(image.manifest.config.digest).or_insert_with(|| ArchiveImage {
             config: blob_name(&image.manifest.config.digest),
             repo_tags: None,
@@ -112,6 +181,40 @@ impl Store {
         Ok(())
     }
 
+    /// A manifest that was never pulled is left out; one that is here must be whole. Saved as its own target
+    /// (`alone`), nothing beside it is.
+    fn add_member(&self, member: &Member, alone: bool, content: &mut Content) -> Result<()> {
+        if member.blobs.is_empty() || alone && member.kind != MemberKind::Image {
+            return Ok(());
+        }
+        if !member.is_whole
+            && let Document::Manifest(manifest) = self.document(&member.descriptor)?
+        {
+            let mut needed = manifest.layers.iter().chain([&manifest.config]).map(|d| d.digest);
+            // Layers that are not to be distributed may be elsewhere.
+            let missing = needed.find(|digest| self.stored_size(digest).is_none());
+            let foreign =
+                |digest: &Digest| manifest.layers.iter().any(|l| l.digest == *digest && !l.urls.is_empty());
+            if let Some(missing) = missing.filter(|digest| !foreign(digest)) {
+                return Err(Error::NoBlob(missing));
+            }
+        }
+        content.blobs.extend(member.blobs.iter().map(|(digest, _)| *digest));
+        Ok(())
+    }
+
+    /// Indexes within the target's.
+    fn add_indexes(&self, target: &Descriptor, depth: usize, content: &mut Content) -> Result<()> {
+        let Document::Index(index) = self.document(target)? else { return Ok(()) };
+        content.blobs.insert(target.digest);
+        for inner in index.manifests.iter().filter(|inner| media::is_index(&inner.media_type)) {
+            if depth < MAX_NESTING && self.stored_size(&inner.digest).is_some() {
+                self.add_indexes(inner, depth + 1, content)?;
+            }
+        }
+        Ok(())
+    }
+
     /// The name under which the user asked, if it was a name.
     fn name_of(&self, text: &str, target: &Descriptor) -> Option<Reference> {
         let reference = text.parse::<Reference>().ok()?.or_latest();
@@ -121,44 +224,25 @@ impl Store {
             .any(|record| record.name == name && record.target.digest == target.digest)
             .then_some(reference)
     }
+}
 
-    fn add_target(&self, target: &Descriptor, depth: usize, content: &mut Content) -> Result<()> {
-        let document = self.document(target)?;
-        content.blobs.insert(target.digest);
-        match document {
-            Document::Index(index) if depth < MAX_NESTING => {
-                for manifest in &index.manifests {
-                    match self.add_target(manifest, depth + 1, content) {
-                        // Another platform that was never pulled, or an artifact that is no image.
-                        Err(Error::NoBlob(missing)) if missing == manifest.digest => {}
-                        Err(Error::Invalid(_)) => {}
-                        added => added?,
-                    }
-                }
-            }
-            Document::Index(_) => {}
-            Document::Manifest(manifest) => {
-                content.blobs.insert(manifest.config.digest);
-                content.blobs.extend(manifest.layers.iter().map(|layer| layer.digest));
-            }
-        }
-        Ok(())
-    }
-
-    /// The image of an index that has one platform here, whichever.
-    fn only_image(&self, target: &Descriptor) -> Result<crate::Image> {
-        let Document::Index(index) = self.document(target)? else {
-            return Err(Error::NoPlatform(Platform::host()));
+/// The manifests of an image for these platforms.
+fn choose(
+    reference: Option<&Reference>,
+    target: &Descriptor,
+    members: &[Member],
+    platforms: &[Platform],
+) -> Result<Vec<Descriptor>> {
+    let mut chosen = Vec::new();
+    for platform in platforms {
+        let of = |m: &&Member| m.kind == MemberKind::Image && m.is_whole && platform.matches(&m.platform);
+        let Some(member) = members.iter().find(of) else {
+            let name = reference.map_or_else(|| target.digest.to_string(), Reference::familiar);
+            return Err(Error::NotProvided { name, platform: platform.clone() });
         };
-        let mut here = index.manifests.iter().filter(|manifest| {
-            self.blob_path(&manifest.digest).exists()
-                && manifest.platform.as_ref().is_none_or(|platform| platform.os != "unknown")
-        });
-        match (here.next(), here.next()) {
-            (Some(manifest), None) => self.image(manifest, &Platform::host()),
-            _ => Err(Error::NoPlatform(Platform::host())),
-        }
+        chosen.push(member.descriptor.clone());
     }
+    Ok(chosen)
 }
 
 fn blob_name(digest: &Digest) -> String {

@@ -1,37 +1,42 @@
 //! What takes space: the same answer as `du`.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
-use sys::root::{Follow, Root, TooDeep};
+use sys::root::{Kind, Root, TooDeep};
 
 use crate::Store;
 use crate::error::Result;
 
-/// Bytes on disk, for `system df`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Usage {
-    /// Blobs, those being written, and the image names.
-    pub blobs: u64,
-    /// Unpacked layers.
-    pub layers: u64,
-    /// Writable layers.
-    pub rw: u64,
+/// Room on the file system that the store is on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Space {
+    /// All of it, in bytes.
+    pub total: u64,
+    /// What may still be written, in bytes.
+    pub free: u64,
 }
 
 impl Store {
-    /// What takes space, down to the directories themselves.
+    /// Bytes on disk of everything below the store's root, the root itself included (an empty path), added up by what
+    /// `place` says of each path below the root. Their sum is `du`'s.
     ///
     /// # Errors
     /// A file error.
-    pub fn usage(&self) -> Result<Usage> {
-        let mut blobs = below(&self.path("blobs"))? + below(&self.path("ingest"))?;
+    pub fn usage<K: Ord>(&self, mut place: impl FnMut(&Path) -> K) -> Result<BTreeMap<K, u64>> {
         let root = Root::open(self.root())?;
-        blobs += root.top().own_metadata()?.disk;
-        for name in ["layout", "images.json"] {
-            blobs += root.metadata(name, Follow::No).map_or(0, |metadata| metadata.disk);
-        }
-        Ok(Usage { blobs, layers: below(&self.path("layers"))?, rw: below(&self.path("rw"))? })
+        let mut sums = BTreeMap::from([(place(Path::new("")), root.top().own_metadata()?.disk)]);
+        each(&root, |path, disk| *sums.entry(place(path)).or_default() += disk)?;
+        Ok(sums)
+    }
+
+    /// How much room there is.
+    ///
+    /// # Errors
+    /// statvfs(3)'s.
+    pub fn space(&self) -> Result<Space> {
+        let (total, free) = sys::file::space(self.root())?;
+        Ok(Space { total, free })
     }
 }
 
@@ -40,14 +45,19 @@ impl Store {
 pub(crate) fn below(path: &Path) -> Result<u64> {
     let root = Root::open(path)?;
     let mut bytes = root.top().own_metadata()?.disk;
+    each(&root, |_, disk| bytes += disk)?;
+    Ok(bytes)
+}
+
+/// Tells of everything below a root what it takes on disk.
+fn each(root: &Root, mut tell: impl FnMut(&Path, u64)) -> Result<()> {
     let mut seen = HashSet::new();
     root.walk("", TooDeep::Skip, |visit| {
         let metadata = visit.metadata;
-        let is_dir = metadata.kind == sys::root::Kind::Directory;
+        let is_dir = metadata.kind == Kind::Directory;
         if is_dir || metadata.links < 2 || seen.insert((metadata.device, metadata.inode)) {
-            bytes += metadata.disk;
+            tell(visit.path, metadata.disk);
         }
         Ok::<_, crate::Error>(())
-    })?;
-    Ok(bytes)
+    })
 }

@@ -195,6 +195,16 @@ pub fn remove_tree(path: &Path) -> Result<()> {
     }
 }
 
+/// Bytes of the file system that a path is on: all, and those that may still be written.
+///
+/// # Errors
+/// statvfs(3)'s.
+pub fn space(path: &Path) -> Result<(u64, u64)> {
+    let system =
+        rustix::fs::statvfs(path).map_err(|e| Error::new("statvfs", path.display().to_string(), e))?;
+    Ok((system.f_blocks * system.f_frsize, system.f_bavail * system.f_frsize))
+}
+
 /// The names in a directory, sorted; none when it is not there.
 ///
 /// # Errors

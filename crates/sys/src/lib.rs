@@ -20,6 +20,7 @@
 //! | [`overlay`] | An overlay mount that is attached nowhere (fsmount(2)) |
 //! | [`process`] | Processes: clone3 with a pidfd, exec, reap, signals; posix_spawn from a large threaded process |
 //! | [`pty`] | Pseudo-terminals (pty(7)): a pair whose peer comes by TIOCGPTPEER, sizes |
+//! | [`quota`] | Project quotas: what a directory may take (quotactl(2)) |
 //! | [`random`] | Random bytes (getrandom(2)) |
 //! | [`root`] | Paths inside an untrusted tree: every look-up by openat2(2) with RESOLVE_IN_ROOT |
 //! | [`scm`] | Messages with file descriptors over unix sockets (unix(7), SCM_RIGHTS) |
@@ -46,6 +47,7 @@ pub mod overlay;
 pub mod poll;
 pub mod process;
 pub mod pty;
+pub mod quota;
 pub mod random;
 pub mod root;
 pub mod scm;

@@ -84,6 +84,7 @@ pub(crate) static ALL: &[Command] = &[
     verb::<context::use_::Use>("context use", &[]),
     verb::<image::build::Build>("image build", &["build", "builder build"]),
     verb::<image::history::History>("image history", &["history"]),
+    verb::<image::layers::Layers>("image layers", &[]),
     verb::<image::import::Import>("image import", &["import"]),
     verb::<image::inspect::Inspect>("image inspect", &[]),
     verb::<image::load::Load>("image load", &["load"]),

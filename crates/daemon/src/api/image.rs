@@ -1,7 +1,8 @@
 //! `/images` and `/distribution`.
 
+use engine::ImageListOptions;
 use http::{Response, StatusCode};
-use spec::api::{DistributionInspect, Progress};
+use spec::api::{DistributionInspect, Platform, Progress};
 use spec::{Filters, Reference};
 
 use super::progress::progress;
@@ -9,6 +10,7 @@ use super::system::registry_auth;
 use super::{Call, empty, ok, shaped, stream};
 use crate::body::{self, Body};
 use crate::error::{Error, Result};
+use crate::router::Version;
 use crate::versions;
 
 const LIST_FILTERS: &[&str] = &["before", "dangling", "label", "label!", "reference", "since", "until"];
@@ -16,15 +18,38 @@ const PRUNE_FILTERS: &[&str] = &["dangling", "label", "label!", "until"];
 
 pub(super) async fn list(call: &Call) -> Result<Response<Body>> {
     let filters = Filters::parse(call.query.get("filters"), LIST_FILTERS)?;
-    shaped(call, &call.engine.images(call.query.bool("all"), &filters).await?, versions::image_list)
+    let since = |minor, key| call.version >= Version(1, minor) && call.query.bool(key);
+    let options = ImageListOptions {
+        all: call.query.bool("all"),
+        manifests: since(47, "manifests"),
+        shared: since(42, "shared-size"),
+        filters,
+    };
+    if since(54, "identity") && !options.manifests {
+        return Err(Error::invalid("conflicting options: identity requires manifests=1"));
+    }
+    shaped(call, &call.engine.images(options).await?, versions::image_list)
 }
 
 pub(super) async fn inspect(call: &Call, name: &str) -> Result<Response<Body>> {
-    shaped(call, &call.engine.image_inspect(name).await?, versions::image_inspect)
+    let manifests = call.version >= Version(1, 48) && call.query.bool("manifests");
+    let platform = platforms(call, "platform", Version(1, 49))?;
+    if manifests && !platform.is_empty() {
+        return Err(Error::invalid("conflicting options: manifests and platform options cannot both be set"));
+    }
+    let inspected = call.engine.image_inspect(name, platform.first(), manifests).await?;
+    shaped(call, &inspected, versions::image_inspect)
 }
 
 pub(super) async fn history(call: &Call, name: &str) -> Result<Response<Body>> {
-    ok(&call.engine.image_history(name).await?)
+    let platform = platforms(call, "platform", Version(1, 48))?;
+    ok(&call.engine.image_history(name, platform.first()).await?)
+}
+
+/// Corten's own: what each layer does.
+pub(super) async fn layers(call: &Call, name: &str) -> Result<Response<Body>> {
+    let platform = platforms(call, "platform", Version(1, 24))?;
+    ok(&call.engine.image_layers(name, platform.first(), call.query.bool("changes")).await?)
 }
 
 pub(super) async fn tag(call: &Call, name: &str) -> Result<Response<Body>> {
@@ -33,18 +58,17 @@ pub(super) async fn tag(call: &Call, name: &str) -> Result<Response<Body>> {
 }
 
 pub(super) async fn remove(call: &Call, name: &str) -> Result<Response<Body>> {
-    let removed = call.engine.image_remove(name, call.query.bool("force")).await?;
-    // The build cache's roots are known here, not to the engine: the sweep is done from here.
-    if removed.iter().any(|item| !item.deleted.is_empty()) {
-        call.collect().await?;
+    if name.trim().is_empty() {
+        return Err(Error::invalid("image name cannot be blank"));
     }
-    ok(&removed)
+    let platforms = platforms(call, "platforms", Version(1, 50))?;
+    ok(&call.engine.image_remove(name, call.query.bool("force"), &platforms).await?)
 }
 
 pub(super) async fn prune(call: &Call) -> Result<Response<Body>> {
     let filters = Filters::parse(call.query.get("filters"), PRUNE_FILTERS)?;
     let mut pruned = call.engine.prune_images(&filters).await?;
-    pruned.space_reclaimed += call.collect().await?.cast_signed();
+    pruned.space_reclaimed += call.engine.collect().await?.cast_signed();
     ok(&pruned)
 }
 
@@ -83,12 +107,21 @@ async fn pull(call: Call, reference: String) -> Result<Response<Body>> {
 
 async fn import(call: Call) -> Result<Response<Body>> {
     let query = call.query;
-    let tar = body::to_file(call.body, &call.services.scratch).await?;
+    let platform = match query.optional("platform") {
+        None => None,
+        Some(text) => Some(Platform::parse(text).ok_or_else(|| {
+            Error::invalid(format!("{text:?} is an invalid platform: expected os/arch[/variant]"))
+        })?),
+    };
+    let (tar, fed) = body::reader(call.body);
     let engine = call.engine;
     progress(call.peer, move |lines| async move {
         let changes = query.all("changes");
-        let (repo, tag) = (query.get("repo"), query.get("tag"));
-        let id = engine.import(tar, repo, tag, &changes, query.get("message")).await?;
+        let name = (query.get("repo"), query.get("tag"));
+        let imported = engine.import(tar, name, &changes, query.get("message"), platform);
+        let (fed, id) = tokio::join!(fed, imported);
+        fed?;
+        let id = id?;
         // A client that has gone ends the stream by itself.
         let _ = lines.send(Progress::status(id.to_string())).await;
         Ok(())
@@ -104,14 +137,14 @@ pub(super) async fn push(call: Call, name: String) -> Result<Response<Body>> {
 }
 
 pub(super) async fn load(call: Call) -> Result<Response<Body>> {
-    let tar = body::to_file(call.body, &call.services.scratch).await?;
+    let platforms = several_platforms(&call)?;
+    let quiet = call.query.bool_or("quiet", true);
     let engine = call.engine;
+    let (tar, fed) = body::reader(call.body);
     progress(call.peer, move |lines| async move {
-        for line in engine.load(tar).await? {
-            // As above.
-            let _ = lines.send(Progress::stream(format!("{line}\n"))).await;
-        }
-        Ok(())
+        let (fed, loaded) = tokio::join!(fed, engine.load(tar, platforms, quiet, lines));
+        fed?;
+        Ok(loaded?)
     })
     .await
 }
@@ -129,8 +162,41 @@ pub(super) async fn save(call: Call) -> Result<Response<Body>> {
 }
 
 async fn archive(call: Call, names: Vec<String>) -> Result<Response<Body>> {
-    let chunks = call.engine.save(names).await?;
+    let chunks = call.engine.save(names, several_platforms(&call)?).await?;
     stream("application/x-tar", Body::fallible(chunks).until(call.peer.gone()))
+}
+
+/// The platforms of a parameter, each as JSON. Versions before `since` did not have it.
+fn platforms(call: &Call, key: &str, since: Version) -> Result<Vec<Platform>> {
+    if call.version < since {
+        return Ok(Vec::new());
+    }
+    call.query.all(key).iter().filter(|text| !text.is_empty()).map(|text| platform(text)).collect()
+}
+
+/// Load's and save's: one from 1.48 on, any number from 1.52 on.
+fn several_platforms(call: &Call) -> Result<Vec<Platform>> {
+    let platforms = platforms(call, "platform", Version(1, 48))?;
+    if platforms.len() > 1 && call.version < Version(1, 52) {
+        return Err(Error::invalid(
+            "multiple platform parameters are not supported in this API version; use API version 1.52 or later",
+        ));
+    }
+    Ok(platforms)
+}
+
+fn platform(text: &str) -> Result<Platform> {
+    let platform: Platform = spec::gojson::from_slice(text.as_bytes())
+        .map_err(|e| Error::invalid(format!("failed to parse platform: {e}")))?;
+    if !platform.os.is_empty() && !platform.architecture.is_empty() {
+        return Ok(platform);
+    }
+    let has_more = !platform.variant.is_empty() || !platform.os_version.is_empty();
+    Err(Error::invalid(if has_more && platform.os.is_empty() && platform.architecture.is_empty() {
+        "optional platform fields provided, but OS and Architecture are missing"
+    } else {
+        "both OS and Architecture must be provided"
+    }))
 }
 
 pub(super) async fn distribution(call: &Call, name: &str) -> Result<Response<Body>> {
@@ -144,6 +210,18 @@ pub(super) async fn distribution(call: &Call, name: &str) -> Result<Response<Bod
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_platform_is_an_object_with_both_its_names() {
+        assert_eq!(platform(r#"{"os":"linux","architecture":"arm64"}"#).unwrap().to_string(), "linux/arm64");
+        for (text, why) in [
+            ("linux/arm64", "failed to parse platform"),
+            (r#"{"os":"linux"}"#, "both OS and Architecture must be provided"),
+            (r#"{"variant":"v8"}"#, "optional platform fields provided"),
+        ] {
+            assert!(platform(text).unwrap_err().message().contains(why), "{text}");
+        }
+    }
 
     #[test]
     fn a_tag_may_be_a_digest() {

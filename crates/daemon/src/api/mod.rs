@@ -75,6 +75,14 @@ impl Api {
             run: config.exec_root.join("build"),
             cgroup_parent: config.cgroup_parent.clone(),
         };
+        let host = builder.clone();
+        engine.keep(Box::new(move || match builder::roots(&host) {
+            Ok(roots) => Some(roots),
+            Err(error) => {
+                tracing::warn!(error = chain(&error), "the build cache cannot be read: nothing is collected");
+                None
+            }
+        }));
         let server = format!("Corten/{} (linux)", env!("CARGO_PKG_VERSION"));
         let server = HeaderValue::try_from(server).expect("a version is printable");
         let wire = Wire::from_environment().unwrap_or_else(|error| {
@@ -95,6 +103,19 @@ impl Api {
             tracing::info!(left, "removed what interrupted builds had left");
         }
         Ok(())
+    }
+
+    /// Collects what nothing needs, and keeps the free-space target for ever.
+    pub async fn keep_space(&self) {
+        let host = self.0.builder.clone();
+        let forget = move || match builder::forget(&host) {
+            Ok(count) => count,
+            Err(error) => {
+                tracing::warn!(error = chain(&error), "the build cache cannot be made smaller");
+                0
+            }
+        };
+        self.0.engine.keep_space(Box::new(forget)).await;
     }
 
     async fn answer(&self, request: Request<Incoming>, peer: Peer) -> Result<Reply> {
@@ -135,9 +156,7 @@ impl Call {
 
     /// Frees what neither images, containers nor the build cache need. Returns bytes.
     async fn collect(&self) -> Result<u64> {
-        let host = self.services.builder.clone();
-        let (layers, blobs) = blocking(move || Ok(builder::roots(&host)?)).await?;
-        Ok(self.engine.collect(layers, blobs).await?)
+        Ok(self.engine.collect().await?)
     }
 }
 
@@ -225,6 +244,7 @@ async fn dispatch(route: Route, call: Call) -> Result<Reply> {
         Route::ImagePrune => image::prune(&call).await,
         Route::ImageInspect(name) => image::inspect(&call, &name).await,
         Route::ImageHistory(name) => image::history(&call, &name).await,
+        Route::ImageLayers(name) => image::layers(&call, &name).await,
         Route::ImagePush(name) => image::push(call, name).await,
         Route::ImageTag(name) => image::tag(&call, &name).await,
         Route::ImageGet(name) => image::get(call, name).await,

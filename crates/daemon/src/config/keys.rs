@@ -282,7 +282,12 @@ const IMAGES: &[Key] = &[
     same("storage-driver", Text, "")
         .short('s')
         .refused(Words(&["overlay2", "overlayfs"]), "layers are on overlayfs only"),
-    key("storage-opts", "storage-opt", List, "").refused(Nothing, "the store has no options"),
+    key(
+        "storage-opts",
+        "storage-opt",
+        List,
+        "free-space=SHARE%|SIZE: collect the build cache and images without a name when less is free [default: 5%]",
+    ),
     file_only("builder", Object),
     key("allow-nondistributable-artifacts", "allow-nondistributable-artifacts", List, "").moot(),
 ];

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use engine::FreeSpace;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use spec::api::{LogConfig, Runtime, Ulimit};
@@ -210,8 +211,29 @@ fn settings(left: &mut Left, env: &impl Fn(&str) -> Option<String>) -> Result<en
         network_options: left.read("default-network-opts")?.unwrap_or_default(),
         runtimes,
         default_runtime,
+        free_space: free_space(&left.list("storage-opts"))?,
         registry: registries(left, env)?,
     })
+}
+
+/// `storage-opts`: `free-space=10%`, or a size; 0 is no target.
+fn free_space(options: &[String]) -> Result<FreeSpace, String> {
+    let mut target = FreeSpace::default();
+    for option in options {
+        let Some(text) = option.strip_prefix("free-space=") else {
+            return Err(format!(
+                "storage-opts: {option}: the only option is free-space=PERCENT% or free-space=SIZE"
+            ));
+        };
+        let parsed = match text.strip_suffix('%') {
+            Some(percent) => percent.parse().ok().filter(|percent| *percent < 100).map(FreeSpace::Percent),
+            None => spec::size::parse(text).map(FreeSpace::Bytes),
+        };
+        target = parsed.ok_or_else(|| {
+            format!("storage-opts: {option}: expected a share such as 10% or a size such as 20g")
+        })?;
+    }
+    Ok(target)
 }
 
 /// The JSON of a profile in a file. What it says is checked with the other settings.
@@ -477,7 +499,7 @@ mod tests {
             "firewall-table": "t", "network-ready": 1, "insecure-registries": ["r:5000"],
             "registry-mirrors": ["https://m/"], "max-concurrent-downloads": 1, "max-concurrent-uploads": 2,
             "max-download-attempts": 3, "http-proxy": "http://p", "https-proxy": "http://q", "no-proxy": "x",
-            "builder": { "gc": { "enabled": false } }, "storage-driver": "overlay2", "userland-proxy": false,
+            "builder": { "gc": { "enabled": false } }, "storage-driver": "overlay2", "storage-opts": ["free-space=20g"], "userland-proxy": false,
             "iptables": false, "containerd": "/run/containerd/containerd.sock"
         }"#;
         let options = options(serde_json::from_str(text).unwrap()).unwrap();
@@ -511,6 +533,14 @@ mod tests {
     fn what_cannot_be_is_refused() {
         for (directives, text) in [
             (json!({ "userns-remap": "default" }), "userns-remap: default is not supported: remapped user"),
+            (
+                json!({ "storage-opts": ["free-space=100%"] }),
+                "storage-opts: free-space=100%: expected a share such as 10% or a size such as 20g",
+            ),
+            (
+                json!({ "storage-opts": ["dm.basesize=10G"] }),
+                "storage-opts: dm.basesize=10G: the only option is free-space=PERCENT% or free-space=SIZE",
+            ),
             (
                 json!({ "storage-driver": "zfs" }),
                 "storage-driver: zfs is not supported: layers are on overlayfs",

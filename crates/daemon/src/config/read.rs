@@ -27,19 +27,7 @@ pub(crate) fn ip(text: &str) -> Result<IpAddr, String> {
 
 /// `64m`, `1.5GiB`: base 1024.
 pub(crate) fn size(text: &str) -> Option<i64> {
-    let lower = text.trim().to_ascii_lowercase();
-    let digits = lower.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(lower.len());
-    let number: f64 = lower[..digits].parse().ok()?;
-    let unit = match lower[digits..].trim() {
-        "" | "b" => 1_u64,
-        "k" | "kb" | "kib" => 1 << 10,
-        "m" | "mb" | "mib" => 1 << 20,
-        "g" | "gb" | "gib" => 1 << 30,
-        "t" | "tb" | "tib" => 1 << 40,
-        _ => return None,
-    };
-    let bytes = number * unit as f64;
-    (0.0..1e15).contains(&bytes).then_some(bytes as i64)
+    spec::size::parse(text).map(u64::cast_signed)
 }
 
 /// Labels are `KEY=VALUE`, a key has one value.

@@ -80,9 +80,7 @@ pub(crate) fn request(config: &ContainerConfig, host: &HostConfig) -> Result<Vec
             host.oom_score_adj
         ));
     }
-    if !host.storage_opt.is_empty() {
-        return not_yet("--storage-opt is not supported yet");
-    }
+    size_limit(host)?;
     if let Some(runtime) = host.runtime.as_deref()
         && !matches!(runtime, "" | "corten" | "runc" | "io.containerd.runc.v2")
     {
@@ -103,6 +101,21 @@ pub(crate) fn request(config: &ContainerConfig, host: &HostConfig) -> Result<Vec
         warnings.push("Published ports are discarded when using host network mode".to_owned());
     }
     Ok(warnings)
+}
+
+/// How many bytes the writable layer may take: `--storage-opt size=10G`.
+pub(crate) fn size_limit(host: &HostConfig) -> Result<Option<u64>, Error> {
+    let mut limit = None;
+    for (key, value) in &host.storage_opt {
+        if key != "size" {
+            return invalid(format!("unknown option {key} of --storage-opt: the only one is size"));
+        }
+        match spec::size::parse(value) {
+            Some(bytes) if bytes > 0 => limit = Some(bytes),
+            _ => return invalid(format!("invalid size of --storage-opt: {value:?}")),
+        }
+    }
+    Ok(limit)
 }
 
 fn configuration(config: &ContainerConfig) -> Result<(), Error> {

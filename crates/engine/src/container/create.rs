@@ -205,10 +205,12 @@ impl Engine {
         let store = &self.inner.store;
         // Held until the writable layers need them: nothing may collect an image in between.
         let _lease = store.lease("create")?;
-        let layer = |(name, image): (&String, &Image)| -> Result<RwMount, Error> {
-            Ok(store.rw_create(name, store.unpack_image(image)?.as_ref())?)
-        };
+        let own = super::check::size_limit(&record.host)?;
         let layers = record.layers();
+        let layer = |(name, image): (&String, &Image)| -> Result<RwMount, Error> {
+            let limit = own.filter(|_| *name == layers[0]);
+            Ok(store.rw_create_limited(name, store.unpack_image(image)?.as_ref(), limit)?)
+        };
         let mut made = layers.iter().zip(images).map(layer).collect::<Result<Vec<_>, _>>()?.into_iter();
         let rw = made.next().expect("a container's own layer is the first");
         for (mount, layers) in record.mounts.iter().filter(|m| m.kind == Kind::Image).zip(made) {

@@ -4,28 +4,35 @@ use spec::api::{ImageHistoryResponseItem, Platform};
 use store::Store;
 
 use super::Names;
+use super::summary::{Summary, not_provided};
 use crate::blocking::blocking;
 use crate::{Engine, Error, time};
 
 impl Engine {
-    /// `GET /images/{name}/history`.
-    pub async fn image_history(&self, name: &str) -> Result<Vec<ImageHistoryResponseItem>, Error> {
+    /// `GET /images/{name}/history`, of one platform's image.
+    pub async fn image_history(
+        &self,
+        name: &str,
+        platform: Option<&Platform>,
+    ) -> Result<Vec<ImageHistoryResponseItem>, Error> {
         let target = self.target(name)?;
         let names = Names::of(&self.by_target().remove(&target.digest).unwrap_or_default());
-        let inner = self.inner.clone();
+        let (inner, shown, platform) = (self.inner.clone(), name.to_owned(), platform.cloned());
         blocking(move || {
-            let image = inner.store.image(&target, &Platform::host())?;
+            let summary = Summary::of(&inner.store, &target);
+            let wanted = platform.unwrap_or_else(Platform::host);
+            let best = summary.best(Some(&wanted)).or_else(|| summary.best(None));
+            let image = match best {
+                Some((_, image)) if wanted.matches(&image.platform()) => image,
+                _ => return Err(not_provided(&shown, &wanted)),
+            };
             let diff_ids = &image.config.rootfs.diff_ids;
-            // What each layer adds: the stack up to it, less the stack below it.
-            let mut sizes = Vec::new();
-            let mut below = 0;
-            for count in 1..=diff_ids.len() {
-                let chain = Store::chain_of(&diff_ids[..count]);
-                let all = chain.and_then(|c| inner.store.chain_size(&c).ok()).unwrap_or(below);
-                sizes.push(all.saturating_sub(below));
-                below = all;
-            }
-            let mut sizes = sizes.into_iter();
+            // What each layer takes on disk; nothing if it is not unpacked.
+            let sizes = (1..=diff_ids.len()).map(|count| {
+                let chain = Store::chain_of(&diff_ids[..count])?;
+                inner.store.layer_size(&chain)
+            });
+            let mut sizes = sizes.map(Option::unwrap_or_default);
             let mut items: Vec<ImageHistoryResponseItem> = image
                 .config
                 .history

@@ -1,6 +1,6 @@
 //! Import: a root file system's tar becomes an image of one layer.
 
-use std::fs::File;
+use std::io::Read;
 
 use spec::Digest;
 use spec::oci::image::{Image, ImageConfig, Platform};
@@ -9,22 +9,24 @@ use crate::blocking::{lasting, to_the_end};
 use crate::{Engine, Error};
 
 impl Engine {
-    /// `tar`: the body as it arrives, in a file of the caller's. `changes` are instructions such as `CMD ["sh"]`.
+    /// `tar`: the body as it arrives. `changes` are instructions such as `CMD ["sh"]`. Without a platform it is this
+    /// host's.
     pub async fn import(
         &self,
-        mut tar: File,
-        repo: &str,
-        tag: &str,
+        mut tar: impl Read + Send + 'static,
+        (repo, tag): (&str, &str),
         changes: &[String],
         message: &str,
+        platform: Option<Platform>,
     ) -> Result<Digest, Error> {
         let name = if repo.is_empty() { None } else { Some(super::tag::reference(repo, tag)?) };
         let mut config = ImageConfig::default();
         super::change::apply(&mut config, changes)?;
-        let host = Platform::host();
+        let platform = platform.unwrap_or_else(Platform::host);
         let image = Image {
-            architecture: host.architecture,
-            os: host.os,
+            architecture: platform.architecture,
+            os: platform.os,
+            variant: platform.variant,
             config,
             comment: message.to_owned(),
             ..Image::default()
@@ -41,7 +43,8 @@ impl Engine {
                 }
                 Ok(target)
             })
-            .await?;
+            .await;
+            let target = engine.swept(target).await?;
             let id = target.digest.to_string();
             engine.image_event("import", &id, &name.map_or_else(|| id.clone(), |n| n.familiar()));
             Ok(target.digest)

@@ -1,87 +1,96 @@
-//! List: one line per target, with all its names.
+//! List: one line per target, with the names that are wanted.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use spec::Filters;
 use spec::api::{ImageSummary, Platform};
 use spec::{Digest, Reference};
-use store::{Image, Store};
+use store::ImageRecord;
 
-use super::{Names, created};
+use super::summary::Summary;
+use super::{Names, created_at};
 use crate::blocking::lasting;
 use crate::volume::{excluded, is_true};
 use crate::{Engine, Error};
 
-/// Bytes of an image: its compressed content and its unpacked layers, as Docker's containerd store counts them.
-pub(super) fn size(store: &Store, image: &Image) -> u64 {
-    let blobs = image.manifest.layers.iter().chain([&image.manifest.config, &image.manifest_descriptor]);
-    let content: u64 = blobs.filter_map(|blob| store.blob_size(&blob.digest)).sum();
-    let unpacked = image.chain.and_then(|chain| store.chain_size(&chain).ok()).unwrap_or(0);
-    content + unpacked
+/// What a list of images holds.
+#[derive(Debug, Clone, Default)]
+pub struct ImageListOptions {
+    /// Images without a name too.
+    pub all: bool,
+    /// What is there of each platform.
+    pub manifests: bool,
+    /// How much of each image others have as well.
+    pub shared: bool,
+    /// Only what these mean.
+    pub filters: Filters,
 }
 
 impl Engine {
     /// `GET /images/json`, the newest first. Images without a name are listed with `all`, or when asked for.
-    pub async fn images(&self, all: bool, filters: &Filters) -> Result<Vec<ImageSummary>, Error> {
-        let dangling = filters.get("dangling").iter().map(|v| is_true(v)).next_back();
-        let bounds = self.image_bounds(filters)?;
-        let until = crate::container::until(filters)?;
-        let targets = self.by_target();
-        let users: Vec<Digest> = self.inner.containers.all().iter().map(|c| c.view().record.image).collect();
-        let (inner, filters) = (self.inner.clone(), filters.clone());
-        let mut lines = lasting(move || {
-            let mut lines = Vec::new();
+    pub async fn images(&self, options: ImageListOptions) -> Result<Vec<ImageSummary>, Error> {
+        let wanted = self.image_filter(&options.filters).await?;
+        let hides = !options.all && options.filters.get("dangling").is_empty();
+        let (targets, users) = (self.by_target(), self.manifest_users());
+        let inner = self.inner.clone();
+        Ok(lasting(move || {
+            let mut found = Vec::new();
             for (digest, records) in targets {
-                let names = Names::of(&records);
-                let nameless = records.iter().all(store::ImageRecord::is_dangling);
-                let wanted = match dangling {
-                    Some(dangling) => dangling == nameless,
-                    None => all || !nameless || !filters.get("reference").is_empty(),
-                };
-                let patterns = filters.any("reference", |pattern| {
-                    names.tags.iter().chain(&names.digests).any(|name| matches(pattern, name))
-                });
-                if !wanted || !patterns {
-                    continue;
-                }
-                // One without content for this host is listed with what is known of it.
-                let image = inner.store.image(&records[0].target, &Platform::host()).ok();
-                let labels = image.as_ref().map(|i| i.config.config.labels.clone()).unwrap_or_default();
-                if !filters.labels("label", &labels) || excluded(&filters, &labels) {
-                    continue;
-                }
-                let created = image.as_ref().map_or(0, |i| created(&i.config));
-                let old = until.is_none_or(|u| created <= (u / 1_000_000_000).cast_signed());
-                if !bounds.contains(created) || !old {
-                    continue;
-                }
-                let count = users.iter().filter(|user| **user == digest).count();
-                lines.push(ImageSummary {
+                let summary = Summary::of(&inner.store, &records[0].target);
+                let best = summary.best(None).map(|(_, image)| &image.config);
+                let labels = best.map(|config| config.config.labels.clone()).unwrap_or_default();
+                let made = best.map_or(0, created_at);
+                let records: Vec<&ImageRecord> = records
+                    .iter()
+                    .filter(|record| !(hides && record.is_dangling()))
+                    .filter(|record| wanted.takes(record, &labels, made))
+                    .collect();
+                let Some(first) = records.first() else { continue };
+                let names = Names::of(records.iter().copied());
+                let line = ImageSummary {
                     id: digest.to_string(),
                     repo_tags: names.tags,
                     repo_digests: names.digests,
-                    created,
-                    size: image.as_ref().map_or(0, |i| size(&inner.store, i)).cast_signed(),
+                    created: made.div_euclid(1_000_000_000),
+                    size: summary.size().cast_signed(),
                     shared_size: -1,
                     labels,
-                    containers: i64::try_from(count).unwrap_or(i64::MAX),
-                    descriptor: Some(records[0].target.clone()),
+                    containers: summary.users(&users),
+                    manifests: if options.manifests { summary.manifests(&users) } else { Vec::new() },
+                    descriptor: Some(first.target.clone()),
                     ..ImageSummary::default()
-                });
+                };
+                found.push((line, summary));
             }
-            lines
+            if options.shared {
+                share(&mut found);
+            }
+            found.sort_by_key(|(line, _)| std::cmp::Reverse(line.created));
+            found.into_iter().map(|(line, _)| line).collect()
         })
-        .await;
-        lines.sort_by_key(|line| std::cmp::Reverse(line.created));
-        Ok(lines)
+        .await)
     }
 
-    /// The `before` and `since` filters: created before or after another image.
-    fn image_bounds(&self, filters: &Filters) -> Result<Bounds, Error> {
-        let at = |name: &String| -> Result<i64, Error> {
-            let image = self.inner.store.image(&self.target(name)?, &Platform::host())?;
-            Ok(created(&image.config))
-        };
-        let times = |key: &str| filters.get(key).iter().map(at).collect::<Result<Vec<_>, _>>();
-        Ok(Bounds { before: times("before")?.into_iter().min(), after: times("since")?.into_iter().max() })
+    /// What `filters` mean, with the images that they name looked up.
+    pub(super) async fn image_filter(&self, filters: &Filters) -> Result<Filter, Error> {
+        let mut bounds: HashMap<&str, Vec<i64>> = HashMap::new();
+        for key in ["before", "since"] {
+            for name in filters.get(key) {
+                let (inner, target) = (self.inner.clone(), self.target(name)?);
+                let made = lasting(move || {
+                    let summary = Summary::of(&inner.store, &target);
+                    summary.best(None).map_or(0, |(_, image)| created_at(&image.config))
+                });
+                bounds.entry(key).or_default().push(made.await);
+            }
+        }
+        Ok(Filter {
+            dangling: filters.get("dangling").iter().map(|v| is_true(v)).next_back(),
+            before: bounds.remove("before").and_then(|times| times.into_iter().min()),
+            since: bounds.remove("since").and_then(|times| times.into_iter().max()),
+            until: crate::container::until(filters)?,
+            filters: filters.clone(),
+        })
     }
 
     /// The image ids that `ancestor` filters mean: those named, and all whose layers begin with theirs.
@@ -90,7 +99,7 @@ impl Engine {
         if wanted.is_empty() {
             return Vec::new();
         }
-        let used: std::collections::BTreeMap<Digest, _> = self
+        let used: BTreeMap<Digest, _> = self
             .inner
             .containers
             .all()
@@ -115,25 +124,55 @@ impl Engine {
     }
 }
 
-struct Bounds {
+/// Which names a list or a prune takes.
+pub(super) struct Filter {
+    dangling: Option<bool>,
     before: Option<i64>,
-    after: Option<i64>,
+    since: Option<i64>,
+    until: Option<u64>,
+    filters: Filters,
 }
 
-impl Bounds {
-    fn contains(&self, at: i64) -> bool {
-        self.before.is_none_or(|before| at < before) && self.after.is_none_or(|after| at > after)
+impl Filter {
+    /// Whether it takes a name whose image has these labels and was made at this time (nanoseconds since 1970).
+    pub(super) fn takes(&self, record: &ImageRecord, labels: &BTreeMap<String, String>, made: i64) -> bool {
+        self.dangling.is_none_or(|dangling| dangling == record.is_dangling())
+            && self.before.is_none_or(|before| made < before)
+            && self.since.is_none_or(|since| made > since)
+            && self.until.is_none_or(|until| record.tagged_at < until.div_ceil(1_000_000_000))
+            && self.filters.labels("label", labels)
+            && !excluded(&self.filters, labels)
+            && self.filters.any("reference", |pattern| matches(pattern, &record.name))
     }
 }
 
-/// Whether a `reference` filter means a name: `busybox`, `busybox:1*`, `*/app`, with Go's `path.Match` wildcards.
+/// Fills in what each image shares with others of the list: layers and blobs that more than one has.
+fn share(found: &mut [(ImageSummary, Summary)]) {
+    let mut parts: Vec<HashSet<(Digest, u64)>> = Vec::new();
+    for (_, summary) in found.iter() {
+        let blobs = summary.members.iter().flat_map(|m| m.blobs.iter().copied());
+        let layers = summary.members.iter().flat_map(|m| m.layers.iter().map(|(c, size)| (c.0, *size)));
+        parts.push(blobs.chain(layers).collect());
+    }
+    let mut owners: HashMap<(Digest, u64), usize> = HashMap::new();
+    for part in parts.iter().flatten() {
+        *owners.entry(*part).or_default() += 1;
+    }
+    for ((line, _), parts) in found.iter_mut().zip(&parts) {
+        let shared: u64 = parts.iter().filter(|part| owners[part] > 1).map(|(_, size)| size).sum();
+        line.shared_size = shared.cast_signed();
+    }
+}
+
+/// Whether a `reference` filter means a record's name: `busybox`, `busybox:1*`, `*/app`, with Go's `path.Match` wildcards.
 fn matches(pattern: &str, name: &str) -> bool {
-    let repository = match name.split_once('@') {
-        Some((repository, _)) => repository,
-        None => name.rsplit_once(':').filter(|(_, tag)| !tag.contains('/')).map_or(name, |(r, _)| r),
-    };
-    let full = |name: &str| name.parse::<Reference>().map(|r| r.to_string()).unwrap_or_default();
-    let candidates = [name.to_owned(), repository.to_owned(), full(name), full(repository)];
+    let Ok(name) = name.parse::<Reference>() else { return false };
+    let candidates = [
+        name.familiar(),
+        name.familiar_repository(),
+        name.clone().or_latest().to_string(),
+        name.repository(),
+    ];
     candidates.iter().any(|candidate| glob(pattern.as_bytes(), candidate.as_bytes()))
 }
 

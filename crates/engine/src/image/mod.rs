@@ -4,6 +4,7 @@ pub(crate) mod change;
 mod history;
 mod import;
 mod inspect;
+mod layers;
 mod list;
 mod load;
 mod prune;
@@ -11,6 +12,7 @@ mod pull;
 mod push;
 mod remove;
 mod save;
+mod summary;
 pub(crate) mod tag;
 
 use std::collections::BTreeMap;
@@ -19,6 +21,8 @@ use spec::api::EventMessage;
 use spec::oci::image::Descriptor;
 use spec::{Digest, Reference};
 use store::ImageRecord;
+
+pub use list::ImageListOptions;
 
 use crate::{Engine, Error, events};
 
@@ -49,10 +53,9 @@ impl Names {
     }
 }
 
-/// Seconds since 1970 of an image's `created`; 0 when it says none.
-fn created(config: &spec::oci::image::Image) -> i64 {
-    let nanoseconds = config.created.as_deref().and_then(crate::time::parse_rfc3339).unwrap_or(0);
-    (nanoseconds / 1_000_000_000).cast_signed()
+/// An image's `created` in nanoseconds since 1970; 0 when it says none.
+fn created_at(config: &spec::oci::image::Image) -> i64 {
+    config.created.as_deref().and_then(crate::time::parse_rfc3339).unwrap_or(0).cast_signed()
 }
 
 impl Engine {
@@ -76,6 +79,7 @@ impl Engine {
     pub(crate) fn image_event(&self, action: &str, id: &str, name: &str) {
         let attributes = [("name".to_owned(), name.to_owned())].into();
         self.publish(image_message(action, id, attributes));
+        self.inner.written.notify_one();
     }
 }
 

@@ -90,8 +90,8 @@ impl Bench {
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let result = runtime.block_on(async {
             let engine = tokio::time::timeout(PATIENCE, self.open()).await.expect("the store stays in use");
-            if engine.image_inspect(IMAGE).await.is_err() {
-                engine.import(root_tar(), "bench", "1", &["CMD [\"sh\"]".into()], "").await.unwrap();
+            if engine.image_inspect(IMAGE, None, false).await.is_err() {
+                engine.import(root_tar(), ("bench", "1"), &["CMD [\"sh\"]".into()], "", None).await.unwrap();
             }
             tokio::time::timeout(PATIENCE, body(engine)).await.expect("the test took too long")
         });

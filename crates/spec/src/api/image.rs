@@ -42,7 +42,7 @@ pub struct ImageInspect {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub descriptor: Option<Descriptor>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub manifests: Vec<serde_json::Value>,
+    pub manifests: Vec<ImageManifestSummary>,
     #[serde(skip_serializing_if = "serde_json::Value::is_null")]
     pub identity: serde_json::Value,
     pub repo_tags: Vec<String>,
@@ -83,9 +83,57 @@ pub struct ImageSummary {
     pub labels: BTreeMap<String, String>,
     pub containers: i64,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub manifests: Vec<serde_json::Value>,
+    pub manifests: Vec<ImageManifestSummary>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub descriptor: Option<Descriptor>,
+}
+
+/// `ImageManifestSummary` of the Engine API.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ImageManifestSummary {
+    #[serde(rename = "ID")]
+    pub id: String,
+    pub descriptor: Descriptor,
+    pub available: bool,
+    pub size: ManifestSize,
+    /// `image`, `attestation` or `unknown`.
+    pub kind: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_data: Option<ImageProperties>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attestation_data: Option<AttestationProperties>,
+}
+
+/// Bytes of a manifest's content, and with its unpacked layers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct ManifestSize {
+    pub total: i64,
+    pub content: i64,
+}
+
+/// What an `ImageManifestSummary` says of an image.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct ImageProperties {
+    pub platform: Platform,
+    pub containers: Vec<String>,
+    pub size: UnpackedSize,
+}
+
+/// Bytes of unpacked layers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct UnpackedSize {
+    pub unpacked: i64,
+}
+
+/// What an `ImageManifestSummary` says of an attestation: the manifest it is about.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct AttestationProperties {
+    pub r#for: String,
 }
 
 /// `ImageDeleteResponseItem` of the Engine API.
@@ -151,4 +199,66 @@ pub struct ImagesPruneResponse {
     #[serde(serialize_with = "null_if_empty")]
     pub images_deleted: Vec<ImageDeleteResponseItem>,
     pub space_reclaimed: i64,
+}
+
+/// Answer of `GET /images/{name}/layers`, which is Corten's own: what each layer does, lowest first, and what is wasted.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct ImageLayers {
+    pub id: String,
+    pub manifest: String,
+    pub platform: Platform,
+    pub layers: Vec<ImageLayer>,
+    /// Content of the files in all layers.
+    pub bytes: u64,
+    /// What of it is not seen in the image.
+    pub wasted_bytes: u64,
+    /// Whose content is not seen, the most first.
+    pub wasted: Vec<LayerWaste>,
+}
+
+/// One layer of [`ImageLayers`].
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct ImageLayer {
+    pub digest: String,
+    #[serde(rename = "DiffID")]
+    pub diff_id: String,
+    pub media_type: String,
+    /// Of its blob.
+    pub size: u64,
+    pub created_by: String,
+    pub added: LayerTally,
+    pub changed: LayerTally,
+    pub removed: LayerTally,
+    pub wasted: LayerTally,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<LayerChange>,
+}
+
+/// Files, and bytes of their content.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct LayerTally {
+    pub files: u64,
+    pub bytes: u64,
+}
+
+/// A path that a layer changes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct LayerChange {
+    pub path: String,
+    /// 0 changed, 1 added, 2 removed, as in `GET /containers/{id}/changes`.
+    pub kind: u8,
+    pub bytes: u64,
+}
+
+/// A path whose content is in layers that do not show it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct LayerWaste {
+    pub path: String,
+    pub times: u64,
+    pub bytes: u64,
 }

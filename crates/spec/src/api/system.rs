@@ -296,3 +296,28 @@ pub struct BuildCache {
     pub last_used_at: Option<String>,
     pub usage_count: i64,
 }
+
+/// What takes space below the data root, in bytes on disk. Corten's own: the parts add up to what `du` says.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct DataRootUsage {
+    pub path: String,
+    pub total: u64,
+    /// Manifests, configurations and compressed layers.
+    pub blobs: u64,
+    /// What is arriving, or on its way out.
+    pub ingest: u64,
+    /// Unpacked layers.
+    pub layers: u64,
+    /// What containers and build steps have written.
+    pub writable_layers: u64,
+    /// Containers' records and files, without their logs.
+    pub containers: u64,
+    pub logs: u64,
+    pub volumes: u64,
+    /// Cache records and cache mounts; the layers of cached steps are among the others.
+    pub build_cache: u64,
+    pub networks: u64,
+    /// Image names, uploads in flight, and the directory itself.
+    pub other: u64,
+}

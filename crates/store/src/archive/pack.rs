@@ -6,7 +6,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use sys::root::{Descend, Dir, Kind, Metadata, Root, Time, TooDeep, Visit};
+use sys::root::{Descend, Dir, Kind, Metadata, Root, TooDeep, Visit};
 
 use super::{Entry, EntryKind, OPAQUE_MARKER, OPAQUE_XATTR, WHITEOUT_PREFIX, Whiteouts, Writer, keeps_xattr};
 use crate::error::{Error, Result};
@@ -128,6 +128,10 @@ impl<W: Write> Packing<'_, W> {
             }
         }
         let Some(mut entry) = entry_of(self.how.prefix.join(path), metadata) else { return Ok(()) };
+        if overlay {
+            // Layers say whole seconds everywhere, or the same step would give another layer.
+            entry.modified.nanos = 0;
+        }
         entry.xattrs = xattrs;
         match metadata.kind {
             Kind::File => self.file(dir, name, entry, metadata),
@@ -207,7 +211,7 @@ pub fn entry_of(path: PathBuf, metadata: &Metadata) -> Option<Entry> {
         uid: metadata.uid,
         gid: metadata.gid,
         size: if kind == EntryKind::File { metadata.size } else { 0 },
-        modified: Time { seconds: metadata.modified.seconds, nanos: 0 },
+        modified: metadata.modified,
         major: if is_device { metadata.major } else { 0 },
         minor: if is_device { metadata.minor } else { 0 },
         ..Entry::new(path, kind, metadata.mode)

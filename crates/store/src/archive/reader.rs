@@ -1,6 +1,7 @@
 //! Bytes → entries, as a stream, every length bounded before it is believed.
 //!
-//! Formats: POSIX ustar and pax (IEEE Std 1003.1, pax), GNU long names and sparse files (tar(5) of libarchive).
+//! Formats: POSIX ustar and pax (IEEE Std 1003.1, pax), GNU long names and sparse files (tar(5) of libarchive), access
+//! control lists (star's `SCHILY.acl`).
 
 use std::ffi::OsString;
 use std::io::{self, Read};
@@ -10,7 +11,7 @@ use std::path::PathBuf;
 use sys::root::Time;
 use tar::{EntryType, GnuExtSparseHeader, Header};
 
-use super::{Entry, EntryKind, MAX_ENTRIES, MAX_EXTENDED, MAX_PATH};
+use super::{Entry, EntryKind, MAX_ENTRIES, MAX_EXTENDED, MAX_PATH, MAX_SPARSE};
 use crate::error::{Error, Result};
 
 const BLOCK: usize = 512;
@@ -38,6 +39,19 @@ struct Extended {
     gid: Option<u32>,
     modified: Option<Time>,
     xattrs: Vec<(OsString, Vec<u8>)>,
+    sparse: Option<PaxSparse>,
+}
+
+/// A sparse file in pax form (GNU tar's manual, "PAX Format": versions 0.0, 0.1 and 1.0).
+#[derive(Debug, Clone, Default)]
+struct PaxSparse {
+    /// The map is in front of the content (1.0).
+    map_in_content: bool,
+    /// The file's own name; the header's is made up.
+    path: Option<Vec<u8>>,
+    size: Option<u64>,
+    /// Offsets and lengths, one after the other.
+    numbers: Vec<u64>,
 }
 
 impl<R: Read> Reader<R> {
@@ -98,8 +112,10 @@ impl<R: Read> Reader<R> {
         }
     }
 
-    fn finish_entry(&mut self, header: &Header, kind: EntryKind, extended: Extended) -> Result<Entry> {
-        let path = extended.path.unwrap_or_else(|| header.path_bytes().into_owned());
+    fn finish_entry(&mut self, header: &Header, kind: EntryKind, mut extended: Extended) -> Result<Entry> {
+        let pax_sparse = extended.sparse.take().filter(|_| kind == EntryKind::File);
+        let own_path = pax_sparse.as_ref().and_then(|sparse| sparse.path.clone());
+        let path = own_path.or(extended.path).unwrap_or_else(|| header.path_bytes().into_owned());
         let bad = |detail| Error::Entry { entry: lossy(&path), detail };
         let link =
             extended.link.or_else(|| header.link_name_bytes().map(|l| l.into_owned())).unwrap_or_default();
@@ -123,6 +139,10 @@ impl<R: Read> Reader<R> {
                 (size, sparse) = (real, Some(pieces));
             }
             self.expect(stored);
+            if let Some(map) = pax_sparse {
+                let (pieces, real) = self.pax_sparse_map(map, bad)?;
+                (size, sparse) = (real, Some(pieces));
+            }
         }
         let device = |n: io::Result<Option<u32>>| n.ok().flatten().unwrap_or(0);
         let entry = Entry {
@@ -239,18 +259,11 @@ impl<R: Read> Reader<R> {
         let gnu = header.as_gnu().ok_or_else(|| bad("sparse file without a GNU header"))?;
         let real = gnu.real_size().map_err(|_| bad("sparse file without a size"))?;
         let mut pieces = Vec::new();
-        let mut end = 0_u64;
-        let mut sum = 0_u64;
         let mut add = |sparse: &[tar::GnuSparseHeader]| -> Result<()> {
             for piece in sparse.iter().filter(|s| !s.is_empty()) {
                 let (Ok(offset), Ok(length)) = (piece.offset(), piece.length()) else {
-                    return Err(bad("bad sparse map"));
+                    return Err(bad(BAD_MAP));
                 };
-                if offset < end || offset.checked_add(length).is_none_or(|e| e > real) {
-                    return Err(bad("bad sparse map"));
-                }
-                end = offset + length;
-                sum += length;
                 pieces.push((offset, length));
             }
             Ok(())
@@ -270,11 +283,82 @@ impl<R: Read> Reader<R> {
             add(block.sparse())?;
             more = block.is_extended();
         }
-        if sum != stored {
-            return Err(bad("bad sparse map"));
-        }
+        check_map(&pieces, real, stored).map_err(bad)?;
         Ok((pieces, real))
     }
+
+    /// The same of a file in pax form, whose content is next.
+    fn pax_sparse_map(
+        &mut self,
+        map: PaxSparse,
+        bad: impl Fn(&'static str) -> Error,
+    ) -> Result<(Vec<(u64, u64)>, u64)> {
+        let real = map.size.ok_or_else(|| bad("sparse file without a size"))?;
+        let numbers = if map.map_in_content { self.map_in_content(&bad)? } else { map.numbers };
+        if numbers.len() % 2 != 0 {
+            return Err(bad(BAD_MAP));
+        }
+        let pieces: Vec<(u64, u64)> = numbers.chunks_exact(2).map(|pair| (pair[0], pair[1])).collect();
+        check_map(&pieces, real, self.content).map_err(bad)?;
+        Ok((pieces, real))
+    }
+
+    /// A map in decimal lines, first how many pieces there are, in blocks of their own in front of the content.
+    fn map_in_content(&mut self, bad: &impl Fn(&'static str) -> Error) -> Result<Vec<u64>> {
+        let mut numbers = Vec::new();
+        let mut wanted = None;
+        let mut number: Option<u64> = None;
+        let mut blocks = 0;
+        while wanted.is_none_or(|wanted| numbers.len() < wanted) {
+            blocks += 1;
+            if blocks > MAX_EXTENDED / BLOCK as u64 {
+                return Err(bad("sparse map over 1 MiB"));
+            }
+            let mut block = [0; BLOCK];
+            self.read_exact(&mut block).map_err(|source| Error::Read { what: WHAT, source })?;
+            for byte in block {
+                let done = wanted.is_some_and(|wanted| numbers.len() == wanted);
+                match byte {
+                    _ if done => break,
+                    b'0'..=b'9' => {
+                        let so_far = number.unwrap_or(0).checked_mul(10);
+                        number = so_far.and_then(|n| n.checked_add(u64::from(byte - b'0')));
+                        if number.is_none() {
+                            return Err(bad(BAD_MAP));
+                        }
+                    }
+                    b'\n' => match (number.take(), wanted) {
+                        (None, _) => return Err(bad(BAD_MAP)),
+                        (Some(count), None) => {
+                            let count = usize::try_from(count).ok().and_then(|count| count.checked_mul(2));
+                            wanted = Some(count.ok_or_else(|| bad(BAD_MAP))?);
+                        }
+                        (Some(n), Some(_)) => numbers.push(n),
+                    },
+                    _ => return Err(bad(BAD_MAP)),
+                }
+            }
+        }
+        Ok(numbers)
+    }
+}
+
+const BAD_MAP: &str = "bad sparse map";
+
+/// The pieces are in order, inside the file, and are what is stored of it.
+fn check_map(pieces: &[(u64, u64)], real: u64, stored: u64) -> std::result::Result<(), &'static str> {
+    if real > MAX_SPARSE {
+        return Err("a sparse file of over 16 TiB");
+    }
+    let (mut end, mut sum) = (0_u64, 0_u64);
+    for &(offset, length) in pieces {
+        if offset < end || offset.checked_add(length).is_none_or(|e| e > real) {
+            return Err(BAD_MAP);
+        }
+        end = offset + length;
+        sum += length;
+    }
+    if sum == stored { Ok(()) } else { Err(BAD_MAP) }
 }
 
 impl<R: Read> Read for Reader<R> {
@@ -322,11 +406,48 @@ impl Extended {
                 _ => {
                     if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
                         self.xattrs.push((OsString::from_vec(name.to_vec()), value.to_vec()));
-                    } else if key.starts_with(b"GNU.sparse.") {
-                        return Err("sparse files in pax form are not supported: pack with tar --format=gnu");
+                    } else if let Some(name) = key.strip_prefix(b"SCHILY.acl.") {
+                        self.read_acl(name, text()?);
+                    } else if let Some(name) = key.strip_prefix(b"GNU.sparse.") {
+                        self.sparse.get_or_insert_default().read(name, value)?;
                     }
                 }
             }
+        }
+        Ok(())
+    }
+}
+
+impl Extended {
+    /// An access control list as text; one of users or groups by name cannot be known here and is left out.
+    fn read_acl(&mut self, which: &[u8], text: &str) {
+        let key = match which {
+            b"access" => "system.posix_acl_access",
+            b"default" => "system.posix_acl_default",
+            _ => return,
+        };
+        if let Some(acl) = super::acl::from_text(text) {
+            self.xattrs.push((key.into(), acl));
+        }
+    }
+}
+
+impl PaxSparse {
+    fn read(&mut self, key: &[u8], value: &[u8]) -> std::result::Result<(), &'static str> {
+        let number = |value: &[u8]| {
+            std::str::from_utf8(value).ok().and_then(|text| text.parse::<u64>().ok()).ok_or(BAD_MAP)
+        };
+        match key {
+            b"major" if number(value)? > 1 => return Err("a sparse file of an unknown version"),
+            b"major" => self.map_in_content = number(value)? == 1,
+            b"name" => self.path = Some(value.to_vec()),
+            b"size" | b"realsize" => self.size = Some(number(value)?),
+            b"offset" | b"numbytes" => self.numbers.push(number(value)?),
+            b"map" => {
+                let parts = value.split(|&b| b == b',').filter(|part| !part.is_empty());
+                self.numbers = parts.map(number).collect::<std::result::Result<_, _>>()?;
+            }
+            _ => {}
         }
         Ok(())
     }

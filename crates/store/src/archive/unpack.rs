@@ -19,6 +19,9 @@ const BUFFER: usize = 128 << 10;
 /// What a small file takes on disk, for [`Unpacked::size`].
 const DISK_BLOCK: u64 = 4096;
 
+const DEFAULT_ACL: &str = "system.posix_acl_default";
+const DEFAULT_ACL_C: &std::ffi::CStr = c"system.posix_acl_default";
+
 /// How to unpack.
 #[derive(Debug, Clone, Copy)]
 pub struct Unpack<'p> {
@@ -74,7 +77,7 @@ pub fn unpack(source: impl Read, root: &Root, how: &Unpack<'_>) -> Result<Unpack
     root.create_dirs(how.base, IMPLIED_MODE)?;
     while let Some(entry) = reader.entry()? {
         unpacking.done.entries += 1;
-        unpacking.entry(&entry, &mut reader)?;
+        unpacking.entry(&entry, &mut reader).map_err(|e| blame(e, &entry))?;
     }
     unpacking.finish_directories()?;
     reader.drain()?;
@@ -87,8 +90,9 @@ struct Unpacking<'p> {
     /// The directory the last entry was in, open: archives are in order, so mostly the next one is there too. Forgotten
     /// as soon as anything is removed, for it may have been on the way.
     parent: Option<(PathBuf, Dir)>,
-    /// Their times are set last: every entry made in a directory changes its time.
-    directories: Vec<(PathBuf, Time)>,
+    /// Their times are set last: every entry made in a directory changes its time. So are their default ACLs: what is
+    /// made in a directory inherits them.
+    directories: Vec<(PathBuf, Time, Option<Vec<u8>>)>,
     buffer: Vec<u8>,
     done: Unpacked,
 }
@@ -102,7 +106,7 @@ impl Unpacking<'_> {
             if entry.kind == EntryKind::Directory && self.how.existing == Existing::GivesWay {
                 let top = self.root.dir(self.how.base)?;
                 self.finish(&top, &path, entry)?;
-                self.directories.push((path, entry.modified));
+                self.directories.push((path, entry.modified, default_acl(entry)));
             }
             return Ok(());
         };
@@ -226,7 +230,7 @@ impl Unpacking<'_> {
             }
         };
         self.finish(&dir, path, entry)?;
-        self.directories.push((path.to_owned(), entry.modified));
+        self.directories.push((path.to_owned(), entry.modified, default_acl(entry)));
         self.done.size += DISK_BLOCK;
         // What is in it comes next, mostly.
         self.parent = Some((path.to_owned(), dir));
@@ -338,7 +342,8 @@ impl Unpacking<'_> {
         let (uid, gid) = self.how.owner.unwrap_or((entry.uid, entry.gid));
         file.set_owner(uid, gid)?;
         file.set_mode(entry.mode)?;
-        for (key, value) in entry.xattrs.iter().filter(|(key, _)| keeps_xattr(key)) {
+        let now = |key: &OsStr| keeps_xattr(key) && key != DEFAULT_ACL;
+        for (key, value) in entry.xattrs.iter().filter(|(key, _)| now(key)) {
             let Ok(key) = std::ffi::CString::new(key.as_bytes()) else { continue };
             file.set_own_xattr(&key, value).or_else(|e| xattr_error(e, path, key.to_bytes()))?;
         }
@@ -361,13 +366,18 @@ impl Unpacking<'_> {
 
     fn finish_directories(&mut self) -> Result<()> {
         self.parent = None;
-        for (path, time) in self.directories.drain(..) {
+        for (path, time, acl) in self.directories.drain(..) {
             let found = self.root.metadata(self.how.base.join(&path), sys::root::Follow::No);
             // A later entry may have put something else there, or nothing.
             if !found.is_ok_and(|metadata| metadata.kind == Kind::Directory) {
                 continue;
             }
-            self.root.dir(self.how.base.join(&path))?.set_own_modified(time)?;
+            let dir = self.root.dir(self.how.base.join(&path))?;
+            if let Some(acl) = acl {
+                dir.set_own_xattr(DEFAULT_ACL_C, &acl)
+                    .or_else(|e| xattr_error(e, &path, DEFAULT_ACL.as_bytes()))?;
+            }
+            dir.set_own_modified(time)?;
         }
         Ok(())
     }
@@ -391,6 +401,23 @@ pub(crate) fn clean(path: &Path) -> PathBuf {
 /// EEXIST, and what opening says of a name that is a directory or a link.
 fn is_taken(error: &sys::Error) -> bool {
     error.source.kind() == io::ErrorKind::AlreadyExists
+}
+
+fn default_acl(entry: &Entry) -> Option<Vec<u8>> {
+    entry.xattrs.iter().find(|(key, _)| key == DEFAULT_ACL).map(|(_, value)| value.clone())
+}
+
+/// What the kernel refuses of an entry, since it can be no file, is the archive's fault: the entry is named.
+fn blame(error: Error, entry: &Entry) -> Error {
+    match error {
+        // E2BIG, ENOTDIR, EISDIR, EINVAL, EFBIG, EMLINK, ERANGE, ENAMETOOLONG and ELOOP of errno(3).
+        Error::Io { step, source, .. }
+            if source.raw_os_error().is_some_and(|e| [7, 20, 21, 22, 27, 31, 34, 36, 40].contains(&e)) =>
+        {
+            Error::NoFile { entry: entry.path.display().to_string(), step, source }
+        }
+        error => error,
+    }
 }
 
 fn write_error(path: &Path, source: io::Error) -> Error {

@@ -1,9 +1,10 @@
 //! Entries → bytes: ustar headers, with a pax header before an entry when a value does not fit. The same entries give
-//! the same bytes; times are whole seconds.
+//! the same bytes.
 
 use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 
+use sys::root::Time;
 use tar::{EntryType, Header};
 
 use super::{Entry, EntryKind};
@@ -174,8 +175,9 @@ fn pax_records(entry: &Entry) -> Vec<u8> {
     if entry.size > MAX_SIZE {
         add("size", entry.size.to_string().into());
     }
-    if u64::try_from(entry.modified.seconds).is_ok_and(|s| s > MAX_SIZE) || entry.modified.seconds < 0 {
-        add("mtime", entry.modified.seconds.to_string().into());
+    let Time { seconds, nanos } = entry.modified;
+    if nanos != 0 || u64::try_from(seconds).map_or(true, |s| s > MAX_SIZE) {
+        add("mtime", pax_time(entry.modified).into());
     }
     for (key, value) in &entry.xattrs {
         let mut name = b"SCHILY.xattr.".to_vec();
@@ -184,6 +186,21 @@ fn pax_records(entry: &Entry) -> Vec<u8> {
     }
     records.sort();
     records.iter().flat_map(|(key, value)| pax_record(key, value)).collect()
+}
+
+/// `seconds[.fraction]`, possibly negative.
+fn pax_time(time: Time) -> String {
+    let Time { seconds, nanos } = time;
+    if nanos == 0 {
+        return seconds.to_string();
+    }
+    let (sign, whole, fraction) = match seconds {
+        0.. => ("", seconds.unsigned_abs(), nanos),
+        // The fraction counts from the second before.
+        _ => ("-", (seconds + 1).unsigned_abs(), 1_000_000_000 - nanos),
+    };
+    let text = format!("{sign}{whole}.{fraction:09}");
+    text.trim_end_matches('0').to_owned()
 }
 
 /// `<length> <key>=<value>\n`, where the length counts its own digits.

@@ -7,7 +7,7 @@ use super::*;
 fn saved(f: &Fixture, names: &[&str]) -> Vec<u8> {
     let names: Vec<String> = names.iter().map(|&name| name.into()).collect();
     let mut out = Vec::new();
-    f.store.save(&names, &mut out).unwrap();
+    f.store.save(&names, &[], &mut out).unwrap();
     out
 }
 
@@ -37,7 +37,7 @@ fn what_is_saved_loads_the_same() {
 
     for archive in [archive.clone(), gzip(&archive), zstd::encode_all(&archive[..], 1).unwrap()] {
         let g = fixture();
-        let loaded = g.store.load(&mut &archive[..]).unwrap();
+        let loaded = g.store.load(&mut &archive[..], &[]).unwrap();
         let found: Vec<_> = loaded
             .iter()
             .map(|(name, target)| (name.as_ref().map(|n| n.familiar()), target.clone()))
@@ -66,7 +66,7 @@ fn what_is_saved_loads_the_same() {
     let mut tags: Vec<_> = docker.as_array().unwrap().iter().map(|image| image["RepoTags"].clone()).collect();
     tags.sort_by_key(|tags| tags.is_null());
     assert_eq!(tags, [serde_json::json!(["one:latest", "example.org/one:v1"]), serde_json::Value::Null]);
-    assert!(f.store.save(&["missing".into()], &mut Vec::new()).is_err());
+    assert!(f.store.save(&["missing".into()], &[], &mut Vec::new()).is_err());
 }
 
 /// The plain archive behind a compressed one.
@@ -105,7 +105,7 @@ fn an_old_docker_archive_loads() {
             .file("repositories", "{}")
             .done()
     };
-    let loaded = f.store.load(&mut &archive(manifest)[..]).unwrap();
+    let loaded = f.store.load(&mut &archive(manifest)[..], &[]).unwrap();
     assert_eq!(loaded.len(), 2);
     assert_eq!(loaded[1].0.as_ref().unwrap().familiar(), "old:2");
     let image = f.store.image(&loaded[0].1, &Platform::host()).unwrap();
@@ -123,14 +123,14 @@ fn an_old_docker_archive_loads() {
         "[]",
         "{",
     ] {
-        let error = f.store.load(&mut &archive(bad)[..]).unwrap_err();
+        let error = f.store.load(&mut &archive(bad)[..], &[]).unwrap_err();
         assert_eq!(error.kind(), spec::ErrorKind::InvalidParameter, "{bad}: {error}");
     }
-    assert!(f.store.load(&mut &layers[0][..]).unwrap_err().to_string().contains("not an image archive"));
+    assert!(f.store.load(&mut &layers[0][..], &[]).unwrap_err().to_string().contains("not an image archive"));
     // A blob whose name is not its digest.
     let lying =
         Tar::new().file(&format!("blobs/sha256/{}", digest(b"x").hex()), "y").file("index.json", "{}").done();
-    assert!(matches!(f.store.load(&mut &lying[..]), Err(store::Error::DigestMismatch { .. })));
+    assert!(matches!(f.store.load(&mut &lying[..], &[]), Err(store::Error::DigestMismatch { .. })));
     f.store.collect(&[], &[]).unwrap();
     assert_eq!(f.list("blobs/sha256").len(), 4, "what failed to load is garbage");
 }

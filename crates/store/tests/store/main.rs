@@ -6,6 +6,7 @@ mod archives;
 mod collect;
 mod image;
 mod layer;
+mod mutate;
 mod rw;
 
 use std::io::Write;

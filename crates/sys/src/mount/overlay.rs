@@ -7,14 +7,28 @@ use rustix::io::Errno;
 use rustix::mount::{MountFlags, OpenTreeFlags};
 
 use super::{Attributes, Context, Mount};
-use crate::{Error, Result};
+use crate::{Error, Result, caps};
 
 /// What is in `upper` must be readable without the lower layers: no renames or copies by reference.
 const PLAIN: [&str; 3] = ["index=off", "redirect_dir=off", "metacopy=off"];
 
 pub(super) fn mount(lower: &[String], upper: &str, work: &str) -> Result<Mount> {
     let writable = Some((upper, work));
-    if takes_layers() { by_layer(lower, writable) } else { joined(lower, writable) }
+    within_quotas(|| if takes_layers() { by_layer(lower, writable) } else { joined(lower, writable) })
+}
+
+/// overlayfs writes with the rights of who mounted it, and CAP_SYS_RESOURCE (capability 24) is above quotas and takes
+/// the blocks that a file system keeps in reserve: neither is for containers.
+fn within_quotas(mount: impl FnOnce() -> Result<Mount>) -> Result<Mount> {
+    let before = caps::current()?;
+    let effective = before.effective.and(caps::Set(!(1 << 24)));
+    if effective == before.effective {
+        return mount();
+    }
+    caps::set(caps::Sets { effective, ..before })?;
+    let mounted = mount();
+    caps::set(before)?;
+    mounted
 }
 
 /// Of two layers at least.

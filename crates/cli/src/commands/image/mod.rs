@@ -6,6 +6,7 @@ pub(crate) mod history;
 pub(crate) mod ignore;
 pub(crate) mod import;
 pub(crate) mod inspect;
+pub(crate) mod layers;
 pub(crate) mod list;
 pub(crate) mod load;
 pub(crate) mod prune;

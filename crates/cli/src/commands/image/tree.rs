@@ -1,8 +1,7 @@
 //! `corten images` as Docker 29 shows it: one line for each name, below it the platforms if asked for.
 
-use serde_json::Value;
 use spec::Reference;
-use spec::api::ImageSummary;
+use spec::api::{ImageManifestSummary, ImageProperties, ImageSummary, Platform};
 
 use crate::list::short_id;
 use crate::units;
@@ -64,14 +63,13 @@ fn lines(image: &ImageSummary, platforms: bool, all: bool) -> Vec<Line> {
         }
         names.push("<untagged>".into());
     }
-    let is_image = |manifest: &&Value| manifest["Kind"] == "image";
-    let children: Vec<&Value> = image.manifests.iter().filter(is_image).collect();
-    let number = |value: &Value| value.as_i64().unwrap_or_default();
-    let used = |manifest: &Value| {
-        manifest["ImageData"]["Containers"].as_array().is_some_and(|containers| !containers.is_empty())
-    };
-    let content: i64 = image.manifests.iter().map(|manifest| number(&manifest["Size"]["Content"])).sum();
-    let in_use = image.containers > 0 || children.iter().any(|manifest| used(manifest));
+    let children: Vec<(&ImageManifestSummary, &ImageProperties)> = image
+        .manifests
+        .iter()
+        .filter_map(|manifest| Some((manifest, manifest.image_data.as_ref()?)))
+        .collect();
+    let content: i64 = image.manifests.iter().map(|manifest| manifest.size.content).sum();
+    let in_use = image.containers > 0 || children.iter().any(|(_, data)| !data.containers.is_empty());
     let extra = |used: bool| if used { "U".to_owned() } else { String::new() };
     let mut lines = Vec::new();
     for name in names {
@@ -84,14 +82,14 @@ fn lines(image: &ImageSummary, platforms: bool, all: bool) -> Vec<Line> {
         ];
         lines.push(Line { cells, is_child: false });
     }
-    for (at, manifest) in children.iter().enumerate().filter(|_| platforms) {
+    for (at, (manifest, data)) in children.iter().enumerate().filter(|_| platforms) {
         let branch = if at + 1 == children.len() { "└─" } else { "├─" };
         let cells = [
-            format!("{branch} {}", platform(&manifest["ImageData"]["Platform"])),
-            short_id(manifest["ID"].as_str().unwrap_or_default()).to_owned(),
-            units::human_size_3(number(&manifest["Size"]["Total"])),
-            units::human_size_3(number(&manifest["Size"]["Content"])),
-            extra(used(manifest)),
+            format!("{branch} {}", platform(&data.platform)),
+            short_id(&manifest.id).to_owned(),
+            units::human_size_3(manifest.size.total),
+            units::human_size_3(manifest.size.content),
+            extra(!data.containers.is_empty()),
         ];
         lines.push(Line { cells, is_child: true });
     }
@@ -99,9 +97,9 @@ fn lines(image: &ImageSummary, platforms: bool, all: bool) -> Vec<Line> {
 }
 
 /// `linux/arm64/v8`
-fn platform(platform: &Value) -> String {
-    let parts = ["os", "architecture", "variant"].map(|key| platform[key].as_str().unwrap_or_default());
-    parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("/")
+fn platform(platform: &Platform) -> String {
+    let parts = [&platform.os, &platform.architecture, &platform.variant];
+    parts.map(String::as_str).into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("/")
 }
 
 #[cfg(test)]
@@ -110,12 +108,15 @@ mod tests {
 
     #[test]
     fn names_platforms_and_use() {
-        let manifest = |arch: &str, containers: &[&str]| {
-            serde_json::json!({
-                "ID": format!("sha256:{arch}{}", "0".repeat(60)), "Kind": "image",
+        let manifest = |arch: &str, containers: &[&str]| -> ImageManifestSummary {
+            let digest = format!("sha256:{}", arch.replace("amd64", "a0").replace("arm64", "b0").repeat(32));
+            serde_json::from_value(serde_json::json!({
+                "ID": digest, "Kind": "image", "Available": true,
+                "Descriptor": { "mediaType": "", "digest": digest, "size": 1 },
                 "Size": { "Content": 2_000_000, "Total": 6_500_000 },
                 "ImageData": { "Platform": { "os": "linux", "architecture": arch }, "Containers": containers },
-            })
+            }))
+            .unwrap()
         };
         let image = ImageSummary {
             id: format!("sha256:{}", "ab".repeat(32)),
@@ -134,8 +135,8 @@ mod tests {
         assert_eq!(
             draw(&images, true, false).lines().skip(2).collect::<Vec<_>>(),
             [
-                "├─ linux/amd64   amd640000000        6.5MB            2MB   U",
-                "└─ linux/arm64   arm640000000        6.5MB            2MB",
+                "├─ linux/amd64   a0a0a0a0a0a0        6.5MB            2MB   U",
+                "└─ linux/arm64   b0b0b0b0b0b0        6.5MB            2MB",
             ]
         );
         assert!(draw(&images, false, true).contains("<untagged>"));

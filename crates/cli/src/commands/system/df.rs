@@ -63,6 +63,11 @@ impl Verb for DiskUsage {
             })
             .collect();
         KIND.show(self.format.as_deref(), None, false, &rows)?;
+        let total = usage.int(&["DataRoot", "Total"]);
+        if self.format.is_none() && total > 0 {
+            let path = usage.text(&["DataRoot", "Path"]);
+            print::line(format!("\nOn disk: {} in {path} (-v says of what)", units::human_size(total)));
+        }
         Ok(0)
     }
 }
@@ -134,6 +139,32 @@ fn cache(usage: &Json) -> Line {
     }
 }
 
+/// What Corten's daemon says of all that is on disk; nothing from another daemon.
+fn data_root(usage: &Json) -> String {
+    let size = |part: &str| usage.int(&["DataRoot", part]);
+    if size("Total") == 0 {
+        return String::new();
+    }
+    let mut table = String::from("PART\tSIZE\tBYTES\n");
+    for (name, part) in [
+        ("Image content", "Blobs"),
+        ("Arriving content", "Ingest"),
+        ("Unpacked layers", "Layers"),
+        ("Writable layers", "WritableLayers"),
+        ("Container records", "Containers"),
+        ("Logs", "Logs"),
+        ("Volumes", "Volumes"),
+        ("Build cache records and mounts", "BuildCache"),
+        ("Networks", "Networks"),
+        ("Other", "Other"),
+        ("Total", "Total"),
+    ] {
+        table.push_str(&format!("{name}\t{}\t{}\n", units::human_size(size(part)), size(part)));
+    }
+    let path = usage.text(&["DataRoot", "Path"]);
+    format!("\nOn disk, in {path}:\n\n{}", crate::table::align(&table))
+}
+
 /// Four tables, each object on a line.
 fn verbose(usage: &Json) -> Result<u8> {
     let mut out = String::from("Images space usage:\n\n");
@@ -202,6 +233,7 @@ fn verbose(usage: &Json) -> Result<u8> {
         ));
     }
     out.push_str(&crate::table::align(&table));
+    out.push_str(&data_root(usage));
     print::out(out);
     Ok(0)
 }

@@ -1,0 +1,241 @@
+//! What is on disk: df says what du says, a crash leaves nothing, a disk that runs low is cleared of what is only
+//! convenient.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::disallowed_methods, reason = "a test writes scratch files")]
+
+use std::io::Write as _;
+use std::process::Stdio;
+
+use serde_json::Value;
+use testkit::layout::{GZIP, Layout, tar};
+use testkit::{Command, Disk, Host, until};
+
+fn du(host: &Host, path: &str) -> u64 {
+    let path = host.path(path).display().to_string();
+    Command::new(&["du", "-s", "--block-size=1", &path]).ok().split('\t').next().unwrap().parse().unwrap()
+}
+
+fn df(host: &Host) -> Value {
+    let socket = host.path("corten.sock").display().to_string();
+    let url = "http://localhost/v1.51/system/df";
+    serde_json::from_str(&host.command(&["curl", "-sS", "--unix-socket", &socket, url]).ok()).unwrap()
+}
+
+/// Files and directories below the data root, but what daemons keep for themselves.
+fn tree(host: &Host) -> String {
+    let data = host.path("data").display().to_string();
+    Command::new(&["sh", "-euc", &format!("cd {data}; find blobs layers rw ingest images.json | sort")]).ok()
+}
+
+fn build(host: &Host, name: &str, dockerfile: &str) {
+    let context = host.path(name);
+    std::fs::create_dir_all(&context).unwrap();
+    testkit::write(&context.join("Dockerfile"), dockerfile.as_bytes());
+    host.docker(&["build", "-q", "-t", name, &context.display().to_string()]).ok();
+}
+
+#[test]
+fn df_says_what_du_says() {
+    let host = Host::new();
+    build(&host, "made", "FROM busybox\nRUN echo x > /x\nRUN dd if=/dev/zero of=/y bs=1k count=300\n");
+    host.docker(&["volume", "create", "v1"]).ok();
+    let script = "seq 10000; dd if=/dev/zero of=/z bs=1k count=500 2>&-; ln /z /zz; echo v > /v/file; sync";
+    host.docker(&["run", "--name", "c1", "-v", "v1:/v", "made", "sh", "-c", script]).ok();
+    host.docker(&["run", "--name", "c2", "--log-driver", "local", "made", "seq", "1000"]).ok();
+    host.docker(&["network", "create", "n1"]).ok();
+    let usage = df(&host)["DataRoot"].clone();
+    assert_eq!(usage["Path"], host.path("data").display().to_string());
+    assert_eq!(usage["Total"], du(&host, "data"), "{usage}");
+    let part = |name: &str| usage[name].as_u64().unwrap();
+    let parts = [
+        "Blobs",
+        "Ingest",
+        "Layers",
+        "WritableLayers",
+        "Containers",
+        "Logs",
+        "Volumes",
+        "BuildCache",
+        "Networks",
+        "Other",
+    ];
+    assert_eq!(parts.map(part).iter().sum::<u64>(), part("Total"));
+    for (name, directory) in
+        [("Blobs", "blobs"), ("Layers", "layers"), ("WritableLayers", "rw"), ("Volumes", "volumes")]
+    {
+        assert_eq!(part(name), du(&host, &format!("data/{directory}")), "{name}");
+    }
+    assert!(part("Logs") > 48_000, "{usage}");
+    let said = host.corten(&["system", "df", "-v"]).ok();
+    let total = format!("{}", part("Total"));
+    assert!(said.contains("Image content") && said.lines().last().unwrap().ends_with(&total), "{said}");
+    assert!(host.corten(&["system", "df"]).ok().contains("On disk: "));
+    host.docker(&["rm", "c1", "c2"]).ok();
+    host.docker(&["volume", "rm", "v1"]).ok();
+    host.docker(&["network", "rm", "n1"]).ok();
+    host.finish();
+}
+
+/// `big:1`: two layers that take some time.
+fn big() -> Vec<u8> {
+    let mut layout = Layout::default();
+    let mut noise = 1_u64;
+    let mut text = String::new();
+    while text.len() < 4 << 20 {
+        noise = noise.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        text += &format!("{noise:x}");
+    }
+    let files: Vec<String> = (0..300).map(|n| format!("dir/{n}")).collect();
+    let small: Vec<(&str, &str)> = files.iter().map(|path| (path.as_str(), "content")).collect();
+    let image = layout.image("linux/amd64", &[(GZIP, tar(&small)), (GZIP, tar(&[("noise", &text)]))]);
+    layout.name(&image, "docker.io/library/big:1");
+    layout.tar()
+}
+
+/// `kill -9` after each part of the way in, and at moments in between: what was there is there, nothing else is, and the
+/// same load works afterwards.
+#[test]
+fn a_load_that_is_killed_leaves_nothing() {
+    let mut host = Host::new();
+    let archive = big();
+    let before = tree(&host);
+    for sixteenths in [1, 5, 9, 15, 16, 16, 16] {
+        let url = "http://localhost/v1.51/images/load?quiet=1";
+        let socket = host.path("corten.sock").display().to_string();
+        let words = [
+            "curl",
+            "-sS",
+            "-X",
+            "POST",
+            "-H",
+            "Content-Type: application/x-tar",
+            "-T",
+            "-",
+            "--unix-socket",
+            &socket,
+            url,
+        ];
+        let mut curl = std::process::Command::new(words[0])
+            .args(&words[1..])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut input = curl.stdin.take();
+        let part = archive.len() * sixteenths / 16;
+        input.as_mut().unwrap().write_all(&archive[..part]).unwrap();
+        if sixteenths < 16 {
+            until("content in flight", || {
+                (std::fs::read_dir(host.path("data/ingest")).unwrap().count() > 0).then_some(())
+            });
+        } else {
+            input = None;
+            let layers = std::fs::read_dir(host.path("data/layers")).unwrap().count();
+            until("a layer, or the end", || {
+                let now = std::fs::read_dir(host.path("data/layers")).unwrap().count();
+                (now > layers || curl.try_wait().unwrap().is_some()).then_some(())
+            });
+        }
+        host.kill_daemon();
+        drop(input);
+        curl.wait().unwrap();
+        host.start_daemon();
+        if host.docker(&["images", "-q", "big"]).ok().is_empty() {
+            until("what a crash left is gone", || (tree(&host) == before).then_some(()));
+        } else {
+            // It was faster than the kill.
+            assert_eq!(host.docker(&["run", "--rm", "busybox", "true"]).ok(), "");
+            host.docker(&["rmi", "big:1"]).ok();
+            assert_eq!(tree(&host), before);
+        }
+    }
+    testkit::write(&host.path("big.tar"), &archive);
+    let file = host.path("big.tar").display().to_string();
+    assert_eq!(host.docker(&["load", "-i", &file]).ok(), "Loaded image: big:1");
+    host.docker(&["rmi", "big:1"]).ok();
+    assert_eq!(tree(&host), before);
+    host.finish();
+}
+
+#[test]
+fn an_import_or_commit_that_is_killed_leaves_nothing() {
+    let mut host = Host::new();
+    let script = "dd if=/dev/urandom of=/big bs=1M count=24; sync";
+    host.docker(&["run", "--name", "c1", "busybox", "sh", "-c", script]).ok();
+    let root = host.path("root.tar").display().to_string();
+    host.docker(&["export", "-o", &root, "c1"]).ok();
+    let before = tree(&host);
+    for words in [vec!["commit", "c1", "x"], vec!["import", &root, "x"]] {
+        let mut client = host.docker(&words).spawn();
+        until("content in flight", || {
+            let busy = std::fs::read_dir(host.path("data/ingest")).unwrap().count() > 0;
+            (busy || client.try_wait().unwrap().is_some()).then_some(())
+        });
+        host.kill_daemon();
+        client.wait().unwrap();
+        host.start_daemon();
+        assert_eq!(host.docker(&["images", "-q", "x"]).ok(), "", "{words:?}");
+        until("what a crash left is gone", || (tree(&host) == before).then_some(()));
+        host.docker(&words).ok();
+        host.docker(&["rmi", "x"]).ok();
+        assert_eq!(tree(&host), before, "{words:?}");
+    }
+    host.docker(&["rm", "c1"]).ok();
+    host.finish();
+}
+
+#[test]
+fn a_full_disk_fails_a_load_and_leaves_nothing() {
+    let disk = Disk::tmpfs("12m");
+    let mut host = disk.host();
+    host.start_daemon();
+    host.import_busybox();
+    let before = tree(&host);
+    let file = host.path("big.tar").display().to_string();
+    testkit::write(&host.path("big.tar"), &big());
+    let filler = host.path("data/filler");
+    for left in ["1M", "3M", "5M"] {
+        // The archive has some 2 MiB, and 4 unpacked.
+        let fill = format!(
+            "free=$(df --output=avail -B1 {d} | tail -1); fallocate -l $((free - $(numfmt --from=iec {left}))) {f}",
+            d = host.path("data").display(),
+            f = filler.display()
+        );
+        Command::new(&["sh", "-euc", &fill]).ok();
+        let said = host.docker(&["load", "-i", &file]).fails(1);
+        assert!(said.contains("No space left on device"), "{left}: {said}");
+        std::fs::remove_file(&filler).unwrap();
+        host.docker(&["image", "prune", "-f"]).ok();
+        assert_eq!(tree(&host), before, "{left}");
+    }
+    assert_eq!(host.docker(&["load", "-i", &file]).ok(), "Loaded image: big:1");
+    host.finish();
+}
+
+/// Less is free than should be: cached build steps and nameless images go, what has a name or runs stays.
+#[test]
+fn a_disk_that_runs_low_is_cleared() {
+    let disk = Disk::tmpfs("64m");
+    let mut host = disk.host();
+    host.start_daemon_with(&[], &["--storage-opt", "free-space=24m"]);
+    host.import_busybox();
+    build(&host, "cached", "FROM busybox\nRUN dd if=/dev/urandom of=/x bs=1M count=8\n");
+    host.docker(&["rmi", "cached"]).ok();
+    let layers = || std::fs::read_dir(host.path("data/layers")).unwrap().count();
+    assert_eq!(layers(), 2, "the build cache keeps its layer");
+    build(&host, "kept", "FROM busybox\nRUN echo kept > /y\n");
+    // A file of another's fills the disk; the next change of an image has the collector look.
+    std::fs::write(host.path("data/filler"), vec![1; 26 << 20]).unwrap();
+    host.docker(&["tag", "kept", "kept:2"]).ok();
+    until("the build cache's layer is gone", || (layers() == 2).then_some(()));
+    assert_eq!(host.docker(&["run", "--rm", "kept", "cat", "/y"]).ok(), "kept");
+    assert_eq!(host.docker(&["run", "--rm", "busybox", "echo", "x"]).ok(), "x");
+    // Nothing is left that could go: it is said once, and everything still works.
+    std::fs::write(host.path("data/filler2"), vec![1; 16 << 20]).unwrap();
+    host.docker(&["tag", "kept", "kept:3"]).ok();
+    until("the warning", || host.daemon_log().contains("the disk runs low").then_some(()));
+    assert_eq!(host.docker(&["images", "-q", "kept"]).ok().lines().count(), 3);
+    host.finish();
+}
