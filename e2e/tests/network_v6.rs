@@ -119,7 +119,7 @@ fn macvlan_on_the_host_s_wire() {
         "99",
     ])
     .ok();
-    host.outside(&["ping", "-c1", "-W2", "198.51.100.70"]).ok();
+    host.outside(&["busybox", "ping", "-c1", "-W2", "198.51.100.70"]).ok();
     assert!(host.docker(&["network", "ls", "--filter", "driver=macvlan", "-q"]).ok().len() == 12);
     host.docker(&["rm", "-f", "a1"]).ok();
     host.docker(&["network", "rm", "wire"]).ok();

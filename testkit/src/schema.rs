@@ -163,10 +163,12 @@ impl Schema {
 fn matches(template: &str, path: &str) -> bool {
     let path = path.trim_end_matches('/');
     match (template.split_once('{'), template.rsplit_once('}')) {
-        (Some((before, _)), Some((_, after))) if template.matches('{').count() == 1 => path
-            .strip_prefix(before)
-            .and_then(|rest| rest.strip_suffix(after))
-            .is_some_and(|name| !name.is_empty() && (before == "/images/" || !name.contains('/'))),
+        (Some((before, _)), Some((_, after))) if template.matches('{').count() == 1 => {
+            path.strip_prefix(before).and_then(|rest| rest.strip_suffix(after)).is_some_and(|name| {
+                let names_images = matches!(before, "/images/" | "/distribution/");
+                !name.is_empty() && (names_images || !name.contains('/'))
+            })
+        }
         _ => template == path,
     }
 }
@@ -235,7 +237,9 @@ impl Check<'_> {
             }
         }
         for key in schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
-            if !members.contains_key(key) {
+            // One is in no property: a leftover of the schema's (it became `Size.Unpacked`).
+            let known = properties.contains_key(key);
+            if known && !members.contains_key(key) {
                 self.found.push(format!("{place}.{key}: missing"));
             }
         }

@@ -106,7 +106,8 @@ pub(crate) fn taken_subnets(socket: &mut Socket, ours: &[&str]) -> Result<Vec<Su
     Ok(routes
         .chain(addresses)
         // The default route overlaps with all and takes nothing.
-        .filter(|(index, ip, prefix)| !own(*index) && !(ip.is_unspecified() && *prefix == 0))
+        .filter(|(_, ip, prefix)| !ip.is_unspecified() || *prefix > 0)
+        .filter(|(index, ..)| !own(*index))
         .filter_map(|(_, ip, prefix)| Subnet::new(ip, prefix))
         .collect())
 }

@@ -85,7 +85,7 @@ type Source<R> = BufReader<Counted<Peeked<R>>>;
 
 enum Inflater<R: BufRead> {
     Plain(R),
-    Gzip(flate2::bufread::MultiGzDecoder<R>),
+    Gzip(Box<flate2::bufread::MultiGzDecoder<R>>),
     Zstd(zstd::stream::read::Decoder<'static, R>),
     Bzip2(bzip2::bufread::MultiBzDecoder<R>),
     Xz(Box<lzma_rust2::XzReader<R>>),
@@ -99,7 +99,7 @@ impl<R: Read> Inflated<R> {
         let source = BufReader::with_capacity(BUFFER, Counted { inner: source, bytes: Arc::clone(&read) });
         let inner = match compression {
             Compression::None => Inflater::Plain(source),
-            Compression::Gzip => Inflater::Gzip(flate2::bufread::MultiGzDecoder::new(source)),
+            Compression::Gzip => Inflater::Gzip(Box::new(flate2::bufread::MultiGzDecoder::new(source))),
             Compression::Zstd => Inflater::Zstd(zstd::stream::read::Decoder::with_buffer(source)?),
             Compression::Bzip2 => Inflater::Bzip2(bzip2::bufread::MultiBzDecoder::new(source)),
             Compression::Xz => {

@@ -56,7 +56,7 @@ pub enum Error {
         /// The image, as it was asked for.
         name: String,
         /// The platform.
-        platform: Platform,
+        platform: String,
     },
     /// A blob is not in the store.
     #[error("content digest {0}: not found")]

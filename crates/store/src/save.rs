@@ -258,7 +258,7 @@ fn choose(
         let of = |m: &&Member| m.kind == MemberKind::Image && m.is_whole && platform.matches(&m.platform);
         let Some(member) = members.iter().find(of) else {
             let name = reference.map_or_else(|| target.digest.to_string(), Reference::familiar);
-            return Err(Error::NotProvided { name, platform: platform.clone() });
+            return Err(Error::NotProvided { name, platform: platform.to_string() });
         };
         chosen.push(member.descriptor.clone());
     }

@@ -71,11 +71,13 @@ fn merge(bytes: &[u8], flags: &Map<String, Value>) -> Result<Map<String, Value>,
     };
     let file = rename(flatten(file))?;
 
-    let unknown: Vec<_> = file.keys().filter(|name| keys::find(name).is_none()).cloned().collect();
+    // In the order of their names, as Go has them.
+    let mut unknown: Vec<_> = file.keys().filter(|name| keys::find(name).is_none()).cloned().collect();
+    unknown.sort();
     if !unknown.is_empty() {
         return Err(Reason::Unknown(unknown));
     }
-    let twice: Vec<_> = flags
+    let mut twice: Vec<_> = flags
         .iter()
         .filter(|(name, _)| *name != MERGED)
         .filter_map(|(name, flag)| Some((name, flag, file.get(name)?)))
@@ -84,6 +86,7 @@ fn merge(bytes: &[u8], flags: &Map<String, Value>) -> Result<Map<String, Value>,
             format!("{name}: (from flag: {}, from file: {})", show(flag), show(file))
         })
         .collect();
+    twice.sort();
     if !twice.is_empty() {
         return Err(Reason::Twice(twice));
     }

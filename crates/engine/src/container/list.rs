@@ -131,9 +131,8 @@ fn passes(
     // As in Docker: `publish` means the host's port, and the two keys are alternatives.
     let shown = ports::summary(config, &view.network.ports);
     let mut has_port = filters.get("publish").is_empty() && filters.get("expose").is_empty();
-    let sides: [(&str, fn(&PortSummary) -> u16); 2] =
-        [("publish", |port| port.public_port), ("expose", |port| port.private_port)];
-    for (key, side) in sides {
+    for key in ["publish", "expose"] {
+        let side = |port: &PortSummary| if key == "publish" { port.public_port } else { port.private_port };
         for text in filters.get(key) {
             if text.contains(':') {
                 return Err(Error::Invalid(format!("filter for '{key}' should not contain ':': {text}")));

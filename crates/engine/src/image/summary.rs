@@ -96,5 +96,5 @@ impl Engine {
 
 /// An image that is here, but not for the platform.
 pub(super) fn not_provided(name: &str, platform: &Platform) -> Error {
-    store::Error::NotProvided { name: name.to_owned(), platform: platform.clone() }.into()
+    store::Error::NotProvided { name: name.to_owned(), platform: platform.to_string() }.into()
 }

@@ -138,7 +138,8 @@ impl Wanted {
     }
 }
 
-/// `net.ipv4.conf.IFNAME.log_martians=1`: of the endpoint's own interface, and of nothing else.
+/// `net.ipv4.conf.IFNAME.log_martians=1`: of the endpoint's own interface, and of nothing else. Docker's command line
+/// makes it lower case.
 fn sysctl(text: &str) -> Result<(String, String), String> {
     let wrong = |why: &str| format!("invalid sysctl setting {text:?}: {why}");
     let (name, value) = text.split_once('=').ok_or_else(|| wrong("expected NAME=VALUE"))?;
@@ -147,7 +148,9 @@ fn sysctl(text: &str) -> Result<(String, String), String> {
         !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
     };
     match parts[..] {
-        ["net", _, _, "IFNAME", _] if parts.iter().all(plain) => Ok((name.to_owned(), value.to_owned())),
+        ["net", family, kind, "IFNAME" | "ifname", last] if parts.iter().all(plain) => {
+            Ok((format!("net.{family}.{kind}.IFNAME.{last}"), value.to_owned()))
+        }
         ["net", _, _, _, _] => Err(wrong("use 'IFNAME' to represent the interface name")),
         _ => Err(wrong("expected net.X.Y.IFNAME.Z")),
     }

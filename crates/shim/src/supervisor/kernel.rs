@@ -8,7 +8,7 @@ use super::request::{errno, refusal};
 
 pub(super) enum Kernel {
     Own(Box<runtime::Container>),
-    Foreign(foreign::Container),
+    Foreign(Box<foreign::Container>),
 }
 
 impl Kernel {
@@ -17,7 +17,7 @@ impl Kernel {
     }
 
     pub(super) fn foreign(request: foreign::Request<'_>) -> Result<(Self, Child), Failure> {
-        foreign::create(request).map(|(container, child)| (Self::Foreign(container), child))
+        foreign::create(request).map(|(container, child)| (Self::Foreign(Box::new(container)), child))
     }
 
     pub(super) fn start(&mut self) -> Result<(), Failure> {
