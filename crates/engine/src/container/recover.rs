@@ -67,7 +67,10 @@ pub(crate) fn find_all(config: &Config, store: &Store) -> Result<Found, Error> {
                 found.push(One { dir, record, saved, shim });
             }
             // A create that did not finish: nobody was told of it.
-            Ok(None) => sys::file::remove_tree(&dir)?,
+            Ok(None) => {
+                sys::file::remove_tree(&dir)?;
+                continue;
+            }
             Ok(Some(_)) => {
                 tracing::error!(container = name, "config.json is another container's: left alone")
             }
