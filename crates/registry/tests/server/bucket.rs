@@ -65,7 +65,8 @@ impl Drop for Store {
 #[tokio::test]
 async fn two_servers_are_one_registry() {
     let store = Store::start().await;
-    let (a, b) = (store.server("").await.address, store.server("").await.address);
+    let servers = (store.server("").await, store.server("").await);
+    let (a, b) = (servers.0.address, servers.1.address);
 
     // An upload goes on at the other server, in small pieces and in ones larger than a part.
     let large: Vec<u8> = (0..20_000_000_u32).map(|i| (i % 251) as u8).collect();
@@ -115,8 +116,8 @@ async fn two_servers_are_one_registry() {
 #[tokio::test]
 async fn clients_are_led_to_the_bucket() {
     let store = Store::start().await;
-    let server = store.server("").await.address;
-    let blob = put_blob(server, "a", b"hello").await;
+    let server = store.server("").await;
+    let blob = put_blob(server.address, "a", b"hello").await;
     let text = "redirect = true";
     let leading = serve_file(&format!(
         "[s3]\nendpoint = \"http://{}\"\nbucket = \"images\"\nprefix = \"registry\"\ninsecure = true\n{text}\n\
