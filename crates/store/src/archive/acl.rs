@@ -1,4 +1,4 @@
-//! Access control lists: the text of archives → what the kernel keeps (linux/posix_acl_xattr.h).
+//! Access control lists: the text of archives ⇄ what the kernel keeps (linux/posix_acl_xattr.h).
 
 /// `POSIX_ACL_XATTR_VERSION`.
 const VERSION: u32 = 2;
@@ -49,6 +49,31 @@ pub(crate) fn from_text(text: &str) -> Option<Vec<u8>> {
     (!entries.is_empty()).then_some(acl)
 }
 
+/// The text of what the kernel keeps. `None` for what is malformed.
+pub(crate) fn to_text(acl: &[u8]) -> Option<String> {
+    let entries = acl.strip_prefix(&VERSION.to_le_bytes())?;
+    let (entries, rest) = entries.as_chunks::<8>();
+    if !rest.is_empty() {
+        return None;
+    }
+    let mut words = Vec::new();
+    for [tag, zero, bits, _, id @ ..] in entries {
+        let (kind, id) = match (tag, zero) {
+            (0x01, 0) => ("user", None),
+            (0x02, 0) => ("user", Some(id)),
+            (0x04, 0) => ("group", None),
+            (0x08, 0) => ("group", Some(id)),
+            (0x10, 0) => ("mask", None),
+            (0x20, 0) => ("other", None),
+            _ => return None,
+        };
+        let id = id.map(|id| u32::from_le_bytes(*id).to_string()).unwrap_or_default();
+        let may = |bit, letter| if bits & bit == 0 { '-' } else { letter };
+        words.push(format!("{kind}:{id}:{}{}{}", may(4, 'r'), may(2, 'w'), may(1, 'x')));
+    }
+    (!words.is_empty()).then(|| words.join(","))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -67,6 +92,11 @@ mod tests {
             entry(32, 0, all),
         ];
         assert_eq!(acl, expected.concat());
+        let text = "user::rw-,user:1000:r-x,group::r--,mask::r-x,other::---";
+        assert_eq!(to_text(&acl).as_deref(), Some(text));
+        for bad in [&[][..], &acl[..4], &acl[..10], &[2, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0]] {
+            assert_eq!(to_text(bad), None, "{bad:?}");
+        }
         assert_eq!(
             from_text("other::---\nmask::r-x\ngroup::r--\nuser:joe:r-x:1000\nuser::rw- #effective:r--\n"),
             Some(acl)

@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use sys::root::Time;
 use tar::{EntryType, Header};
 
-use super::{Entry, EntryKind};
+use super::{Entry, EntryKind, acl};
 use crate::error::{Error, Result};
 
 const BLOCK: usize = 512;
@@ -183,6 +183,12 @@ fn pax_records(entry: &Entry) -> Vec<u8> {
         let mut name = b"SCHILY.xattr.".to_vec();
         name.extend_from_slice(key.as_bytes());
         records.push((name, value.clone()));
+        // Lists as text, too: GNU tar and bsdtar know them in this form only.
+        if let Some(kind) = key.to_str().and_then(|key| key.strip_prefix("system.posix_acl_"))
+            && let Some(text) = acl::to_text(value)
+        {
+            records.push((format!("SCHILY.acl.{kind}").into(), text.into()));
+        }
     }
     records.sort();
     records.iter().flat_map(|(key, value)| pax_record(key, value)).collect()
