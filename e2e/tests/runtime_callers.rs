@@ -182,7 +182,7 @@ fn containerd_runs_its_containers_with_it() {
     assert_eq!(exec(&["echo", "inside"]).ok(), "inside");
     exec(&["sh", "-c", "exit 9"]).fails(9);
     let screen = line(&format!("task exec -t --exec-id e {d} tty")).ok();
-    assert!(screen.trim().ends_with("/dev/pts/0"), "{screen:?}");
+    assert!(screen.contains("/dev/pts/0"), "{screen:?}");
     containerd.ctr(&["task", "metrics", d]).ok();
     assert_eq!(containerd.ctr(&["task", "ps", d]).ok().lines().count(), 2);
     let status = || {
