@@ -48,11 +48,9 @@ const MODULES: &str =
 
 /// Test binaries that run there unless others are named: what the kernel's cgroups, security modules and
 /// quotas decide.
-const TESTS: [&str; 7] = [RUNTIME, "isolation", "sandbox", "stats", "runtimes", "quota", ON_DISK];
+const TESTS: [&str; 7] = [RUNTIME, "isolation", "sandbox", "stats", "runtimes", "quota", "userns"];
 /// The same where systemd is the first process.
 const TESTS_OF_SYSTEMD: [&str; 1] = ["cgroup_driver"];
-/// The one that needs a file system which maps ids, as this kernel's tmpfs does not.
-const ON_DISK: &str = "userns";
 const SYSTEMD: &str = "/lib/systemd/systemd";
 /// Left out: races of a hundred containers each, which emulation makes minutes long and other cgroups no different.
 const SKIPPED: &str = "--skip=_changes_ --skip=descriptor_is_a_working_directory --skip=be_looked_into";
@@ -103,7 +101,7 @@ fn kernel(home: &Path, tree: &Path) -> Result<PathBuf, String> {
     }
     // Of the modules those that the tests can need: the less there is, the sooner it has booted.
     sh(&format!(
-        "v=$(ls {1}/lib/modules); to={0}/lib/modules/$v; mkdir -p $to; cd {1}/lib/modules/$v; cp modules.order modules.builtin* $to/; cp --parents -r kernel/net kernel/lib kernel/crypto kernel/arch kernel/fs/overlayfs kernel/fs/ext4 kernel/fs/jbd2 kernel/fs/quota kernel/fs/*.ko kernel/drivers/block/loop.ko kernel/drivers/net/*.ko $to/; depmod -b {0} $v",
+        "v=$(ls {1}/lib/modules); to={0}/lib/modules/$v; mkdir -p $to; cd {1}/lib/modules/$v; cp modules.order modules.builtin* $to/; cp --parents -r kernel/net kernel/lib kernel/crypto kernel/arch kernel/fs/overlayfs kernel/fs/quota kernel/drivers/block/loop.ko kernel/drivers/net/*.ko $to/; depmod -b {0} $v",
         tree.display(),
         unpacked.display()
     ))?;
@@ -176,10 +174,7 @@ fn fill(tree: &Path, names: &[&str]) -> Outcome {
     for (name, text) in [
         ("init", INIT.to_owned()),
         ("second", SECOND.to_owned()),
-        (
-            "tests",
-            ALL_TESTS.replace("SKIPPED", SKIPPED).replace("MODULES", MODULES).replace("ON_DISK", ON_DISK),
-        ),
+        ("tests", ALL_TESTS.replace("SKIPPED", SKIPPED).replace("MODULES", MODULES)),
         ("etc/systemd/system/tests.service", SERVICE.to_owned()),
         ("etc/systemd/system/default.target", TARGET.to_owned()),
     ] {
@@ -222,15 +217,12 @@ const ALL_TESTS: &str = r#"#!/bin/sh
 export PATH=/bin:/sbin TERM=xterm HOME=/root
 ip link set lo up
 for m in MODULES; do modprobe $m; done
+# This kernel's tmpfs maps no ids.
+truncate -s 1024M /disk; mkfs.ext4 -qF /disk; mkdir /on-disk; mount -o loop /disk /on-disk
+export TMPDIR=/on-disk
 bad=
 for t in $(sed 's/.*tests=\([^ ]*\).*/\1/; s/,/ /g' /proc/cmdline); do
   echo "== $t at $(cut -d' ' -f1 /proc/uptime) s"
-  if [ $t = ON_DISK ]; then
-    truncate -s 1024M /disk; mkfs.ext4 -qF /disk; mkdir /on-disk; mount -o loop /disk /on-disk
-    export TMPDIR=/on-disk
-  else
-    unset TMPDIR
-  fi
   /t/deps/$t --test-threads=2 SKIPPED || bad="$bad $t"
 done
 echo "== end at $(cut -d' ' -f1 /proc/uptime) s"

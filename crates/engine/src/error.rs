@@ -233,6 +233,9 @@ fn runtime_text(failure: &Failure) -> (String, i32) {
         () if has(&["permission denied", "is a directory"]) => 126,
         () => 128,
     };
+    // crun says the errno as C does; clients look for Go's words.
+    let words = ["No such file or directory", "Permission denied", "Is a directory"];
+    let detail = words.iter().fold(detail.clone(), |text, word| text.replace(word, &word.to_lowercase()));
     (format!("OCI runtime {verb} failed: {detail}: unknown"), code)
 }
 

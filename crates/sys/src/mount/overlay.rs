@@ -4,7 +4,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
-use rustix::mount::{MountFlags, OpenTreeFlags};
+use rustix::mount::{MountFlags, OpenTreeFlags, UnmountFlags};
 
 use super::{Attributes, Context, Mount};
 use crate::{Error, Result, caps};
@@ -93,7 +93,10 @@ fn joined(lower: &[String], writable: Option<(&str, &str)>, label: &str) -> Resu
     let failed = |errno: Errno| Error::new("mount overlay", place, errno);
     let data = std::ffi::CString::new(data).map_err(|_| failed(Errno::INVAL))?;
     rustix::mount::mount("overlay", place, "overlay", flags, data.as_c_str()).map_err(failed)?;
-    let fd = rustix::mount::open_tree(CWD, place, OpenTreeFlags::OPEN_TREE_CLOEXEC).map_err(failed)?;
+    // A copy, attached nowhere: it may go to another mount namespace.
+    let copy = OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::OPEN_TREE_CLONE;
+    let fd = rustix::mount::open_tree(CWD, place, copy).map_err(failed)?;
+    rustix::mount::unmount(place, UnmountFlags::DETACH).map_err(failed)?;
     Ok(Mount { fd, label: "overlay".to_owned() })
 }
 
