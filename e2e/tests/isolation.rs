@@ -102,6 +102,8 @@ fn apparmor_confines_where_it_is() {
         host.corten(&["run", "-d", "--name", "a1", "busybox", "sleep", "1000"]).ok();
         let exec = host.corten(&["exec", "a1", "cat", "/proc/self/attr/current"]).ok();
         assert_eq!(exec, "docker-default (enforce)");
+        let child = host.corten(&["run", "--rm", "--init", "busybox", "cat", "/proc/self/attr/current"]).ok();
+        assert_eq!(child, "docker-default (enforce)");
         assert!(run(&["--privileged"]).stdout.starts_with("unconfined"));
     } else {
         let refused = run(&["--security-opt", "apparmor=docker-default"]);

@@ -226,6 +226,10 @@ pub(crate) fn no_log_server(why: &str) -> Error {
 /// What another runtime has said, in containerd's frame, and the exit code that Docker reads out of it.
 fn runtime_text(failure: &Failure) -> (String, i32) {
     let Failure { path: verb, detail, .. } = failure;
+    // crun says the errno as C does, and that of a directory as EPERM; clients look for Go's words.
+    let words = ["No such file or directory", "Permission denied", "Is a directory"];
+    let detail = words.iter().fold(detail.clone(), |text, word| text.replace(word, &word.to_lowercase()));
+    let detail = detail.replace("executable: Operation not permitted", "executable: permission denied");
     let said = detail.to_lowercase();
     let has = |words: &[&str]| words.iter().any(|words| said.contains(words));
     let code = match () {
@@ -233,9 +237,6 @@ fn runtime_text(failure: &Failure) -> (String, i32) {
         () if has(&["permission denied", "is a directory"]) => 126,
         () => 128,
     };
-    // crun says the errno as C does; clients look for Go's words.
-    let words = ["No such file or directory", "Permission denied", "Is a directory"];
-    let detail = words.iter().fold(detail.clone(), |text, word| text.replace(word, &word.to_lowercase()));
     (format!("OCI runtime {verb} failed: {detail}: unknown"), code)
 }
 

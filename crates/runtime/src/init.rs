@@ -146,6 +146,7 @@ fn set_up(
         keep_keyring: request.keep_keyring,
         preserved: request.preserved,
         limited: staged,
+        forks: request.first == FirstProcess::Reaper,
     };
     let prepared = process::prepare(&proc, order.process, &user, settings)?;
     caller.ready(console.as_ref().map(AsFd::as_fd))?;

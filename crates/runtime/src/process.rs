@@ -24,6 +24,8 @@ pub(crate) struct Prepared {
     env: Vec<CString>,
     /// Attributes of security modules that take effect with the execve: the open file and what to write.
     labels: Vec<(File, String)>,
+    /// To open them again: they are those of the process that opens them.
+    proc: Option<Root>,
     preserved: u32,
     /// What the program will hold.
     capabilities: Sets,
@@ -40,6 +42,8 @@ pub(crate) struct Settings {
     pub(crate) preserved: u32,
     /// The limits are set already.
     pub(crate) limited: bool,
+    /// A child of the calling process will execute the program.
+    pub(crate) forks: bool,
 }
 
 /// Makes the working directory when the image has none of that name. What stands in the way is chdir's to tell.
@@ -60,6 +64,8 @@ pub(crate) fn prepare(
     let argv = process.args.iter().map(|argument| c_string(argument)).collect::<Result<_, _>>()?;
     let env = environment(&process.env, &user.home);
     let labels = labels(proc, process)?;
+    let again = settings.forks && !labels.is_empty();
+    let proc = again.then(|| proc.top().to_root()).transpose().map_err(at("label"))?;
     if !settings.keep_keyring {
         sys::process::leave_session_keyring();
     }
@@ -71,7 +77,7 @@ pub(crate) fn prepare(
     // Now, so that a program that is not there is an error of the container's making.
     let file = program::find(word, &env)?;
     let env = env.iter().map(|entry| c_string(entry)).collect::<Result<_, _>>()?;
-    Ok(Prepared { file, argv, env, labels, preserved: settings.preserved, capabilities })
+    Ok(Prepared { file, argv, env, labels, proc, preserved: settings.preserved, capabilities })
 }
 
 /// Each name once, with its last value; a home that is not said is the account's.
@@ -94,25 +100,26 @@ fn environment(given: &[String], home: &str) -> Vec<String> {
 /// Opens the files of security modules (proc_pid_attr(5)), which are this process's own whatever the image holds.
 fn labels(proc: &Root, process: &Process) -> Result<Vec<(File, String)>, Failure> {
     let mut labels = Vec::new();
-    let mut open = |paths: &[&str], text: String| {
-        let mut last = Err(Failure::new("label", &text, "there is no file to write it to"));
-        for path in paths {
-            last = proc.open_file(path, Access::Write, 0).map_err(at_path("label", &text));
-            if last.is_ok() {
-                break;
-            }
-        }
-        last.map(|file| labels.push((file, text)))
-    };
     if !process.apparmor_profile.is_empty() {
-        // A module's own directory: Linux 5.8.
-        let paths = ["/self/attr/apparmor/exec", "/self/attr/exec"];
-        open(&paths, format!("exec {}", process.apparmor_profile))?;
+        let text = format!("exec {}", process.apparmor_profile);
+        labels.push((open_label(proc, &text)?, text));
     }
     if !process.selinux_label.is_empty() {
-        open(&["/self/attr/exec"], process.selinux_label.clone())?;
+        let text = process.selinux_label.clone();
+        labels.push((open_label(proc, &text)?, text));
     }
     Ok(labels)
+}
+
+/// AppArmor's words begin with `exec`, and it has a directory of its own from Linux 5.8 on.
+fn open_label(proc: &Root, text: &str) -> Result<File, Failure> {
+    let open = |path| proc.open_file(path, Access::Write, 0).map_err(at_path("label", text));
+    if text.starts_with("exec ")
+        && let Ok(file) = open("/self/attr/apparmor/exec")
+    {
+        return Ok(file);
+    }
+    open("/self/attr/exec")
 }
 
 /// User, groups, capabilities and working directory: what the program may do. The capabilities that it will hold:
@@ -187,6 +194,9 @@ impl Prepared {
     ) -> Result<Infallible, Failure> {
         sys::process::reset_signals();
         for (mut file, text) in self.labels {
+            if let Some(proc) = &self.proc {
+                file = open_label(proc, &text)?;
+            }
             file.write_all(text.as_bytes()).map_err(crate::failure::failed("label", &text))?;
         }
         sys::process::seal_descriptors(3_u32.saturating_add(self.preserved)).map_err(at("exec"))?;
