@@ -74,7 +74,7 @@ pub struct Reader {
     done: bool,
 }
 
-/// An open log file. Its inode number is its name across renames: it is not reused while the file is open.
+/// An open log file. A plain one's inode number is its name across renames: it is not reused while the file is open.
 #[derive(Debug)]
 pub(super) struct Open {
     pub(super) file: File,
@@ -82,9 +82,23 @@ pub(super) struct Open {
     inode: u64,
     /// It is compressed, and has not been read.
     packed: bool,
+    /// Of a compressed file: its own inode number, and when the plain one was written last.
+    compressed: Option<(u64, u64)>,
 }
 
 impl Open {
+    /// Whether both are one file, plain or compressed. The number of a plain file that is gone may be a younger one's, which
+    /// was written later.
+    fn is(&self, other: &Self) -> bool {
+        let written = |open: &Self| open.compressed.map_or_else(|| last_written(&open.file), |(_, at)| at);
+        self.inode == other.inode
+            && match (self.compressed, other.compressed) {
+                (None, None) => true,
+                (Some(one), Some(two)) => one == two,
+                (None, Some(_)) | (Some(_), None) => written(self) == written(other),
+            }
+    }
+
     pub(super) fn is_packed(&self) -> bool {
         self.packed
     }
@@ -251,14 +265,14 @@ impl Reader {
     fn find_newer(&mut self) -> Result<bool, sys::Error> {
         let Some(current) = self.files.pop_front() else { return Ok(false) };
         let same = match std::fs::metadata(&self.path) {
-            Ok(metadata) => metadata.ino() == current.inode,
+            Ok(metadata) => current.compressed.is_none() && metadata.ino() == current.inode,
             // The moment between two renames: the next look finds the new file.
             Err(e) if e.kind() == ErrorKind::NotFound => true,
             Err(e) => return Err(at(&self.path, e)),
         };
         if !same {
             let mut all = open_all(&self.path)?;
-            if let Some(ours) = all.iter().position(|open| open.inode == current.inode) {
+            if let Some(ours) = all.iter().position(|open| open.is(&current)) {
                 all.drain(..=ours);
             }
             self.files = all;
@@ -289,8 +303,10 @@ fn open_all(path: &Path) -> Result<VecDeque<Open>, sys::Error> {
         };
         let own = file.metadata().map_err(|e| at(path, e))?.ino();
         let inode = if packed { compress::compressed_inode(&file).unwrap_or(own) } else { own };
-        if files.iter().all(|open| open.inode != inode) {
-            files.push_front(Open { file, inode, packed });
+        let compressed = packed.then(|| (own, last_written(&file)));
+        let open = Open { file, inode, packed, compressed };
+        if !files.iter().any(|known| known.is(&open)) {
+            files.push_front(open);
         }
     }
     Ok(files)
@@ -453,6 +469,22 @@ mod tests {
             log.write(Stream::Stdout, b"after\n");
             assert_eq!(rest(&mut reader), ["after\n"]);
         }
+    }
+
+    /// File systems give the number of a file that is gone to the next one.
+    #[test]
+    fn a_file_that_has_a_number_of_an_older_one_hides_none() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
+        let mut log = writer(directory.path(), LogFormat::JsonFile, 0, 1);
+        log.write(Stream::Stdout, b"old\n");
+        let (input, output) = (file::open(&path).unwrap(), packed(&rotated(&path, 1)));
+        compress::run(input, file::create(&output, 0o640).unwrap()).unwrap();
+        // Emptied in place: the same number, written later.
+        sys::file::create(&path, 0o640).unwrap();
+        log.write(Stream::Stdout, b"new\n");
+        let mut reader = Reader::open(&path, LogFormat::JsonFile, Query::default()).unwrap();
+        assert_eq!(rest(&mut reader), ["old\n", "new\n"]);
     }
 
     #[test]
