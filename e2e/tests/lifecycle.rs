@@ -25,6 +25,12 @@ fn run(host: &Host, flags: &[&str], script: &str) -> String {
     id
 }
 
+/// Makes the file that a script waits for. From outside: an exec would end with the container, perhaps by its SIGKILL.
+fn go(host: &Host, name: &str) {
+    let pid = inspect(host, name, "{{.State.Pid}}");
+    std::fs::File::create(format!("/proc/{pid}/root/go")).unwrap();
+}
+
 #[track_caller]
 fn becomes(host: &Host, name: &str, format: &str, wanted: &str) {
     until(&format!("{name} to be {wanted}"), || (inspect(host, name, format) == wanted).then_some(()));
@@ -114,7 +120,7 @@ fn stop_asks_waits_and_kills() {
             .ok();
         events.contains("patient").then_some(())
     });
-    host.docker(&["exec", "patient", "touch", "/go"]).ok();
+    go(&host, "patient");
     assert_eq!(text(stop).0, Some(0));
     assert_eq!(inspect(&host, "patient", ended), "exited 4");
     host.finish();
@@ -157,7 +163,7 @@ fn restart_policies_start_what_has_ended() {
     becomes(&host, "u1", counted, "exited 137 0");
     run(&host, &["--name", "later"], "while [ ! -e /go ]; do sleep 0.02; done; exit 1");
     host.docker(&["update", "--restart", "on-failure:1", "later"]).ok();
-    host.docker(&["exec", "later", "touch", "/go"]).ok();
+    go(&host, "later");
     becomes(&host, "later", counted, "exited 1 1");
 
     for (flags, phrase) in [

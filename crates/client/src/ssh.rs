@@ -49,6 +49,13 @@ impl Ssh {
             heard: false,
         })
     }
+
+    fn ended(&self) -> io::Error {
+        io::Error::other(format!(
+            "command [{}] has ended without an answer: is the URL right, and is corten or docker installed there?",
+            self.command
+        ))
+    }
 }
 
 fn arguments(host: &SshHost) -> Vec<String> {
@@ -80,10 +87,7 @@ impl AsyncRead for Ssh {
         if buffer.filled().len() > before {
             self.heard = true;
         } else if !self.heard {
-            return Poll::Ready(Err(io::Error::other(format!(
-                "command [{}] has ended without an answer: is the URL right, and is corten or docker installed there?",
-                self.command
-            ))));
+            return Poll::Ready(Err(self.ended()));
         }
         Poll::Ready(Ok(()))
     }
@@ -92,7 +96,15 @@ impl AsyncRead for Ssh {
 impl AsyncWrite for Ssh {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match &mut self.input {
-            Some(input) => Pin::new(input).poll_write(cx, bytes),
+            Some(input) => {
+                let written = ready!(Pin::new(input).poll_write(cx, bytes));
+                // Whether the end is met first by writing or by reading is chance: it has the same words.
+                let unheard = !self.heard;
+                Poll::Ready(written.map_err(|error| match error.kind() {
+                    io::ErrorKind::BrokenPipe if unheard => self.ended(),
+                    _ => error,
+                }))
+            }
             None => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
         }
     }
