@@ -1,120 +1,94 @@
-//! Corten beside Debian's docker.io, in one run: each engine in a network namespace of its own, the workloads
-//! taken in turn, medians, and the ratio to Docker. With `--gate` it fails where a promise of SPECIFICATION.md is
-//! not kept. A word names another table: `build`, `images`, `network`, `pull`, `registry`.
+//! Corten beside what else is installed, in one run: each engine in a network namespace of its own, the workloads taken in
+//! turn, medians, and the ratio to the second engine. With `--gate` it fails where a promise of SPECIFICATION.md is not
+//! kept. Every table is written to `target/bench/` as JSON, too.
+//!
+//! | word | what it times |
+//! |---|---|
+//! | `engine` (or none) | starts, execs, removals, logs, copies: the daily commands |
+//! | `runtime` | the runtime alone, beside runc and crun |
+//! | `scale` | a thousand containers: memory, listing, the daemon's start |
+//! | `network` | starts, connections, throughput, names |
+//! | `images`, `pull`, `registry` | load and save; a registry's client; its server |
+//! | `build` | Dockerfiles |
+//! | `profile` | no figures to compare: where a start's time goes, as pictures in `docs/performance/` |
 
 mod build;
 mod images;
 pub(crate) mod net;
 mod peer;
+mod profile;
 mod pull;
 mod registry;
+mod report;
+mod revision;
 mod runtime;
+mod scale;
+mod timeline;
+mod workloads;
 
+use std::path::PathBuf;
 use std::time::Instant;
 
 use peer::Peer;
 
-use crate::{Outcome, build as program};
+use crate::{Outcome, build as program, root};
 
-/// A workload and what SPECIFICATION.md promises for it, in milliseconds.
-struct Workload {
-    name: &'static str,
-    promise: f64,
-    repeat: usize,
-    run: fn(&Peer) -> Result<f64, String>,
+/// What was asked for.
+struct Options {
+    times: usize,
+    gate: bool,
+    alone: bool,
+    compare: Option<String>,
+    built: bool,
 }
 
-const WORKLOADS: [Workload; 8] = [
-    Workload { name: "run --rm true", promise: 30.0, repeat: 1, run: run_rm },
-    Workload { name: "run -d", promise: 30.0, repeat: 1, run: run_detached },
-    Workload { name: "exec true", promise: 10.0, repeat: 1, run: exec },
-    Workload { name: "rm -f", promise: 30.0, repeat: 1, run: remove },
-    Workload { name: "ps", promise: 5.0, repeat: 1, run: ps },
-    Workload { name: "20 × run --rm at once", promise: f64::INFINITY, repeat: 5, run: twenty },
-    Workload { name: "50 MB through the log", promise: f64::INFINITY, repeat: 5, run: logs },
-    Workload { name: "50 MB attached", promise: f64::INFINITY, repeat: 5, run: attached },
-];
-
-/// Runs the benchmark: `[build|images|network|pull|registry] [-n TIMES] [--gate] [--alone]`; with a word those rows only.
+/// Runs the benchmark: `[WORD] [-n TIMES] [--gate] [--alone | --compare REV] [--built]`. With `--built` the binaries that
+/// `cargo xtask build` made last are taken as they are.
 pub(crate) fn bench(arguments: &[String]) -> Outcome {
     let value = |flag: &str| arguments.iter().position(|a| a == flag).and_then(|i| arguments.get(i + 1));
-    let times: usize =
-        value("-n").map_or(Ok(20), |n| n.parse()).map_err(|_| "-n takes a number".to_owned())?;
     let has = |flag: &str| arguments.iter().any(|a| a == flag);
-    match arguments.first().map(String::as_str) {
-        Some("build") => return build::bench(&arguments[1..]),
-        Some("pull") => return pull::bench(times, has("--gate"), has("--alone")),
-        Some("registry") => return registry::bench(times.min(10), has("--gate")),
-        Some(_) | None => {}
+    let options = Options {
+        times: value("-n").map_or(Ok(20), |n| n.parse()).map_err(|_| "-n takes a number".to_owned())?,
+        gate: has("--gate"),
+        alone: has("--alone"),
+        compare: value("--compare").cloned(),
+        built: has("--built"),
+    };
+    let word = arguments.first().map(String::as_str).filter(|word| !word.starts_with('-'));
+    match word.unwrap_or("engine") {
+        "engine" => workloads::bench(&options),
+        "runtime" => runtime::bench(&options),
+        "scale" => scale::bench(&options),
+        "network" => net::bench(&options),
+        "images" => images::bench(&options),
+        "pull" => pull::bench(&options),
+        "registry" => registry::bench(&options),
+        "build" => build::bench(&options),
+        "profile" => profile::bench(&options),
+        other => Err(format!("no such benchmark: {other}; see the head of xtask/src/bench.rs")),
     }
-    let dist = program::build()?;
-    let mut peers = vec![Peer::corten(&dist)?];
-    if !has("--alone") && !has("network") {
-        peers.push(Peer::docker()?);
-    }
-    let mut broken = Vec::new();
-    if has("network") {
-        net::rows(&peers[0], times, &mut broken)?;
-        return gate(has("--gate"), &broken);
-    }
-    println!("| workload | {} | ratio | promise |", names(&peers));
-    println!("|---|{}---|---|", "---|".repeat(peers.len()));
-    let only_images = has("images");
-    for workload in WORKLOADS.iter().filter(|_| !only_images) {
-        let mut figures = vec![Vec::new(); peers.len()];
-        for round in 0..=(times / workload.repeat).max(3) {
-            for (peer, figures) in peers.iter().zip(&mut figures) {
-                let figure =
-                    (workload.run)(peer).map_err(|e| format!("{} on {}: {e}", workload.name, peer.name))?;
-                // The first round warms caches.
-                if round > 0 {
-                    figures.push(figure);
-                }
-            }
+}
+
+impl Options {
+    /// Ours as it ships, and what it is compared with: Debian's docker.io, another commit of ours, or nothing.
+    fn peers(&self) -> Result<Vec<Peer>, String> {
+        let mut peers = vec![Peer::corten("corten", &self.dist()?)?];
+        match &self.compare {
+            Some(revision) => peers.push(Peer::corten(revision, &revision::build(revision)?)?),
+            None if self.alone => {}
+            None => peers.push(Peer::docker()?),
         }
-        let medians: Vec<f64> = figures.into_iter().map(median).collect();
-        row(workload.name, "ms", &medians, workload.promise, &mut broken);
+        Ok(peers)
     }
-    images::rows(&peers, &mut broken)?;
-    if !only_images {
-        memory(&peers, &mut broken)?;
-        runtime::rows(&dist, times, &mut broken)?;
+
+    /// The directory of our binaries.
+    fn dist(&self) -> Result<PathBuf, String> {
+        if self.built { Ok(root().join("target/dist")) } else { program::build() }
     }
-    gate(has("--gate"), &broken)
 }
 
-fn gate(asked: bool, broken: &[String]) -> Outcome {
-    if asked && !broken.is_empty() {
-        return Err(format!("promises broken: {}", broken.join("; ")));
-    }
-    Ok(())
-}
-
-fn memory(peers: &[Peer], broken: &mut Vec<String>) -> Outcome {
-    let idle = peers.iter().map(Peer::daemon_megabytes).collect::<Result<Vec<_>, _>>()?;
-    row("daemon, resident", "MB", &idle, 30.0, broken);
-    for peer in peers {
-        for i in 0..10 {
-            peer.ok(&["run", "-d", "--name", &format!("mem{i}"), "busybox:bench", "sleep", "1000"])?;
-        }
-    }
-    let shim = peers.iter().map(Peer::shim_megabytes).collect::<Result<Vec<_>, _>>()?;
-    row("shim of a container, PSS", "MB", &shim, 0.5, broken);
-    Ok(())
-}
-
-fn names(peers: &[Peer]) -> String {
-    peers.iter().map(|p| p.name).collect::<Vec<_>>().join(" | ")
-}
-
-fn row(name: &str, unit: &str, figures: &[f64], promise: f64, broken: &mut Vec<String>) {
-    let cells: Vec<String> = figures.iter().map(|f| format!("{f:.2} {unit}")).collect();
-    let ratio = figures.get(1).map_or("–".to_owned(), |docker| format!("{:.2}", figures[0] / docker));
-    let promised = if promise.is_finite() { format!("≤ {promise} {unit}") } else { "–".into() };
-    println!("| {name} | {} | {ratio} | {promised} |", cells.join(" | "));
-    if figures[0] > promise {
-        broken.push(format!("{name}: {:.2} {unit}, promised {promised}", figures[0]));
-    }
+fn names(peers: &[Peer]) -> Vec<&str> {
+    peers.iter().map(|p| p.name.as_str()).collect()
 }
 
 fn median(mut figures: Vec<f64>) -> f64 {
@@ -122,70 +96,9 @@ fn median(mut figures: Vec<f64>) -> f64 {
     figures.get(figures.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
+/// Milliseconds that `work` takes.
 fn timed(work: impl FnOnce() -> Result<(), String>) -> Result<f64, String> {
     let start = Instant::now();
     work()?;
     Ok(start.elapsed().as_secs_f64() * 1e3)
-}
-
-fn run_rm(peer: &Peer) -> Result<f64, String> {
-    timed(|| peer.ok(&["run", "--rm", "busybox:bench", "true"]).map(drop))
-}
-
-fn run_detached(peer: &Peer) -> Result<f64, String> {
-    let figure =
-        timed(|| peer.ok(&["run", "-d", "--name", "d1", "busybox:bench", "sleep", "1000"]).map(drop))?;
-    peer.ok(&["rm", "-f", "d1"])?;
-    Ok(figure)
-}
-
-fn exec(peer: &Peer) -> Result<f64, String> {
-    if peer.ok(&["ps", "-q", "--filter", "name=^x1$"])?.is_empty() {
-        peer.ok(&["run", "-d", "--name", "x1", "busybox:bench", "sleep", "100000"])?;
-    }
-    timed(|| peer.ok(&["exec", "x1", "true"]).map(drop))
-}
-
-fn remove(peer: &Peer) -> Result<f64, String> {
-    peer.ok(&["run", "-d", "--name", "d1", "busybox:bench", "sleep", "1000"])?;
-    timed(|| peer.ok(&["rm", "-f", "d1"]).map(drop))
-}
-
-fn ps(peer: &Peer) -> Result<f64, String> {
-    timed(|| peer.ok(&["ps"]).map(drop))
-}
-
-fn twenty(peer: &Peer) -> Result<f64, String> {
-    timed(|| {
-        let started = (0..20)
-            .map(|_| peer.start(&["run", "--rm", "busybox:bench", "true"]))
-            .collect::<Result<Vec<_>, _>>()?;
-        for child in started {
-            let output = child.wait_with_output().map_err(|e| e.to_string())?;
-            if !output.status.success() {
-                return Err(String::from_utf8_lossy(&output.stderr).into_owned());
-            }
-        }
-        Ok(())
-    })
-}
-
-const FIFTY_MEGABYTES: &str =
-    "yes 0123456789012345678901234567890123456789012345678901234567890 | head -c 50000000";
-
-fn logs(peer: &Peer) -> Result<f64, String> {
-    let figure = timed(|| {
-        peer.ok(&["run", "-d", "--name", "l1", "busybox:bench", "sh", "-c", FIFTY_MEGABYTES])?;
-        peer.ok(&["wait", "l1"]).map(drop)
-    })?;
-    let length = peer.output(&["logs", "l1"])?.len();
-    peer.ok(&["rm", "-f", "l1"])?;
-    if length == 50_000_000 { Ok(figure) } else { Err(format!("the log has {length} bytes")) }
-}
-
-fn attached(peer: &Peer) -> Result<f64, String> {
-    timed(|| match peer.output(&["run", "--rm", "busybox:bench", "sh", "-c", FIFTY_MEGABYTES])?.len() {
-        50_000_000 => Ok(()),
-        length => Err(format!("{length} bytes arrived")),
-    })
 }

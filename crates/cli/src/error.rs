@@ -56,7 +56,8 @@ impl Error {
     pub(crate) fn code(&self) -> u8 {
         match self {
             Self::Exit { code, .. } => *code,
-            Self::Client(_) | Self::Template(_) | Self::Invalid(_) | Self::File { .. } | Self::Io { .. } => 1,
+            Self::Template(_) => 64,
+            Self::Client(_) | Self::Invalid(_) | Self::File { .. } | Self::Io { .. } => 1,
         }
     }
 

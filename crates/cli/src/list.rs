@@ -58,6 +58,7 @@ impl Kind {
             let reason = error.strip_prefix("template parsing error: ").unwrap_or(&error);
             Error::invalid(format!("failed to parse template: {reason}"))
         })?;
+        let executed = |error| Error::invalid(format!("failed to execute template: {error}"));
         let mut out = String::new();
         if is_table {
             let headers: Vec<_> = self
@@ -65,14 +66,12 @@ impl Kind {
                 .iter()
                 .map(|(field, header)| ((*field).to_owned(), Json::from(*header)))
                 .collect();
-            out.push_str(&template.render_header(&Json::Object(headers))?);
+            out.push_str(&template.render_header(&Json::Object(headers)).map_err(executed)?);
             out.push('\n');
         }
         for row in rows {
             let text = template.render(row);
-            out.push_str(
-                &text.map_err(|error| Error::invalid(format!("failed to execute template: {error}")))?,
-            );
+            out.push_str(&text.map_err(executed)?);
             out.push('\n');
         }
         Ok(if is_table { table::align(&out) } else { out })

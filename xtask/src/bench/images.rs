@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::process::Command;
 
-use super::{median, peer::Peer, row, timed};
+use super::report::{Promise, Report};
+use super::{Options, median, names, peer::Peer, timed};
 use crate::Outcome;
 
 const LAYERS: usize = 8;
@@ -15,20 +16,23 @@ const NAME: &str = "bench/image:1";
 /// Docker's time over ours, at least.
 const GOAL: f64 = 2.0;
 
-/// Prints two rows, and adds the promises that do not hold.
-pub(super) fn rows(peers: &[Peer], broken: &mut Vec<String>) -> Outcome {
+/// Runs it.
+pub(super) fn bench(options: &Options) -> Outcome {
+    let peers = options.peers()?;
+    let mut report = Report::new("images", &names(&peers));
     let directory = std::env::temp_dir().join(format!("ct-bench-images-{}", std::process::id()));
-    let measured = make(&directory).and_then(|()| measure(peers, &directory));
+    let measured = make(&directory).and_then(|()| measure(&peers, &directory));
     let _ = std::fs::remove_dir_all(&directory);
     for (what, figures) in measured? {
-        row(&format!("{what} of 8 layers, 520 MB"), "ms", &figures, f64::INFINITY, broken);
+        report.row(&format!("{what} of 8 layers, 520 MB"), "ms", &figures, Promise::NONE);
         if let [ours, dockers] = figures.as_slice()
+            && options.compare.is_none()
             && *dockers < GOAL * ours
         {
-            broken.push(format!("{what}: {:.1} times faster than Docker, promised {GOAL}", dockers / ours));
+            report.broken(format!("{what}: {:.1} times faster than Docker, promised {GOAL}", dockers / ours));
         }
     }
-    Ok(())
+    report.finish(options.gate)
 }
 
 fn measure(peers: &[Peer], directory: &Path) -> Result<Vec<(&'static str, Vec<f64>)>, String> {

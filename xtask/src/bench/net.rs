@@ -7,7 +7,8 @@ use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use super::peer::Peer;
-use super::{median, row, timed};
+use super::report::{Promise, Report};
+use super::{Options, median, timed};
 use crate::Outcome;
 
 /// Bytes of one measurement of throughput.
@@ -17,19 +18,20 @@ const LOOKUPS: usize = 20_000;
 /// Look-ups on their way at once.
 const AT_ONCE: usize = 8;
 
-/// Prints the rows, and adds the promises that do not hold.
-pub(super) fn rows(corten: &Peer, times: usize, broken: &mut Vec<String>) -> Outcome {
-    println!("| network | corten | of | promise |");
-    println!("|---|---|---|---|");
-    start(corten, times, broken)?;
-    ports(corten, broken)?;
-    throughput(corten, broken)?;
-    names(corten, broken)?;
-    parallel(corten, broken)
+/// Runs it.
+pub(super) fn bench(options: &Options) -> Outcome {
+    let corten = &Peer::corten("corten", &options.dist()?)?;
+    let mut report = Report::new("network", &["corten"]);
+    start(corten, options.times, &mut report)?;
+    ports(corten, &mut report)?;
+    throughput(corten, &mut report)?;
+    names(corten, &mut report)?;
+    parallel(corten, &mut report)?;
+    report.finish(options.gate)
 }
 
 /// The network's share of a start.
-fn start(peer: &Peer, times: usize, broken: &mut Vec<String>) -> Outcome {
+fn start(peer: &Peer, times: usize, report: &mut Report) -> Outcome {
     let run = |network: &str| -> Result<f64, String> {
         let words = ["run", "-d", "--name", "n1", "--network", network, "busybox:bench", "sleep", "1000"];
         let figure = timed(|| peer.ok(&words).map(drop))?;
@@ -41,12 +43,12 @@ fn start(peer: &Peer, times: usize, broken: &mut Vec<String>) -> Outcome {
         with.push(run("bridge")?);
         without.push(run("none")?);
     }
-    row("network's share of a start", "ms", &[median(with) - median(without)], 3.0, broken);
+    report.row("network's share of a start", "ms", &[median(with) - median(without)], Promise::most(3.0));
     Ok(())
 }
 
 /// What the thousandth published port costs, and what a connection costs then.
-fn ports(peer: &Peer, broken: &mut Vec<String>) -> Outcome {
+fn ports(peer: &Peer, report: &mut Report) -> Outcome {
     let serve = ["sh", "-c", "echo page > /tmp/index.html; httpd -f -p 80 -h /tmp"];
     let publish = |name: &str, port: &str| {
         timed(|| {
@@ -77,17 +79,10 @@ fn ports(peer: &Peer, broken: &mut Vec<String>) -> Outcome {
     );
     let among = connect(peer, 20000)?;
     peer.ok(&["rm", "-f", "one", "many"])?;
-    println!(
-        "| start with the first port; with the {PORTS}th | {first:.2}; {last:.2} ms | {:.2} | ≈ 1 |",
-        last / first
-    );
-    println!(
-        "| connection, one port; among {PORTS} | {alone:.3}; {among:.3} ms | {:.2} | ≈ 1 |",
-        among / alone
-    );
-    if among > alone * 1.5 {
-        broken.push(format!("a connection among {PORTS} ports takes {:.1} times one", among / alone));
-    }
+    report.row("start with a first port", "ms", &[first], Promise::NONE);
+    report.row(&format!("start with the {PORTS}th"), "ms", &[last], Promise::most(first * 1.2));
+    report.row("connection, one port", "ms", &[alone], Promise::NONE);
+    report.row(&format!("connection among {PORTS}"), "ms", &[among], Promise::most(alone * 1.2));
     Ok(())
 }
 
@@ -107,7 +102,7 @@ fn inside(peer: &Peer, words: &[&str]) -> Result<String, String> {
     Err(format!("{words:?}: {}", String::from_utf8_lossy(&output.stderr)))
 }
 
-fn throughput(peer: &Peer, broken: &mut Vec<String>) -> Outcome {
+fn throughput(peer: &Peer, report: &mut Report) -> Outcome {
     let sink = ["nc", "-ll", "-p", "5001", "-e", "sh", "-c", "cat > /dev/null"];
     peer.ok(&[&["run", "-d", "--name", "sink", "-p", "5001:5001", "busybox:bench"], &sink[..]].concat())?;
     let address = peer.ok(&["inspect", "-f", "{{.NetworkSettings.Networks.bridge.IPAddress}}", "sink"])?;
@@ -120,18 +115,19 @@ fn throughput(peer: &Peer, broken: &mut Vec<String>) -> Outcome {
         }
     }
     let [direct, loopback, host] = figures.map(|f| BYTES as f64 / 1e6 / median(f));
-    println!("| to a container directly | {direct:.0} MB/s | – | – |");
+    report.row("to a container directly", "MB/s", &[direct], Promise::NONE);
     for (what, figure) in [("127.0.0.1", loopback), ("the host's address", host)] {
         let share = figure / direct;
-        println!("| … through a port at {what} | {figure:.0} MB/s | {share:.2} | ≥ 0.90 |");
+        let ratio = format!("{share:.2}");
+        report.cells(&format!("… through a port at {what}"), "MB/s", &[figure], &ratio, "≥ 0.90");
         if share < 0.9 {
-            broken.push(format!("throughput through {what}: {share:.2} of direct, promised 0.90"));
+            report.broken(format!("throughput through {what}: {share:.2} of direct, promised 0.90"));
         }
     }
     peer.ok(&["rm", "-f", "sink"]).map(drop)
 }
 
-fn names(peer: &Peer, broken: &mut Vec<String>) -> Outcome {
+fn names(peer: &Peer, report: &mut Report) -> Outcome {
     peer.ok(&["network", "create", "names"])?;
     for name in ["asks", "db"] {
         peer.ok(&["run", "-d", "--name", name, "--network", "names", "busybox:bench", "sleep", "1000"])?;
@@ -147,16 +143,16 @@ fn names(peer: &Peer, broken: &mut Vec<String>) -> Outcome {
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     let figures: Vec<f64> = said.split_whitespace().filter_map(|word| word.parse().ok()).collect();
     let [rate, p99] = figures[..] else { return Err(format!("look-ups: {said:?}")) };
-    println!("| names a second | {rate:.0} | – | ≥ 10000 |");
+    report.cells("names a second", "", &[rate], "–", "≥ 10000");
     if rate < 10_000.0 {
-        broken.push(format!("{rate:.0} names a second, promised 10000"));
+        report.broken(format!("{rate:.0} names a second, promised 10000"));
     }
-    row("… 99 % within", "ms", &[p99], 1.0, broken);
+    report.row("… 99 % within", "ms", &[p99], Promise::most(1.0));
     peer.ok(&["rm", "-f", "asks", "db"])?;
     peer.ok(&["network", "rm", "names"]).map(drop)
 }
 
-fn parallel(peer: &Peer, broken: &mut Vec<String>) -> Outcome {
+fn parallel(peer: &Peer, report: &mut Report) -> Outcome {
     const COUNT: usize = 200;
     let words =
         |n: usize| ["run".to_owned(), "-d".into(), "--name".into(), format!("p{n}"), "--network".into()];
@@ -182,7 +178,7 @@ fn parallel(peer: &Peer, broken: &mut Vec<String>) -> Outcome {
     let names: Vec<String> = (0..10 + COUNT).map(|n| format!("p{n}")).collect();
     peer.ok(&["rm", "-f"].into_iter().chain(names.iter().map(String::as_str)).collect::<Vec<_>>())?;
     let each = all / COUNT as f64;
-    row(&format!("{COUNT} attached at once, each"), "ms", &[each], alone * 1.5, broken);
+    report.row(&format!("{COUNT} attached at once, each"), "ms", &[each], Promise::most(alone * 1.5));
     peer.ok(&["network", "rm", "many"]).map(drop)
 }
 

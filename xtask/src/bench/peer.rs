@@ -7,20 +7,22 @@ use crate::root;
 
 /// An engine. Dropped: its containers, daemon, namespace and files are removed.
 pub(super) struct Peer {
-    /// `corten` or `docker`.
-    pub(super) name: &'static str,
+    /// `corten`, `docker`, or a commit of ours.
+    pub(super) name: String,
     client: PathBuf,
     socket: String,
     directory: PathBuf,
     namespace: String,
+    program: Box<dyn Fn(&Path) -> Command>,
     daemon: Child,
 }
 
 impl Peer {
-    /// Ours, as it ships.
-    pub(super) fn corten(dist: &Path) -> Result<Self, String> {
-        let daemon = |directory: &Path| {
-            let mut command = Command::new(dist.join("cortend"));
+    /// Ours, as it ships: the binaries in `dist`.
+    pub(super) fn corten(name: &str, dist: &Path) -> Result<Self, String> {
+        let program = dist.join("cortend");
+        let daemon = move |directory: &Path| {
+            let mut command = Command::new(&program);
             command
                 .arg("--data-root")
                 .arg(directory.join("data"))
@@ -29,7 +31,7 @@ impl Peer {
             command.args(["--cgroup-parent", "/ct-bench"]);
             command
         };
-        Self::begin("corten", dist.join("corten"), daemon)
+        Self::begin(name, dist.join("corten"), Box::new(daemon))
     }
 
     /// Debian's docker.io, driven by the `docker` client that is installed.
@@ -47,27 +49,22 @@ impl Peer {
             command.arg("--pidfile").arg(directory.join("pid"));
             command
         };
-        Self::begin("docker", "docker".into(), daemon)
+        Self::begin("docker", "docker".into(), Box::new(daemon))
     }
 
-    fn begin(name: &'static str, client: PathBuf, daemon: impl Fn(&Path) -> Command) -> Result<Self, String> {
+    fn begin(
+        name: &str,
+        client: PathBuf,
+        program: Box<dyn Fn(&Path) -> Command>,
+    ) -> Result<Self, String> {
         let namespace = format!("ct-bench-{name}-{}", std::process::id());
         let directory = std::env::temp_dir().join(&namespace);
         std::fs::create_dir_all(&directory).map_err(|e| format!("{}: {e}", directory.display()))?;
         let socket = format!("unix://{}/s", directory.display());
         sh(&format!("ip netns add {namespace} && ip -n {namespace} link set lo up"))?;
-        let mut command = Command::new("nsenter");
-        let inner = daemon(&directory);
-        command
-            .arg(format!("--net=/run/netns/{namespace}"))
-            .arg("--")
-            .arg(inner.get_program())
-            .args(inner.get_args());
-        command.args(["-H", &socket]).stdin(Stdio::null());
-        let log = std::fs::File::create(directory.join("log")).map_err(|e| e.to_string())?;
-        command.stdout(log.try_clone().map_err(|e| e.to_string())?).stderr(log);
-        let daemon = command.spawn().map_err(|e| format!("{name}'s daemon: {e}"))?;
-        let peer = Self { name, client, socket, directory, namespace, daemon };
+        let daemon = spawn(&program(&directory), &namespace, &socket, &directory)?;
+        let name = name.to_owned();
+        let peer = Self { name, client, socket, directory, namespace, program, daemon };
         peer.wait()?;
         let tar = peer.directory.join("busybox.tar");
         sh(&format!("sh {}/scripts/images.sh busybox -o {}", root().display(), tar.display()))?;
@@ -92,6 +89,49 @@ impl Peer {
         command.args(["-H", &self.socket]).args(arguments).stdin(Stdio::null());
         command.env("DOCKER_CONFIG", self.directory.join("client"));
         command
+    }
+
+    /// Runs the original client against this engine.
+    pub(super) fn original(&self, arguments: &[&str]) -> Result<(), String> {
+        let mut command = Command::new("docker");
+        command.args(["-H", &self.socket]).args(arguments).stdin(Stdio::null());
+        let output = command.env("DOCKER_CONFIG", self.directory.join("client")).output();
+        let output = output.map_err(|e| format!("docker: {e}"))?;
+        if output.status.success() {
+            return Ok(());
+        }
+        Err(format!("docker {arguments:?}: {}", String::from_utf8_lossy(&output.stderr)))
+    }
+
+    /// Runs the client to its end, traced.
+    pub(super) fn traced(&self, trace: &trace::Trace, arguments: &[&str]) -> Result<(), String> {
+        let client = self.command(arguments);
+        let mut command = Command::new("sh");
+        command.args(["-c", &trace.joining(), "sh"]).arg(client.get_program()).args(client.get_args());
+        command.stdin(Stdio::null()).env("DOCKER_CONFIG", self.directory.join("client"));
+        let output = command.output().map_err(|e| format!("sh: {e}"))?;
+        if output.status.success() {
+            return Ok(());
+        }
+        Err(format!("{arguments:?}: {}", String::from_utf8_lossy(&output.stderr)))
+    }
+
+    /// A file beside the engine's.
+    pub(super) fn scratch(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+
+    /// Kills the daemon and starts it again: milliseconds from the start until its API answers.
+    pub(super) fn restart(&mut self) -> Result<f64, String> {
+        self.daemon.kill().and_then(|()| self.daemon.wait()).map_err(|e| e.to_string())?;
+        let start = std::time::Instant::now();
+        self.daemon = spawn(&(self.program)(&self.directory), &self.namespace, &self.socket, &self.directory)?;
+        while self.ok(&["version"]).is_err() {
+            if start.elapsed().as_secs() > 60 {
+                return Err(format!("{}'s daemon does not come back", self.name));
+            }
+        }
+        Ok(start.elapsed().as_secs_f64() * 1e3)
     }
 
     /// Any program in this peer's network.
@@ -155,7 +195,7 @@ impl Peer {
     }
 
     /// Pids of the processes that have this peer's directory in their command line, the daemon included.
-    fn processes(&self) -> Result<Vec<u32>, String> {
+    pub(super) fn processes(&self) -> Result<Vec<u32>, String> {
         let needle = self.directory.display().to_string();
         let listed = std::fs::read_dir("/proc").map_err(|e| e.to_string())?;
         let pids = listed.flatten().filter_map(|e| e.file_name().to_str()?.parse::<u32>().ok());
@@ -184,6 +224,21 @@ impl Drop for Peer {
             sh(&format!("umount -R {0}/data/* {0}/run/* 2>/dev/null; rm -rf {0}", self.directory.display()));
         let _ = sh("rmdir /sys/fs/cgroup/ct-bench /sys/fs/cgroup/*/ct-bench 2>/dev/null");
     }
+}
+
+/// Starts a daemon in its namespace; what it says is appended to its log.
+fn spawn(inner: &Command, namespace: &str, socket: &str, directory: &Path) -> Result<Child, String> {
+    let mut command = Command::new("nsenter");
+    command
+        .arg(format!("--net=/run/netns/{namespace}"))
+        .arg("--")
+        .arg(inner.get_program())
+        .args(inner.get_args());
+    command.args(["-H", socket]).stdin(Stdio::null());
+    let log = std::fs::File::options().create(true).append(true).open(directory.join("log"));
+    let log = log.map_err(|e| format!("{}: {e}", directory.display()))?;
+    command.stdout(log.try_clone().map_err(|e| e.to_string())?).stderr(log);
+    command.spawn().map_err(|e| format!("{}: {e}", inner.get_program().display()))
 }
 
 fn read(path: &str) -> String {

@@ -5,8 +5,9 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use super::{Peer, median, names, row, timed};
-use crate::{Outcome, build, root};
+use super::report::{Promise, Report};
+use super::{Options, Peer, median, names, timed};
+use crate::{Outcome, root};
 
 const LAYERS: usize = 8;
 /// Bytes of files in each layer.
@@ -15,6 +16,8 @@ const LAYER: u64 = 65_000_000;
 const LARGEST: u64 = 4_000_000;
 /// Where the files are taken from: what a system has is what images have.
 const FILES: [&str; 3] = ["/usr/share", "/usr/bin", "/usr/lib"];
+/// In milliseconds.
+const PULL: Promise = Promise { must: 2000.0, aim: 1200.0 };
 const NAME: &str = "127.0.0.1:5099/bench/image:1";
 
 /// A registry in a peer's network.
@@ -73,13 +76,10 @@ impl Registry {
 }
 
 /// `[-n TIMES] [--gate] [--alone]`.
-pub(super) fn bench(times: usize, gate: bool, alone: bool) -> Outcome {
-    let dist = build::build()?;
+pub(super) fn bench(options: &Options) -> Outcome {
+    let dist = options.dist()?;
     let image = image()?;
-    let mut peers = vec![Peer::corten(&dist)?];
-    if !alone {
-        peers.push(Peer::docker()?);
-    }
+    let peers = options.peers()?;
     let scratch = std::env::temp_dir().join(format!("ct-bench-pull-{}", std::process::id()));
     // The image gets into the registry's files once; each peer has a process that serves them.
     let files = scratch.join("registry");
@@ -90,13 +90,11 @@ pub(super) fn bench(times: usize, gate: bool, alone: bool) -> Outcome {
         peers[0].ok(&["rmi", "-f", NAME])?;
         drop(registry);
     }
-    println!("| workload | {} | ratio | promise |", names(&peers));
-    println!("|---|{}---|---|", "---|".repeat(peers.len()));
-    let mut broken = Vec::new();
-    let rounds = times.clamp(3, 7);
+    let mut report = Report::new("pull", &names(&peers));
+    let rounds = options.times.clamp(3, 7);
     for (name, work, promise) in [
-        ("pull, 8 layers", pull as fn(&Peer, &Path) -> Result<f64, String>, 2000.0),
-        ("push, 8 layers", push, f64::INFINITY),
+        ("pull, 8 layers", pull as fn(&Peer, &Path) -> Result<f64, String>, PULL),
+        ("push, 8 layers", push, Promise::NONE),
     ] {
         let mut figures = vec![Vec::new(); peers.len()];
         for round in 0..=rounds {
@@ -110,9 +108,9 @@ pub(super) fn bench(times: usize, gate: bool, alone: bool) -> Outcome {
         }
         let medians: Vec<f64> = figures.into_iter().map(median).collect();
         if name.starts_with("push") && medians.get(1).is_some_and(|docker| medians[0] > *docker) {
-            broken.push(format!("{name}: slower than Docker"));
+            report.broken(format!("{name}: slower than {}", peers[1].name));
         }
-        row(name, "ms", &medians, promise, &mut broken);
+        report.row(name, "ms", &medians, promise);
     }
     let mut figures = Vec::new();
     let ours = scratch.join("ours");
@@ -126,12 +124,9 @@ pub(super) fn bench(times: usize, gate: bool, alone: bool) -> Outcome {
             peers[0].ok(&["rmi", "-f", NAME])?;
         }
     }
-    row("pull, 8 layers, from our registry", "ms", &[median(figures)], 2000.0, &mut broken);
+    report.row("pull, 8 layers, from our registry", "ms", &[median(figures)], PULL);
     let _ = std::fs::remove_dir_all(&scratch);
-    if gate && !broken.is_empty() {
-        return Err(format!("promises broken: {}", broken.join("; ")));
-    }
-    Ok(())
+    report.finish(options.gate)
 }
 
 fn pull(peer: &Peer, files: &Path) -> Result<f64, String> {

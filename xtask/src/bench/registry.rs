@@ -8,8 +8,9 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Barrier};
 use std::time::Instant;
 
-use super::median;
-use crate::{Outcome, build};
+use super::report::{Promise, Report};
+use super::{Options, median};
+use crate::Outcome;
 
 const BLOB: usize = 100_000_000;
 /// Clients that pull at once where speed is measured, and where memory is.
@@ -34,24 +35,20 @@ impl Drop for Server {
     }
 }
 
-/// Runs it: `registry [-n TIMES] [--gate]`.
-pub(super) fn bench(times: usize, gate: bool) -> Outcome {
-    let dist = build::build()?;
+/// Runs it.
+pub(super) fn bench(options: &Options) -> Outcome {
+    let dist = options.dist()?;
     let directory = std::env::temp_dir().join(format!("ct-bench-registry-{}", std::process::id()));
     std::fs::create_dir_all(&directory).map_err(|e| format!("{}: {e}", directory.display()))?;
-    let broken = measure(&dist, &directory, times);
+    let mut report = Report::new("registry", &["corten", "docker-registry"]);
+    let measured = measure(&dist, &directory, options.times.min(10), &mut report);
     let _ = std::fs::remove_dir_all(&directory);
-    let broken = broken?;
-    if gate && !broken.is_empty() {
-        return Err(format!("promises broken: {}", broken.join("; ")));
-    }
-    Ok(())
+    measured?;
+    report.finish(options.gate)
 }
 
-fn measure(dist: &Path, directory: &Path, times: usize) -> Result<Vec<String>, String> {
+fn measure(dist: &Path, directory: &Path, times: usize, report: &mut Report) -> Outcome {
     let servers = [corten(dist, directory)?, peer(directory)?];
-    let mut broken = Vec::new();
-    println!("| workload | corten | docker-registry | ratio | promise |\n|---|---|---|---|---|");
     let (mut takes, mut gives) = ([Vec::new(), Vec::new()], [Vec::new(), Vec::new()]);
     for round in 0..=times {
         let (file, digest) = blob(directory, round)?;
@@ -68,18 +65,16 @@ fn measure(dist: &Path, directory: &Path, times: usize) -> Result<Vec<String>, S
     for (what, figures) in [("take a blob of 100 MB", takes), ("give it to 4 at once", gives)] {
         let [ours, theirs] = figures.map(median);
         let faster = theirs / ours;
-        println!("| {what} | {ours:.0} ms | {theirs:.0} ms | {faster:.1} times | ≥ {FASTER} times |");
+        let promise = format!("≥ {FASTER} times");
+        report.cells(what, "ms", &[ours, theirs], &format!("{faster:.1} times"), &promise);
         if faster < FASTER {
-            broken.push(format!("{what}: {faster:.2} times as fast, promised {FASTER}"));
+            report.broken(format!("{what}: {faster:.2} times as fast, promised {FASTER}"));
         }
     }
     let (_, digest) = blob(directory, times)?;
     let ours = memory(&servers[0], &digest)?;
-    println!("| memory, {MANY} pulls at once | {ours:.1} MB | – | – | ≤ {MEMORY} MB |");
-    if ours > MEMORY {
-        broken.push(format!("{MANY} pulls take {ours:.1} MB, promised {MEMORY}"));
-    }
-    Ok(broken)
+    report.row(&format!("memory, {MANY} pulls at once"), "MB", &[ours], Promise::most(MEMORY));
+    Ok(())
 }
 
 fn corten(dist: &Path, directory: &Path) -> Result<Server, String> {

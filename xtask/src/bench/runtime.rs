@@ -4,7 +4,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use super::median;
+use super::report::{Promise, Report};
+use super::{Options, median};
 use crate::Outcome;
 
 /// So many times faster than each peer is the goal.
@@ -12,25 +13,27 @@ const GOALS: [(&str, f64); 2] = [("runc", 6.0), ("crun", 2.0)];
 /// Megabytes of resident memory at most.
 const MEMORY: f64 = 2.0;
 
-/// Prints two rows, and adds the promises that do not hold.
-pub(super) fn rows(dist: &Path, times: usize, broken: &mut Vec<String>) -> Outcome {
+/// Runs it.
+pub(super) fn bench(options: &Options) -> Outcome {
+    let dist = options.dist()?;
     let directory = std::env::temp_dir().join(format!("ct-bench-runtime-{}", std::process::id()));
-    let measured = measure(dist, &directory, times);
+    let measured = measure(&dist, &directory, options.times);
     let _ = std::fs::remove_dir_all(&directory);
     let (figures, peak) = measured?;
+    let names: Vec<&str> = ["corten"].into_iter().chain(GOALS.map(|(peer, _)| peer)).collect();
+    let mut report = Report::new("runtime", &names);
     let ours = figures[0];
-    println!("| runtime alone, `run` of `true` | {ours:.2} ms | – | – |");
-    for ((peer, goal), figure) in GOALS.iter().zip(&figures[1..]) {
-        // crun refuses a host that has both versions of cgroups.
-        let faster =
-            if figure.is_nan() { "refuses this host".into() } else { format!("{:.1} times", figure / ours) };
-        println!("| … beside {peer} | {figure:.2} ms | {faster} | goal: {goal} times |");
+    let faster: Vec<String> =
+        figures[1..].iter().map(|theirs| format!("{:.1} times", theirs / ours)).collect();
+    let goals = GOALS.map(|(peer, goal)| format!("{goal} times {peer}")).join(", ");
+    report.cells("`run` of `true`", "ms", &figures, &faster.join(", "), &goals);
+    for ((peer, goal), theirs) in GOALS.iter().zip(&figures[1..]) {
+        if theirs / ours < *goal {
+            report.broken(format!("run: {:.2} times as fast as {peer}, promised {goal}", theirs / ours));
+        }
     }
-    println!("| … its largest process | {peak:.2} MB | – | ≤ {MEMORY} MB |");
-    if peak > MEMORY {
-        broken.push(format!("the runtime takes {peak:.2} MB, promised {MEMORY}"));
-    }
-    Ok(())
+    report.row("its largest process", "MB", &[peak], Promise::most(MEMORY));
+    report.finish(options.gate)
 }
 
 fn measure(dist: &Path, directory: &Path, times: usize) -> Result<(Vec<f64>, f64), String> {
@@ -86,7 +89,9 @@ fn peak(runtime: &Path, directory: &Path) -> Result<f64, String> {
     timed.args(["-f", "%M"]).arg(line.get_program()).args(line.get_args());
     let output = timed.stdin(Stdio::null()).output().map_err(|e| format!("/usr/bin/time: {e}"))?;
     let text = String::from_utf8_lossy(&output.stderr);
-    let kilobytes: f64 = text.trim().parse().map_err(|_| format!("/usr/bin/time said {text:?}"))?;
+    // What the runtime warns of comes before it.
+    let last = text.lines().last().unwrap_or_default();
+    let kilobytes: f64 = last.trim().parse().map_err(|_| format!("/usr/bin/time said {text:?}"))?;
     Ok(kilobytes / 1024.0)
 }
 

@@ -25,15 +25,19 @@ impl Verb for Info {
     const WORDS: RangeInclusive<usize> = 0..=0;
 
     async fn run(self, app: &App) -> Result<u8> {
+        let template = match self.format.as_str() {
+            "" => None,
+            "json" => Some(Template::parse("{{json .}}")?),
+            format => Some(Template::parse(format)?),
+        };
         let answer = async {
             let bytes = app.client().await?.info_raw().await?;
             Json::parse(&bytes)
                 .map_err(|error| Error::invalid(format!("the daemon's answer is no JSON: {error}")))
         };
-        if !self.format.is_empty() {
+        if let Some(template) = template {
             let Json::Object(mut info) = answer.await? else { return Err(Error::invalid("no information")) };
             info.push(("ClientInfo".into(), client_info(app)?));
-            let template = Template::parse(if self.format == "json" { "{{json .}}" } else { &self.format })?;
             print::line(template.render(&Json::Object(info))?);
             return Ok(0);
         }

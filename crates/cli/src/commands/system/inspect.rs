@@ -77,10 +77,7 @@ where
 {
     let template = match format {
         "" | "json" => None,
-        format => {
-            let parsed = Template::parse(format);
-            Some(parsed.map_err(|error| Error::Exit { code: 64, message: error.to_string() })?)
-        }
+        format => Some(Template::parse(format)?),
     };
     let (mut found, mut errors) = (Vec::new(), Vec::new());
     for name in names {

@@ -26,6 +26,11 @@ impl Verb for Version {
     const WORDS: RangeInclusive<usize> = 0..=0;
 
     async fn run(self, app: &App) -> Result<u8> {
+        let template = match self.format.as_str() {
+            "" => None,
+            "json" => Some(Template::parse("{{json .}}")?),
+            format => Some(Template::parse(format)?),
+        };
         let (server, api, error) = if self.client {
             (Json::Null, spec::api::API_VERSION.to_owned(), None)
         } else {
@@ -36,17 +41,16 @@ impl Verb for Version {
             }
         };
         let client = client(&api, &app.context()?);
-        match self.format.as_str() {
-            "" => {
+        match template {
+            None => {
                 let mut out = describe_client(&client);
                 if server != Json::Null {
                     out.push_str(&describe_server(&server));
                 }
                 print::out(out);
             }
-            format => {
+            Some(template) => {
                 let data = object(vec![("Client", client), ("Server", server)]);
-                let template = Template::parse(if format == "json" { "{{json .}}" } else { format })?;
                 print::line(template.render(&data)?);
             }
         }
