@@ -8,6 +8,9 @@ use crate::{cargo, root, run};
 const TARGET: &str =
     if cfg!(target_arch = "aarch64") { "aarch64-unknown-linux-gnu" } else { "x86_64-unknown-linux-gnu" };
 
+/// Static, at a fixed address, and without tables for unwinding: a panic of the shim aborts.
+const SHIM: &str = "-C target-feature=+crt-static -C relocation-model=static -C force-unwind-tables=no";
+
 /// Builds into `target/dist/` and returns that directory.
 pub(crate) fn build() -> Result<PathBuf, String> {
     let dist = root().join("target/dist");
@@ -25,7 +28,7 @@ pub(crate) fn build() -> Result<PathBuf, String> {
         "--target-dir",
         "target/shim",
     ])
-    .env("RUSTFLAGS", "-C target-feature=+crt-static -C relocation-model=static"))?;
+    .env("RUSTFLAGS", SHIM))?;
     for (from, to) in [
         ("target/release/corten".to_owned(), "corten"),
         ("target/release/cortend".to_owned(), "cortend"),

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use spec::Id;
-use store::{ChainId, Committed, RwMount, Store};
+use store::{ChainId, Committed, RwMount, RwOptions, Store};
 use sys::overlay;
 use sys::root::Root;
 
@@ -25,7 +25,8 @@ impl Writable {
     /// Makes one.
     pub(crate) fn create(store: &Store, id: &Id, parent: Option<&ChainId>) -> Result<Self> {
         let id = format!("{PREFIX}{}", id.short());
-        let mount = store.rw_create(&id, parent)?;
+        // A build that a crash of the machine cut off begins this step anew.
+        let mount = store.rw_create_with(&id, parent, RwOptions { volatile: true, ..RwOptions::default() })?;
         Ok(Self { store: store.clone(), id, mount, used_up: false })
     }
 
@@ -36,8 +37,8 @@ impl Writable {
 
     /// Its root, mounted as long as the result lives.
     pub(crate) fn open(&self) -> Result<Root> {
-        let RwMount { lower, upper, work } = &self.mount;
-        Ok(Root::from_fd(overlay::open_detached(lower, upper, work)?, PathBuf::from("/")))
+        let RwMount { lower, upper, work, volatile } = &self.mount;
+        Ok(Root::from_fd(overlay::open_detached(lower, upper, work, *volatile)?, PathBuf::from("/")))
     }
 
     /// Makes a layer of it, no file younger than `epoch`; nothing must be mounted any more. `None`: nothing was changed.

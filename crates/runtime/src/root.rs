@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use spec::oci::runtime::Spec;
-use sys::mount::{self, Attributes, Depth, Mount, Propagation};
+use spec::oci::runtime::{Overlay, Spec};
+use sys::mount::{self, Attributes, Depth, Mount, Propagation, Upper};
 use sys::root::Root;
 
 use crate::Failure;
@@ -28,7 +28,9 @@ fn make(root: &spec::oci::runtime::Root, label: &str) -> Result<Mount, Failure> 
         // Overlayfs wants one layer at least; without any, the writable layer is all there is.
         Some(overlay) if overlay.lower.is_empty() => bind(&overlay.upper)?,
         Some(overlay) => {
-            Mount::overlay(&overlay.lower, &overlay.upper, &overlay.work, label).map_err(at("mount"))?
+            let Overlay { lower, upper, work, volatile, .. } = overlay;
+            let upper = Upper { directory: upper, work, volatile: *volatile };
+            Mount::overlay(lower, upper, label).map_err(at("mount"))?
         }
         None => bind(&root.path)?,
     };

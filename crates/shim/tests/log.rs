@@ -37,6 +37,7 @@ fn rotated_files_are_compressed_and_read_back() {
         create.log = Some(Log { files: Some(place.log_files(format, 40_000, 20)), ..Log::default() });
         place.run(create);
         let expected: String = (0..3000).map(|i| format!("line {i}\n")).collect();
+        until("the last line", || place.log_in(format, None).ends_with("line 2999\n").then_some(()));
         until("compressed files", || {
             let names = sys::file::list(place.path("log").parent().unwrap()).unwrap();
             let of = |end: &str| names.iter().filter(|n| n.starts_with("log.") && n.ends_with(end)).count();

@@ -76,7 +76,7 @@ pub use lease::Lease;
 pub use load::Loaded;
 pub use member::{Member, MemberKind};
 pub use names::ImageRecord;
-pub use rw::{Committed, RwMount};
+pub use rw::{Committed, RwMount, RwOptions};
 pub use unpack::Step;
 pub use usage::Space;
 

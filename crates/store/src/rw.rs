@@ -31,6 +31,17 @@ pub struct RwMount {
     pub upper: PathBuf,
     /// overlayfs's own.
     pub work: PathBuf,
+    /// To be mounted as [`RwOptions::volatile`] says.
+    pub volatile: bool,
+}
+
+/// What a writable layer is to be.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RwOptions {
+    /// Bytes that it may take, which the kernel sees to (a project quota).
+    pub limit: Option<u64>,
+    /// Nobody looks at it after a crash of the machine: no fsync of a program's, and no unmount, waits for the disk.
+    pub volatile: bool,
 }
 
 /// What [`Store::rw_commit`] made.
@@ -55,6 +66,8 @@ struct RwMeta {
     /// Bytes that it may take, by a quota.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     limit: Option<u64>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    volatile: bool,
 }
 
 impl Store {
@@ -64,19 +77,20 @@ impl Store {
     /// # Errors
     /// The parent is not unpacked, the id is taken or cannot be a file name, or a file error.
     pub fn rw_create(&self, id: &str, parent: Option<&ChainId>) -> Result<RwMount> {
-        self.rw_create_limited(id, parent, None)
+        self.rw_create_with(id, parent, RwOptions::default())
     }
 
-    /// The same of a layer that may take so many bytes, which the kernel sees to (a project quota).
+    /// The same with options.
     ///
     /// # Errors
-    /// As [`Store::rw_create`]; [`Error::NoQuota`] where the file system keeps to no such limits.
-    pub fn rw_create_limited(
+    /// As [`Store::rw_create`]; [`Error::NoQuota`] where the file system keeps to no limits.
+    pub fn rw_create_with(
         &self,
         id: &str,
         parent: Option<&ChainId>,
-        limit: Option<u64>,
+        options: RwOptions,
     ) -> Result<RwMount> {
+        let RwOptions { limit, volatile } = options;
         let path = self.rw_path(id)?;
         let scratch = self.scratch()?;
         if let Some(bytes) = limit {
@@ -100,12 +114,12 @@ impl Store {
         let top = Root::open(scratch.path())?.top().create_dir("diff", mode)?;
         top.set_owner(uid, gid)?;
         top.set_mode(mode)?;
-        put_meta(scratch.path(), &RwMeta { parent: parent.copied(), mode, uid, gid, limit })?;
+        put_meta(scratch.path(), &RwMeta { parent: parent.copied(), mode, uid, gid, limit, volatile })?;
         match file::rename(scratch.path(), &path) {
             Err(_) if path.exists() => return Err(Error::RwExists(id.to_owned())),
             renamed => renamed?,
         }
-        Ok(RwMount { lower, upper: path.join("diff"), work: path.join("work") })
+        Ok(RwMount { lower, upper: path.join("diff"), work: path.join("work"), volatile })
     }
 
     /// How to mount it.
@@ -116,7 +130,7 @@ impl Store {
         let path = self.rw_path(id)?;
         let meta = self.rw_meta(id)?;
         let lower = meta.parent.map(|chain| self.chain_dirs(&chain)).transpose()?.unwrap_or_default();
-        Ok(RwMount { lower, upper: path.join("diff"), work: path.join("work") })
+        Ok(RwMount { lower, upper: path.join("diff"), work: path.join("work"), volatile: meta.volatile })
     }
 
     /// Removes it. It must not be mounted.

@@ -79,6 +79,18 @@ impl Attributes {
     }
 }
 
+/// The part of an overlay that takes what is written: two directories of one file system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Upper<'p> {
+    /// What was written.
+    pub directory: &'p str,
+    /// overlayfs's own.
+    pub work: &'p str,
+    /// None of it is needed after a crash of the machine (`volatile`, Linux 5.10): fsync(2) does nothing, and taking the
+    /// mount down does not wait until the file system below has written all that it has to write, for whomever.
+    pub volatile: bool,
+}
+
 /// What happens to mounts made below this one in its other copies (mount_namespaces(7)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Propagation {
@@ -176,17 +188,16 @@ impl Mount {
             .map_err(|e| Error::new("open", &self.label, e))
     }
 
-    /// An overlay of `lower` directories (highest first, at least one) and a writable `upper`, with its `work`
-    /// directory on the same file system.
+    /// An overlay of `lower` directories (highest first, at least one) with a writable part.
     ///
     /// `label`: SELinux's, of every file in it; empty for each one's own.
     ///
-    /// On kernels before 6.7 it is made attached, at `upper`, which is why it wants the caller's mounts private.
+    /// On kernels before 6.7 it is made attached, at the upper directory, which is why it wants the caller's mounts private.
     ///
     /// # Errors
     /// As [`Mount::new`]'s.
-    pub fn overlay(lower: &[String], upper: &str, work: &str, label: &str) -> Result<Self> {
-        overlay::mount(lower, upper, work, label)
+    pub fn overlay(lower: &[String], upper: Upper<'_>, label: &str) -> Result<Self> {
+        overlay::mount(lower, upper, label)
     }
 
     /// The same for reading: `lower` directories, two at least. Unlike the other it needs no sync of the file system below

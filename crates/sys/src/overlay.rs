@@ -7,17 +7,17 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::mount::{Attributes, Depth, Mount, Propagation, propagate_all};
+use crate::mount::{Attributes, Depth, Mount, Propagation, Upper, propagate_all};
 use crate::namespace::{Namespaces, unshare};
 use crate::{Error, Result};
 
-/// Mounts `lower` (highest first) under `upper`, and returns the root directory of the mount, opened for reading.
+/// Mounts `lower` (highest first) under `upper` (see [`Upper`]), and returns the root directory of the mount, opened for reading.
 /// Set-user-id programs, devices and programs mean nothing on it. Without `lower` the upper directory itself is opened:
 /// overlayfs needs at least one.
 ///
 /// # Errors
 /// As [`Mount::overlay`]'s, and unshare(2)'s.
-pub fn open_detached(lower: &[PathBuf], upper: &Path, work: &Path) -> Result<OwnedFd> {
+pub fn open_detached(lower: &[PathBuf], upper: &Path, work: &Path, volatile: bool) -> Result<OwnedFd> {
     if lower.is_empty() {
         return rustix::fs::open(upper, DIRECTORY, Mode::empty()).map_err(|e| failed("open", upper, e));
     }
@@ -28,7 +28,8 @@ pub fn open_detached(lower: &[PathBuf], upper: &Path, work: &Path) -> Result<Own
         let thread = scope.spawn(|| -> Result<OwnedFd> {
             unshare(Namespaces::MOUNT)?;
             propagate_all(Propagation::Private)?;
-            let mount = Mount::overlay(&lower, &upper, &work, "")?;
+            let writable = Upper { directory: &upper, work: &work, volatile };
+            let mount = Mount::overlay(&lower, writable, "")?;
             let harmless = Attributes::NO_SUID.with(Attributes::NO_DEV).with(Attributes::NO_EXEC);
             mount.set(harmless, Attributes::empty(), Depth::One)?;
             // The mount's own descriptor is O_PATH; a readable one of its root keeps the mount as well.
@@ -63,7 +64,7 @@ mod tests {
         }
         file::write_atomic(&dir.path().join("low1/etc/a"), b"1", 0o644, file::Durability::Process).unwrap();
         let lower = [dir.path().join("low2"), dir.path().join("low1")];
-        let fd = open_detached(&lower, &dir.path().join("upper"), &dir.path().join("work")).unwrap();
+        let fd = open_detached(&lower, &dir.path().join("upper"), &dir.path().join("work"), false).unwrap();
         let root = Root::from_fd(fd, "test");
         assert_eq!(root.read("/etc/a", 10).unwrap(), b"1");
         std::io::Write::write_all(&mut root.open_file("/etc/b", Access::CreateNew, 0o644).unwrap(), b"2")

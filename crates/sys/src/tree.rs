@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Mode, OFlags, open, openat};
 use rustix::io::Errno;
 
-use crate::mount::{Attributes, Depth, Mount, Propagation, pivot, propagate_all};
+use crate::mount::{Attributes, Depth, Mount, Propagation, Upper, pivot, propagate_all};
 use crate::namespace::{Namespaces, join, unshare};
 use crate::root::{Follow, Root};
 use crate::{Error, Result, process};
@@ -49,6 +49,8 @@ pub struct Layers<'p> {
     pub upper: &'p Path,
     /// overlayfs's own.
     pub work: &'p Path,
+    /// What is written is not needed after a crash of the machine.
+    pub volatile: bool,
     /// Nothing is to be written.
     pub read_only: bool,
 }
@@ -153,7 +155,8 @@ fn overlay(layers: Layers<'_>) -> Result<Mount> {
         lower.insert(0, text(layers.upper)?);
         return Mount::overlay_read_only(&lower);
     }
-    Mount::overlay(&lower, &text(layers.upper)?, &text(layers.work)?, "")
+    let (directory, work) = (text(layers.upper)?, text(layers.work)?);
+    Mount::overlay(&lower, Upper { directory: &directory, work: &work, volatile: layers.volatile }, "")
 }
 
 fn source(bind: &Bind) -> Result<Mount> {
@@ -210,7 +213,7 @@ mod tests {
         };
         let binds = [bind("volume", "/link/v", false), bind("sealed", "/s", true)];
         let lower = [at("low")];
-        let layers = Layers { lower: &lower, upper: &at("upper"), work: &at("work"), read_only: false };
+        let layers = Layers { lower: &lower, upper: &at("upper"), work: &at("work"), volatile: false, read_only: false };
         let sealed = Layers { read_only: true, ..layers };
         assert_eq!(Tree::mount(sealed, &binds).unwrap_err().errno(), libc::EROFS, "no place for the binds");
         let tree = Tree::mount(layers, &binds).unwrap();

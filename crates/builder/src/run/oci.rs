@@ -69,6 +69,7 @@ pub(crate) fn spec(settings: Settings<'_>) -> Spec {
                 upper: text(&settings.root.upper),
                 work: text(&settings.root.work),
                 idmap: false,
+                volatile: settings.root.volatile,
             }),
             ..Root::default()
         }),

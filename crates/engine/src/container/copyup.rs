@@ -12,7 +12,7 @@ use crate::Error;
 
 /// The tree of a writable layer on its image, as the container will see it.
 pub(crate) fn tree(rw: &RwMount) -> Result<Root, Error> {
-    let top = sys::overlay::open_detached(&rw.lower, &rw.upper, &rw.work)?;
+    let top = sys::overlay::open_detached(&rw.lower, &rw.upper, &rw.work, rw.volatile)?;
     Ok(Root::from_fd(top, "container root"))
 }
 

@@ -9,7 +9,7 @@ use spec::api::{
     ContainerCreateRequest, ContainerCreateResponse, EndpointSettings, NetworkingConfig, Platform,
 };
 use spec::{Id, Reference};
-use store::{Image, RwMount};
+use store::{Image, RwMount, RwOptions};
 use sys::root::Follow;
 
 use super::mounts::{Kind, MountPoint};
@@ -223,7 +223,9 @@ impl Engine {
         let layers = record.layers();
         let layer = |(name, image): (&String, &Image)| -> Result<RwMount, Error> {
             let limit = own.filter(|_| *name == layers[0]);
-            Ok(store.rw_create_limited(name, store.unpack_image(image)?.as_ref(), limit)?)
+            // A crash of the machine ends a container, and one with `--rm` is removed then.
+            let options = RwOptions { limit, volatile: record.host.auto_remove };
+            Ok(store.rw_create_with(name, store.unpack_image(image)?.as_ref(), options)?)
         };
         let mut made = layers.iter().zip(images).map(layer).collect::<Result<Vec<_>, _>>()?.into_iter();
         let rw = made.next().expect("a container's own layer is the first");

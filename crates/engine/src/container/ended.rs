@@ -125,7 +125,11 @@ impl Engine {
     /// Ends the shim, which removes the container's cgroup.
     async fn end_link(&self, container: &Arc<Container>) -> Result<(), Error> {
         match container.set_link(None) {
-            Some(link) => link.end().await,
+            Some(link) => {
+                let (ended, leaving) = link.leave().await;
+                *container.leaving.lock().await = leaving;
+                ended
+            }
             None => Ok(()),
         }
     }

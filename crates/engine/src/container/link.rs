@@ -12,6 +12,9 @@ use tokio::io::unix::AsyncFd;
 
 use crate::blocking::blocking;
 
+/// A shim that was told to end.
+pub(crate) type Leaving = tokio::task::JoinHandle<()>;
+
 /// A shim that can be called.
 #[derive(Debug)]
 pub(crate) struct Link {
@@ -46,19 +49,23 @@ impl Link {
         .await
     }
 
-    /// Removes what is left of the container and lets the shim end. It may live on for a moment, until its clients have
-    /// taken their output; it is reaped then, if it is our child.
+    /// Removes what is left of the container and lets the shim end.
     pub(crate) async fn end(self: &Arc<Self>) -> Result<(), crate::Error> {
+        self.leave().await.0
+    }
+
+    /// The same. The shim may live on for a moment, until its clients have taken their output and the container's root is
+    /// unmounted; it is reaped then, if it is our child, and what comes second is over.
+    pub(crate) async fn leave(self: &Arc<Self>) -> (Result<(), crate::Error>, Option<Leaving>) {
         let deleted = self.call(Request::Delete, Vec::new()).await;
-        if let Some(spawned) = self.spawned.lock().expect("no holder of this lock can panic").take() {
-            tokio::spawn(reap(spawned));
-        }
+        let spawned = self.spawned.lock().expect("no holder of this lock can panic").take();
+        let leaving = spawned.map(|spawned| tokio::spawn(reap(spawned)));
         let dir = self.dir.clone();
         let removed = blocking(move || sys::file::remove_tree(&dir)).await;
         // A shim that died cannot answer: what it held is gone with it, or is a leftover for the next start to find.
         let refused = deleted.err().filter(|e| matches!(e, Error::Failed(_)));
         let errors = refused.map(crate::Error::from).into_iter();
-        crate::Error::all(errors.chain(removed.err().map(crate::Error::from)).collect())
+        (crate::Error::all(errors.chain(removed.err().map(crate::Error::from)).collect()), leaving)
     }
 }
 

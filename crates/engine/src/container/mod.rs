@@ -98,7 +98,7 @@ pub use stats::Stats;
 use tokio::sync::watch;
 pub use wait::{WaitCondition, Waiter};
 
-use self::link::Link;
+use self::link::{Leaving, Link};
 use self::record::{Attachment, Record};
 use self::state::{Effect, Event, Illegal, Phase, Policy, Restart, State};
 use crate::{Error, time};
@@ -150,6 +150,8 @@ pub(crate) struct Container {
     /// Who looks at what it uses.
     pub(crate) stats: stats::Shared,
     link: Mutex<Option<Arc<Link>>>,
+    /// The shim of the run before, until it has ended: it holds the mount of the writable layer.
+    pub(crate) leaving: tokio::sync::Mutex<Option<Leaving>>,
     view: watch::Sender<Arc<View>>,
 }
 
@@ -168,6 +170,7 @@ impl Container {
             early: Mutex::new(Vec::new()),
             stats: stats::Shared::default(),
             link: Mutex::new(None),
+            leaving: tokio::sync::Mutex::default(),
             view: watch::Sender::new(Arc::new(view)),
         })
     }

@@ -79,6 +79,7 @@ pub(crate) fn spec(record: &Record, host: &Host<'_>) -> Result<oci::Spec, Error>
                 upper: host.rw.upper.display().to_string(),
                 work: host.rw.work.display().to_string(),
                 idmap: record.ids.is_some(),
+                volatile: host.rw.volatile,
             }),
         }),
         hostname: if own_uts { host.hostname.to_owned() } else { String::new() },
@@ -296,6 +297,9 @@ fn image_mount(mount: &MountPoint, layers: &store::RwMount) -> oci::Mount {
     let mut options = vec!["ro".to_owned()];
     options.extend(layers.lower.iter().map(|layer| path("lowerdir+", layer)));
     options.extend([path("upperdir", &layers.upper), path("workdir", &layers.work)]);
+    if layers.volatile {
+        options.push("volatile".to_owned());
+    }
     if !mount.subpath.is_empty() {
         options.push(format!("subpath={}", mount.subpath));
     }
@@ -453,7 +457,7 @@ mod tests {
     fn build(change: impl FnOnce(&mut Record)) -> oci::Spec {
         let mut record = testing::record();
         change(&mut record);
-        let rw = RwMount { lower: vec!["/l2".into(), "/l1".into()], upper: "/u".into(), work: "/w".into() };
+        let rw = RwMount { lower: vec!["/l2".into(), "/l1".into()], upper: "/u".into(), work: "/w".into(), volatile: false };
         let host = Host {
             rw: &rw,
             files: Path::new("/data/c"),

@@ -3,6 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use network::{Endpoint, EndpointRequest, Sandbox};
 use shim::client::{Connection, Spawned};
@@ -17,6 +18,9 @@ use super::userns::Ids;
 use super::{Container, apparmor, cgroup, files, oci, ports};
 use crate::blocking::{blocking, to_the_end};
 use crate::{Engine, Error, error};
+
+/// How long a start waits for the shim of the run before: a client that takes no output may keep it.
+const LEAVING: Duration = Duration::from_secs(5);
 
 /// What a start has made so far. An error gives it back in reverse, all of it.
 #[derive(Default)]
@@ -307,6 +311,10 @@ impl Engine {
     }
 
     async fn spawn_shim(&self, container: &Arc<Container>) -> Result<(Arc<Link>, Events), Error> {
+        if let Some(leaving) = container.leaving.lock().await.take() {
+            // After that time both have it mounted: the kernel warns, and nobody writes through the old one any more.
+            let _ = tokio::time::timeout(LEAVING, leaving).await;
+        }
         let (inner, id, dir) = (self.inner.clone(), container.id.clone(), self.shim_dir(&container.id));
         let (link, watch) = blocking(move || -> Result<_, Error> {
             let (connection, spawned): (Connection, Spawned) = inner.shim.spawn(id.as_str(), &dir)?;

@@ -3,7 +3,7 @@
 use std::os::fd::AsFd;
 use std::path::Path;
 
-use sys::mount::{Attributes, Depth, Mount};
+use sys::mount::{Attributes, Depth, Mount, Upper};
 
 use super::source::copy_below;
 use crate::Failure;
@@ -17,6 +17,7 @@ struct Parts<'o> {
     lower: Vec<String>,
     upper: Option<&'o str>,
     work: Option<&'o str>,
+    volatile: bool,
     /// What is in it is mounted instead of its top.
     subpath: Option<&'o str>,
     rest: Vec<&'o str>,
@@ -31,6 +32,7 @@ impl<'o> Parts<'o> {
                 Some(("upperdir", path)) => parts.upper = Some(path),
                 Some(("workdir", path)) => parts.work = Some(path),
                 Some(("subpath", path)) => parts.subpath = Some(path),
+                None if option == "volatile" => parts.volatile = true,
                 _ => parts.rest.push(option),
             }
         }
@@ -52,7 +54,9 @@ pub(super) fn make(
         (Some(upper), _) if parts.lower.is_empty() && parts.rest.is_empty() => {
             Mount::copy(Path::new(upper), Depth::One)
         }
-        (Some(upper), Some(work)) if parts.rest.is_empty() => Mount::overlay(&parts.lower, upper, work, ""),
+        (Some(directory), Some(work)) if parts.rest.is_empty() => {
+            Mount::overlay(&parts.lower, Upper { directory, work, volatile: parts.volatile }, "")
+        }
         _ => {
             let data: Vec<&str> =
                 options.iter().map(String::as_str).filter(|o| !o.starts_with("subpath=")).collect();
@@ -100,6 +104,7 @@ mod tests {
         let options = ["lowerdir+=/b", "lowerdir+=/a", "upperdir=/u", "workdir=/w", "subpath=x", "xino=off"];
         let options = options.map(str::to_owned);
         let parts = Parts {
+            volatile: false,
             lower: vec!["/b".into(), "/a".into()],
             upper: Some("/u"),
             work: Some("/w"),

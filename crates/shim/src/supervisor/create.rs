@@ -100,6 +100,11 @@ impl Supervisor {
             }
         };
         let pid = init.pid;
+        let overlay = create.spec.root.as_ref().and_then(|root| root.overlay.as_ref());
+        if overlay.is_some_and(|overlay| !overlay.volatile) {
+            // Without it all works, only more slowly.
+            self.root = sys::file::open(Path::new(&format!("/proc/{pid}/root"))).ok();
+        }
         self.container = Some(Container {
             kernel,
             init,

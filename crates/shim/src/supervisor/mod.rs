@@ -31,6 +31,7 @@ mod streams;
 mod token;
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::ErrorKind;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
@@ -60,6 +61,9 @@ pub(crate) struct Supervisor {
     connections: Vec<Connection>,
     last_connection: u32,
     container: Option<Container>,
+    /// The root of the container, open: its end is told before its mount is taken down, which waits until the file system
+    /// below has written all that it has to write, for whomever (overlayfs syncs it).
+    root: Option<File>,
     /// Namespaces for the container to come.
     holder: Option<runtime::Holder>,
     last_process: u32,
@@ -107,6 +111,7 @@ impl Supervisor {
             connections: Vec::new(),
             last_connection: 0,
             container: None,
+            root: None,
             holder: None,
             last_process: 0,
             oom_score,
@@ -132,6 +137,10 @@ impl Supervisor {
                 self.serve(ready)?;
             }
             self.settle();
+            if self.container.is_none() {
+                // Whoever deleted it has been answered.
+                self.root = None;
+            }
         }
         if self.listener.take().is_some() {
             sys::file::remove(&self.dir.join(SOCKET))?;

@@ -154,6 +154,9 @@ pub struct Overlay {
     /// The files of all of them belong to whom the container's id mappings say; upper and work have one parent then.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub idmap: bool,
+    /// What is written is not needed after a crash of the machine (overlayfs's `volatile`).
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub volatile: bool,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,22 +1,37 @@
 //! Overlay mounts: one option per layer (Linux 6.7), or mount(2) with short names for the layers before that.
 
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::Path;
 
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, OpenTreeFlags, UnmountFlags};
 
-use super::{Attributes, Context, Mount};
+use super::{Attributes, Context, Mount, Upper};
 use crate::{Error, Result, caps};
 
 /// What is in `upper` must be readable without the lower layers: no renames or copies by reference.
 const PLAIN: [&str; 3] = ["index=off", "redirect_dir=off", "metacopy=off"];
 
-pub(super) fn mount(lower: &[String], upper: &str, work: &str, label: &str) -> Result<Mount> {
-    let writable = Some((upper, work));
+pub(super) fn mount(lower: &[String], upper: Upper<'_>, label: &str) -> Result<Mount> {
+    if upper.volatile {
+        forget_crash(upper.work)?;
+    }
     within_quotas(|| {
-        if takes_layers() { by_layer(lower, writable, label) } else { joined(lower, writable, label) }
+        if takes_layers() { by_layer(lower, Some(upper), label) } else { joined(lower, Some(upper), label) }
     })
+}
+
+/// A volatile mount leaves a mark that keeps its directories from being mounted again, since a crash of the machine may
+/// have come in between. Whoever mounts them as volatile again knows that none has, or that it does not matter.
+fn forget_crash(work: &str) -> Result<()> {
+    let mark = Path::new(work).join("work/incompat/volatile");
+    match std::fs::remove_dir_all(&mark) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::new("remove", mark.display().to_string(), error))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// overlayfs writes with the rights of who mounted it, and CAP_SYS_RESOURCE (capability 24) is above quotas and takes
@@ -46,15 +61,18 @@ fn takes_layers() -> bool {
     (numbers.next(), numbers.next()) >= (Some(6), Some(7))
 }
 
-fn by_layer(lower: &[String], writable: Option<(&str, &str)>, label: &str) -> Result<Mount> {
+fn by_layer(lower: &[String], writable: Option<Upper<'_>>, label: &str) -> Result<Mount> {
     let context = Context::open("overlay")?;
     context.set("source", "overlay")?;
     for layer in lower {
         context.set("lowerdir+", layer)?;
     }
-    if let Some((upper, work)) = writable {
-        context.set("upperdir", upper)?;
-        context.set("workdir", work)?;
+    if let Some(upper) = writable {
+        context.set("upperdir", upper.directory)?;
+        context.set("workdir", upper.work)?;
+        if upper.volatile {
+            context.set_flag("volatile")?;
+        }
     }
     for option in PLAIN {
         let (key, value) = option.split_once('=').expect("the options are pairs");
@@ -67,7 +85,7 @@ fn by_layer(lower: &[String], writable: Option<(&str, &str)>, label: &str) -> Re
 }
 
 /// All options together have to fit into a page, so the directories go by the numbers of open descriptors.
-fn joined(lower: &[String], writable: Option<(&str, &str)>, label: &str) -> Result<Mount> {
+fn joined(lower: &[String], writable: Option<Upper<'_>>, label: &str) -> Result<Mount> {
     let open = |path: &str| {
         rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
             .map_err(|errno| Error::new("open", path, errno))
@@ -76,11 +94,14 @@ fn joined(lower: &[String], writable: Option<(&str, &str)>, label: &str) -> Resu
     let lower_fds: Vec<OwnedFd> = lower.iter().map(|layer| open(layer)).collect::<Result<_>>()?;
     let layers: Vec<String> = lower_fds.iter().map(name).collect();
     let mut data = format!("lowerdir={}", layers.join(":"));
-    let writable_fds = writable.map(|(upper, work)| Ok((open(upper)?, open(work)?))).transpose()?;
+    let writable_fds = writable.map(|upper| Ok((open(upper.directory)?, open(upper.work)?))).transpose()?;
     if let Some((upper, work)) = &writable_fds {
         data.push_str(&format!(",upperdir={},workdir={}", name(upper), name(work)));
     }
-    let place = writable.map_or(lower[0].as_str(), |(upper, _)| upper);
+    if writable.is_some_and(|upper| upper.volatile) {
+        data.push_str(",volatile");
+    }
+    let place = writable.map_or(lower[0].as_str(), |upper| upper.directory);
     let flags = if writable.is_some() { MountFlags::empty() } else { MountFlags::RDONLY };
     for option in PLAIN {
         data.push(',');
@@ -109,7 +130,7 @@ mod tests {
     use crate::mount::{Propagation, propagate_all};
     use crate::namespace::{Namespaces, unshare};
 
-    type Make = fn(&[String], Option<(&str, &str)>) -> Result<Mount>;
+    type Make = fn(&[String], Option<Upper<'_>>) -> Result<Mount>;
 
     /// In a thread of its own, with its own mounts: nothing is left when it ends.
     fn layers_shine_through(make: Make) {
@@ -130,7 +151,11 @@ mod tests {
                 .collect();
             unshare(Namespaces::MOUNT).expect("this test needs root");
             propagate_all(Propagation::Private).unwrap();
-            let mount = make(&lower, Some((&at("upper"), &at("work")))).unwrap();
+            let (directory, work) = (at("upper"), at("work"));
+            let upper = Upper { directory: &directory, work: &work, volatile: true };
+            drop(make(&lower, Some(upper)).unwrap());
+            // Its mark does not hinder the next one, which knows of it.
+            let mount = make(&lower, Some(upper)).unwrap();
             mount.attach(fs::File::open(at("there")).unwrap().as_fd()).unwrap();
             assert_eq!(fs::read_dir(at("there")).unwrap().count(), 60);
             fs::remove_file(format!("{}/7", at("there"))).unwrap();
@@ -153,13 +178,16 @@ mod tests {
     #[test]
     fn sixty_layers_as_this_kernel_takes_them() {
         layers_shine_through(|lower, writable| match writable {
-            Some((upper, work)) => mount(lower, upper, work, ""),
+            Some(upper) => mount(lower, upper, ""),
             None => mount_read_only(lower),
         });
     }
 
     #[test]
     fn sixty_layers_joined_as_every_kernel_takes_them() {
-        layers_shine_through(|lower, writable| joined(lower, writable, ""));
+        layers_shine_through(|lower, writable| {
+            writable.map_or(Ok(()), |upper| forget_crash(upper.work))?;
+            joined(lower, writable, "")
+        });
     }
 }

@@ -129,7 +129,8 @@ impl Inner {
                 recursive: !mount.non_recursive,
             });
         }
-        let layers = |read_only| Layers { lower: &rw.lower, upper: &rw.upper, work: &rw.work, read_only };
+        let store::RwMount { lower, upper, work, volatile } = &rw;
+        let layers = |read_only| Layers { lower, upper, work, volatile: *volatile, read_only };
         if purpose == Purpose::Reading {
             match Tree::mount(layers(true), &binds) {
                 // The place for a bind has to be made: the container has never run.
