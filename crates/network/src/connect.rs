@@ -88,6 +88,11 @@ impl Networks {
         Ok(Sandbox { netns, endpoints: record.endpoints.clone(), ports: record.ports.clone() })
     }
 
+    /// Makes what [`Networks::connect`] took out of the ready pool: the container that it is for runs, or never will.
+    pub fn refill(&self) {
+        self.ready.refill();
+    }
+
     /// A ready namespace, if it is all that is asked for.
     fn take_ready(&self, container: &Id, requests: &[EndpointRequest]) -> Option<OwnedFd> {
         let [request] = requests else { return None };

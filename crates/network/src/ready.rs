@@ -4,12 +4,16 @@ use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::{Endpoint, Error};
 
 /// After a failure, how long not to try again. Who connects meanwhile makes a namespace itself and sees the error.
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// How long after one was taken the next is made, unless [`Ready::refill`] says that its start is over. Making one holds a
+/// processor and the kernel's network lock for some milliseconds, which the start needs itself.
+const REST: Duration = Duration::from_millis(50);
 
 /// A namespace that waits for its container.
 #[derive(Debug)]
@@ -34,6 +38,8 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Queue {
     prepared: VecDeque<Prepared>,
+    /// Nothing is made before that.
+    rest: Option<Instant>,
     stopped: bool,
 }
 
@@ -69,9 +75,20 @@ impl Ready {
 
     /// One that is ready, if there is one.
     pub(crate) fn take(&self) -> Option<Prepared> {
-        let taken = self.shared.lock().prepared.pop_front();
-        self.shared.changed.notify_all();
+        let mut queue = self.shared.lock();
+        let taken = queue.prepared.pop_front();
+        if taken.is_some() {
+            queue.rest = Some(Instant::now() + REST);
+            self.shared.changed.notify_all();
+        }
         taken
+    }
+
+    /// Whoever took one has no need of haste any more: what is missing is made now.
+    pub(crate) fn refill(&self) {
+        if self.shared.lock().rest.take().is_some() {
+            self.shared.changed.notify_all();
+        }
     }
 
     /// Ends the thread and returns what was ready.
@@ -98,6 +115,11 @@ fn fill(shared: &Shared, count: usize, make: &impl Fn() -> Result<Prepared, Erro
     while !queue.stopped {
         if queue.prepared.len() >= count {
             queue = shared.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            continue;
+        }
+        let rest = queue.rest.map(|rest| rest.saturating_duration_since(Instant::now()));
+        if let Some(rest) = rest.filter(|rest| !rest.is_zero()) {
+            queue = shared.changed.wait_timeout(queue, rest).unwrap_or_else(PoisonError::into_inner).0;
             continue;
         }
         drop(queue);

@@ -68,7 +68,9 @@ impl Engine {
 
     /// Makes the sandbox and runs init; records how it went. Only for the holder of `verbs`.
     pub(crate) async fn launch(&self, container: &Arc<Container>) -> Result<(), Error> {
-        let error = match self.make(container).await {
+        let made = self.make(container).await;
+        self.inner.networks.refill();
+        let error = match made {
             Ok(events) => {
                 let run = container.view().state.starts;
                 self.supervise(container.clone(), run, events);
