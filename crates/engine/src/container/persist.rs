@@ -22,10 +22,11 @@ pub(crate) struct Saved {
     pub(crate) network: Attachment,
 }
 
-/// Writes config.json so that it survives a crash of the machine.
+/// Writes config.json so that it survives a crash of the machine, unless the container is to be removed after one.
 pub(crate) fn save_record(dir: &Path, record: &Record) -> Result<(), Error> {
     let bytes = serde_json::to_vec_pretty(record).expect("records have string keys only");
-    Ok(file::write_atomic(&dir.join("config.json"), &bytes, 0o600, Durability::Machine)?)
+    let durability = if record.host.auto_remove { Durability::Process } else { Durability::Machine };
+    Ok(file::write_atomic(&dir.join("config.json"), &bytes, 0o600, durability)?)
 }
 
 /// Reads config.json; `None` when it is not there (a create that did not finish).
@@ -44,7 +45,8 @@ pub(crate) fn load_exit(dir: &Path) -> Result<Option<Exit>, Error> {
 }
 
 fn load<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Error> {
-    let Some(bytes) = file::read_if_exists(path)? else { return Ok(None) };
+    // Of what was not synced, a crash of the machine may leave the name alone.
+    let Some(bytes) = file::read_if_exists(path)?.filter(|bytes| !bytes.is_empty()) else { return Ok(None) };
     // The API's types write Go's nulls, which mean nothing.
     let record = spec::gojson::from_slice(&bytes)
         .map_err(|source| Error::Record { path: path.display().to_string(), source })?;
