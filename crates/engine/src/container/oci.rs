@@ -459,7 +459,12 @@ mod tests {
     fn build(change: impl FnOnce(&mut Record)) -> oci::Spec {
         let mut record = testing::record();
         change(&mut record);
-        let rw = RwMount { lower: vec!["/l2".into(), "/l1".into()], upper: "/u".into(), work: "/w".into(), volatile: false };
+        let rw = RwMount {
+            lower: vec!["/l2".into(), "/l1".into()],
+            upper: "/u".into(),
+            work: "/w".into(),
+            volatile: false,
+        };
         let host = Host {
             rw: &rw,
             files: Path::new("/data/c"),
