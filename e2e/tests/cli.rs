@@ -249,7 +249,10 @@ printf '%s\\n' \"${COMPREPLY[@]}\"";
     assert_eq!(offers("corten run --network br"), "bridge");
     assert_eq!(offers("corten volume rm "), "vault");
     assert_eq!(offers("corten volu"), "volume");
-    assert_eq!(offers("corten volume "), "create\ninspect\nls\nprune\nrm");
+    assert_eq!(
+        offers("corten volume "),
+        "cp\ncreate\nexport\nimport\ninspect\nls\nprune\nrename\nrm\nupdate"
+    );
     assert_eq!(offers("corten run --read-o"), "--read-only");
     assert_eq!(offers("corten context use d"), "default");
     // With nobody there: silence, and no daemon is started.

@@ -27,8 +27,22 @@ struct Cost {
 fn counts(call: &str) -> bool {
     !matches!(
         call,
-        "epoll_wait" | "epoll_pwait" | "futex" | "poll" | "ppoll" | "wait4" | "waitid" | "sched_yield" | "mmap"
-            | "munmap" | "mprotect" | "brk" | "madvise" | "mremap" | "rt_sigreturn" | "restart_syscall"
+        "epoll_wait"
+            | "epoll_pwait"
+            | "futex"
+            | "poll"
+            | "ppoll"
+            | "wait4"
+            | "waitid"
+            | "sched_yield"
+            | "mmap"
+            | "munmap"
+            | "mprotect"
+            | "brk"
+            | "madvise"
+            | "mremap"
+            | "rt_sigreturn"
+            | "restart_syscall"
     )
 }
 

@@ -60,6 +60,29 @@ fn a_layer_and_a_volume_take_what_they_may() {
 }
 
 #[test]
+fn a_volumes_size_can_change() {
+    let Some(disk) = Disk::with_quotas() else {
+        return;
+    };
+    let mut host = disk.host();
+    host.start_daemon();
+    host.import_busybox();
+    host.corten(&["volume", "create", "-o", "size=4m", "v1"]).ok();
+    let fill = || {
+        let script = "dd if=/dev/zero of=/v/x bs=1M count=20 2>/dev/null; du -m /v/x | cut -f1; rm /v/x";
+        let said = host.corten(&["run", "--rm", "-v", "v1:/v", "busybox", "sh", "-c", script]).ok();
+        said.parse::<u32>().unwrap()
+    };
+    assert!(fill() <= 4);
+    host.corten(&["volume", "update", "--size", "12m", "v1"]).ok();
+    assert!((10..=12).contains(&fill()));
+    host.corten(&["volume", "rename", "v1", "v2"]).ok();
+    assert_eq!(host.corten(&["volume", "inspect", "-f", "{{.Options.size}}", "v2"]).ok(), "12m");
+    host.corten(&["volume", "rm", "v2"]).ok();
+    host.finish();
+}
+
+#[test]
 fn without_quotas_a_limit_is_refused() {
     let disk = Disk::tmpfs("64m");
     let mut host = disk.host();

@@ -55,6 +55,16 @@ pub fn mounts_in(directory: &Path) -> Vec<String> {
     table.lines().filter(|l| l.contains(&needle)).map(|l| format!("mount {l}")).collect()
 }
 
+/// Unmounts what a failed test has left below a directory, the last first.
+pub fn unmount_below(directory: &Path) {
+    let places = mounts_in(directory).into_iter().rev();
+    for place in places.filter_map(|line| line.split(' ').nth(5).map(str::to_owned)) {
+        if Path::new(&place).starts_with(directory) {
+            let _ = Command::new(&["umount", "-l", &place]).output();
+        }
+    }
+}
+
 /// Cgroups below the host's parent, in every hierarchy.
 pub fn cgroups(name: &str) -> Vec<String> {
     parents(name)

@@ -214,12 +214,13 @@ impl Host {
         self.directory.path()
     }
 
-    /// Kills what still runs out of this host's directory and removes its cgroups and namespaces.
+    /// Kills what still runs out of this host's directory and removes its cgroups, mounts and namespaces.
     fn clean_up(&self) {
         for pid in audit::processes_of(self.directory_path()) {
             let _ = Command::new(&["kill", "-9", &pid.to_string()]).output();
         }
         audit::remove_cgroups(&self.name);
+        audit::unmount_below(self.directory_path());
         for name in [self.name.clone(), format!("{}-out", self.name)] {
             let _ = Command::new(&["ip", "netns", "del", &name]).output();
         }

@@ -46,7 +46,12 @@ const ALLOWED: &[(&str, &[&str], Option<(u32, u32)>)] = &[
 ];
 
 /// Operations that Docker does not have.
-const OWN: &[(&str, &str)] = &[("GET", "/images/{name}/layers")];
+const OWN: &[(&str, &str)] = &[
+    ("GET", "/images/{name}/layers"),
+    ("POST", "/volumes/import"),
+    ("POST", "/volumes/{name}/copy"),
+    ("POST", "/volumes/{name}/update"),
+];
 
 /// One recorded piece of an answer.
 #[derive(Debug, PartialEq, Eq)]
@@ -165,8 +170,8 @@ fn matches(template: &str, path: &str) -> bool {
     match (template.split_once('{'), template.rsplit_once('}')) {
         (Some((before, _)), Some((_, after))) if template.matches('{').count() == 1 => {
             path.strip_prefix(before).and_then(|rest| rest.strip_suffix(after)).is_some_and(|name| {
-                let names_images = matches!(before, "/images/" | "/distribution/");
-                !name.is_empty() && (names_images || !name.contains('/'))
+                let with_slashes = matches!(before, "/images/" | "/distribution/" | "/volumes/");
+                !name.is_empty() && (with_slashes || !name.contains('/'))
             })
         }
         _ => template == path,

@@ -89,7 +89,8 @@ mod tests {
     #[test]
     fn lines_of_every_kind_are_read() {
         let event = |line: &str| parse(line).map(|e| (e.name, e.thread, e.what));
-        let call = |call: &str, arguments: &str| What::Call { call: call.into(), arguments: arguments.into() };
+        let call =
+            |call: &str, arguments: &str| What::Call { call: call.into(), arguments: arguments.into() };
         assert_eq!(
             event("         cortend-4711    [000] .....    12.000001: sys_close(fd: 3)"),
             Some(("cortend".into(), 4711, call("close", "fd: 3")))
@@ -102,7 +103,10 @@ mod tests {
         assert_eq!(event(fork), Some(("a".into(), 1, What::Fork { child: 2 })));
         let exec = "a-1 [001] ..... 1.0: sched_process_exec: filename=/bin/true pid=1 old_pid=1";
         assert_eq!(event(exec), Some(("a".into(), 1, What::Exec { path: "/bin/true".into() })));
-        assert_eq!(event("a-1 [001] ..... 1.0: sched_process_exit: comm=a pid=1 prio=120").unwrap().2, What::End);
+        assert_eq!(
+            event("a-1 [001] ..... 1.0: sched_process_exit: comm=a pid=1 prio=120").unwrap().2,
+            What::End
+        );
         assert_eq!(event("a-1 [001] ..... 1.0: malloc: (0x7f01)").unwrap().2, What::Allocation);
         assert_eq!(event("# tracer: nop"), None);
     }

@@ -65,7 +65,9 @@ impl Trace {
             probe::set(&trace.mount, &name)?;
             trace.write(&format!("events/{name}/enable"), "1")?;
         }
-        for event in ["syscalls", "sched/sched_process_fork", "sched/sched_process_exec", "sched/sched_process_exit"] {
+        for event in
+            ["syscalls", "sched/sched_process_fork", "sched/sched_process_exec", "sched/sched_process_exit"]
+        {
             trace.write(&format!("events/{event}/enable"), "1")?;
         }
         Ok(trace)

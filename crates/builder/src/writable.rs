@@ -26,7 +26,8 @@ impl Writable {
     pub(crate) fn create(store: &Store, id: &Id, parent: Option<&ChainId>) -> Result<Self> {
         let id = format!("{PREFIX}{}", id.short());
         // A build that a crash of the machine cut off begins this step anew.
-        let mount = store.rw_create_with(&id, parent, RwOptions { volatile: true, ..RwOptions::default() })?;
+        let mount =
+            store.rw_create_with(&id, parent, RwOptions { volatile: true, ..RwOptions::default() })?;
         Ok(Self { store: store.clone(), id, mount, used_up: false })
     }
 

@@ -195,14 +195,15 @@ fn of_word(command: &Command, given: usize) -> Want {
         ("network connect" | "network disconnect", 0) | ("network inspect" | "network rm", _) => {
             Want::Networks
         }
-        ("volume inspect" | "volume rm", _) => Want::Volumes,
+        ("volume inspect" | "volume rm", _)
+        | ("volume cp" | "volume export" | "volume rename" | "volume update", 0) => Want::Volumes,
         ("context use" | "context update" | "context export", 0) | ("context inspect" | "context rm", _) => {
             Want::Contexts
         }
         ("inspect", _) => Want::Objects,
         ("completion", 0) => Want::Words(&["bash", "fish", "zsh"]),
         ("container cp" | "image build" | "image import" | "container exec" | "container run", _)
-        | ("container create" | "context import" | "context export", _)
+        | ("container create" | "context import" | "context export" | "volume import", _)
         | ("registry check" | "registry gc" | "registry serve", _) => Want::Files,
         _ => Want::Nothing,
     }

@@ -108,7 +108,7 @@ pub struct CommitOptions {
     pub pause: bool,
 }
 
-const TAR: &str = "application/x-tar";
+pub(crate) const TAR: &str = "application/x-tar";
 
 impl Client {
     /// `GET /images/json`; with the manifests of each image if the engine knows how to tell.

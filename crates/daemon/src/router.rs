@@ -100,6 +100,13 @@ pub enum Route {
     VolumePrune,
     VolumeInspect(String),
     VolumeRemove(String),
+    /// Docker's update, which only cluster volumes have.
+    VolumeClusterUpdate(String),
+    VolumeImport,
+    VolumeExport(String),
+    VolumeCopy(String),
+    VolumeRename(String),
+    VolumeUpdate(String),
 
     NetworkList,
     NetworkCreate,
@@ -197,6 +204,9 @@ fn get(segments: &[&str]) -> Option<Route> {
         ["distribution", name @ .., "json"] => Route::DistributionInspect(joined(name)?),
         ["volumes"] => Route::VolumeList,
         ["volumes", name] => Route::VolumeInspect(owned(name)),
+        // Plugins call their volumes what they like.
+        ["volumes", name @ .., "export"] => Route::VolumeExport(joined(name)?),
+        ["volumes", name @ ..] => Route::VolumeInspect(joined(name)?),
         ["networks"] => Route::NetworkList,
         ["networks", id] => Route::NetworkInspect(owned(id)),
         ["plugins"] => Route::PluginList,
@@ -248,6 +258,10 @@ fn post(segments: &[&str]) -> Option<Route> {
         ["images", name @ .., "tag"] => Route::ImageTag(joined(name)?),
         ["volumes", "create"] => Route::VolumeCreate,
         ["volumes", "prune"] => Route::VolumePrune,
+        ["volumes", "import"] => Route::VolumeImport,
+        ["volumes", name @ .., "copy"] => Route::VolumeCopy(joined(name)?),
+        ["volumes", name @ .., "rename"] => Route::VolumeRename(joined(name)?),
+        ["volumes", name @ .., "update"] => Route::VolumeUpdate(joined(name)?),
         ["networks", "create"] => Route::NetworkCreate,
         ["networks", "prune"] => Route::NetworkPrune,
         ["networks", id, "connect"] => Route::NetworkConnect(owned(id)),
@@ -270,7 +284,7 @@ fn delete(segments: &[&str]) -> Option<Route> {
         // Of a link: `parent/alias`.
         ["containers", name @ ..] => Route::ContainerRemove(joined(name)?),
         ["images", name @ ..] => Route::ImageRemove(joined(name)?),
-        ["volumes", name] => Route::VolumeRemove(owned(name)),
+        ["volumes", name @ ..] => Route::VolumeRemove(joined(name)?),
         ["networks", id] => Route::NetworkRemove(owned(id)),
         ["plugins", name @ ..] => Route::Plugin(joined(name)?),
         ["nodes" | "services" | "secrets" | "configs", _] => Route::Swarm,
@@ -281,7 +295,7 @@ fn delete(segments: &[&str]) -> Option<Route> {
 fn put(segments: &[&str]) -> Option<Route> {
     Some(match segments {
         ["containers", id, "archive"] => Route::ArchivePut(owned(id)),
-        ["volumes", _] => Route::Swarm,
+        ["volumes", name @ ..] => Route::VolumeClusterUpdate(joined(name)?),
         _ => return None,
     })
 }
@@ -320,6 +334,11 @@ mod tests {
             (Method::GET, "/networks/", Route::NetworkList),
             (Method::POST, "/exec/1/start", Route::ExecStart("1".into())),
             (Method::GET, "/services", Route::Swarm),
+            (Method::GET, "/volumes/a/b", Route::VolumeInspect("a/b".into())),
+            (Method::GET, "/volumes/export", Route::VolumeInspect("export".into())),
+            (Method::GET, "/volumes/a/export", Route::VolumeExport("a".into())),
+            (Method::POST, "/volumes/import", Route::VolumeImport),
+            (Method::DELETE, "/volumes/a/b", Route::VolumeRemove("a/b".into())),
             (Method::GET, "/distribution/a/b/json", Route::DistributionInspect("a/b".into())),
         ] {
             assert_eq!(route(&method, path), Some(expected), "{path}");

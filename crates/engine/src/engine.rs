@@ -78,6 +78,12 @@ pub(crate) struct Inner {
     pub(crate) failed_probes: AtomicU64,
 }
 
+/// Where plugins are looked for: Docker's places, and our own.
+fn plugins(config: &Config) -> Vec<PathBuf> {
+    let docker = ["/run/docker/plugins", "/etc/docker/plugins", "/usr/lib/docker/plugins"];
+    std::iter::once(config.exec_root.join("plugins")).chain(docker.map(PathBuf::from)).collect()
+}
+
 /// [`Roots`] with a face for `Debug`.
 pub(crate) struct KeptRoots(pub(crate) Box<Roots>);
 
@@ -118,7 +124,7 @@ impl Engine {
                 let _ = sys::cgroup::Cgroup::create(&config.cgroup_parent);
             }
             let store = store::Store::open(&config.data_root)?;
-            let volumes = Volumes::open(&config.data_root.join("volumes"))?;
+            let volumes = Volumes::open(&config.data_root.join("volumes"), plugins(&config))?;
             let shim = Arc::new(shim::client::Program::seal(&config.shim)?);
             let found = crate::container::find_all(&config, &store)?;
             let networks = network::Networks::open(config.network.clone(), &found.alive())?;

@@ -183,6 +183,12 @@ fn join(errors: &[Error]) -> String {
     errors.iter().map(Error::message).collect::<Vec<_>>().join("; ")
 }
 
+/// What errno(3) says, in Go's words: as C's, but small and without the number.
+pub(crate) fn errno_text(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or_default().to_lowercase()
+}
+
 /// The step of all that another runtime's command has failed in.
 const RUNTIME: &str = "runtime";
 

@@ -10,6 +10,7 @@
 //! | [`settings`] | what the user sets for all containers; changed while it runs |
 //! | [`error`] | every text a user reads |
 //! | `blocking`, `chunks` | the one crossing to the blocking rooms below; bytes that come from there |
+//! | `copy` | a directory's content as another directory's |
 //! | `time`, `names` | times as people read them; names for containers that have none |
 //!
 //! ```text
@@ -18,6 +19,7 @@
 //!                             exit.json     written by the shim only
 //!                             <id>-json.log, hostname, hosts, resolv.conf
 //!             volumes/<name>/_data, meta.json
+//! <exec root>/plugins/                      volume plugins, as in /run/docker/plugins
 //! <exec root>/shim/<id>/shim.sock
 //! ```
 //!
@@ -28,6 +30,7 @@ mod blocking;
 mod chunks;
 mod collect;
 pub mod container;
+mod copy;
 pub mod engine;
 pub mod error;
 mod events;

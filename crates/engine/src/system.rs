@@ -190,7 +190,7 @@ impl Engine {
             driver_status: vec![words(&["driver-type", "corten.store.v1"])],
             docker_root_dir: config.data_root.display().to_string(),
             plugins: Some(PluginsInfo {
-                volume: words(&["local"]),
+                volume: self.volume_drivers(),
                 network: words(&["bridge", "host", "null"]),
                 authorization: Vec::new(),
                 log: words(&crate::container::logging::DRIVERS),

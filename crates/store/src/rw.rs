@@ -84,12 +84,7 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::rw_create`]; [`Error::NoQuota`] where the file system keeps to no limits.
-    pub fn rw_create_with(
-        &self,
-        id: &str,
-        parent: Option<&ChainId>,
-        options: RwOptions,
-    ) -> Result<RwMount> {
+    pub fn rw_create_with(&self, id: &str, parent: Option<&ChainId>, options: RwOptions) -> Result<RwMount> {
         let RwOptions { limit, volatile } = options;
         let path = self.rw_path(id)?;
         let scratch = self.scratch()?;

@@ -149,6 +149,14 @@ pub fn sync_directory(path: &Path) -> Result<()> {
     open(path)?.sync_all().map_err(error("fsync", path))
 }
 
+/// Writes all that a file system has in memory to its disk: the one that a path is on.
+///
+/// # Errors
+/// open(2)'s and syncfs(2)'s.
+pub fn sync_file_system(path: &Path) -> Result<()> {
+    rustix::fs::syncfs(open(path)?).map_err(|errno| error("syncfs", path)(errno.into()))
+}
+
 /// rename(2).
 ///
 /// # Errors

@@ -7,13 +7,14 @@
 //! | [`caps`] | Capabilities of a process (capabilities(7)) |
 //! | [`cgroup`] | Control groups, v2 and v1/hybrid, through a directory fd (cgroups(7)) |
 //! | [`clock`] | Clocks (clock_gettime(2)) |
+//! | [`copy`] | A file's content as another file (ioctl_ficlone(2), copy_file_range(2)) |
 //! | [`dbus`] | A blocking client of D-Bus, as far as talking to systemd needs it |
 //! | [`dial`] | Connections that are made without waiting (connect(2)) |
 //! | [`file`] | Files with their path in every error, and atomic writes |
 //! | [`inotify`] | Waiting for changes in a directory (inotify(7)) |
 //! | [`memfd`] | Sealed programs in memory (memfd_create(2)) |
 //! | [`memory`] | The allocator's unused memory goes back to the kernel |
-//! | [`mount`] | The fd-based mount API (fsopen(2), open_tree(2), move_mount(2), mount_setattr(2)) |
+//! | [`mount`] | The fd-based mount API (fsopen(2), open_tree(2), move_mount(2), mount_setattr(2)); mounts by path where a user wrote the options |
 //! | [`namespace`] | Namespaces: make and join (namespaces(7)) |
 //! | [`netlink`] | Netlink sockets and messages (netlink(7)): rtnetlink and nf_tables both stand on it |
 //! | [`netns`] | The calling thread's network namespace (network_namespaces(7)) |
@@ -35,6 +36,7 @@
 pub mod caps;
 pub mod cgroup;
 pub mod clock;
+pub mod copy;
 pub mod dbus;
 pub mod dial;
 pub mod file;

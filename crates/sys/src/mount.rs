@@ -15,7 +15,10 @@ use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, O
 
 use crate::{Error, Result};
 
+mod named;
 mod overlay;
+
+pub use named::{Covering, Flags, covering, is_mounted_at, mount_at, mounted_below, unmount_at};
 
 /// What statfs(2) says of a procfs.
 const PROC_SUPER_MAGIC: u64 = 0x9fa0;

@@ -86,10 +86,7 @@ pub fn limit(directory: &Path, bytes: u64) -> Result<()> {
             Ok(()) | Err(Errno::NOENT) => {}
             Err(errno) => return Err(failed("quotactl get", errno)),
         }
-        let hard = bytes.div_ceil(UNIT);
-        let mut quota =
-            Quota { block_hard_limit: hard, block_soft_limit: hard, valid: LIMITS, ..Quota::default() };
-        quotactl(&opened, SET_QUOTA, project, &mut quota).map_err(|e| failed("quotactl set", e))?;
+        quotactl(&opened, SET_QUOTA, project, &mut blocks(bytes)).map_err(|e| failed("quotactl set", e))?;
         let mut attributes = Attributes::default();
         ioctl(&opened, FS_IOC_FSGETXATTR, &mut attributes).map_err(|e| failed("get project of", e))?;
         attributes.project = project;
@@ -97,6 +94,27 @@ pub fn limit(directory: &Path, bytes: u64) -> Result<()> {
         return ioctl(&opened, FS_IOC_FSSETXATTR, &mut attributes).map_err(|e| failed("set project of", e));
     }
     Err(failed("find a free project for", Errno::BUSY))
+}
+
+/// Changes the limit of a directory that has one, in bytes. One below what is in it stops further growth only.
+///
+/// # Errors
+/// ioctl_xfs_fsgetxattr(2)'s and quotactl(2)'s; ENOENT when it has none.
+pub fn change(directory: &Path, bytes: u64) -> Result<()> {
+    let opened = file::open(directory)?;
+    let failed = |step, errno| Error::new(step, directory.display().to_string(), errno);
+    let mut attributes = Attributes::default();
+    ioctl(&opened, FS_IOC_FSGETXATTR, &mut attributes).map_err(|e| failed("get project of", e))?;
+    if attributes.project == 0 {
+        return Err(failed("find the limit of", Errno::NOENT));
+    }
+    quotactl(&opened, SET_QUOTA, attributes.project, &mut blocks(bytes))
+        .map_err(|e| failed("quotactl set", e))
+}
+
+fn blocks(bytes: u64) -> Quota {
+    let hard = bytes.div_ceil(UNIT);
+    Quota { block_hard_limit: hard, block_soft_limit: hard, valid: LIMITS, ..Quota::default() }
 }
 
 /// Gives the limit of a directory's project up; for one that has none nothing is done. Before it is removed.

@@ -213,7 +213,13 @@ mod tests {
         };
         let binds = [bind("volume", "/link/v", false), bind("sealed", "/s", true)];
         let lower = [at("low")];
-        let layers = Layers { lower: &lower, upper: &at("upper"), work: &at("work"), volatile: false, read_only: false };
+        let layers = Layers {
+            lower: &lower,
+            upper: &at("upper"),
+            work: &at("work"),
+            volatile: false,
+            read_only: false,
+        };
         let sealed = Layers { read_only: true, ..layers };
         assert_eq!(Tree::mount(sealed, &binds).unwrap_err().errno(), libc::EROFS, "no place for the binds");
         let tree = Tree::mount(layers, &binds).unwrap();

@@ -52,11 +52,7 @@ impl Peer {
         Self::begin("docker", "docker".into(), Box::new(daemon))
     }
 
-    fn begin(
-        name: &str,
-        client: PathBuf,
-        program: Box<dyn Fn(&Path) -> Command>,
-    ) -> Result<Self, String> {
+    fn begin(name: &str, client: PathBuf, program: Box<dyn Fn(&Path) -> Command>) -> Result<Self, String> {
         let namespace = format!("ct-bench-{name}-{}", std::process::id());
         let directory = std::env::temp_dir().join(&namespace);
         std::fs::create_dir_all(&directory).map_err(|e| format!("{}: {e}", directory.display()))?;
@@ -125,7 +121,8 @@ impl Peer {
     pub(super) fn restart(&mut self) -> Result<f64, String> {
         self.daemon.kill().and_then(|()| self.daemon.wait()).map_err(|e| e.to_string())?;
         let start = std::time::Instant::now();
-        self.daemon = spawn(&(self.program)(&self.directory), &self.namespace, &self.socket, &self.directory)?;
+        self.daemon =
+            spawn(&(self.program)(&self.directory), &self.namespace, &self.socket, &self.directory)?;
         while self.ok(&["version"]).is_err() {
             if start.elapsed().as_secs() > 60 {
                 return Err(format!("{}'s daemon does not come back", self.name));

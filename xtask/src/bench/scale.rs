@@ -32,7 +32,12 @@ pub(super) fn bench(options: &Options) -> Outcome {
     let lists = (0..times).map(|_| timed(|| peer.ok(&["ps"]).map(drop))).collect::<Result<_, _>>()?;
     report.row(&format!("ps of {COUNT}"), "ms", &[median(lists)], Promise { must: 15.0, aim: 8.0 });
     let resident = peer.daemon_megabytes()?;
-    report.row(&format!("daemon with {COUNT}, resident"), "MB", &[resident], Promise { must: 60.0, aim: 30.0 });
+    report.row(
+        &format!("daemon with {COUNT}, resident"),
+        "MB",
+        &[resident],
+        Promise { must: 60.0, aim: 30.0 },
+    );
     // All of ours: the shims, and what the daemon grew by.
     let each = peer.shim_megabytes()? + (resident - idle).max(0.0) / COUNT as f64;
     report.row("memory of a container, PSS", "MB", &[each], Promise { must: 0.4, aim: 0.15 });

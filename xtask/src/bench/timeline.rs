@@ -29,16 +29,18 @@ pub(super) struct Span {
 /// The kind of a system call, and its colour.
 pub(super) fn kind(call: &str) -> (&'static str, &'static str) {
     match call {
-        "epoll_wait" | "epoll_pwait" | "epoll_pwait2" | "futex" | "poll" | "ppoll" | "select" | "pselect6"
-        | "nanosleep" | "clock_nanosleep" | "io_uring_enter" | "wait4" | "waitid" => (WAITING, "#e4e4e4"),
+        "epoll_wait" | "epoll_pwait" | "epoll_pwait2" | "futex" | "poll" | "ppoll" | "select"
+        | "pselect6" | "nanosleep" | "clock_nanosleep" | "io_uring_enter" | "wait4" | "waitid" => {
+            (WAITING, "#e4e4e4")
+        }
         "clone" | "clone3" | "fork" | "vfork" | "execve" | "execveat" | "exit" | "exit_group" | "kill"
         | "pidfd_open" | "pidfd_send_signal" | "prctl" | "seccomp" | "capset" | "setns" | "unshare" => {
             ("process", "#d1495b")
         }
-        "mount" | "umount2" | "move_mount" | "open_tree" | "fsopen" | "fsconfig" | "fsmount" | "pivot_root"
-        | "mount_setattr" => ("mount", "#8f5fbf"),
-        "socket" | "socketpair" | "bind" | "connect" | "accept4" | "sendto" | "sendmsg" | "recvfrom" | "recvmsg"
-        | "setsockopt" | "getsockopt" | "getsockname" | "shutdown" => ("socket", "#2e86ab"),
+        "mount" | "umount2" | "move_mount" | "open_tree" | "fsopen" | "fsconfig" | "fsmount"
+        | "pivot_root" | "mount_setattr" => ("mount", "#8f5fbf"),
+        "socket" | "socketpair" | "bind" | "connect" | "accept4" | "sendto" | "sendmsg" | "recvfrom"
+        | "recvmsg" | "setsockopt" | "getsockopt" | "getsockname" | "shutdown" => ("socket", "#2e86ab"),
         "mmap" | "munmap" | "mprotect" | "brk" | "madvise" | "mremap" => ("memory", "#c9a227"),
         "fsync" | "fdatasync" | "sync_file_range" | "syncfs" => ("sync", "#000000"),
         _ => ("file", "#3c9d5b"),
@@ -97,9 +99,7 @@ pub(super) fn draw(title: &str, events: &[Event]) -> String {
             None => threads.push((span.thread, span.program.clone())),
         }
     }
-    let y = |thread: u32| {
-        threads.iter().position(|(t, _)| *t == thread).map(|line| TOP + line as f64 * LINE)
-    };
+    let y = |thread: u32| threads.iter().position(|(t, _)| *t == thread).map(|line| TOP + line as f64 * LINE);
     let height = TOP + threads.len() as f64 * LINE + 10.0;
     let mut svg = format!(
         "<svg xmlns='http://www.w3.org/2000/svg' width='{WIDTH}' height='{height}' font-family='sans-serif' font-size='11'>\n\

@@ -38,7 +38,9 @@ const WORKLOADS: [Workload; 18] = [
     row("20 × run --rm at once", (200.0, 100.0), 5, twenty),
     row("50 × run -d in turn", (600.0, 300.0), 5, start_fifty_timed),
     row("rm -f of the 50", (300.0, 150.0), 5, remove_fifty),
-    row("50 MB through the log, cat's own time", (200.0, 100.0), 5, |peer| logged(peer, CAT, Clock::Container)),
+    row("50 MB through the log, cat's own time", (200.0, 100.0), 5, |peer| {
+        logged(peer, CAT, Clock::Container)
+    }),
     row("50 MB of yes | head through the log", FREE, 5, |peer| logged(peer, YES, Clock::Client)),
     row("… to /dev/null in the container", FREE, 5, |peer| logged(peer, NOWHERE, Clock::Client)),
     row("50 MB attached", (200.0, 100.0), 5, attached),
@@ -128,9 +130,8 @@ fn version(peer: &Peer) -> Result<f64, String> {
 
 fn twenty(peer: &Peer) -> Result<f64, String> {
     timed(|| {
-        let started = (0..20)
-            .map(|_| peer.start(&["run", "--rm", BUSYBOX, "true"]))
-            .collect::<Result<Vec<_>, _>>()?;
+        let started =
+            (0..20).map(|_| peer.start(&["run", "--rm", BUSYBOX, "true"])).collect::<Result<Vec<_>, _>>()?;
         for child in started {
             let output = child.wait_with_output().map_err(|e| e.to_string())?;
             if !output.status.success() {
@@ -194,7 +195,8 @@ fn fifty(peer: &Peer) -> Result<String, String> {
     if !file.exists() {
         let line = format!("{}\n", "0123456789".repeat(6));
         let text = line.repeat(FIFTY / line.len() + 1);
-        let written = std::fs::create_dir_all(&directory).and_then(|()| std::fs::write(&file, &text[..FIFTY]));
+        let written =
+            std::fs::create_dir_all(&directory).and_then(|()| std::fs::write(&file, &text[..FIFTY]));
         written.map_err(|e| format!("{}: {e}", file.display()))?;
     }
     Ok(format!("{}:/in:ro", directory.display()))
@@ -241,7 +243,8 @@ fn copy(peer: &Peer) -> Result<f64, String> {
     standing(peer)?;
     let file: PathBuf = peer.scratch("hundred");
     if !file.exists() {
-        let noise: Vec<u8> = (0..100_000_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        let noise: Vec<u8> =
+            (0..100_000_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
         std::fs::write(&file, noise).map_err(|e| format!("{}: {e}", file.display()))?;
     }
     timed(|| peer.ok(&["cp", &file.display().to_string(), "x1:/hundred"]).map(drop))

@@ -49,7 +49,11 @@ pub(super) async fn disk_usage(call: &Call) -> Result<Response<Body>> {
         shape.add("Image", "Images", images_sum(images, &containers, layers.cast_signed()));
     }
     if wants("volume") {
-        let volumes = call.engine.volumes(&Filters::default()).await?.volumes;
+        let mut ours = Filters::default();
+        ours.add("driver", "local");
+        let mut volumes = call.engine.volumes(&ours).await?.volumes;
+        // What is mounted takes no space here, and may be far away.
+        volumes.retain(|volume| !volume.options.contains_key("device"));
         let volumes = measured(volumes, &containers).await?;
         shape.add("Volume", "Volumes", volumes_sum(&volumes));
     }

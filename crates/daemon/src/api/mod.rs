@@ -264,6 +264,12 @@ async fn dispatch(route: Route, call: Call) -> Result<Reply> {
         Route::VolumePrune => volume::prune(&call).await,
         Route::VolumeInspect(name) => volume::inspect(&call, &name).await,
         Route::VolumeRemove(name) => volume::remove(&call, &name).await,
+        Route::VolumeClusterUpdate(_) => volume::cluster_update(),
+        Route::VolumeImport => volume::import(call).await,
+        Route::VolumeExport(name) => volume::export(call, &name).await,
+        Route::VolumeCopy(name) => volume::copy(&call, &name).await,
+        Route::VolumeRename(name) => volume::rename(&call, &name).await,
+        Route::VolumeUpdate(name) => volume::update(call, &name).await,
 
         Route::NetworkList => network::list(&call).await,
         Route::NetworkCreate => network::create(call).await,

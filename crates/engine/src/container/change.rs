@@ -13,7 +13,7 @@ use network::{PortRequest, PublishedPort};
 
 use super::mounts::{self, Kind, MountPoint};
 use super::record::{Attachment, NetworkMode, Record};
-use super::{Container, create, has_ended, oci, ports};
+use super::{Container, create, has_ended, oci, ports, propagation};
 use crate::blocking::blocking;
 use crate::{Engine, Error};
 
@@ -165,35 +165,66 @@ fn image_stays() -> Error {
 
 impl Engine {
     /// Makes the volumes that new mounts name, and makes sure of the sources of binds.
-    pub(crate) async fn make_sources(&self, record: &mut Record, live: &mut Live) -> Result<(), Error> {
+    /// They stay as long as they are held.
+    pub(crate) async fn make_sources(
+        &self,
+        record: &mut Record,
+        live: &mut Live,
+    ) -> Result<create::MadeVolumes, Error> {
+        let mut made = create::MadeVolumes::default();
         for wish in &mut live.mount {
             match wish.kind {
                 // Images are refused.
                 Kind::Tmpfs | Kind::Image => continue,
-                Kind::Bind => create::bind_source(wish)?,
+                Kind::Bind => {
+                    propagation::guard(wish, &self.inner.config.data_root)?;
+                    create::bind_source(wish)?;
+                    propagation::check(&mut wish.clone())?;
+                }
                 Kind::Volume => {
                     if !wish.subpath.is_empty() {
                         let text = format!("volume-subpath {:?} is not supported here", wish.subpath);
                         return Err(Error::NotImplemented(text));
                     }
-                    self.make_volume_of(wish, &mut Vec::new()).await?;
+                    self.make_volume_of(wish, &mut made).await?;
                 }
             }
             let recorded = record.mounts.iter_mut().find(|m| m.destination == wish.destination);
             wish.clone_into(recorded.expect("the wish is in the record"));
         }
-        Ok(())
+        Ok(made)
     }
 
     /// Does to a running container what its record says from now on: all of it, or nothing.
-    pub(crate) async fn change_live(&self, container: &Arc<Container>, live: Live) -> Result<(), Error> {
-        let ports = self.change_ports(container, &live).await?;
-        let mounted = change_mounts(container, &live).await;
-        if let Err(error) = mounted {
-            let undone = self.restore_ports(container, &ports).await.err();
-            return Err(Error::first(error, undone));
+    pub(crate) async fn change_live(&self, container: &Arc<Container>, mut live: Live) -> Result<(), Error> {
+        let who = container.id.as_str();
+        let changed = async {
+            live.mount.iter_mut().try_for_each(propagation::check)?;
+            self.mount_volumes(&mut live.mount, who).await?;
+            let ports = self.change_ports(container, &live).await?;
+            let mounted = change_mounts(container, &live).await;
+            if let Err(error) = mounted {
+                let undone = self.restore_ports(container, &ports).await.err();
+                return Err(Error::first(error, undone));
+            }
+            Ok(())
         }
-        Ok(())
+        .await;
+        let (mut gone, undo) = match changed {
+            Ok(()) => (live.unmount, None),
+            Err(error) => (live.mount, Some(error)),
+        };
+        // One that is mounted elsewhere in it goes on.
+        let left = &container.view().record.mounts;
+        let stays = |gone: &MountPoint| {
+            left.iter().any(|m| m.name == gone.name && (undo.is_none() || m.destination != gone.destination))
+        };
+        gone.retain(|mount| !stays(mount));
+        let failed = self.unmount_volumes(&gone, who).await;
+        match undo {
+            Some(error) => Err(Error::first(error, failed)),
+            None => Error::all(failed),
+        }
     }
 
     /// Ports first go, then come: a port can move to another one of the host. Returns what was there before.

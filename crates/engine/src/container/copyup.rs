@@ -1,14 +1,13 @@
 //! What create does inside a container's root: the working directory is made, and empty volumes are filled with what
 //! the image has at their place. Everything goes through [`Root`]: the tree is the image's, not ours.
 
-use std::collections::HashMap;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use store::RwMount;
-use sys::root::{Access, Dir, Follow, Kind, Metadata, OpenFile, Root, Time, TooDeep, Visit};
+use sys::root::{Follow, Kind, Root};
 
 use crate::Error;
+use crate::copy::{self, Place};
 
 /// The tree of a writable layer on its image, as the container will see it.
 pub(crate) fn tree(rw: &RwMount) -> Result<Root, Error> {
@@ -27,88 +26,22 @@ pub(crate) fn make_working_dir(tree: &Root, path: &str) -> Result<(), Error> {
     }
 }
 
+/// Whether a volume mounted at `path` would hide a directory, whose content an empty volume then takes.
+pub(crate) fn has_directory(tree: &Root, path: &str) -> bool {
+    tree.metadata(path, Follow::Yes).is_ok_and(|metadata| metadata.kind == Kind::Directory)
+}
+
 /// Fills an empty volume with the directory at `path`, with its owners, modes, times and xattrs. Does nothing when the
 /// volume holds something, or the image has no directory there.
 pub(crate) fn fill(tree: &Root, path: &str, volume: &Path) -> Result<(), Error> {
-    let target = Root::open(volume)?;
-    if !target.top().entries()?.is_empty() {
+    if !has_directory(tree, path) {
         return Ok(());
     }
-    match tree.metadata(path, Follow::Yes) {
-        Ok(metadata) if metadata.kind == Kind::Directory => {}
-        Ok(_) => return Ok(()),
-        Err(_) => return Ok(()),
+    let volume = Place::of_host(volume)?;
+    if !volume.is_empty()? {
+        return Ok(());
     }
-    let source = tree.dir(path)?.to_root()?;
-    let own = source.top().own_metadata()?;
-    let mut copy = Copy { target: &target, links: HashMap::new(), times: Vec::new() };
-    source.walk("", TooDeep::Fail, |visit| copy.one(&visit))?;
-    // A directory's time changes with each entry made in it, so the deepest go first, after everything.
-    for (path, time) in copy.times.into_iter().rev() {
-        let (dir, name) = target.parent(&path)?;
-        dir.set_modified(&name, time)?;
-    }
-    target.top().set_owner(own.uid, own.gid)?;
-    target.top().set_mode(own.mode)?;
-    Ok(())
-}
-
-struct Copy<'a> {
-    target: &'a Root,
-    /// Files with several names: device and inode to the first copy.
-    links: HashMap<(u64, u64), PathBuf>,
-    times: Vec<(PathBuf, Time)>,
-}
-
-impl Copy<'_> {
-    fn one(&mut self, visit: &Visit<'_>) -> Result<(), Error> {
-        let Visit { path, dir, name, metadata } = visit;
-        let (to, _) = self.target.parent(path)?;
-        if metadata.kind == Kind::File && metadata.links > 1 {
-            if let Some(first) = self.links.get(&(metadata.device, metadata.inode)) {
-                let (from, first) = self.target.parent(first)?;
-                return Ok(from.hard_link(first, &to, name)?);
-            }
-            self.links.insert((metadata.device, metadata.inode), path.to_path_buf());
-        }
-        match metadata.kind {
-            Kind::Directory => {
-                to.create_dir(name, 0o700)?;
-                self.times.push((path.to_path_buf(), metadata.modified));
-            }
-            Kind::File => {
-                let mut from = dir.open_file(name, Access::Read, 0)?;
-                let mut file = to.open_file(name, Access::CreateNew, 0o600)?;
-                io::copy(&mut from, &mut file)
-                    .map_err(|e| sys::Error::new("copy", path.display().to_string(), e))?;
-            }
-            Kind::Symlink => to.symlink(dir.read_link(name)?, name)?,
-            Kind::Fifo | Kind::CharDevice | Kind::BlockDevice => {
-                to.make_node(name, metadata.kind, 0o600, metadata.major, metadata.minor)?;
-            }
-            // A socket is nothing without the process that listens.
-            Kind::Socket => return Ok(()),
-        }
-        attributes(dir, &to, name, metadata)
-    }
-}
-
-/// Owner first: changing it clears setuid bits and file capabilities.
-fn attributes(from: &Dir, to: &Dir, name: &std::ffi::OsStr, metadata: &Metadata) -> Result<(), Error> {
-    to.chown(name, metadata.uid, metadata.gid)?;
-    if metadata.kind != Kind::Symlink {
-        to.chmod(name, metadata.mode)?;
-    }
-    for (key, value) in from.xattrs(name)? {
-        let overlays = key.as_encoded_bytes().starts_with(b"trusted.overlay.");
-        if !overlays {
-            to.set_xattr(name, &key, &value)?;
-        }
-    }
-    if metadata.kind != Kind::Directory {
-        to.set_modified(name, metadata.modified)?;
-    }
-    Ok(())
+    copy::tree(&Place::below(tree, path)?, &volume)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use spec::api::{
     ContainerCreateRequest, ContainerCreateResponse, EndpointSettings, NetworkingConfig, Platform,
 };
-use spec::{Id, Reference};
+use spec::{ErrorKind, Id, Reference};
 use store::{Image, RwMount, RwOptions};
 use sys::root::Follow;
 
@@ -17,13 +17,23 @@ use super::record::{Attachment, NetworkMode, Record, VERSION};
 use super::secrets::{self, Secret};
 use super::state::State;
 use super::table::Reservation;
-use super::{Container, cgroup, check, config, copyup, files, mounts, persist, ports, rename, selinux};
+use super::{
+    Container, cgroup, check, config, copyup, files, mounts, persist, ports, propagation, rename, selinux,
+};
 use crate::blocking::{blocking, lasting, to_the_end};
-use crate::volume::ANONYMOUS;
+use crate::volume::{self, ANONYMOUS, Hold, Wish};
 use crate::{Engine, Error, names, time};
 
 /// How often a generated name may be taken already.
 const NAME_TRIES: u32 = 6;
+
+/// Volumes that a create has made or met.
+#[derive(Debug, Default)]
+pub(crate) struct MadeVolumes {
+    anonymous: Vec<String>,
+    /// They are not removed before the container is listed.
+    holds: Vec<Hold>,
+}
 
 impl Engine {
     /// `POST /containers/create`. An image that is not here is 404 `No such image`: the client then pulls it.
@@ -94,7 +104,8 @@ impl Engine {
         let labels = self.settle_labels(&host_config)?;
         let inherited = self.inherited_mounts(&host_config.volumes_from)?;
         let mut mounts = mounts::wanted(&config, &host_config, inherited)?;
-        for mount in mounts.iter().filter(|m| m.kind == Kind::Bind) {
+        for mount in mounts.iter_mut().filter(|m| m.kind == Kind::Bind) {
+            propagation::guard(mount, &self.inner.config.data_root)?;
             bind_source(mount)?;
         }
         let mut images = vec![image];
@@ -136,7 +147,7 @@ impl Engine {
             ids,
             labels,
         };
-        let container = self.make_container(record, images, secrets).await?;
+        let (container, _volumes_held) = self.make_container(record, images, secrets).await?;
         reservation.keep(container.clone());
         self.publish(container.event("create", &[]));
         Ok(ContainerCreateResponse { id: id.to_string(), warnings })
@@ -148,17 +159,27 @@ impl Engine {
         mut record: Record,
         images: Vec<Image>,
         secrets: Vec<(Secret, Vec<u8>)>,
-    ) -> Result<Arc<Container>, Error> {
+    ) -> Result<(Arc<Container>, Vec<Hold>), Error> {
         let dir = self.inner.config.data_root.join("containers").join(record.id.as_str());
-        let mut made_volumes = Vec::new();
+        let mut made = MadeVolumes::default();
         let layers = record.layers();
         let result = async {
-            self.make_volumes(&mut record, &mut made_volumes).await?;
-            let (engine, dir) = (self.clone(), dir.clone());
+            for mount in record.mounts.iter_mut().filter(|m| m.kind == Kind::Volume) {
+                self.make_volume_of(mount, &mut made).await?;
+            }
+            let (engine, own_dir) = (self.clone(), dir.clone());
+            let (record, elsewhere) = lasting(move || -> Result<_, Error> {
+                sys::file::create_dir_all(&own_dir, 0o700)?;
+                secrets::write(&own_dir, &secrets)?;
+                let elsewhere = engine.fill_container(&record, &images)?;
+                Ok((record, elsewhere))
+            })
+            .await?;
+            for at in elsewhere {
+                self.populate(&record, &record.mounts[at]).await?;
+            }
+            let dir = dir.clone();
             lasting(move || {
-                sys::file::create_dir_all(&dir, 0o700)?;
-                secrets::write(&dir, &secrets)?;
-                engine.fill_container(&record, &images)?;
                 // The record goes last: a container is what has a config.json.
                 persist::save_record(&dir, &record)?;
                 Ok(Container::new(dir, record, State::default(), Attachment::default()))
@@ -167,9 +188,10 @@ impl Engine {
         }
         .await;
         let error = match result {
-            Ok(container) => return Ok(container),
+            Ok(container) => return Ok((container, made.holds)),
             Err(error) => error,
         };
+        drop(made.holds);
         let (inner, dir_name) = (self.inner.clone(), dir.clone());
         let mut undone = blocking(move || -> Vec<Error> {
             let removed = sys::file::remove_tree(&dir_name).err().map(Error::from);
@@ -177,42 +199,63 @@ impl Engine {
             removed.into_iter().chain(rw).collect()
         })
         .await;
-        for name in made_volumes {
+        for name in made.anonymous {
             undone.extend(self.volume_remove(&name, true).await.err());
         }
         Err(Error::first(error, undone))
     }
 
-    /// Names the anonymous volumes, makes those that are missing, and notes where each is.
-    async fn make_volumes(&self, record: &mut Record, made: &mut Vec<String>) -> Result<(), Error> {
-        for mount in record.mounts.iter_mut().filter(|m| m.kind == Kind::Volume) {
-            self.make_volume_of(mount, made).await?;
-        }
-        Ok(())
-    }
-
-    /// Makes a mount's volume if it is not there, and notes where it is. An anonymous one goes to `made`.
+    /// Makes a mount's volume if it is not there, names it if it is anonymous, and notes where it is.
     pub(crate) async fn make_volume_of(
         &self,
         mount: &mut MountPoint,
-        made: &mut Vec<String>,
+        made: &mut MadeVolumes,
     ) -> Result<(), Error> {
         let mut labels = std::mem::take(&mut mount.labels);
         if mount.name.is_empty() {
-            mount.name = spec::digest::hex(&sys::random::bytes::<32>());
+            mount.name = volume::random_name();
             labels.insert(ANONYMOUS.into(), String::new());
-            made.push(mount.name.clone());
+            made.anonymous.push(mount.name.clone());
+            if mount.driver.is_empty() {
+                // Nobody can have it.
+                volume::LOCAL.clone_into(&mut mount.driver);
+            }
         }
         let options = std::mem::take(&mut mount.driver_options);
-        let meta = self.make_volume(&mount.name, labels, options).await?;
-        let source = self.inner.volumes.source(&mount.name, &meta);
-        mount.host_directory = source != self.inner.volumes.data(&mount.name);
-        mount.source = source.display().to_string();
+        let driver = std::mem::take(&mut mount.driver);
+        let wish = Wish { name: mount.name.clone(), driver, labels, options };
+        // From a 404 of a create the client would conclude that the image is missing.
+        let (meta, hold) = self.make_volume(wish).await.map_err(|error| match error.kind() {
+            ErrorKind::NotFound => Error::Invalid(error.message()),
+            _ => error,
+        })?;
+        made.holds.push(hold);
+        let shown = self.described(&mount.name, &meta, false).await?;
+        mount.source = shown.mountpoint;
+        mount.host_directory = !meta.is_plain();
+        mount.driver = meta.driver;
         Ok(())
     }
 
-    /// The writable layer, the working directory, and what empty volumes get from the image. Blocking.
-    fn fill_container(&self, record: &Record, images: &[Image]) -> Result<(), Error> {
+    /// Fills a volume that has to be mounted for it, if it is empty, with what the image has at its place.
+    async fn populate(&self, record: &Record, mount: &MountPoint) -> Result<(), Error> {
+        let within = |error| Error::within("failed to populate volume".into(), error);
+        let volume = self.use_volume(&mount.name, "create").await.map_err(within)?;
+        let (inner, id) = (self.inner.clone(), record.id.clone());
+        let (destination, path) = (mount.destination.clone(), volume.path.clone());
+        let filled = lasting(move || -> Result<(), Error> {
+            let tree = copyup::tree(&inner.store.rw_mount(id.as_str())?)?;
+            copyup::fill(&tree, &destination, &path)
+        })
+        .await;
+        let released = volume.release().await;
+        filled.map_err(within)?;
+        released
+    }
+
+    /// The writable layer, the working directory, and what empty volumes get from the image. Returns which mounts are of
+    /// volumes that still have to be given that, because they have to be mounted first. Blocking.
+    fn fill_container(&self, record: &Record, images: &[Image]) -> Result<Vec<usize>, Error> {
         if let Some(labels) = &record.labels {
             selinux::relabel_mounts(&record.mounts, labels)?;
         }
@@ -233,22 +276,26 @@ impl Engine {
             check_subpath(mount, &layers)?;
         }
         let working_dir = mounts::clean(&record.config.working_dir);
-        let volumes: Vec<&MountPoint> = record
-            .mounts
-            .iter()
-            .filter(|m| m.kind == Kind::Volume && m.copy && m.subpath.is_empty())
-            .collect();
+        let mounts = record.mounts.iter().enumerate();
+        let mut volumes: Vec<(usize, &MountPoint)> =
+            mounts.filter(|(_, m)| m.kind == Kind::Volume && m.copy && m.subpath.is_empty()).collect();
         if working_dir == "/" && volumes.is_empty() {
-            return Ok(());
+            return Ok(Vec::new());
         }
         let tree = copyup::tree(&rw)?;
-        for volume in volumes {
+        volumes.retain(|(_, volume)| copyup::has_directory(&tree, &volume.destination));
+        let (elsewhere, here): (Vec<_>, Vec<_>) = volumes.into_iter().partition(|(_, m)| m.host_directory);
+        for (_, volume) in here {
             copyup::fill(&tree, &volume.destination, Path::new(&volume.source))?;
+            if let Some(meta) = self.inner.volumes.get(&volume.name) {
+                // What was asked for is more than what the image has.
+                volume::own(Path::new(&volume.source), &meta.options)?;
+            }
         }
         if working_dir != "/" {
             copyup::make_working_dir(&tree, &working_dir)?;
         }
-        Ok(())
+        Ok(elsewhere.into_iter().map(|(at, _)| at).collect())
     }
 
     fn reserve(&self, name: Option<&str>, id: &Id) -> Result<(Reservation<'_>, String), Error> {
@@ -357,23 +404,26 @@ impl Engine {
         self.inner.containers.find(name).map_err(|error| Error::Invalid(format!("{why}: {error}")))
     }
 
-    /// `--volumes-from container[:ro|rw]`.
+    /// What the containers of `--volumes-from` have mounted.
     fn inherited_mounts(&self, from: &[String]) -> Result<Vec<MountPoint>, Error> {
-        let mut mounts = Vec::new();
+        let mut inherited = Vec::new();
         for text in from {
-            let (name, mode) = text.split_once(':').unwrap_or((text, "rw"));
-            if !mode.split(',').all(|w| matches!(w, "ro" | "rw" | "z" | "Z")) {
-                return Err(Error::Invalid(format!("invalid mode: {mode}")));
-            }
-            let view = self.joined(name, "cannot use the volumes of another container")?.view();
+            let (name, write) = mounts::volumes_from(text)?;
+            // From a 404 the client would conclude that the image is missing; Docker says so, too.
+            let container = self.inner.containers.find(name).map_err(|e| Error::Invalid(e.to_string()))?;
+            let view = container.view();
             for mount in view.record.mounts.iter().filter(|m| m.kind != Kind::Tmpfs) {
-                let writable = mount.writable && !mode.split(',').any(|w| w == "ro");
                 // It is the other container's: it is not filled, and not removed with this one.
-                let layer = String::new();
-                mounts.push(MountPoint { writable, copy: false, anonymous: false, layer, ..mount.clone() });
+                inherited.push(MountPoint {
+                    writable: mount.writable && write,
+                    copy: false,
+                    anonymous: false,
+                    layer: String::new(),
+                    ..mount.clone()
+                });
             }
         }
-        Ok(mounts)
+        Ok(inherited)
     }
 }
 

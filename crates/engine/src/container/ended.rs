@@ -51,6 +51,9 @@ impl Engine {
         for error in [released.err(), ended.err()].into_iter().flatten() {
             tracing::warn!(container = %container.id, "after its end: {}", error.message());
         }
+        for error in self.unmount_volumes(&view.record.mounts, container.id.as_str()).await {
+            tracing::warn!(container = %container.id, "after its end: {}", error.message());
+        }
         self.inner.execs.container_ended(&container.id);
         let event = Event::Ended { code: exit.code, oom_killed: exit.oom_killed, at: exit.finished_at };
         let Ok((state, effects)) = container.consider(event) else { return };
@@ -68,7 +71,7 @@ impl Engine {
             self.publish(self.member_event("disconnect", endpoint, &container.id));
         }
         for mount in view.record.mounts.iter().filter(|m| m.kind == Kind::Volume) {
-            let attributes = [("container", container.id.to_string()), ("driver", "local".into())];
+            let attributes = [("container", container.id.to_string()), ("driver", mount.driver.clone())];
             self.volume_event("unmount", &mount.name, &attributes);
         }
         let attributes = [("exitCode", exit.code.to_string()), ("execDuration", lasted.to_string())];

@@ -173,7 +173,7 @@ fn passes(
 }
 
 /// A name filter: the name itself, or a regular expression. One that is none matches nothing, as in Docker.
-fn pattern_matches(pattern: &str, name: &str) -> bool {
+pub(crate) fn pattern_matches(pattern: &str, name: &str) -> bool {
     pattern == name || Regex::new(pattern).is_ok_and(|pattern| pattern.is_match(name))
 }
 

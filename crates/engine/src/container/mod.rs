@@ -54,6 +54,7 @@ mod oci;
 mod pause;
 mod persist;
 mod ports;
+mod propagation;
 mod prune;
 pub(crate) mod record;
 mod recover;

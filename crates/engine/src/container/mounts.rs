@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use spec::api::{self, ContainerConfig, HostConfig};
 
 use crate::Error;
+use crate::volume::LOCAL;
 
 /// One mount, as recorded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +25,10 @@ pub(crate) struct MountPoint {
     pub(crate) writable: bool,
     /// `rprivate`, `rshared` …; empty is the default.
     pub(crate) propagation: String,
+    /// The propagation is what a source around the data root needs, not what was asked for: none where the source's mount
+    /// has none.
+    #[serde(default)]
+    pub(crate) slave_if_can: bool,
     /// Fill an empty volume from the image.
     pub(crate) copy: bool,
     /// Made with the container, and removed with it on request.
@@ -32,10 +37,14 @@ pub(crate) struct MountPoint {
     pub(crate) create_source: bool,
     /// Without the mounts below the source.
     pub(crate) non_recursive: bool,
+    /// Mounts below a read-only source stay as they are.
+    #[serde(default)]
+    pub(crate) read_only_here: bool,
     /// Files belong to the source's owner on the host, and to the container's user inside (`idmap`).
     #[serde(default)]
     pub(crate) match_user: bool,
-    /// A volume that stands for a directory of the host's, whose files belong to the host's ids.
+    /// A volume whose files are not in a directory of ours: its driver, or the kernel, says where they are while it is
+    /// used, and they belong to the host's ids.
     #[serde(default)]
     pub(crate) host_directory: bool,
     /// Below the volume's root, or the image's.
@@ -48,6 +57,9 @@ pub(crate) struct MountPoint {
     pub(crate) options: Vec<String>,
     /// For a volume that has to be made.
     pub(crate) labels: BTreeMap<String, String>,
+    /// A volume's. Empty in a wish: whoever has one of that name, else the local one.
+    #[serde(default = "local")]
+    pub(crate) driver: String,
     /// For a volume that has to be made.
     pub(crate) driver_options: BTreeMap<String, String>,
 }
@@ -78,6 +90,11 @@ impl Kind {
     }
 }
 
+/// What records before there were others say nothing of.
+fn local() -> String {
+    LOCAL.into()
+}
+
 impl MountPoint {
     fn new(kind: Kind, destination: String) -> Self {
         Self {
@@ -88,16 +105,19 @@ impl MountPoint {
             mode: String::new(),
             writable: true,
             propagation: String::new(),
+            slave_if_can: false,
             copy: kind == Kind::Volume,
             anonymous: false,
             create_source: false,
             non_recursive: false,
+            read_only_here: false,
             match_user: false,
             host_directory: false,
             subpath: String::new(),
             layer: String::new(),
             options: Vec::new(),
             labels: BTreeMap::new(),
+            driver: String::new(),
             driver_options: BTreeMap::new(),
         }
     }
@@ -109,11 +129,11 @@ impl MountPoint {
             name: self.name.clone(),
             source: self.source.clone(),
             destination: self.destination.clone(),
-            driver: if self.kind == Kind::Volume { "local".into() } else { String::new() },
+            driver: if self.kind == Kind::Volume { self.driver.clone() } else { String::new() },
             mode: self.mode.clone(),
             rw: self.writable,
             propagation: match self.kind {
-                Kind::Bind if self.propagation.is_empty() => "rprivate".into(),
+                Kind::Bind | Kind::Image if self.propagation.is_empty() => "rprivate".into(),
                 Kind::Bind | Kind::Volume | Kind::Tmpfs | Kind::Image => self.propagation.clone(),
             },
         }
@@ -127,9 +147,6 @@ pub(crate) fn wanted(
     host: &HostConfig,
     inherited: Vec<MountPoint>,
 ) -> Result<Vec<MountPoint>, Error> {
-    if !matches!(host.volume_driver.as_str(), "" | "local") {
-        return Err(no_driver(&host.volume_driver));
-    }
     let mut own: BTreeMap<String, MountPoint> = BTreeMap::new();
     let mut add = |mount: MountPoint| {
         if own.contains_key(&mount.destination) {
@@ -139,7 +156,7 @@ pub(crate) fn wanted(
         Ok(())
     };
     for bind in &host.binds {
-        add(from_bind(bind)?)?;
+        add(from_bind(bind, &host.volume_driver)?)?;
     }
     for (destination, options) in &host.tmpfs {
         add(from_tmpfs(destination, options)?)?;
@@ -152,61 +169,109 @@ pub(crate) fn wanted(
     }
     for path in config.volumes.keys() {
         let destination = clean_destination(path).map_err(Error::Invalid)?;
-        own.entry(destination.clone())
-            .or_insert_with(|| MountPoint { anonymous: true, ..MountPoint::new(Kind::Volume, destination) });
+        own.entry(destination.clone()).or_insert_with(|| MountPoint {
+            anonymous: true,
+            driver: host.volume_driver.clone(),
+            ..MountPoint::new(Kind::Volume, destination)
+        });
     }
     let mut mounts: Vec<MountPoint> = own.into_values().collect();
     mounts.sort_by_key(|m| m.destination.matches('/').count());
     Ok(mounts)
 }
 
-/// `-v [source:]destination[:mode]`.
-fn from_bind(text: &str) -> Result<MountPoint, Error> {
+/// `-v [source:]destination[:mode]`. `driver`: of volumes (`--volume-driver`).
+pub(super) fn from_bind(text: &str, driver: &str) -> Result<MountPoint, Error> {
     let invalid = || Error::Invalid(format!("invalid volume specification: '{text}'"));
     let parts: Vec<&str> = text.split(':').collect();
     let (source, destination, mode) = match parts[..] {
         [destination] => ("", destination, ""),
+        // What looks like a mode has no place without a source.
+        [_, mode] if is_mode(mode) => return Err(invalid()),
         [source, destination] => (source, destination, ""),
         [source, destination, mode] => (source, destination, mode),
         _ => return Err(invalid()),
     };
-    if parts.len() > 1 && source.is_empty() {
+    if parts[0].is_empty() {
         return Err(invalid());
     }
-    let kind = if source.starts_with('/') { "bind" } else { "volume" };
-    let destination = clean_destination(destination).map_err(|why| {
-        let why = format!("invalid mount config for type {kind:?}: {why}");
-        Error::Invalid(format!("invalid volume specification: '{text}': {why}"))
-    })?;
-    let mut mount = if source.starts_with('/') {
-        MountPoint { source: clean(source), create_source: true, ..MountPoint::new(Kind::Bind, destination) }
-    } else {
-        check_volume_name(source)?;
-        MountPoint {
-            name: source.to_owned(),
-            anonymous: source.is_empty(),
-            ..MountPoint::new(Kind::Volume, destination)
-        }
-    };
-    mount.mode = match mount.kind {
-        // What Docker shows of a volume that was asked for without a mode.
-        Kind::Volume if mode.is_empty() => "z".into(),
-        _ => mode.to_owned(),
-    };
-    let bad_mode = || Error::Invalid(format!("invalid mode: {mode}"));
-    for word in mode.split(',').filter(|w| !w.is_empty()) {
-        match word {
-            "rw" => mount.writable = true,
-            "ro" => mount.writable = false,
-            // SELinux labels and macOS consistency: nothing to do on a host without them.
-            "z" | "Z" | "cached" | "delegated" | "consistent" => {}
-            "idmap" => mount.match_user = true,
-            "nocopy" if mount.kind == Kind::Volume => mount.copy = false,
-            word if is_propagation(word) && mount.kind == Kind::Bind => mount.propagation = word.to_owned(),
-            _ => return Err(bad_mode()),
-        }
+    if !mode.is_empty() && !is_mode(mode) {
+        return Err(Error::Invalid(format!("invalid mode: {mode}")));
     }
-    Ok(mount)
+    let kind = if source.starts_with('/') { Kind::Bind } else { Kind::Volume };
+    let wrong = |why: &str| {
+        let kind = kind.word();
+        Error::Invalid(format!(
+            "invalid volume specification: '{text}': invalid mount config for type {kind:?}: {why}"
+        ))
+    };
+    let words = || mode.split(',');
+    if kind == Kind::Bind && words().any(|word| word == "nocopy") {
+        return Err(wrong("field VolumeOptions must not be specified"));
+    }
+    if kind == Kind::Volume && words().any(is_propagation) {
+        return Err(wrong("field BindOptions must not be specified"));
+    }
+    let destination = clean_destination(destination).map_err(|why| wrong(&why))?;
+    let writable = !words().any(|word| word == "ro");
+    let match_user = words().any(|word| word == "idmap");
+    let of_kind = MountPoint { writable, match_user, ..MountPoint::new(kind, destination) };
+    if kind == Kind::Bind {
+        return Ok(MountPoint {
+            source: clean(source),
+            create_source: true,
+            propagation: words().find(|word| is_propagation(word)).unwrap_or_default().to_owned(),
+            mode: mode.to_owned(),
+            ..of_kind
+        });
+    }
+    check_volume_of(driver, source)?;
+    Ok(MountPoint {
+        name: source.to_owned(),
+        anonymous: source.is_empty(),
+        copy: !words().any(|word| word == "nocopy"),
+        mode: shown_mode(mode, driver),
+        driver: driver.to_owned(),
+        ..of_kind
+    })
+}
+
+/// Words of a mode, one of each sort at most: access, SELinux's label, propagation, copy, macOS's consistency, and ours.
+fn is_mode(mode: &str) -> bool {
+    let mut sorts = Vec::new();
+    mode.split(',').all(|word| {
+        let sort = match word {
+            "rw" | "ro" => 0,
+            "z" | "Z" => 1,
+            "nocopy" => 3,
+            "consistent" | "cached" | "delegated" => 4,
+            "idmap" => 5,
+            word if is_propagation(word) => 2,
+            _ => return false,
+        };
+        let first = !sorts.contains(&sort);
+        sorts.push(sort);
+        first
+    })
+}
+
+/// `--volumes-from container[:mode]`: the container, and whether what it has may be written to.
+pub(crate) fn volumes_from(text: &str) -> Result<(&str, bool), Error> {
+    if text.is_empty() {
+        return Err(Error::Invalid("volumes-from specification cannot be an empty string".into()));
+    }
+    let (name, mode) = text.split_once(':').unwrap_or((text, ""));
+    // How it is propagated, copied and mapped is the other container's.
+    let own = |word: &str| is_propagation(word) || matches!(word, "nocopy" | "idmap");
+    if !mode.is_empty() && (!is_mode(mode) || mode.split(',').any(own)) {
+        return Err(Error::Invalid(format!("invalid mode: {mode}")));
+    }
+    Ok((name, !mode.split(',').any(|word| word == "ro")))
+}
+
+/// What Docker shows of a local volume that was asked for without a mode.
+fn shown_mode(mode: &str, driver: &str) -> String {
+    if mode.is_empty() && matches!(driver, "" | LOCAL) { "z".into() } else { mode.to_owned() }
 }
 
 /// `--tmpfs destination[:options]`.
@@ -255,20 +320,20 @@ fn tmpfs_options<'a>(options: impl Iterator<Item = &'a str>) -> Result<Vec<Strin
 pub(crate) fn from_mount(mount: &api::Mount) -> Result<MountPoint, Error> {
     let invalid =
         |why: &str| Error::Invalid(format!("invalid mount config for type {:?}: {why}", mount.r#type));
-    if mount.target.is_empty() {
-        return Err(invalid("field Target must not be empty"));
-    }
-    let destination = clean_destination(&mount.target).map_err(|why| invalid(&why))?;
     for (given, kind, name) in [
         (mount.bind_options.is_some(), "bind", "BindOptions"),
         (mount.volume_options.is_some(), "volume", "VolumeOptions"),
         (mount.image_options.is_some(), "image", "ImageOptions"),
         (mount.tmpfs_options.is_some(), "tmpfs", "TmpfsOptions"),
     ] {
-        if given && mount.r#type != kind && is_known(&mount.r#type) {
+        if given && mount.r#type != kind {
             return Err(invalid(&format!("field {name} must not be specified")));
         }
     }
+    if mount.target.is_empty() {
+        return Err(invalid("field Target must not be empty"));
+    }
+    let destination = clean_destination(&mount.target).map_err(|why| invalid(&why))?;
     let mut point = match mount.r#type.as_str() {
         "bind" => {
             if mount.source.is_empty() {
@@ -282,23 +347,25 @@ pub(crate) fn from_mount(mount: &api::Mount) -> Result<MountPoint, Error> {
             }
             let options = mount.bind_options.clone().unwrap_or_default();
             if !options.propagation.is_empty() && !is_propagation(&options.propagation) {
-                return Err(invalid(&format!("invalid propagation: {}", options.propagation)));
+                return Err(invalid(&format!("invalid propagation mode: {}", options.propagation)));
             }
+            check_read_only(mount.read_only, &options)?;
             MountPoint {
                 source: clean(&mount.source),
                 propagation: options.propagation,
                 create_source: options.create_mountpoint,
                 non_recursive: options.non_recursive,
+                read_only_here: options.read_only_non_recursive,
                 match_user: options.match_user,
                 ..MountPoint::new(Kind::Bind, destination)
             }
         }
         "volume" => {
-            check_volume_name(&mount.source)?;
             let options = mount.volume_options.clone().unwrap_or_default();
             let driver = options.driver_config.unwrap_or_default();
-            if !matches!(driver.name.as_str(), "" | "local") {
-                return Err(no_driver(&driver.name));
+            check_volume_of(&driver.name, &mount.source)?;
+            if mount.source.is_empty() && !options.subpath.is_empty() {
+                return Err(invalid("must not set Subpath when using anonymous volumes"));
             }
             check_subpath(&options.subpath).map_err(invalid)?;
             MountPoint {
@@ -308,6 +375,8 @@ pub(crate) fn from_mount(mount: &api::Mount) -> Result<MountPoint, Error> {
                 subpath: options.subpath,
                 match_user: options.match_user,
                 labels: options.labels,
+                mode: shown_mode("", &driver.name),
+                driver: driver.name,
                 driver_options: driver.options,
                 ..MountPoint::new(Kind::Volume, destination)
             }
@@ -318,13 +387,20 @@ pub(crate) fn from_mount(mount: &api::Mount) -> Result<MountPoint, Error> {
             }
             let options = mount.tmpfs_options.clone().unwrap_or_default();
             let mut words = Vec::new();
-            if options.size_bytes != 0 {
-                words.push(format!("size={}", options.size_bytes));
-            }
             if options.mode != 0 {
                 words.push(format!("mode={:o}", options.mode));
             }
-            words.extend(options.options.iter().map(|pair| pair.join("=")));
+            if options.size_bytes != 0 {
+                words.push(format!("size={}", options.size_bytes));
+            }
+            for pair in &options.options {
+                match &pair[..] {
+                    [word] | [word, _] if matches!(word.as_str(), "exec" | "noexec") => {}
+                    [word] | [word, _] => return Err(invalid(&format!("invalid option: {word}"))),
+                    _ => return Err(invalid("invalid option array length")),
+                }
+                words.push(pair.join("="));
+            }
             let mut point = MountPoint::new(Kind::Tmpfs, destination);
             point.options = tmpfs_options(words.iter().map(String::as_str))?;
             point
@@ -354,12 +430,29 @@ pub(crate) fn from_mount(mount: &api::Mount) -> Result<MountPoint, Error> {
     Ok(point)
 }
 
-fn is_known(kind: &str) -> bool {
-    matches!(kind, "bind" | "volume" | "tmpfs" | "image")
+/// How far read-only reaches may be said of a mount that is read-only, and in one way.
+fn check_read_only(read_only: bool, options: &api::BindOptions) -> Result<(), Error> {
+    let (here, everywhere) = (options.read_only_non_recursive, options.read_only_force_recursive);
+    let conflict = match (read_only, here, everywhere) {
+        (_, false, false) | (true, true, false) | (true, false, true) => return Ok(()),
+        (false, true, _) => "!ReadOnly && BindOptions.ReadOnlyNonRecursive",
+        (false, false, true) => "!ReadOnly && BindOptions.ReadOnlyForceRecursive",
+        (true, true, true) => "ReadOnlyNonRecursive && BindOptions.ReadOnlyForceRecursive",
+    };
+    Err(Error::Invalid(format!("mount options conflict: {conflict}")))
 }
 
 fn check_subpath(path: &str) -> Result<(), &'static str> {
-    if path.starts_with('/') || path.split('/').any(|part| part == "..") {
+    let mut depth = 0_i32;
+    let leaves = path.split('/').any(|part| {
+        match part {
+            "" | "." => {}
+            ".." => depth -= 1,
+            _ => depth += 1,
+        }
+        depth < 0
+    });
+    if path.starts_with('/') || leaves {
         return Err("subpath must be a relative path within the volume");
     }
     Ok(())
@@ -368,15 +461,19 @@ fn check_subpath(path: &str) -> Result<(), &'static str> {
 /// Takes the wish for a mount at `destination` out of a request.
 pub(crate) fn forget(host: &mut HostConfig, config: &mut ContainerConfig, destination: &str) {
     let is_at = |mount: Result<MountPoint, Error>| mount.is_ok_and(|m| m.destination == destination);
-    host.binds.retain(|bind| !is_at(from_bind(bind)));
+    let driver = host.volume_driver.clone();
+    host.binds.retain(|bind| !is_at(from_bind(bind, &driver)));
     host.mounts.retain(|mount| !is_at(from_mount(mount)));
     host.tmpfs.retain(|path, _| clean(path) != destination);
     config.volumes.retain(|path, _| clean(path) != destination);
 }
 
-fn no_driver(name: &str) -> Error {
-    // From a 404 of a create the client would conclude that the image is missing.
-    Error::Invalid(format!("error looking up volume plugin {name}: plugin {name:?} not found"))
+/// Plugins call their volumes what they like.
+fn check_volume_of(driver: &str, name: &str) -> Result<(), Error> {
+    if !matches!(driver, "" | LOCAL) {
+        return Ok(());
+    }
+    check_volume_name(name).map_err(|error| Error::Invalid(format!("create {name}: {error}")))
 }
 
 fn is_propagation(word: &str) -> bool {
@@ -394,7 +491,7 @@ pub(crate) fn check_volume_name(name: &str) -> Result<(), Error> {
         ));
     }
     Err(Error::Invalid(format!(
-        "create {name}: {name:?} includes invalid characters for a local volume name, only \"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are allowed. If you intended to pass a host directory, use absolute path"
+        "{name:?} includes invalid characters for a local volume name, only \"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are allowed. If you intended to pass a host directory, use absolute path"
     )))
 }
 
@@ -453,7 +550,23 @@ mod tests {
             (&["a:/"][..], "destination can't be '/'"),
             (&["a:b"], "mount path must be absolute"),
             (&["aa:/x:fast"], "invalid mode: fast"),
-            (&["/a:/x:nocopy"], "invalid mode: nocopy"),
+            (&["aa:/x:ro,rw"], "invalid mode: ro,rw"),
+            (&["aa:/x:z,Z"], "invalid mode: z,Z"),
+            (&["/a:/x:rslave,shared"], "invalid mode: rslave,shared"),
+            (&["/a:/x:,ro"], "invalid mode: ,ro"),
+            (&["/x:ro"], "invalid volume specification: '/x:ro'"),
+            (&[":/x"], "invalid volume specification: ':/x'"),
+            (&["aa:"], "invalid volume specification: 'aa:'"),
+            (
+                &["/a:/x:nocopy"],
+                "invalid volume specification: '/a:/x:nocopy': invalid mount config for type \"bind\": field \
+                 VolumeOptions must not be specified",
+            ),
+            (
+                &["aa:/x:rshared"],
+                "invalid volume specification: 'aa:/x:rshared': invalid mount config for type \"volume\": field \
+                 BindOptions must not be specified",
+            ),
             (&["./a:/x"], "includes invalid characters for a local volume name"),
             (&["a1:/x", "b1:/x/"], "Duplicate mount point: /x"),
             (&["a:/x:rw:z"], "invalid volume specification: 'a:/x:rw:z'"),
@@ -466,6 +579,73 @@ mod tests {
             from_mount(&mount).unwrap_err().to_string(),
             "invalid mount config for type \"npipe\": mount type unknown"
         );
+    }
+
+    #[test]
+    fn what_contradicts_itself_is_refused() {
+        let mount = |kind: &str, source: &str| api::Mount {
+            r#type: kind.into(),
+            source: source.into(),
+            target: "/x".into(),
+            ..api::Mount::default()
+        };
+        let bind = |change: fn(&mut api::Mount, &mut api::BindOptions)| {
+            let (mut mount, mut options) = (mount("bind", "/a"), api::BindOptions::default());
+            change(&mut mount, &mut options);
+            api::Mount { bind_options: Some(options), ..mount }
+        };
+        let subpath = |source: &str, path: &str| api::Mount {
+            volume_options: Some(api::VolumeOptions { subpath: path.into(), ..Default::default() }),
+            ..mount("volume", source)
+        };
+        let tmpfs = |words: &[&str]| api::Mount {
+            tmpfs_options: Some(api::TmpfsOptions {
+                options: vec![words.iter().map(|w| (*w).to_owned()).collect()],
+                ..Default::default()
+            }),
+            ..mount("tmpfs", "")
+        };
+        for (mount, why) in [
+            (bind(|_, o| o.read_only_non_recursive = true), "!ReadOnly && BindOptions.ReadOnlyNonRecursive"),
+            (
+                bind(|_, o| o.read_only_force_recursive = true),
+                "!ReadOnly && BindOptions.ReadOnlyForceRecursive",
+            ),
+            (
+                bind(|m, o| {
+                    m.read_only = true;
+                    (o.read_only_non_recursive, o.read_only_force_recursive) = (true, true);
+                }),
+                "ReadOnlyNonRecursive && BindOptions.ReadOnlyForceRecursive",
+            ),
+            (bind(|_, o| o.propagation = "far".into()), "invalid propagation mode: far"),
+            (bind(|m, _| m.source.clear()), "field Source must not be empty"),
+            (bind(|m, _| "a".clone_into(&mut m.source)), "mount path must be absolute"),
+            (bind(|m, _| m.target.clear()), "field Target must not be empty"),
+            (bind(|m, _| "tmpfs".clone_into(&mut m.r#type)), "field BindOptions must not be specified"),
+            (subpath("", "a"), "must not set Subpath when using anonymous volumes"),
+            (subpath("data", "a/../../b"), "subpath must be a relative path within the volume"),
+            (subpath("data", "/a"), "subpath must be a relative path within the volume"),
+            (tmpfs(&["suid"]), "invalid option: suid"),
+            (tmpfs(&["exec", "a", "b"]), "invalid option array length"),
+            (mount("tmpfs", "/a"), "field Source must not be specified"),
+            (mount("image", ""), "field Source must not be empty"),
+        ] {
+            let error = from_mount(&mount).unwrap_err().to_string();
+            assert!(error.contains(why), "{error}");
+        }
+        assert!(from_mount(&subpath("data", "a/../b")).is_ok() && from_mount(&tmpfs(&["exec"])).is_ok());
+        let here = bind(|m, o| (m.read_only, o.read_only_non_recursive) = (true, true));
+        assert!(from_mount(&here).unwrap().read_only_here);
+    }
+
+    #[test]
+    fn other_containers_volumes_are_named_with_an_access() {
+        assert_eq!(volumes_from("c1:ro,z").unwrap(), ("c1", false));
+        assert_eq!(volumes_from("c1").unwrap(), ("c1", true));
+        for bad in ["", "c1:fast", "c1:rslave", "c1:nocopy", "c1:ro,rw"] {
+            assert!(volumes_from(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

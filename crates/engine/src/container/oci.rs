@@ -269,13 +269,15 @@ pub(crate) fn user_mount(record: &Record, mount: &MountPoint) -> oci::Mount {
         // An image's root is an overlay: see `image_mount`.
         Kind::Bind | Kind::Volume | Kind::Image => {
             // Read-only reaches the mounts below the source too, as in Docker since 25.
-            let access = match (mount.writable, mount.non_recursive) {
-                (true, _) => "rw",
-                (false, true) => "ro",
-                (false, false) => "rro",
+            // A source that is read-only where it is stays so: nothing says "rw".
+            let access = match (mount.writable, mount.non_recursive || mount.read_only_here) {
+                (true, _) => None,
+                (false, true) => Some("ro"),
+                (false, false) => Some("rro"),
             };
             let propagation = if mount.propagation.is_empty() { "rprivate" } else { &mount.propagation };
-            let mut result = bind(&mount.source, &mount.destination, &[access, propagation]);
+            let options: Vec<&str> = access.into_iter().chain([propagation]).collect();
+            let mut result = bind(&mount.source, &mount.destination, &options);
             if !mount.subpath.is_empty() {
                 result.options.push(format!("subpath={}", mount.subpath));
             }
@@ -457,7 +459,12 @@ mod tests {
     fn build(change: impl FnOnce(&mut Record)) -> oci::Spec {
         let mut record = testing::record();
         change(&mut record);
-        let rw = RwMount { lower: vec!["/l2".into(), "/l1".into()], upper: "/u".into(), work: "/w".into(), volatile: false };
+        let rw = RwMount {
+            lower: vec!["/l2".into(), "/l1".into()],
+            upper: "/u".into(),
+            work: "/w".into(),
+            volatile: false,
+        };
         let host = Host {
             rw: &rw,
             files: Path::new("/data/c"),

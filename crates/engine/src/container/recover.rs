@@ -162,6 +162,9 @@ impl Engine {
             let container = Container::new(dir, record, saved.state, saved.network);
             reservation.keep(container.clone());
             let met = shim.is_some() || container.view().state.is_alive();
+            if met {
+                self.adopt_mounts(&container);
+            }
             if let Some(shim) = shim {
                 self.adopt_alive(&container, shim).await;
             } else if container.view().state.is_alive() {
@@ -175,6 +178,7 @@ impl Engine {
                 idle.push(container);
             }
         }
+        self.sweep_mounts().await;
         for container in idle {
             let engine = self.clone();
             // Side by side: a slow start holds nobody up.

@@ -11,11 +11,11 @@ use shim::proto::{Create, Foreign, Reply, Request};
 
 use super::idmap;
 use super::link::{Events, Link};
-use super::mounts::Kind;
+use super::mounts::{Kind, MountPoint};
 use super::record::{Attachment, NetworkMode, Record};
 use super::state::{Effect, Event, Illegal, Phase};
 use super::userns::Ids;
-use super::{Container, apparmor, cgroup, files, oci, ports};
+use super::{Container, apparmor, cgroup, files, oci, ports, propagation};
 use crate::blocking::{blocking, to_the_end};
 use crate::{Engine, Error, error};
 
@@ -27,6 +27,8 @@ const LEAVING: Duration = Duration::from_secs(5);
 struct Made {
     network: Option<Sandbox>,
     link: Option<Arc<Link>>,
+    /// What it has mounted in its volumes.
+    volumes: Vec<MountPoint>,
 }
 
 /// Pids in the namespaces of other containers that are joined.
@@ -111,6 +113,7 @@ impl Engine {
         if let Some(link) = made.link {
             undone.extend(link.end().await.err());
         }
+        undone.extend(self.unmount_volumes(&made.volumes, container.id.as_str()).await);
         if let Some(sandbox) = made.network {
             undone.extend(self.release(container).await.err());
             for action in ["connect", "disconnect"] {
@@ -129,6 +132,7 @@ impl Engine {
         plan: Plan,
         made: &mut Made,
     ) -> Result<Events, Error> {
+        let record = &self.with_mounts(container, record, made).await?;
         let shared = plan.shares.as_ref().map(|c| c.view());
         let mut joined = Joined {
             pid: self.running_pid(&record.host.pid_mode)?,
@@ -220,6 +224,23 @@ impl Engine {
         Ok(events)
     }
 
+    /// The record with its volumes where they are now, mounted where they have to be, and propagations that can be.
+    async fn with_mounts(
+        &self,
+        container: &Container,
+        record: &Arc<Record>,
+        made: &mut Made,
+    ) -> Result<Arc<Record>, Error> {
+        if record.mounts.iter().all(|m| m.kind != Kind::Volume && m.propagation.is_empty()) {
+            return Ok(record.clone());
+        }
+        let mut mounts = record.mounts.clone();
+        mounts.iter_mut().try_for_each(propagation::check)?;
+        made.volumes.clone_from(&mounts);
+        self.mount_volumes(&mut mounts, container.id.as_str()).await?;
+        Ok(Arc::new(Record { mounts, ..Record::clone(record) }))
+    }
+
     /// Containers that link to this one learn its address. Where nobody has links it costs nothing.
     async fn update_links(&self, container: &Arc<Container>) -> Result<(), Error> {
         if !self.inner.containers.any_linked() {
@@ -241,7 +262,7 @@ impl Engine {
                 &[
                     ("container", container.id.to_string()),
                     ("destination", mount.destination.clone()),
-                    ("driver", "local".into()),
+                    ("driver", mount.driver.clone()),
                     ("propagation", mount.propagation.clone()),
                     ("read/write", mount.writable.to_string()),
                 ],

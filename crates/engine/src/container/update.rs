@@ -33,7 +33,7 @@ impl Engine {
             check::restart(&record.host)?;
             let publish_on = engine.settings().publish_on(&record.host);
             let mut live = change::apply(&mut record, changes, publish_on)?;
-            engine.make_sources(&mut record, &mut live).await?;
+            let _held = engine.make_sources(&mut record, &mut live).await?;
             let before = (*container.view().record).clone();
             // The record first: what it says is what a running container is made to be.
             container.commit_record(record).await?;

@@ -86,8 +86,13 @@ impl Rootfs {
     /// Makes the root an overlay: this file system below, an empty layer above.
     pub(crate) fn overlay(&self, spec: &mut Spec) {
         let at = |name: &str| self.directory.path().join(name).to_str().unwrap().to_owned();
-        let overlay =
-            Overlay { lower: vec![at("lower")], upper: at("upper"), work: at("work"), idmap: false, volatile: false };
+        let overlay = Overlay {
+            lower: vec![at("lower")],
+            upper: at("upper"),
+            work: at("work"),
+            idmap: false,
+            volatile: false,
+        };
         spec.root.as_mut().unwrap().overlay = Some(overlay);
     }
 

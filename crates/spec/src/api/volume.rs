@@ -47,6 +47,16 @@ pub struct VolumeCreateRequest {
     pub cluster_volume_spec: serde_json::Value,
 }
 
+/// Body of `POST /volumes/{name}/update`, Corten's own.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct VolumeChanges {
+    pub labels: LabelChanges,
+    /// What it may take from now on (`10g`); of a volume that was made with a size.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub size: Option<String>,
+}
+
 /// `VolumeListResponse` of the Engine API.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]

@@ -36,7 +36,7 @@ impl Verb for Export {
 }
 
 /// Refuses what is no place for a file.
-fn check(path: &str) -> std::result::Result<(), String> {
+pub(crate) fn check(path: &str) -> std::result::Result<(), String> {
     let (directory, _) = path::split(path);
     if let Err(source) = std::fs::metadata(&directory) {
         return Err(format!("invalid output path: {}", Error::file("stat", directory)(source).line()));

@@ -48,7 +48,7 @@ fn named(text: &str, all_tags: bool, quiet: bool) -> Result<Reference> {
 }
 
 /// Sends what a reader holds; the reading is done by a thread of its own.
-fn upload(mut reader: impl io::Read + Send + 'static) -> Upload {
+pub(crate) fn upload(mut reader: impl io::Read + Send + 'static) -> Upload {
     let (mut writer, upload) = Upload::new();
     std::thread::spawn(move || match io::copy(&mut reader, &mut writer) {
         // The connection's end tells the engine's side of the story.

@@ -21,7 +21,7 @@ pub(crate) struct Create {
     /// Name of the volume
     #[arg(long, default_value = "", hide = true)]
     name: String,
-    /// Set an option of the driver
+    /// Set an option of the driver (of "local": type, device, o, size; Corten only: uid, gid, mode)
     #[arg(short, long)]
     opt: Vec<String>,
     volume: Vec<String>,

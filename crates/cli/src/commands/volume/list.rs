@@ -6,8 +6,8 @@ use crate::app::App;
 use crate::error::Result;
 use crate::flags::filter;
 use crate::list::{Kind, labels, row};
-use crate::units;
 use crate::verb::Verb;
+use crate::{print, units};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct List {
@@ -46,7 +46,11 @@ impl Verb for List {
 
     async fn run(self, app: &App) -> Result<u8> {
         let configured = app.config()?.text("volumesFormat");
-        let mut volumes = app.client().await?.volume_list(&filter::filters(&self.filter)?).await?.volumes;
+        let listed = app.client().await?.volume_list(&filter::filters(&self.filter)?).await?;
+        for warning in &listed.warnings {
+            print::err_line(format!("WARNING: {warning}"));
+        }
+        let mut volumes = listed.volumes;
         volumes.sort_by(|a, b| a.name.cmp(&b.name));
         let rows: Vec<_> = volumes
             .iter()

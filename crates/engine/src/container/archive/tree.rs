@@ -8,9 +8,10 @@ use tokio::sync::{OwnedMutexGuard, OwnedRwLockReadGuard};
 
 use crate::blocking::lasting;
 use crate::container::Container;
-use crate::container::mounts::Kind;
+use crate::container::mounts::{Kind, MountPoint};
 use crate::container::userns::Ids;
 use crate::engine::Inner;
+use crate::volume::Mounted;
 use crate::{Engine, Error};
 
 /// The tree of a container: of a running one as its processes see it, of another one mounted for the operation, with its
@@ -21,6 +22,8 @@ pub(crate) struct Opened {
     /// As the client named it, for messages.
     pub(crate) named: String,
     tree: Tree,
+    /// Of one that does not run: what had to be mounted to be seen.
+    _volumes: Vec<Mounted>,
     /// Two mounts of one writable layer would not see each other's changes: a container that does not run stays so until
     /// the operation is over.
     still: Option<OwnedMutexGuard<()>>,
@@ -55,10 +58,11 @@ pub(crate) enum Purpose {
 impl Engine {
     pub(crate) async fn open_tree(&self, named: &str, purpose: Purpose) -> Result<Opened, Error> {
         let container = self.inner.containers.find(named)?;
-        let opened = |tree, still, layer| Opened {
+        let opened = |tree, volumes, still, layer| Opened {
             container: container.clone(),
             named: named.to_owned(),
             tree,
+            _volumes: volumes,
             still,
             _layer: layer,
         };
@@ -66,12 +70,13 @@ impl Engine {
             let layer = container.layer.clone().read_owned().await;
             let (inner, running) = (self.inner.clone(), container.clone());
             if let Some(tree) = lasting(move || inner.running_tree(&running)).await? {
-                return Ok(opened(tree, None, Some(layer)));
+                return Ok(opened(tree, Vec::new(), None, Some(layer)));
             }
             // Let go: who has the verbs may be waiting for it.
         }
         let still = container.verbs.clone().lock_owned().await;
         let (inner, found) = (self.inner.clone(), container.clone());
+        let (volumes, mounts) = self.mounted_volumes(&container).await?;
         // It may have been started while this waited.
         let (tree, runs) = lasting(move || -> Result<_, Error> {
             if found.view().state.is_alive()
@@ -79,14 +84,29 @@ impl Engine {
             {
                 return Ok((tree, true));
             }
-            Ok((inner.mounted_tree(&found, purpose)?, false))
+            Ok((inner.mounted_tree(&found, &mounts, purpose)?, false))
         })
         .await?;
         if !runs {
-            return Ok(opened(tree, Some(still), None));
+            return Ok(opened(tree, volumes, Some(still), None));
         }
         let layer = container.layer.clone().read_owned().await;
-        Ok(opened(tree, None, Some(layer)))
+        Ok(opened(tree, Vec::new(), None, Some(layer)))
+    }
+
+    /// The mounts of a container that does not run, with its volumes mounted where they have to be.
+    async fn mounted_volumes(&self, container: &Container) -> Result<(Vec<Mounted>, Vec<MountPoint>), Error> {
+        let view = container.view();
+        let (mut volumes, mut mounts) = (Vec::new(), view.record.mounts.clone());
+        if view.state.is_alive() || view.gone {
+            return Ok((volumes, mounts));
+        }
+        for mount in mounts.iter_mut().filter(|m| m.kind == Kind::Volume && m.host_directory) {
+            let volume = self.use_volume(&mount.name, "archive").await?;
+            mount.source = volume.path.display().to_string();
+            volumes.push(volume);
+        }
+        Ok((volumes, mounts))
     }
 }
 
@@ -104,7 +124,12 @@ impl Inner {
         }
     }
 
-    fn mounted_tree(&self, container: &Container, purpose: Purpose) -> Result<Tree, Error> {
+    fn mounted_tree(
+        &self,
+        container: &Container,
+        mounts: &[MountPoint],
+        purpose: Purpose,
+    ) -> Result<Tree, Error> {
         let view = container.view();
         if view.gone {
             return Err(Error::NoSuchContainer(container.id.to_string()));
@@ -121,7 +146,7 @@ impl Inner {
             }
         }
         // What is in a tmpfs is gone when the container ends; images are seen while it runs.
-        for mount in view.record.mounts.iter().filter(|m| !matches!(m.kind, Kind::Tmpfs | Kind::Image)) {
+        for mount in mounts.iter().filter(|m| !matches!(m.kind, Kind::Tmpfs | Kind::Image)) {
             binds.push(Bind {
                 source: mount.source.clone().into(),
                 target: mount.destination.clone().into(),
