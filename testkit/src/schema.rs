@@ -46,7 +46,7 @@ const ALLOWED: &[(&str, &[&str], Option<(u32, u32)>)] = &[
 ];
 
 /// Operations that Docker does not have.
-const OWN: &[(&str, &str)] = &[("GET", "/images/{name}/layers")];
+const OWN: &[(&str, &str)] = &[("GET", "/images/{name}/layers"), ("POST", "/build/context")];
 
 /// One recorded piece of an answer.
 #[derive(Debug, PartialEq, Eq)]
