@@ -15,9 +15,6 @@ const MAX_ENTRIES: u64 = 4_000_000;
 const MAX_DEPTH: usize = 256;
 /// A link says no more (PATH_MAX).
 const MAX_LINK: u64 = 4096;
-/// Files may be this much even when the pack is small, and else this many times the pack: as archives may.
-const SMALL: u64 = 1 << 30;
-const MAX_RATIO: u64 = 2000;
 
 /// What was put there.
 #[derive(Debug, Default)]
@@ -123,7 +120,7 @@ pub(super) fn commit(pack: &Pack, id: Oid, subdir: &str, target: &Dir, keep: boo
         repositories: Vec::new(),
         entries: 0,
         bytes: 0,
-        most: SMALL.max(pack.length().saturating_mul(MAX_RATIO)),
+        most: pack.most(),
     };
     let mut tree = top;
     for name in subdir.split('/').filter(|name| !name.is_empty()) {

@@ -17,6 +17,10 @@ const MAX_OBJECTS: u32 = 4_000_000;
 /// A file that is larger comes whole, never as a difference, and is not held in memory.
 const MAX_IN_MEMORY: u64 = 512 << 20;
 
+/// Inflated, a pack may be this much even when it is small, and else this many times itself: as archives may.
+const SMALL: u64 = 1 << 30;
+const MAX_RATIO: u64 = 2000;
+
 /// What an object is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -69,6 +73,8 @@ pub(super) struct Pack {
     by_id: HashMap<Oid, usize>,
     length: u64,
     trailer: Oid,
+    /// What may still be inflated while the objects are found out.
+    left: u64,
 }
 
 /// What is wrong with a pack, or with an object.
@@ -103,8 +109,9 @@ impl Pack {
         if count > MAX_OBJECTS {
             return Err(Wrong::TooMany);
         }
+        let left = SMALL.max(file.metadata()?.len().saturating_mul(MAX_RATIO));
         let mut pack =
-            Self { file, objects: Vec::new(), by_id: HashMap::new(), length: 0, trailer: Oid([0; 20]) };
+            Self { file, objects: Vec::new(), by_id: HashMap::new(), length: 0, trailer: Oid([0; 20]), left };
         for _ in 0..count {
             pack.entry(&mut from)?;
         }
@@ -158,6 +165,7 @@ impl Pack {
             }
             _ => return Err(Wrong::Damaged("an object of no kind")),
         };
+        self.spend(size)?;
         let data = from.at;
         let mut hash = kind.map(|kind| hasher(kind, size));
         let inflated = {
@@ -176,6 +184,16 @@ impl Pack {
         }
         self.objects.push(Object { offset, data, size, crc: from.crc.sum(), kind, base });
         Ok(())
+    }
+
+    fn spend(&mut self, bytes: u64) -> Result<()> {
+        self.left = self.left.checked_sub(bytes).ok_or(Wrong::Damaged("it inflates to too much"))?;
+        Ok(())
+    }
+
+    /// The most that its files may be.
+    pub(super) fn most(&self) -> u64 {
+        SMALL.max(self.length.saturating_mul(MAX_RATIO))
     }
 
     /// Finds out what the differences are: from each base on, so that each is inflated once.
@@ -204,6 +222,7 @@ impl Pack {
                 above.into_iter().map(|above| (above, number, bytes.clone())).collect();
             while let Some((number, base, below)) = stack.pop() {
                 let bytes = apply(&below, &self.inflate(number)?)?;
+                self.spend(bytes.len() as u64)?;
                 let mut hash = hasher(kind, bytes.len() as u64);
                 hash.update(&bytes);
                 let id = Oid(hash.finalize().into());
@@ -284,11 +303,6 @@ impl Pack {
     /// Of everything before itself.
     pub(super) fn trailer(&self) -> Oid {
         self.trailer
-    }
-
-    /// How long the pack is.
-    pub(super) fn length(&self) -> u64 {
-        self.length
     }
 
     /// Every object: id, checksum, offset; sorted.
