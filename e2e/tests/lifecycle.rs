@@ -28,7 +28,7 @@ fn run(host: &Host, flags: &[&str], script: &str) -> String {
 /// Makes the file that a script waits for. From outside: an exec would end with the container, perhaps by its SIGKILL.
 fn go(host: &Host, name: &str) {
     let pid = inspect(host, name, "{{.State.Pid}}");
-    std::fs::File::create(format!("/proc/{pid}/root/go")).unwrap();
+    std::fs::File::create_new(format!("/proc/{pid}/root/go")).unwrap();
 }
 
 #[track_caller]

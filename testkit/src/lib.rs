@@ -11,6 +11,7 @@
 //! | [`image`] | small images made from what Debian has |
 //! | [`layout`] | image archives, right or wrong in any way |
 //! | [`relay`] | a line to a server, on which bytes can be held up |
+//! | [`web`] | a web server that answers as a test says |
 //! | [`until`] | wait for a level with a bound |
 
 #![allow(clippy::disallowed_methods, reason = "tests start programs and write scratch files")]
@@ -24,6 +25,7 @@ pub mod image;
 pub mod layout;
 pub mod relay;
 pub mod schema;
+pub mod web;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -32,6 +34,7 @@ pub use command::{Command, Output};
 pub use disk::Disk;
 pub use host::Host;
 pub use relay::Relay;
+pub use web::Web;
 
 /// How long a test waits for something that must happen.
 pub const BOUND: Duration = Duration::from_secs(30);

@@ -48,6 +48,7 @@ const ALLOWED: &[(&str, &[&str], Option<(u32, u32)>)] = &[
 /// Operations that Docker does not have.
 const OWN: &[(&str, &str)] = &[
     ("GET", "/images/{name}/layers"),
+    ("POST", "/build/context"),
     ("POST", "/volumes/import"),
     ("POST", "/volumes/{name}/copy"),
     ("POST", "/volumes/{name}/update"),

@@ -27,6 +27,8 @@ const NEEDS: &[(&str, &str)] = &[
     ("quota", "/usr/sbin/repquota"),
     ("skopeo", "/usr/bin/skopeo"),
     ("openssl", "/usr/bin/openssl"),
+    ("openssh-client", "/usr/bin/ssh-agent"),
+    ("qemu-user-static", "/usr/bin/qemu-aarch64-static"),
     ("git", "/usr/bin/git"),
 ];
 

@@ -1,7 +1,7 @@
 //! A build from its request to its image: the Dockerfile is read, graphs are made and worked off, the result goes where
 //! it is wanted.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use spec::api::{BuildAnswer, BuildEvent, BuildWarning, Platform, Progress};
@@ -16,6 +16,8 @@ use crate::finish::Finished;
 use crate::graph::{Op, Squash, Vertex};
 use crate::ignore::Ignore;
 use crate::instructions::Dockerfile;
+use crate::instructions::read::nearest;
+use crate::op::tree::Opened;
 use crate::output::Output;
 use crate::run::cancel::{Cancel, Guard};
 use crate::solve::{Solver, Tree};
@@ -105,6 +107,9 @@ impl Build<'_> {
             return self.answer(lint::answer(&found, source)).await;
         }
         let annotations = annotations(request)?;
+        entitlements(&request.allow)?;
+        let parent = &request.limits.cgroup_parent;
+        host.cgroups.check_parent(parent).map_err(|wrong| Error::Request(wrong.into()))?;
         let started = jiff::Timestamp::now().to_string();
         let unused = convert::unused_arguments(&file, request);
         let platforms = platforms(request)?;
@@ -118,7 +123,7 @@ impl Build<'_> {
             undefined.extend(convert.findings());
             plans.push((state, convert.lines, convert.places));
         }
-        let mut found = lint::lint(&file, request, &ignore);
+        let mut found = lint::lint(&file, &ignore);
         found.extend(undefined);
         let found = lint::sort(found, &check, name);
         for warning in found.clone() {
@@ -190,7 +195,16 @@ impl Build<'_> {
             let layers = solver.root(image.root.as_ref()).await.ok_or(Error::Cancelled)?;
             images.push((image, Tree::Layers(layers)));
         }
-        let facts = Wanted { started, annotations };
+        let mut resolved = HashMap::new();
+        for vertex in graph::order(&targets) {
+            if matches!(vertex.op, Op::Http(_) | Op::Git(_))
+                && let Some(solved) = solver.get(&vertex).await
+            {
+                resolved.insert(vertex.digest, solved.record.source);
+            }
+        }
+        let places = plans.into_iter().flat_map(|(_, _, places)| places).collect();
+        let facts = Wanted { started, annotations, resolved, places };
         let target = self.export(&solver, images, facts).await?;
         drop(solver);
 
@@ -227,13 +241,15 @@ impl Build<'_> {
         check: &lint::Check,
         name: &str,
     ) -> Result<Vec<BuildWarning>, Error> {
-        let mut found = lint::lint(file, self.request, ignore);
+        let mut found = lint::lint(file, ignore);
         let host = Platform::host();
         let mut convert = Convert::new(self.host, self.request, file, contexts, host, self.output, false)?;
         match convert.convert().await {
             Ok(_) => found.extend(convert.findings()),
             // A base image that cannot be had is no mistake of the Dockerfile's.
             Err(error) if error.kind() != spec::ErrorKind::InvalidParameter => {}
+            // Said by a rule already, which tells more.
+            Err(_) if found.iter().any(|one| one.rule_name == "InvalidDefaultArgInFrom") => {}
             Err(error) => return Err(error),
         }
         Ok(lint::sort(found, check, name))
@@ -351,6 +367,10 @@ impl Build<'_> {
 struct Wanted {
     started: String,
     annotations: Vec<export::Annotation>,
+    /// What sources turned out to be, by vertex.
+    resolved: HashMap<Digest, String>,
+    /// The Dockerfile's line of each vertex.
+    places: HashMap<Digest, u32>,
 }
 
 /// Writes manifests, statements and the cache that is embedded.
@@ -371,26 +391,31 @@ fn finish_images(
             image.config.cache = Some(share::embedded(solver, &layers));
         }
     }
-    let platforms: Vec<_> = finished.iter().map(export::platform).collect();
     let ended = jiff::Timestamp::now().to_string();
-    let facts: Vec<export::provenance::Facts<'_>> = match request.provenance {
-        None => Vec::new(),
-        Some(mode) => finished
-            .iter()
-            .zip(&platforms)
-            .map(|(image, platform)| export::provenance::Facts {
+    let mut statements = Vec::new();
+    for (image, (_, tree)) in finished.iter().zip(images) {
+        let mut about = Vec::new();
+        if request.sbom {
+            let opened = Opened::tree(&solver.host.store, tree)?;
+            about.push(export::sbom::statement(&opened.root, &image.config)?);
+        }
+        if let Some(wish) = &request.provenance {
+            let facts = export::provenance::Facts {
                 request,
-                mode,
+                wish,
                 source,
-                root: image.root.as_ref(),
-                platform,
-                names,
+                image,
+                platform: &export::platform(image),
+                resolved: &wanted.resolved,
+                places: &wanted.places,
                 started: &wanted.started,
                 finished: &ended,
-            })
-            .collect(),
-    };
-    export::write(&solver.host.store, &finished, &wanted.annotations, &facts)
+            };
+            about.push(facts.statement());
+        }
+        statements.push(about);
+    }
+    export::write(&solver.host.store, &finished, &wanted.annotations, names, &statements)
 }
 
 /// The DiffIDs of an image's layers.
@@ -407,6 +432,22 @@ fn annotations(request: &Request) -> Result<Vec<export::Annotation>, Error> {
         annotations.extend(export::Annotation::read(text)?);
     }
     Ok(annotations)
+}
+
+/// Whether `--allow` says what there is.
+fn entitlements(allow: &[String]) -> Result<(), Error> {
+    let known = ["network.host", "security.insecure"];
+    match allow.iter().find(|word| !known.contains(&word.as_str())) {
+        None => Ok(()),
+        Some(word) => {
+            let hint = nearest(word, &known).map(|near| format!(" (did you mean {near}?)"));
+            let hint = hint.unwrap_or_default();
+            Err(Error::Request(format!(
+                "invalid entitlement {word:?}{hint}: expected {}",
+                known.join(" or ")
+            )))
+        }
+    }
 }
 
 /// The contexts by name; the build's own has none.

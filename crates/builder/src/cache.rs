@@ -32,6 +32,9 @@ pub(crate) struct Record {
     /// What a server said of a download, to ask whether it has changed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) validators: Vec<(String, String)>,
+    /// What a source turned out to be: a file's digest, a commit's id.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) source: String,
     /// The vertex's name, for people.
     pub(crate) name: String,
 }
@@ -60,6 +63,11 @@ pub(crate) fn trees(root: &Path) -> PathBuf {
 /// Where is kept what is known of clients' directories.
 pub(crate) fn indexes(root: &Path) -> PathBuf {
     root.join("files")
+}
+
+/// Where contexts of clients elsewhere are kept.
+pub(crate) fn contexts(root: &Path) -> PathBuf {
+    root.join("contexts")
 }
 
 /// The records on disk.

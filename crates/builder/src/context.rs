@@ -49,7 +49,7 @@ impl Context {
             Files::Nothing => (None, None),
             Files::Own(path) => (Some(Arc::new(Root::open(path)?)), None),
             Files::Shared(root) => {
-                let index = Index::load(indexes, &root.top().own_metadata()?)?;
+                let index = Index::new(indexes, &root.top().own_metadata()?);
                 (Some(root.clone()), Some(Mutex::new(index)))
             }
         };

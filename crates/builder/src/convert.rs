@@ -5,18 +5,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use spec::Digest;
 use spec::api::{BuildWarning, Platform};
+use spec::git::Address;
 use tokio::task::JoinSet;
 
 use crate::config::{Arguments, apply};
 use crate::context::Context;
 use crate::error::{Error, Result};
+use crate::git::Repository;
 use crate::graph::{self, Bits, CacheMount, Edge, Exec, From, Mkdir, MountOp, Op, Place, Vertex};
 use crate::instructions::run::{self, MountKind, Security};
 use crate::instructions::{Copy, Dockerfile, Instruction, Run, Stage, Step};
 use crate::op::{copy, image, workdir};
 use crate::output::Output;
-use crate::remote::{Remote, file_name};
-use crate::state::{Done, PROXIES, State};
+use crate::remote::{Remote, file_name, is_remote};
+use crate::state::{Done, PROXIES, State, Undefined};
 use crate::{Host, Request, lint, op, parse, stages};
 
 /// What a RUN's container is called inside, as BuildKit calls it: the same for each, so that what it writes is too.
@@ -49,8 +51,10 @@ pub(crate) struct Convert<'c> {
     pub(crate) lines: Vec<Line>,
     /// Where a vertex comes from in the Dockerfile.
     pub(crate) places: HashMap<Digest, u32>,
-    /// Variables that were not set, with the lines that name them.
-    undefined: Arc<Mutex<Vec<(u32, String)>>>,
+    /// Variables that were not set.
+    undefined: Arc<Mutex<Vec<Undefined>>>,
+    /// Base images that are for another platform than was asked for.
+    mismatched: Vec<BuildWarning>,
     built: BTreeMap<usize, State>,
     bases: BTreeMap<(String, String), State>,
     done: usize,
@@ -80,6 +84,7 @@ impl<'c> Convert<'c> {
             lines: Vec::new(),
             places: HashMap::new(),
             undefined: Arc::default(),
+            mismatched: Vec::new(),
             built: BTreeMap::new(),
             bases: BTreeMap::new(),
             done: 0,
@@ -107,13 +112,14 @@ impl<'c> Convert<'c> {
         self.built.remove(&target).ok_or_else(|| Error::NoTarget(self.request.target.clone()))
     }
 
-    /// What the linter has to say of the states: variables that nothing sets.
+    /// What the linter has to say of the states: variables that nothing sets, base images for other platforms.
     pub(crate) fn findings(&self) -> Vec<BuildWarning> {
         let undefined = self.undefined.lock().unwrap_or_else(PoisonError::into_inner);
-        let finding = |(line, name): &(u32, String)| {
-            lint::finding("UndefinedVar", format!("Usage of undefined variable '${name}'"), *line)
+        let finding = |Undefined { line, name, near }: &Undefined| {
+            let hint = near.as_ref().map(|near| format!(" (did you mean ${near}?)")).unwrap_or_default();
+            lint::finding("UndefinedVar", format!("Usage of undefined variable '${name}'{hint}"), *line)
         };
-        undefined.iter().map(finding).collect()
+        undefined.iter().map(finding).chain(self.mismatched.iter().cloned()).collect()
     }
 
     fn announce(&mut self, text: &str) {
@@ -226,7 +232,15 @@ impl<'c> Convert<'c> {
             state.own_cmd = false;
             return Ok(state);
         }
-        self.image(&name, &platform).await.map_err(|error| error.in_dockerfile(stage.line))
+        let state = self.image(&name, &platform).await.map_err(|error| error.in_dockerfile(stage.line))?;
+        let actual = state.platform();
+        if (&actual.os, &actual.architecture) != (&platform.os, &platform.architecture) {
+            let detail = format!(
+                "Base image {name} was pulled with platform \"{actual}\", expected \"{platform}\" for current build"
+            );
+            self.mismatched.push(lint::finding("InvalidBaseImagePlatform", detail, stage.line));
+        }
+        Ok(state)
     }
 
     /// A context of the user's in place of an image or a stage.
@@ -485,7 +499,10 @@ impl<'c> Convert<'c> {
                 let source = dot(source.to_owned());
                 let copy =
                     graph::Copy { base: None, from, what: copy::Prepared::loose(&source), loose: true };
-                Ok(Some(Vertex::new(format!("[internal] mount {source}"), Op::Copy(Box::new(copy)), false)))
+                let name = format!("[internal] mount {source}");
+                let vertex = Vertex::new(name, Op::Copy(Box::new(copy)), false);
+                self.places.entry(vertex.digest).or_insert(line);
+                Ok(Some(vertex))
             }
             From::Each(_) => unreachable!("a name is one place"),
         }
@@ -502,7 +519,7 @@ impl<'c> Convert<'c> {
     ) -> Result<(Edge, String)> {
         let mut what = copy::prepare(before, instruction, add, self.file.escape, line)?;
         let text = what.text.clone();
-        let remote = add && what.sources.iter().any(|word| copy::is_remote(&word.path));
+        let remote = add && what.sources.iter().any(|word| is_remote(&word.path));
         if instruction.checksum.is_some() && (!remote || what.sources.len() != 1) {
             return Err(Error::at(
                 line,
@@ -513,8 +530,13 @@ impl<'c> Convert<'c> {
             Some(name) => self.source(index, name, line).await?,
             None if remote => {
                 let mut each = Vec::new();
+                let into = what.is_into();
                 for word in &mut what.sources {
-                    each.push(self.remote(word, instruction, before, line)?);
+                    let from = self.remote(word, instruction, before, into, line)?;
+                    if let From::Edge(Some(edge)) = &from {
+                        self.places.insert(edge.digest, line);
+                    }
+                    each.push(from);
                 }
                 From::Each(each)
             }
@@ -535,20 +557,39 @@ impl<'c> Convert<'c> {
     }
 
     /// Where a word of an ADD is; the word becomes what it is called there.
-    fn remote(&self, word: &mut copy::Word, instruction: &Copy, before: &State, line: u32) -> Result<From> {
-        let url = match Remote::parse(&word.path) {
+    fn remote(
+        &self,
+        word: &mut copy::Word,
+        instruction: &Copy,
+        before: &State,
+        into: bool,
+        line: u32,
+    ) -> Result<From> {
+        let wrong = |error: spec::git::InvalidAddress| Error::at(line, error.to_string());
+        let checksum = instruction.checksum.as_ref().map(|text| before.expand(text, self.file.escape, line));
+        let checksum = checksum.transpose()?;
+        let secret = |id: &str| {
+            self.request.secrets.get(id).map(|value| String::from_utf8_lossy(value).trim().to_owned())
+        };
+        let url = match Remote::parse(&word.path).map_err(wrong)? {
             None => return Ok(From::Context(self.opened("")?)),
-            Some(Remote::Git(git)) => {
-                let step = format!("ADD {}", git.url);
-                return Err(Error::Unsupported { step, what: "ADD from a git repository".into() });
+            Some(Remote::Git(address)) => {
+                let address = checked(address, checksum, line)?;
+                let label = std::mem::replace(&mut word.path, ".".into());
+                let keep = instruction.keep_git_dir.or(address.keep_git_dir).unwrap_or(false);
+                let op = Op::Git(Repository::new(address, keep, secret));
+                return Ok(From::Edge(Some(Vertex::new(label, op, self.request.no_cache))));
             }
             Some(Remote::Http(url)) => url,
         };
-        let Some(name) = file_name(&url) else {
+        if instruction.keep_git_dir.is_some() {
+            return Err(Error::at(line, "keep-git-dir is for git repositories"));
+        }
+        // Where the destination is the file itself, it has its name from there.
+        let Some(name) = file_name(&url).or_else(|| (!into).then(|| "__unnamed__".into())) else {
             return Err(Error::at(line, format!("cannot determine filename from url: {url}")));
         };
-        let checksum = instruction.checksum.as_ref().map(|text| before.expand(text, self.file.escape, line));
-        let checksum = match checksum.transpose()? {
+        let checksum = match checksum {
             None => None,
             Some(text) => Some(text.parse::<Digest>().map_err(|_| {
                 Error::at(
@@ -558,11 +599,8 @@ impl<'c> Convert<'c> {
             })?),
         };
         let host = url.split_once("://").map_or("", |(_, rest)| rest).split('/').next().unwrap_or_default();
-        let secret = |id: String| {
-            self.request.secrets.get(&id).map(|value| String::from_utf8_lossy(value).trim().to_owned())
-        };
-        let authorization = secret(format!("HTTP_AUTH_HEADER_{host}"))
-            .or_else(|| secret(format!("HTTP_AUTH_TOKEN_{host}")).map(|token| format!("Bearer {token}")));
+        let authorization = secret(&format!("HTTP_AUTH_HEADER_{host}"))
+            .or_else(|| secret(&format!("HTTP_AUTH_TOKEN_{host}")).map(|token| format!("Bearer {token}")));
         word.path.clone_from(&name);
         let label = url.clone();
         let op = Op::Http(graph::Http { url, name, checksum, authorization });
@@ -631,6 +669,23 @@ pub enum NamedContext {
     Files(crate::Files),
     /// An image.
     Image(String),
+}
+
+/// A repository's address with what --checksum says; both must agree where both speak.
+fn checked(mut address: Address, checksum: Option<String>, line: u32) -> Result<Address> {
+    if let (Some(flag), Some(query)) = (&checksum, &address.checksum)
+        && flag != query
+    {
+        return Err(Error::at(line, format!("checksum conflict: {flag:?} and {query:?}")));
+    }
+    address.checksum = checksum.or(address.checksum);
+    if let Some(text) = &address.checksum
+        && (!(7..=40).contains(&text.len()) || !text.bytes().all(|byte| byte.is_ascii_hexdigit()))
+    {
+        let detail = format!("invalid checksum {text:?}: expected 7 to 40 hex digits of a commit's id");
+        return Err(Error::at(line, detail));
+    }
+    Ok(address)
 }
 
 /// An ONBUILD's instruction as a step.

@@ -1,17 +1,20 @@
 //! The last states become an image in the store, and what else was asked for: there is nothing to load afterwards.
 
+pub(crate) mod attest;
 pub(crate) mod output;
 pub(crate) mod provenance;
+pub(crate) mod sbom;
 
 use std::collections::BTreeMap;
 
+use spec::Reference;
 use spec::api::Platform;
 use spec::oci::image::{Descriptor, Index, media};
 use store::Store;
 
 use crate::error::{Error, Result};
 use crate::finish::Finished;
-use provenance::Facts;
+use attest::Statement;
 
 /// Where an annotation goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,13 +80,14 @@ fn at(annotations: &[Annotation], level: Level, platform: Option<&Platform>) -> 
     annotations.iter().filter(fits).map(|a| (a.key.clone(), a.value.clone())).collect()
 }
 
-/// Writes the images, and an index for several or for what is said about them. `facts` are those of the images, in
-/// order; none for no statement.
+/// Writes the images, and an index for several or for what is said about them. `statements` are those about each
+/// image, in order.
 pub(crate) fn write(
     store: &Store,
     images: &[Finished],
     annotations: &[Annotation],
-    facts: &[Facts<'_>],
+    names: &[Reference],
+    statements: &[Vec<Statement>],
 ) -> Result<Descriptor> {
     let mut manifests = Vec::new();
     for image in images {
@@ -95,12 +99,14 @@ pub(crate) fn write(
         manifests.push(descriptor);
     }
     let index = at(annotations, Level::Index, None);
-    if let ([one], true, true) = (manifests.as_slice(), facts.is_empty(), index.is_empty()) {
+    if let ([one], true, true) =
+        (manifests.as_slice(), statements.iter().all(Vec::is_empty), index.is_empty())
+    {
         return Ok(Descriptor { platform: None, ..one.clone() });
     }
-    for (number, facts) in facts.iter().enumerate() {
-        let statement = provenance::attest(store, &manifests[number], facts)?;
-        manifests.push(statement);
+    for (number, statements) in statements.iter().enumerate().filter(|(_, all)| !all.is_empty()) {
+        let platform = platform(&images[number]);
+        manifests.push(attest::attest(store, &manifests[number], names, &platform, statements)?);
     }
     let index = Index { schema_version: 2, media_type: media::INDEX.into(), manifests, annotations: index };
     let bytes = serde_json::to_vec(&index).expect("an index is plain data");

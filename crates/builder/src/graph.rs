@@ -11,6 +11,7 @@ use spec::oci::image::{Descriptor, Platform};
 use store::ChainId;
 
 use crate::context::Context;
+use crate::git::Repository;
 use crate::instructions::run::{Network, Program, Security};
 use crate::key::Hasher;
 use crate::op::copy::Prepared;
@@ -38,6 +39,8 @@ pub(crate) enum Op {
     Image(Image),
     /// A file from a server.
     Http(Http),
+    /// A commit's files.
+    Git(Repository),
     /// A command in a container.
     Exec(Box<Exec>),
     /// Files put onto a root.
@@ -218,7 +221,7 @@ impl Vertex {
     /// The vertices it needs first.
     pub(crate) fn inputs(&self) -> Vec<&Edge> {
         match &self.op {
-            Op::Image(_) | Op::Http(_) => Vec::new(),
+            Op::Image(_) | Op::Http(_) | Op::Git(_) => Vec::new(),
             Op::Exec(exec) => {
                 let mounts = exec.mounts.iter().filter_map(|mount| match &mount.what {
                     MountOp::Bind { from, .. } => from.as_ref(),
@@ -299,6 +302,7 @@ impl Op {
                 hasher.field(b"http").field(http.url.as_bytes()).field(http.name.as_bytes());
                 hasher.field(format!("{:?}", http.checksum).as_bytes());
             }
+            Self::Git(repository) => repository.define(hasher),
             Self::Exec(exec) => {
                 hasher.field(b"exec");
                 optional(hasher, exec.base.as_ref());

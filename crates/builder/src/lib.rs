@@ -5,7 +5,8 @@
 //! | `parse`, `heredoc` | bytes → lines of instruction |
 //! | `instructions` | lines → typed instructions |
 //! | `words`, `glob`, `ignore`, `remote` | variables, patterns, .dockerignore, addresses |
-//! | `context`, `index` | what the client gives, and what is known of it from the last time |
+//! | `git` | repositories, read as a client of theirs |
+//! | `context`, `index`, `kept` | what the client gives, and what is known of it from the last time |
 //! | `stages`, `state`, `config` | which stages are needed; where one is; what changes only its configuration |
 //! | `build` | from the request to the image |
 //! | `convert`, `graph` | instructions → a graph of operations |
@@ -23,6 +24,7 @@
 //! <cache>/<2 hex>/<key>.json   what a step made (cache.rs)
 //!         mounts/<hex>/        content of RUN --mount=type=cache
 //!         trees/<key>/         parts of contexts that are mounted, downloads
+//!         contexts/<digest>/   contexts of clients elsewhere, kept for the next build (kept.rs)
 //!         files/<dev>-<inode>  digests of the files in a client's directory (index.rs)
 //! <run>/<id>/                  a running step: hosts, hostname, resolv.conf, shim/
 //! <store>/rw/build-<id>/       a step's writable layer
@@ -43,12 +45,14 @@ mod copy;
 mod error;
 mod export;
 mod finish;
+mod git;
 mod glob;
 mod graph;
 mod heredoc;
 mod ignore;
 mod index;
 mod instructions;
+mod kept;
 mod key;
 mod lint;
 mod op;
@@ -80,7 +84,10 @@ pub use context::Files;
 pub use convert::NamedContext;
 pub use error::Error;
 pub use export::output::{Kind, Target};
-pub use export::provenance::Mode as Provenance;
+pub use export::provenance::Provenance;
+pub use export::sbom::read as read_sbom;
+pub use git::checkout as checkout_git;
+pub use kept::{Kept, accept as accept_context, offer as offer_context};
 pub use share::Place;
 pub use usage::{Prune, Usage, prune, usage};
 pub use work::Work;
@@ -149,6 +156,10 @@ pub struct Request {
     pub annotations: Vec<String>,
     /// `--provenance`.
     pub provenance: Option<Provenance>,
+    /// `--sbom`: a statement of the packages in the image.
+    pub sbom: bool,
+    /// Where the context was fetched from, if it was.
+    pub origin: Option<Origin>,
     /// `--cache-from`.
     pub cache_from: Vec<Place>,
     /// `--cache-to`.
@@ -171,6 +182,15 @@ pub struct Request {
     pub extra_hosts: Vec<String>,
 }
 
+/// A repository that a context was fetched from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// As it was asked for.
+    pub uri: String,
+    /// What it was.
+    pub commit: String,
+}
+
 /// What a RUN step may use.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Limits {
@@ -190,6 +210,8 @@ pub struct Limits {
     pub cpuset_mems: String,
     /// Bytes of /dev/shm; 0 is Docker's.
     pub shm_size: i64,
+    /// Where the cgroups of steps are; empty is the engine's place.
+    pub cgroup_parent: String,
     /// `RLIMIT_…`.
     pub ulimits: Vec<spec::oci::runtime::Rlimit>,
 }
@@ -203,13 +225,16 @@ pub fn roots(host: &Host) -> Result<(Vec<store::ChainId>, Vec<Digest>), Error> {
     Ok(layers.map(|layer| (layer.chain, layer.blob.digest)).unzip())
 }
 
-/// Forgets the part of the cache's records that was used longest ago, for the collector to free what only they held.
-/// Returns how many.
+/// Forgets contexts that are kept for clients elsewhere, or else the part of the cache's records that was used longest
+/// ago, for the collector to free what only they held. Returns how many.
 ///
 /// # Errors
 /// A record cannot be removed.
 pub fn forget(host: &Host) -> Result<usize, Error> {
-    Cache::new(&host.cache).forget()
+    match kept::forget(host)? {
+        0 => Cache::new(&host.cache).forget(),
+        gone => Ok(gone),
+    }
 }
 
 /// Ends and removes what builds of a daemon that died have left: for the start, before the first build. Returns how many

@@ -14,7 +14,7 @@ use crate::parse::Node;
 use crate::{Request, glob, words};
 
 /// Names, and what each is about.
-const RULES: [(&str, &str); 21] = [
+const RULES: [(&str, &str); 22] = [
     ("StageNameCasing", "Stage names should be lowercase"),
     ("FromAsCasing", "The 'as' keyword should match the case of the 'from' keyword"),
     ("NoEmptyContinuation", "Empty continuation lines will become errors in a future release"),
@@ -55,6 +55,10 @@ const RULES: [(&str, &str); 21] = [
     ),
     ("FromPlatformFlagConstDisallowed", "FROM --platform flag should not use a constant value"),
     ("CopyIgnoredFile", "Attempting to Copy file that is excluded by .dockerignore"),
+    (
+        DESCRIPTIONS,
+        "Comment for build stage or argument should follow the format: `# <arg/stage name> <description>`. If this is not intended to be a description comment, add an empty line or comment between the instruction and the comment.",
+    ),
     ("ExposeProtoCasing", "Protocol in EXPOSE instruction should be lowercase"),
     (
         "ExposeInvalidFormat",
@@ -62,10 +66,15 @@ const RULES: [(&str, &str); 21] = [
     ),
 ];
 
+/// The one rule that counts only where somebody asks for it.
+const DESCRIPTIONS: &str = "InvalidDefinitionDescription";
+
 /// What a `# check=` line wants.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Check {
     skip: Vec<String>,
+    /// Rules that do not count by themselves.
+    experimental: Vec<String>,
     /// A finding fails the build.
     pub(crate) error: bool,
 }
@@ -74,10 +83,13 @@ impl Check {
     /// Reads `skip=A,B;error=true`.
     pub(crate) fn parse(text: &str) -> Result<Self> {
         let mut check = Self::default();
+        let rules = |value: &str| -> Vec<String> {
+            value.split(',').map(|rule| rule.trim().to_ascii_lowercase()).collect()
+        };
         for part in text.split(';').map(str::trim).filter(|part| !part.is_empty()) {
             let (name, value) = part.split_once('=').unwrap_or((part, ""));
             match name.trim() {
-                "skip" => check.skip.extend(value.split(',').map(|rule| rule.trim().to_ascii_lowercase())),
+                "skip" => check.skip.extend(rules(value)),
                 "error" => {
                     check.error = value.trim().parse().map_err(|_| {
                         Error::Request(format!(
@@ -85,8 +97,7 @@ impl Check {
                         ))
                     })?;
                 }
-                // Nothing is experimental here.
-                "experimental" => {}
+                "experimental" => check.experimental.extend(rules(value)),
                 other => {
                     let hint = nearest(other, &["skip", "error", "experimental"]);
                     let hint = hint.map(|n| format!(" (did you mean {n}?)")).unwrap_or_default();
@@ -107,7 +118,10 @@ impl Check {
 
     /// Whether a rule counts.
     pub(crate) fn wants(&self, rule: &str) -> bool {
-        !self.skip.iter().any(|skipped| skipped == "all" || *skipped == rule.to_ascii_lowercase())
+        let named = |rules: &[String]| {
+            rules.iter().any(|named| named == "all" || *named == rule.to_ascii_lowercase())
+        };
+        !named(&self.skip) && (rule != DESCRIPTIONS || named(&self.experimental))
     }
 }
 
@@ -135,10 +149,10 @@ pub(crate) fn finding(rule: &str, detail: String, line: u32) -> BuildWarning {
 }
 
 /// Looks through a Dockerfile; what needs a stage's state is found when the graph is made.
-pub(crate) fn lint(file: &Dockerfile, request: &Request, ignore: &Ignore) -> Vec<BuildWarning> {
+pub(crate) fn lint(file: &Dockerfile, ignore: &Ignore) -> Vec<BuildWarning> {
     let mut found = Vec::new();
     casing(&file.nodes, &mut found);
-    stages(file, request, &mut found);
+    stages(file, &mut found);
     for stage in &file.stages {
         steps(stage, ignore, &mut found);
     }
@@ -243,6 +257,7 @@ fn casing(nodes: &[Node], found: &mut Vec<BuildWarning>) {
             let detail = format!("'{word}' and '{}' keywords' casing do not match", node.word);
             found.push(finding("FromAsCasing", detail, line));
         }
+        descriptions(node, found);
         if node.name == "MAINTAINER" {
             let detail = "Maintainer instruction is deprecated in favor of using label".into();
             found.push(finding("MaintainerDeprecated", detail, line));
@@ -258,7 +273,24 @@ fn casing(nodes: &[Node], found: &mut Vec<BuildWarning>) {
     }
 }
 
-fn stages(file: &Dockerfile, request: &Request, found: &mut Vec<BuildWarning>) {
+/// Comments that look as if they described a stage or an argument.
+fn descriptions(node: &Node, found: &mut Vec<BuildWarning>) {
+    let words: Vec<&str> = node.rest.split_whitespace().collect();
+    let names: Vec<&str> = match (node.name.as_str(), words.as_slice()) {
+        ("FROM", [_, _, name]) => vec![name],
+        ("ARG", words) => words.iter().map(|word| word.split('=').next().unwrap_or(word)).collect(),
+        _ => return,
+    };
+    let first = node.comment.split(' ').next().unwrap_or_default();
+    if first.is_empty() || names.is_empty() || names.contains(&first) {
+        return;
+    }
+    let name = if let [one] = names[..] { one } else { "<arg_key>" };
+    let detail = format!("Comment for {} should follow the format: `# {name} <description>`", node.name);
+    found.push(finding(DESCRIPTIONS, detail, node.lines.0));
+}
+
+fn stages(file: &Dockerfile, found: &mut Vec<BuildWarning>) {
     let froms = file.nodes.iter().filter(|node| node.name == "FROM");
     let mut seen = BTreeSet::new();
     for (stage, node) in file.stages.iter().zip(froms) {
@@ -297,17 +329,12 @@ fn stages(file: &Dockerfile, request: &Request, found: &mut Vec<BuildWarning>) {
                 found.push(finding("FromPlatformFlagConstDisallowed", detail, line));
             }
         }
-        arguments(file, request, stage, found);
+        arguments(file, stage, found);
     }
 }
 
 /// Global ARGs as FROM uses them.
-fn arguments(
-    file: &Dockerfile,
-    request: &Request,
-    stage: &crate::instructions::Stage,
-    found: &mut Vec<BuildWarning>,
-) {
+fn arguments(file: &Dockerfile, stage: &crate::instructions::Stage, found: &mut Vec<BuildWarning>) {
     let mut declared: Vec<(String, Option<String>)> = Vec::new();
     for step in &file.globals {
         if let Instruction::Arg(arguments) = &step.instruction {
@@ -330,11 +357,13 @@ fn arguments(
             found.push(finding("UndefinedArgInFrom", detail, stage.line));
         }
     }
+    // Whatever --build-arg gives: somebody else will build without.
     let names = words::names(&stage.from.image, file.escape);
-    let given = |name: &String| request.args.get(name).is_some_and(Option::is_some);
-    if !names.is_empty() && names.iter().any(given) {
-        let default =
-            |name: &str| declared.iter().rev().find(|(n, _)| n == name).and_then(|(_, value)| value.clone());
+    if names.iter().any(|name| declared.iter().any(|(declared, _)| declared == name)) {
+        let default = |name: &str| {
+            let value = declared.iter().rev().find(|(n, _)| n == name).and_then(|(_, value)| value.clone());
+            value.or_else(|| predefined(name).then(|| "x".into()))
+        };
         let expanded = words::expand(&stage.from.image, file.escape, &default).unwrap_or_default();
         let is_reference = expanded.parse::<spec::Reference>().is_ok();
         if !is_reference {
@@ -466,34 +495,82 @@ mod tests {
         let file = Dockerfile::read(text.as_bytes()).unwrap();
         let check = Check::of(&file, &Request::default()).unwrap();
         let ignore = Ignore::parse(b"secret.txt\n").unwrap();
-        let found = sort(lint(&file, &Request::default(), &ignore), &check, "Dockerfile");
+        let found = sort(lint(&file, &ignore), &check, "Dockerfile");
         found.iter().map(|one| format!("{}:{}", one.line, one.rule_name)).collect()
     }
 
+    /// For each rule what breaks it, where, and the nearest thing that does not. The two that need a build are in
+    /// `e2e/tests/builder.rs`.
     #[test]
-    fn every_rule_finds_its_mistake() {
-        for (text, expected) in [
-            ("FROM a AS Base", "1:StageNameCasing"),
-            ("FROM a as b", "1:FromAsCasing"),
-            ("FROM a\nRUN x \\\n\n  y", "4:NoEmptyContinuation"),
-            ("FROM a\nRUN x\nrun y", "3:ConsistentInstructionCasing"),
-            ("FROM a AS b\nFROM c AS b", "2:DuplicateStageName"),
-            ("FROM a AS scratch", "1:ReservedStageName"),
-            ("FROM a\nCMD x y", "2:JSONArgsRecommended"),
-            ("FROM a\nMAINTAINER me", "2:MaintainerDeprecated"),
-            ("ARG TAG=1\nFROM a:$TGA", "2:UndefinedArgInFrom"),
-            ("FROM a\nWORKDIR x", "2:WorkdirRelativePath"),
-            ("FROM a\nCMD [\"a\"]\nCMD [\"b\"]", "2:MultipleInstructionsDisallowed"),
-            ("FROM a\nENV a b", "2:LegacyKeyValueFormat"),
-            ("FROM --platform=$TARGETPLATFORM a", "1:RedundantTargetPlatform"),
-            ("FROM --platform=linux/amd64 a", "1:FromPlatformFlagConstDisallowed"),
-            ("FROM a\nARG DB_PASSWORD", "2:SecretsUsedInArgOrEnv"),
-            ("FROM a\nCOPY secret.txt /", "2:CopyIgnoredFile"),
-            ("FROM a\nEXPOSE 80/TCP", "2:ExposeProtoCasing"),
-            ("FROM a\nEXPOSE 127.0.0.1:80:80", "2:ExposeInvalidFormat"),
+    fn every_rule_finds_its_mistake_and_no_other() {
+        let checked = "# check=experimental=InvalidDefinitionDescription\n";
+        for (rule, wrong, line, right) in [
+            ("StageNameCasing", "FROM a AS Base", 1, "FROM a AS base"),
+            ("FromAsCasing", "FROM a as b", 1, "from a as b"),
+            ("NoEmptyContinuation", "FROM a\nRUN x \\\n\n  y", 4, "FROM a\nRUN x \\\n# y\n  y\n\nRUN z"),
+            ("ConsistentInstructionCasing", "FROM a\nRUN x\nrun y", 3, "from a\nrun x\nrun y"),
+            ("ConsistentInstructionCasing", "FROM a\nRun x", 2, "FROM a\nRUN x"),
+            ("DuplicateStageName", "FROM a AS b\nFROM c AS b", 2, "FROM a AS b\nFROM c AS d"),
+            ("ReservedStageName", "FROM a AS scratch", 1, "FROM a AS scratchy"),
+            ("ReservedStageName", "FROM a AS context", 1, "FROM scratch"),
+            ("JSONArgsRecommended", "FROM a\nCMD x y", 2, "FROM a\nCMD [\"x\"]"),
+            ("JSONArgsRecommended", "FROM a\nENTRYPOINT x", 2, "FROM a\nSHELL [\"s\"]\nENTRYPOINT x"),
+            ("MaintainerDeprecated", "FROM a\nMAINTAINER me", 2, "FROM a\nLABEL maintainer=me"),
+            ("UndefinedArgInFrom", "ARG TAG=1\nFROM a:$TGA", 2, "ARG TAG=1\nFROM a:$TAG"),
+            ("UndefinedArgInFrom", "FROM --platform=$X a", 1, "FROM --platform=$BUILDPLATFORM a"),
+            ("WorkdirRelativePath", "FROM a\nWORKDIR x", 2, "FROM a\nWORKDIR /x\nWORKDIR y"),
+            (
+                "MultipleInstructionsDisallowed",
+                "FROM a\nCMD [\"a\"]\nCMD [\"b\"]",
+                2,
+                "FROM a AS x\nCMD [\"a\"]\nFROM x\nCMD [\"b\"]",
+            ),
+            (
+                "MultipleInstructionsDisallowed",
+                "FROM a\nHEALTHCHECK NONE\nHEALTHCHECK NONE",
+                2,
+                "FROM a\nHEALTHCHECK NONE",
+            ),
+            ("LegacyKeyValueFormat", "FROM a\nENV a b", 2, "FROM a\nENV a=b c=d"),
+            ("LegacyKeyValueFormat", "FROM a\nLABEL a b", 2, "FROM a\nLABEL a=\"b c\""),
+            (
+                "RedundantTargetPlatform",
+                "FROM --platform=$TARGETPLATFORM a",
+                1,
+                "FROM --platform=$BUILDPLATFORM a",
+            ),
+            (
+                "FromPlatformFlagConstDisallowed",
+                "FROM --platform=linux/amd64 a",
+                1,
+                "FROM --platform=linux/amd64 a AS build-amd64",
+            ),
+            ("SecretsUsedInArgOrEnv", "FROM a\nARG DB_PASSWORD", 2, "FROM a\nARG PASSWORD_FILE"),
+            ("SecretsUsedInArgOrEnv", "ARG token\nFROM a", 1, "ARG tokens\nFROM a"),
+            ("SecretsUsedInArgOrEnv", "FROM a\nENV API_KEY=x", 2, "FROM a\nENV PUBLIC_KEY=x"),
+            ("InvalidDefaultArgInFrom", "ARG TAG\nFROM a:$TAG", 2, "ARG TAG\nFROM a:${TAG:-latest}"),
+            ("InvalidDefaultArgInFrom", "ARG B\nFROM $B", 2, "ARG B\nFROM busybox$B"),
+            ("CopyIgnoredFile", "FROM a\nCOPY secret.txt /", 2, "FROM a\nCOPY secret.text /"),
+            (
+                "CopyIgnoredFile",
+                "FROM a\nADD secret.txt /",
+                2,
+                "FROM a AS b\nFROM b\nCOPY --from=b secret.txt /",
+            ),
+            ("ExposeProtoCasing", "FROM a\nEXPOSE 80/TCP", 2, "FROM a\nEXPOSE 80/tcp"),
+            ("ExposeInvalidFormat", "FROM a\nEXPOSE 127.0.0.1:80:80", 2, "FROM a\nEXPOSE 80-90"),
+            ("InvalidDefinitionDescription", "# of it\nFROM a AS b", 2, "# b is it\nFROM a AS b"),
+            ("InvalidDefinitionDescription", "FROM a\n# of it\nARG X", 3, "FROM a\n# of it\n\nARG X"),
+            ("InvalidDefinitionDescription", "# of it\nARG X\nFROM a", 2, "# of it\n#\nARG X\nFROM a"),
         ] {
-            assert_eq!(rules(text), [expected], "{text}");
+            let (before, line) = match rule {
+                DESCRIPTIONS => (checked, line + 1),
+                _ => ("", line),
+            };
+            assert_eq!(rules(&format!("{before}{wrong}")), [format!("{line}:{rule}")], "{wrong}");
+            assert_eq!(rules(&format!("{before}{right}")), <[String; 0]>::default(), "{right}");
         }
+        assert!(rules("# of it\nFROM a AS b").is_empty(), "counts only where it is asked for");
     }
 
     #[test]

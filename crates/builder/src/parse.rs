@@ -27,6 +27,8 @@ pub(crate) struct Node {
     pub(crate) word: String,
     /// A line of it after a continuation is blank.
     pub(crate) empty_continuation: bool,
+    /// The comment on the line before it.
+    pub(crate) comment: String,
     /// `--x=y` arguments, unquoted.
     pub(crate) flags: Vec<String>,
     /// What follows name and flags, as written.
@@ -49,11 +51,14 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<File> {
 
     let mut nodes = Vec::new();
     let mut next = 0;
+    let mut comment = String::new();
     while next < lines.len() {
         let first = next;
         let line = trim_newline(lines[next]).trim_start();
         next += 1;
         if line.is_empty() || line.starts_with('#') {
+            let said = if directive(line).is_some() { "" } else { line };
+            said.trim_start_matches('#').trim().clone_into(&mut comment);
             continue;
         }
         let (mut joined, mut goes_on) = without_continuation(line, escape);
@@ -78,6 +83,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<File> {
         node.heredocs = heredocs(&node, escape, &lines, &mut next)?;
         node.lines.1 = number(next - 1);
         node.empty_continuation = empty_continuation;
+        node.comment = std::mem::take(&mut comment);
         nodes.push(node);
     }
     if nodes.is_empty() { Err(Error::NoInstructions) } else { Ok(File { escape, check, nodes }) }
@@ -153,6 +159,7 @@ fn split(text: &str, escape: char, line: u32) -> Result<Node> {
         name: name.to_ascii_uppercase(),
         word: name.to_owned(),
         empty_continuation: false,
+        comment: String::new(),
         flags,
         rest: rest.to_owned(),
         heredocs: Vec::new(),

@@ -270,6 +270,7 @@ impl Solver {
                 cached: true,
             }),
             Op::Http(_) => op::http::solve(self, vertex).await,
+            Op::Git(_) => op::git::solve(self, vertex).await,
             Op::Exec(_) => op::run::solve(self, vertex, inputs).await,
             Op::Copy(_) => op::copy::solve(self, vertex, inputs).await,
             Op::Mkdir(_) => op::workdir::solve(self, vertex, inputs).await,

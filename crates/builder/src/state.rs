@@ -8,6 +8,7 @@ use spec::oci::image::Image;
 
 use crate::error::{Error, Result};
 use crate::graph::Edge;
+use crate::instructions::read::nearest;
 use crate::key::Hasher;
 use crate::words::{self, Variables};
 
@@ -26,8 +27,17 @@ pub(crate) struct State {
     pub(crate) arguments: Vec<(String, Option<String>)>,
     /// A CMD stands in this stage, so an ENTRYPOINT after it keeps it.
     pub(crate) own_cmd: bool,
-    /// Variables that words named and that were not set, with their lines: for the linter.
-    pub(crate) undefined: Arc<Mutex<Vec<(u32, String)>>>,
+    /// Variables that words named and that were not set, with their lines and what may have been meant: for the linter.
+    pub(crate) undefined: Arc<Mutex<Vec<Undefined>>>,
+}
+
+/// A variable that a word named and that was not set.
+#[derive(Debug, Clone)]
+pub(crate) struct Undefined {
+    pub(crate) line: u32,
+    pub(crate) name: String,
+    /// One that is set and has nearly this name.
+    pub(crate) near: Option<String>,
 }
 
 /// A state's variables, as the words on a line see them.
@@ -44,8 +54,12 @@ impl Variables for Seen<'_> {
     fn undefined(&self, name: &str) {
         let declared = self.state.arguments.iter().any(|(declared, _)| declared == name);
         if !declared {
+            let set = self.state.image.config.env.iter().filter_map(|entry| entry.split_once('='));
+            let mut known: Vec<&str> = set.map(|(name, _)| name).collect();
+            known.extend(self.state.arguments.iter().map(|(name, _)| name.as_str()));
+            let near = nearest(name, &known).map(ToOwned::to_owned);
             let mut undefined = self.state.undefined.lock().unwrap_or_else(PoisonError::into_inner);
-            undefined.push((self.line, name.to_owned()));
+            undefined.push(Undefined { line: self.line, name: name.to_owned(), near });
         }
     }
 }

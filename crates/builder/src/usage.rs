@@ -73,12 +73,10 @@ fn items(host: &Host, needed: &Needed) -> Result<Vec<Item>> {
             }),
             (None, Some(tree)) => trees.entry(tree.clone()).or_insert_with(|| {
                 let path = host.cache.join(tree);
-                let mut item = Item::new(
-                    tree.rsplit('/').next().unwrap_or_default().to_owned(),
-                    "source.local",
-                    &record,
-                    below(&path),
-                );
+                // A commit's id is one of SHA-1.
+                let kind = if record.source.len() == 40 { "source.git.checkout" } else { "source.local" };
+                let id = tree.rsplit('/').next().unwrap_or_default().to_owned();
+                let mut item = Item::new(id, kind, &record, below(&path));
                 item.path = Some(path);
                 item
             }),
@@ -97,6 +95,7 @@ fn items(host: &Host, needed: &Needed) -> Result<Vec<Item>> {
     let mut items: Vec<Item> = layers.into_values().chain(trees.into_values()).chain(others).collect();
     for (dir, kind, description) in [
         (cache::mounts(&host.cache), "exec.cachemount", "cached mount"),
+        (cache::contexts(&host.cache), "source.local", "a context from elsewhere"),
         (cache::indexes(&host.cache), "source.local", "digests of a context's files"),
     ] {
         for name in file::list(&dir)? {
@@ -191,7 +190,8 @@ pub fn prune(host: &Host, wish: &Prune, needed: &Needed) -> Result<Vec<String>> 
             file::remove(record)?;
         }
         if let Some(path) = &item.path {
-            file::remove_tree(path)?;
+            // What is known of a directory's files is one file.
+            if path.is_dir() { file::remove_tree(path)? } else { file::remove(path)? }
         }
         total = total.saturating_sub(u64::try_from(item.about.size).unwrap_or(0));
         forgotten.push(item.about.id);

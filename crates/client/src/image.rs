@@ -7,8 +7,8 @@ use bytes::Bytes;
 use http::Method;
 use spec::Filters;
 use spec::api::{
-    BUILD_HEADER, BuildWish, IDResponse, ImageDeleteResponseItem, ImageHistoryResponseItem, ImageSummary,
-    ImagesPruneResponse, Progress,
+    BUILD_HEADER, BuildWish, ContextListing, ContextOffer, IDResponse, ImageDeleteResponseItem,
+    ImageHistoryResponseItem, ImageSummary, ImagesPruneResponse, Progress,
 };
 
 use crate::connection::Call;
@@ -274,6 +274,14 @@ impl Client {
             .all("changes", &options.changes)
             .with("pause", if options.pause { "1" } else { "0" });
         Ok(self.read::<IDResponse>(Call::post("/commit").query(query)).await?.id)
+    }
+
+    /// `POST /build/context`, Corten's own: what of a build's context an engine elsewhere has not.
+    ///
+    /// # Errors
+    /// As every call; [`spec::api::NO_CONTEXT`] and 404 say that all of it is to be sent.
+    pub async fn build_context(&self, listing: &ContextListing) -> Result<ContextOffer> {
+        self.read(Call::post("/build/context").json(listing)).await
     }
 
     /// `POST /build`. Without an upload, `options.remote` names the context, or the wish one of the `descriptors`.

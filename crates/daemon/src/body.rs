@@ -166,14 +166,22 @@ pub fn json_line(value: &impl Serialize) -> Bytes {
 ///
 /// # Errors
 /// Larger than 4 MiB, or the connection broke.
-pub async fn bytes(mut body: Incoming) -> Result<Bytes> {
+pub async fn bytes(body: Incoming) -> Result<Bytes> {
+    bytes_up_to(body, JSON_LIMIT).await
+}
+
+/// A whole body of at most `limit` bytes, a whole number of MiB.
+///
+/// # Errors
+/// Larger, or the connection broke.
+pub async fn bytes_up_to(mut body: Incoming, limit: usize) -> Result<Bytes> {
     let mut all = Vec::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|e| Error::invalid(format!("cannot read the request body: {e}")))?;
         let Some(data) = frame.data_ref() else { continue };
-        if all.len() + data.len() > JSON_LIMIT {
+        if all.len() + data.len() > limit {
             drain(&mut body).await;
-            return Err(Error::invalid(format!("the request body is larger than {} MiB", JSON_LIMIT >> 20)));
+            return Err(Error::invalid(format!("the request body is larger than {} MiB", limit >> 20)));
         }
         all.extend_from_slice(data);
     }

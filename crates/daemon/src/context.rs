@@ -1,9 +1,11 @@
-//! A build's context: the tar in a request's body, unpacked into a directory of its own.
+//! A build's context in a directory of its own: the tar in a request's body, a tar or a repository at an address.
 
+use std::collections::BTreeMap;
 use std::io::{Read, Seek};
 use std::path::{Path, PathBuf};
 
 use hyper::body::Incoming;
+use spec::git::Address;
 use store::archive::{self, Existing, Owners, Unpack, Whiteouts};
 use sys::root::Root;
 
@@ -37,9 +39,7 @@ impl Drop for Context {
 /// # Errors
 /// The body is not a tar, an entry leaves the context, the connection broke, or the disk is full.
 pub async fn receive(tar: Incoming, scratch: &Path) -> Result<Context> {
-    let path = scratch.join(format!("context-{}", spec::digest::hex(&sys::random::bytes::<8>())));
-    sys::file::create_dir_all(&path, 0o700)?;
-    let context = Context(path);
+    let context = empty(scratch)?;
     let target = context.path().to_owned();
     body::pump(tar, move |tar| unpack(tar, &target)).await?;
     Ok(context)
@@ -61,9 +61,7 @@ pub async fn fetch(
     if !(200..300).contains(&answer.status()) {
         return Err(Error::invalid(format!("failed to GET {url} with status {}", answer.status())));
     }
-    let path = scratch.join(format!("context-{}", spec::digest::hex(&sys::random::bytes::<8>())));
-    sys::file::create_dir_all(&path, 0o700)?;
-    let context = Context(path);
+    let context = empty(scratch)?;
     let mut file = sys::scratch::unnamed(scratch)?;
     while let Some(chunk) = answer.chunk().await.map_err(unreachable)? {
         let written = std::io::Write::write_all(&mut file, &chunk);
@@ -89,6 +87,30 @@ pub async fn fetch(
     .await
     .map_err(|e| Error::new(spec::ErrorKind::Internal, e.to_string()))??;
     Ok((context, text))
+}
+
+/// Fetches a git repository as a context, and tells which commit it is. `secrets` may have a token for it; `keep`: `.git`
+/// is part of it.
+///
+/// # Errors
+/// As the builder's.
+pub async fn checkout(
+    host: &builder::Host,
+    address: &Address,
+    secrets: &BTreeMap<String, Vec<u8>>,
+    keep: bool,
+    scratch: &Path,
+) -> Result<(Context, String)> {
+    let context = empty(scratch)?;
+    let commit = builder::checkout_git(host, address, secrets, keep, context.path()).await?;
+    Ok((context, commit))
+}
+
+/// A directory of its own.
+fn empty(scratch: &Path) -> Result<Context> {
+    let path = scratch.join(format!("context-{}", spec::digest::hex(&sys::random::bytes::<8>())));
+    sys::file::create_dir_all(&path, 0o700)?;
+    Ok(Context(path))
 }
 
 fn unpack(tar: &mut dyn Read, target: &Path) -> Result<()> {

@@ -92,6 +92,7 @@ pub enum Route {
 
     Commit,
     Build,
+    BuildContext,
     BuildPrune,
     BuildCancel,
 
@@ -229,6 +230,7 @@ fn post(segments: &[&str]) -> Option<Route> {
     Some(match segments {
         ["auth"] => Route::Auth,
         ["build"] => Route::Build,
+        ["build", "context"] => Route::BuildContext,
         ["build", "prune"] => Route::BuildPrune,
         ["build", "cancel"] => Route::BuildCancel,
         ["commit"] => Route::Commit,

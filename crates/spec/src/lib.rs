@@ -13,6 +13,7 @@
 //! | [`filters`] | the `filters` parameter of list endpoints |
 //! | [`signal`] | signal names and numbers |
 //! | [`size`] | sizes as people write them |
+//! | [`git`] | addresses of git repositories |
 //! | [`gojson`] | JSON read as Go reads it |
 //! | [`duration`] | durations as Go and people write them |
 //! | [`registry`] | what the command line asks of registries |
@@ -26,6 +27,7 @@ pub mod digest;
 pub mod duration;
 pub mod error;
 pub mod filters;
+pub mod git;
 pub mod gojson;
 pub mod id;
 pub mod oci;

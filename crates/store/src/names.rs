@@ -74,13 +74,16 @@ impl Store {
         self.change_names(|names| {
             let record = ImageRecord { name: name.clone(), target: target.clone(), tagged_at };
             let before = names.insert(name.clone(), record);
+            let mut same = before.as_ref().is_some_and(|before| before.target == *target);
             if !name.starts_with(DANGLING) {
-                names.remove(&dangling(&target.digest));
+                same &= names.remove(&dangling(&target.digest)).is_none();
             }
             if let Some(before) = before.filter(|before| before.target.digest != target.digest) {
                 keep_nameless(names, before);
             }
-            Ok(())
+            // A build that found everything in its cache names what has the name already: only the time is new, and goes
+            // to the disk with the next change.
+            Ok(!same)
         })
     }
 
@@ -90,7 +93,8 @@ impl Store {
     /// [`Error::NotFound`] or a file error.
     pub fn untag(&self, name: &str) -> Result<()> {
         self.change_names(|names| {
-            names.remove(name).map(drop).ok_or_else(|| Error::NotFound(name.to_owned()))
+            let gone = names.remove(name).ok_or_else(|| Error::NotFound(name.to_owned()));
+            gone.map(|_| true)
         })
     }
 
@@ -104,7 +108,7 @@ impl Store {
                 let Some(record) = names.remove(name) else { continue };
                 keep_nameless(names, record);
             }
-            Ok(())
+            Ok(true)
         })
     }
 
@@ -194,13 +198,15 @@ impl Store {
     }
 
     /// Leaves first, root last: what the names point at is made durable, then the names.
-    fn change_names(&self, change: impl FnOnce(&mut Names) -> Result<()>) -> Result<()> {
+    /// `change` tells whether the disk must know.
+    fn change_names(&self, change: impl FnOnce(&mut Names) -> Result<bool>) -> Result<()> {
         let _one_writer = lock(&self.inner.naming);
         let mut names = Names::clone(&self.names());
-        change(&mut names)?;
-        file::sync_directory(&self.path("blobs/sha256"))?;
-        let bytes = serde_json::to_vec_pretty(&names).expect("plain data serialises");
-        file::write_atomic(&self.path("images.json"), &bytes, 0o600, Durability::Machine)?;
+        if change(&mut names)? {
+            file::sync_directory(&self.path("blobs/sha256"))?;
+            let bytes = serde_json::to_vec_pretty(&names).expect("plain data serialises");
+            file::write_atomic(&self.path("images.json"), &bytes, 0o600, Durability::Machine)?;
+        }
         *self.inner.names.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(names);
         Ok(())
     }

@@ -67,8 +67,8 @@ impl Visitor for Content<'_> {
                 if self.owners {
                     self.hasher.number(u64::from(metadata.uid)).number(u64::from(metadata.gid));
                 }
-                let known = self.index.as_ref().and_then(|index| index.find(metadata));
-                let digest = match known {
+                let known = self.index.as_mut().map(|index| index.find(metadata)).transpose()?;
+                let digest = match known.flatten() {
                     Some(digest) => digest,
                     None => {
                         let digest = file(found)?;

@@ -17,6 +17,7 @@ use crate::graph::{self, Edge, From, Op};
 use crate::ignore::Ignore;
 use crate::instructions::Copy;
 use crate::key::Hasher;
+use crate::remote::is_remote;
 use crate::solve::{Inputs, Layers, Solved, Solver, Tree};
 use crate::state::State;
 use crate::words;
@@ -53,11 +54,6 @@ pub(crate) struct Word {
 /// A mount's target as an absolute path.
 pub(crate) fn target(working_dir: &str, text: &str) -> String {
     destination(working_dir, text).0.to_string_lossy().into_owned()
-}
-
-/// Where a word says that it is.
-pub(crate) fn is_remote(text: &str) -> bool {
-    crate::remote::Remote::parse(text).is_some()
 }
 
 /// Replaces variables and checks what can be checked before the sources are known.
@@ -158,6 +154,11 @@ impl Prepared {
             text: "context".into(),
             ..Self::default()
         }
+    }
+
+    /// Whether the destination is a directory that the sources go into.
+    pub(crate) fn is_into(&self) -> bool {
+        self.into
     }
 
     /// Feeds everything but the sources' content.

@@ -7,8 +7,8 @@ use sha2::{Digest as _, Sha256};
 use spec::Digest;
 use sys::root::{Access, OpenFile, Root, Time};
 
-use super::{blocking, fresh_id};
-use crate::cache::{self, Cache, Record};
+use super::{Unfinished, blocking};
+use crate::cache::{Cache, Record};
 use crate::error::{Error, Result};
 use crate::graph::{Edge, Http, Op};
 use crate::key::Hasher;
@@ -54,9 +54,7 @@ pub(crate) async fn solve(solver: &Arc<Solver>, vertex: &Edge) -> Result<Solved>
     let modified =
         jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(answer.header("last-modified")).ok();
 
-    let directory = cache::trees(&solver.host.cache).join(format!("{}.part", fresh_id().short()));
-    sys::file::create_dir_all(&directory, 0o755)?;
-    let unfinished = Unfinished(directory);
+    let unfinished = Unfinished::create(&solver.host.cache)?;
     let mut file = Root::open(&unfinished.0)?.top().open_file(&http.name, Access::CreateNew, 0o600)?;
     let mut digest = Sha256::new();
     while let Some(chunk) = answer.chunk().await? {
@@ -76,11 +74,8 @@ pub(crate) async fn solve(solver: &Arc<Solver>, vertex: &Edge) -> Result<Solved>
     let record = blocking(move || {
         let mut hasher = Hasher::default();
         hasher.field(digest.as_bytes()).field(name.as_bytes());
-        let tree = format!("trees/{}", hasher.finish().hex());
-        let path = this.host.cache.join(&tree);
-        sys::file::remove_tree(&path)?;
-        sys::file::rename(&unfinished.0, &path)?;
-        record.tree = Some(tree);
+        record.tree = Some(unfinished.finish(&this.host.cache, &hasher.finish())?);
+        record.source = digest.to_string();
         Cache::new(&this.host.cache).put(&key, &record)?;
         Ok(record)
     })
@@ -98,14 +93,4 @@ fn key(http: &Http) -> Digest {
 fn solved(solver: &Solver, record: Record, cached: bool) -> Solved {
     let path = solver.host.cache.join(record.tree.as_deref().unwrap_or_default());
     Solved { tree: Tree::Plain(path), record, cached }
-}
-
-/// A directory that a download goes into. Dropped before it got its name: removed.
-struct Unfinished(std::path::PathBuf);
-
-impl Drop for Unfinished {
-    fn drop(&mut self) {
-        // After the rename there is nothing here; what cannot be removed goes with the next prune.
-        let _ = sys::file::remove_tree(&self.0);
-    }
 }

@@ -29,7 +29,15 @@ pub(crate) async fn base(
         name.parse().map_err(|e| Error::Request(format!("failed to parse stage name {name:?}: {e}")))?;
     let reference = reference.or_latest();
     let auth = credentials(&request.auths, &reference);
-    let target = host.registry.pull(&host.store, &reference, platform, auth, output.pull()).await?;
+    let pulled = host.registry.pull(&host.store, &reference, platform, auth, output.pull()).await;
+    let target = match pulled {
+        // It may be here, but only for others.
+        Err(error) if host.store.resolve(name).is_ok() => {
+            let step = format!("{name} is not here for {platform}, and cannot be had");
+            return Err(Error::Step { step, detail: Error::from(error).text() });
+        }
+        pulled => pulled?,
+    };
     let (host, platform) = (host.clone(), platform.clone());
     blocking(move || {
         // Kept under its name, so that the next build finds it and the collector does not.

@@ -1,6 +1,7 @@
 //! What each operation does. Each is: its cache key, the record if there is one, else the work.
 
 pub(crate) mod copy;
+pub(crate) mod git;
 pub(crate) mod http;
 pub(crate) mod image;
 pub(crate) mod merge;
@@ -9,12 +10,13 @@ pub(crate) mod squash;
 pub(crate) mod tree;
 pub(crate) mod workdir;
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use spec::{Digest, Id};
 use store::{ChainId, Committed};
 
-use crate::cache::{Cache, Layer, Record};
+use crate::cache::{self, Cache, Layer, Record};
 use crate::error::{Error, Result};
 use crate::graph::Vertex;
 use crate::key::Hasher;
@@ -94,6 +96,34 @@ pub(crate) async fn once(
 /// A fresh id for a step's layer or container.
 pub(crate) fn fresh_id() -> Id {
     Id::from_bytes(sys::random::bytes())
+}
+
+/// A directory below the cache that is being filled. Dropped before it got its name: removed.
+pub(crate) struct Unfinished(pub(crate) PathBuf);
+
+impl Unfinished {
+    /// An empty one.
+    pub(crate) fn create(cache: &Path) -> Result<Self> {
+        let directory = cache::trees(cache).join(format!("{}.part", fresh_id().short()));
+        sys::file::create_dir_all(&directory, 0o755)?;
+        Ok(Self(directory))
+    }
+
+    /// Gives it the name of what it depends on; its path as records have it.
+    pub(crate) fn finish(self, cache: &Path, key: &Digest) -> Result<String> {
+        let tree = format!("trees/{}", key.hex());
+        let path = cache.join(&tree);
+        sys::file::remove_tree(&path)?;
+        sys::file::rename(&self.0, &path)?;
+        Ok(tree)
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        // After the rename there is nothing here; what cannot be removed goes with the next prune.
+        let _ = sys::file::remove_tree(&self.0);
+    }
 }
 
 /// Runs blocking work where it may block.

@@ -79,6 +79,10 @@ pub(crate) fn execute(
     dirs.extend(mounted.filter(|m| !job.file_mounts.iter().any(|f| f == m)));
     let stubs = Stubs::prepare(&layer, &files, &dirs)?;
 
+    let parent = match solver.request.limits.cgroup_parent.as_str() {
+        "" => &host.cgroup_parent,
+        chosen => chosen,
+    };
     let spec = oci::spec(Settings {
         arguments: job.program.arguments.clone(),
         env: job.env.clone(),
@@ -86,7 +90,7 @@ pub(crate) fn execute(
         user: &job.user,
         root: layer.mount(),
         mounts: binds.into_iter().chain(job.mounts.iter().cloned()).collect(),
-        cgroup: host.cgroups.below(&host.cgroup_parent, "corten", &format!("build-{}", job.id.short())),
+        cgroup: host.cgroups.below(parent, "corten", &format!("build-{}", job.id.short())),
         host_network: job.network == Place::Host,
         security: job.security,
         hostname: &job.hostname,

@@ -9,6 +9,7 @@ use sys::file;
 
 use super::cancel::kill;
 use crate::Host;
+use crate::cache;
 use crate::error::Result;
 use crate::writable;
 
@@ -36,6 +37,14 @@ pub(crate) fn recover(host: &Host) -> Result<usize> {
         found += 1;
         if let Err(error) = host.store.rw_remove(&id) {
             tracing::warn!(id, %error, "a dead build step's writable layer stays behind");
+        }
+    }
+    // Downloads and parts of contexts that were being written.
+    let trees = cache::trees(&host.cache);
+    for name in file::list(&trees)?.iter().filter(|name| name.ends_with(".part")) {
+        found += 1;
+        if let Err(error) = file::remove_tree(&trees.join(name)) {
+            tracing::warn!(name, %error, "a dead build's half-made tree stays behind");
         }
     }
     Ok(found)

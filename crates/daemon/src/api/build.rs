@@ -9,17 +9,21 @@ use builder::NamedContext;
 use http::Response;
 use serde_json::json;
 use spec::Filters;
-use spec::api::{BUILD_HEADER, BuildWish, NO_DESCRIPTOR, Ulimit};
+use spec::api::{BUILD_HEADER, BuildWish, ContextListing, KeptContext, NO_DESCRIPTOR, Ulimit};
+use spec::git::Address;
 use spec::oci::runtime::Rlimit;
 use sys::root::Root;
 
 use super::progress::progress;
 use super::system::{coded, registry_auths};
 use super::{Call, blocking, ok};
-use crate::body::Body;
+use crate::body::{self, Body};
 use crate::context;
 use crate::error::{Error, Result};
 use crate::query::Query;
+
+/// A context with a longer list of files is sent whole.
+const LISTING_LIMIT: usize = 256 << 20;
 
 /// Builds from the context in the body, at an address, or in a directory that came as a descriptor.
 pub(super) async fn build(call: Call) -> Result<Response<Body>> {
@@ -45,48 +49,100 @@ pub(super) async fn build(call: Call) -> Result<Response<Body>> {
         return Err(Error::invalid(NO_DESCRIPTOR));
     }
     let scratch = &call.services.scratch;
+    let (place, contexts, parts) = (wish.context.clone(), wish.contexts.clone(), wish.kept.clone());
+    wanted(&mut request, wish, &descriptors)?;
+    let keep = request.args.get("BUILDKIT_CONTEXT_KEEP_GIT_DIR").and_then(Option::as_deref) == Some("1");
     let mut kept = Vec::new();
-    if !wish.context.is_empty() {
-        request.context = directory(&wish.context, &descriptors)?;
+    let mut in_use = None;
+    if let Some(KeptContext { key, token }) = parts {
+        let host = call.services.builder.clone();
+        let taken = body::pump(call.body, move |tar| {
+            let (_, tar) = store::inflate(tar).map_err(|e| Error::invalid(format!("build context: {e}")))?;
+            Ok(builder::accept_context(&host, &key, &token, tar)?)
+        });
+        let taken = taken.await?;
+        request.context = taken.files();
+        in_use = Some(taken);
+    } else if !place.is_empty() {
+        request.context = directory(&place, &descriptors)?;
     } else if let Some(remote) = call.query.optional("remote") {
-        let (context, text) = context::fetch(&call.services.builder.registry, remote, scratch).await?;
-        match text {
-            None => request.context = context.path().to_owned().into(),
-            Some(text) => request.dockerfile_text = Some(text),
-        }
+        let context = match repository(remote)? {
+            Some(address) => {
+                let host = &call.services.builder;
+                let (context, commit) =
+                    context::checkout(host, &address, &request.secrets, keep, scratch).await?;
+                request.origin = Some(builder::Origin { uri: remote.to_owned(), commit });
+                context
+            }
+            None => {
+                let (context, text) =
+                    context::fetch(&call.services.builder.registry, remote, scratch).await?;
+                request.dockerfile_text = text.or(request.dockerfile_text);
+                context
+            }
+        };
+        request.context = context.path().to_owned().into();
         kept.push(context);
     } else {
         let context = context::receive(call.body, scratch).await?;
         request.context = context.path().to_owned().into();
         kept.push(context);
     }
-    for (name, place) in &wish.contexts {
-        let context = match place.strip_prefix("docker-image://") {
-            Some(image) => NamedContext::Image(image.to_owned()),
-            None if place.starts_with("fd:") => NamedContext::Files(directory(place, &descriptors)?),
-            None if place.starts_with("http://") || place.starts_with("https://") => {
-                let (context, _) = context::fetch(&call.services.builder.registry, place, scratch).await?;
-                let files = context.path().to_owned().into();
-                kept.push(context);
-                NamedContext::Files(files)
+    for (name, place) in &contexts {
+        let fetched = match place.strip_prefix("docker-image://") {
+            Some(image) => {
+                request.contexts.insert(name.clone(), NamedContext::Image(image.to_owned()));
+                continue;
             }
-            None => {
-                return Err(Error::invalid(format!(
-                    "invalid build context {name}={place}: expected a directory of this host, docker-image://… or https://…"
-                )));
+            None if place.starts_with("fd:") => {
+                let files = NamedContext::Files(directory(place, &descriptors)?);
+                request.contexts.insert(name.clone(), files);
+                continue;
             }
+            None => match repository(place)? {
+                Some(address) => {
+                    let host = &call.services.builder;
+                    context::checkout(host, &address, &request.secrets, keep, scratch).await?.0
+                }
+                None if place.starts_with("http://") || place.starts_with("https://") => {
+                    context::fetch(&call.services.builder.registry, place, scratch).await?.0
+                }
+                None => {
+                    return Err(Error::invalid(format!(
+                        "invalid build context {name}={place}: expected a directory of this host, docker-image://…, https://… or a git repository"
+                    )));
+                }
+            },
         };
-        request.contexts.insert(name.clone(), context);
+        let files = fetched.path().to_owned().into();
+        request.contexts.insert(name.clone(), NamedContext::Files(files));
+        kept.push(fetched);
     }
-    wanted(&mut request, wish, &descriptors)?;
     let host = call.services.builder.clone();
     progress(call.peer, move |lines| async move {
         // Removed when the build ends or is cancelled.
-        let _kept = kept;
+        let _kept = (kept, in_use);
         builder::build(&host, request, lines).await?;
         Ok(())
     })
     .await
+}
+
+/// Tells what of a client's context is new here.
+pub(super) async fn offer(call: Call) -> Result<Response<Body>> {
+    let bytes = body::bytes_up_to(call.body, LISTING_LIMIT).await?;
+    let host = call.services.builder.clone();
+    let offer = blocking(move || {
+        let listing: ContextListing = serde_json::from_slice(&bytes)
+            .map_err(|e| Error::invalid(format!("invalid list of a build context: {e}")))?;
+        Ok(builder::offer_context(&host, &listing.key, listing.entries)?)
+    });
+    ok(&offer.await?)
+}
+
+/// The git repository that an address names, if it is one.
+fn repository(text: &str) -> Result<Option<Address>> {
+    Address::parse(text).map_err(|error| Error::invalid(format!("invalid build context {text}: {error}")))
 }
 
 /// The directory that `fd:N` is.
@@ -125,8 +181,8 @@ fn wanted(request: &mut builder::Request, wish: BuildWish, descriptors: &[OwnedF
     if let Some(text) = wish.attest.get("provenance") {
         request.provenance = builder::Provenance::read(text)?;
     }
-    if wish.attest.get("sbom").is_some_and(|text| text != "false") {
-        return Err(Error::not_implemented("an SBOM attestation"));
+    if let Some(text) = wish.attest.get("sbom") {
+        request.sbom = builder::read_sbom(text)?;
     }
     for cache in &wish.cache_from {
         let root = match cache.get("src").filter(|place| place.starts_with("fd:")) {
@@ -187,6 +243,7 @@ fn limits(query: &Query) -> Result<builder::Limits> {
         cpuset_cpus: query.get("cpusetcpus").to_owned(),
         cpuset_mems: query.get("cpusetmems").to_owned(),
         shm_size: number("shmsize")?,
+        cgroup_parent: query.get("cgroupparent").to_owned(),
         ulimits: ulimits
             .into_iter()
             .map(|u| Rlimit {

@@ -256,6 +256,7 @@ async fn dispatch(route: Route, call: Call) -> Result<Reply> {
 
         Route::Commit => commit::commit(call).await,
         Route::Build => build::build(call).await,
+        Route::BuildContext => build::offer(call).await,
         Route::BuildPrune => build::prune(&call).await,
         Route::BuildCancel => Err(Error::not_implemented("cancelling a build by its id")),
 

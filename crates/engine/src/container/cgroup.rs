@@ -2,7 +2,6 @@
 
 use spec::Id;
 use spec::oci::runtime::CgroupDriver;
-use spec::oci::runtime::scope;
 
 use super::leftovers;
 use super::record::Record;
@@ -46,10 +45,5 @@ pub(crate) fn found(config: &Config) -> Vec<(Id, String)> {
 
 /// Refuses a parent that the driver cannot use.
 pub(crate) fn check_parent(parent: &str, config: &Config) -> Result<(), Error> {
-    if config.cgroups == CgroupDriver::Systemd && !parent.is_empty() && !scope::is_slice(parent) {
-        return Err(Error::Invalid(
-            "cgroup-parent for systemd cgroup should be a valid slice named as \"xxx.slice\"".into(),
-        ));
-    }
-    Ok(())
+    config.cgroups.check_parent(parent).map_err(|wrong| Error::Invalid(wrong.into()))
 }

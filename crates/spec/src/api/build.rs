@@ -14,6 +14,53 @@ pub const BUILD_EVENT: &str = "corten.build";
 /// What an engine answers when the descriptors it was promised did not come (a relay is in between): send a tar instead.
 pub const NO_DESCRIPTOR: &str = "no descriptor came with the build: send the context as a tar";
 
+/// What an engine answers that cannot take a context in parts just now, or has lost what it had: send all of it.
+pub const NO_CONTEXT: &str = "the context is not kept here: send all of it as a tar";
+
+/// `POST /build/context`: what is in a context, for an engine that may have most of it from the last time.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
+pub struct ContextListing {
+    /// Names the context: the same for the same directory of the same client.
+    pub key: String,
+    /// Directories before what is in them.
+    pub entries: Vec<ContextEntry>,
+}
+
+/// One file, directory or link.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
+pub struct ContextEntry {
+    /// Relative.
+    pub path: String,
+    /// Kind and permissions, as stat(2) has them.
+    pub mode: u32,
+    /// Bytes of a file.
+    pub size: u64,
+    /// Changes whenever the content may have changed.
+    pub stamp: String,
+}
+
+/// The answer: what is to be sent.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+pub struct ContextOffer {
+    /// Goes into [`KeptContext`].
+    pub token: String,
+    /// Numbers of entries, counted from 0.
+    pub wanted: Vec<usize>,
+}
+
+/// A context whose new parts are in the body, the others kept by the engine.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
+pub struct KeptContext {
+    /// As in [`ContextListing`].
+    pub key: String,
+    /// As in [`ContextOffer`].
+    pub token: String,
+}
+
 /// What a build is to do that `POST /build` has no parameter for.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
@@ -22,6 +69,9 @@ pub struct BuildWish {
     pub descriptors: usize,
     /// Where the context is: `fd:N`, or empty for the body.
     pub context: String,
+    /// The body has only what [`ContextOffer`] wanted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kept: Option<KeptContext>,
     /// A Dockerfile that is not in the context.
     pub dockerfile: Option<String>,
     /// The ignore file that belongs to it.

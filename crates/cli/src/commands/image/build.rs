@@ -1,6 +1,7 @@
 //! `corten build`.
 
 mod git;
+mod parts;
 mod sink;
 mod source;
 mod view;
@@ -31,7 +32,7 @@ pub(crate) struct Build {
     /// Say something about the image in its manifest or index ([level:]key=value)
     #[arg(long)]
     annotation: Vec<String>,
-    /// Put a statement beside the image (type=provenance[,mode=min|max])
+    /// Put a statement beside the image (type=provenance[,mode=min|max], type=sbom)
     #[arg(long)]
     attest: Vec<String>,
     /// Set a build argument
@@ -133,6 +134,9 @@ pub(crate) struct Build {
     /// Remove intermediate containers after a successful build
     #[arg(long, default_value_t = true)]
     rm: bool,
+    /// Say which packages are in the image, beside it ("true")
+    #[arg(long, default_value = "")]
+    sbom: String,
     /// A file that RUN instructions see and no layer keeps (id=NAME[,src=FILE|env=VAR])
     #[arg(long)]
     secret: Vec<String>,
@@ -165,10 +169,10 @@ impl Verb for Build {
     async fn run(self, app: &App) -> Result<u8> {
         let mut options = self.options(app)?;
         let mut source = source::Source::find(&self.context[0], &self.file)?;
-        let _checkout = source.take_checkout();
+        let mut kept: Vec<git::Checkout> = source.take_checkout().into_iter().collect();
         let client = app.client().await?;
         let lines = if client.is_corten().await? {
-            self.send_to_corten(client, &mut options, source).await?
+            self.send_to_corten(client, &mut options, source, &mut kept).await?
         } else {
             wish::nothing_beyond(&self)?;
             let upload = source.upload(&mut options)?;
@@ -208,14 +212,11 @@ impl Build {
         client: &Client,
         options: &mut BuildOptions,
         source: source::Source,
+        kept: &mut Vec<git::Checkout>,
     ) -> Result<JsonLines<Progress>> {
-        let (mut wish, mut descriptors) = wish::of(self, client)?;
-        if matches!(client.host(), Host::Unix(_))
-            && let Some((directory, dockerfile)) = source.directory()
-        {
-            wish.context = format!("fd:{}", descriptors.len());
-            descriptors.push(wish::open(directory)?);
-            wish.descriptors = descriptors.len();
+        let (mut wish, mut descriptors, checkouts) = wish::of(self, client)?;
+        kept.extend(checkouts);
+        if let Some((_, dockerfile)) = source.directory() {
             match dockerfile {
                 source::Dockerfile::Inside(name) => options.dockerfile.clone_from(name),
                 source::Dockerfile::Loose { text, ignore } => {
@@ -223,6 +224,13 @@ impl Build {
                     wish.ignore = ignore.as_ref().map(|text| String::from_utf8_lossy(text).into_owned());
                 }
             }
+        }
+        if matches!(client.host(), Host::Unix(_))
+            && let Some((directory, _)) = source.directory()
+        {
+            wish.context = format!("fd:{}", descriptors.len());
+            descriptors.push(wish::open(directory)?);
+            wish.descriptors = descriptors.len();
             options.wish = Some(wish.clone());
             match client.image_build(options, None, descriptors).await {
                 // Something between us and the engine loses descriptors.
@@ -233,6 +241,13 @@ impl Build {
                 answer => return Ok(answer?),
             }
         }
+        if let Some((directory, dockerfile)) = source.directory()
+            && let Some(lines) = parts::send(client, options, &mut wish, directory, dockerfile).await?
+        {
+            return Ok(lines);
+        }
+        // In the tar, now.
+        (wish.dockerfile, wish.ignore) = (None, None);
         let upload = source.upload(options)?;
         options.wish = Some(wish);
         Ok(client.image_build(options, upload, descriptors).await?)

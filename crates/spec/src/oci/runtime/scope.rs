@@ -40,6 +40,20 @@ impl CgroupDriver {
         }
     }
 
+    /// Whether a user's word can be a parent of cgroups, in Docker's words if not.
+    ///
+    /// # Errors
+    /// It leads out of the hierarchy, or is no slice.
+    pub fn check_parent(self, parent: &str) -> Result<(), &'static str> {
+        if parent.split('/').any(|part| part == "..") {
+            return Err("cgroup-parent must not contain \"..\"");
+        }
+        if self == Self::Systemd && !parent.is_empty() && !is_slice(parent) {
+            return Err("cgroup-parent for systemd cgroup should be a valid slice named as \"xxx.slice\"");
+        }
+        Ok(())
+    }
+
     /// Where a parent of cgroups is.
     ///
     /// # Errors

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use spec::git::Address;
+
 use crate::error::{Error, Result};
 
 /// A checkout in a directory of its own. Dropped: removed.
@@ -12,32 +14,35 @@ pub(super) struct Checkout {
 }
 
 impl Checkout {
-    /// Checks a repository out, if the word names one: `….git[#reference[:directory]]`, `git@…`, `git://…`, `ssh://…`.
+    /// Checks a repository out, if the word names one: `….git[#reference[:directory]]`, `git@…`, `….git?branch=…`.
     pub(super) fn of(source: &str) -> Result<Option<Self>> {
-        let (address, fragment) = source.split_once('#').unwrap_or((source, ""));
-        let by_scheme = ["git@", "git://", "ssh://", "github.com/"].iter().any(|p| address.starts_with(p));
-        let by_name = ["http://", "https://", "file://"].iter().any(|p| address.starts_with(p))
-            && address.ends_with(".git");
-        if !by_scheme && !by_name {
-            return Ok(None);
-        }
-        let url = match address.strip_prefix("github.com/") {
-            Some(_) => format!("https://{address}"),
-            None => address.to_owned(),
-        };
-        let (reference, subdirectory) = fragment.split_once(':').unwrap_or((fragment, ""));
+        let invalid = |error| Error::invalid(format!("unable to prepare context: {source}: {error}"));
+        let Some(address) = Address::parse(source).map_err(invalid)? else { return Ok(None) };
         let directory = std::env::temp_dir().join(format!("corten-git-{}-{}", std::process::id(), random()));
         std::fs::create_dir(&directory).map_err(Error::file("cannot make", &directory))?;
-        let checkout = Self { directory, subdirectory: subdirectory.trim_matches('/').to_owned() };
-        let reference = if reference.is_empty() { "HEAD" } else { reference };
+        let checkout = Self { directory, subdirectory: address.subdir };
+        let reference = if address.reference.is_empty() { "HEAD" } else { &address.reference };
         checkout.git(&["init", "--quiet"])?;
-        checkout.git(&["remote", "add", "origin", &url])?;
+        checkout.git(&["remote", "add", "origin", &address.url])?;
         checkout.git(&["fetch", "--quiet", "--depth", "1", "origin", "--", reference])?;
         checkout.git(&["checkout", "--quiet", "FETCH_HEAD"])?;
-        checkout.git(&["submodule", "--quiet", "update", "--init", "--recursive", "--depth", "1"])?;
+        if let Some(expected) = &address.checksum {
+            let commit = std::fs::read_to_string(checkout.directory.join(".git/HEAD")).unwrap_or_default();
+            if !commit.starts_with(&expected.to_ascii_lowercase()) {
+                let got = commit.trim();
+                return Err(Error::invalid(format!(
+                    "unable to prepare context: expected checksum to match {expected}, got {got}"
+                )));
+            }
+        }
+        if address.submodules {
+            checkout.git(&["submodule", "--quiet", "update", "--init", "--recursive", "--depth", "1"])?;
+        }
         // As BuildKit: the repository's own files are no part of the context.
-        let own = checkout.directory.join(".git");
-        std::fs::remove_dir_all(&own).map_err(Error::file("cannot remove", own))?;
+        if address.keep_git_dir != Some(true) {
+            let own = checkout.directory.join(".git");
+            std::fs::remove_dir_all(&own).map_err(Error::file("cannot remove", own))?;
+        }
         Ok(Some(checkout))
     }
 

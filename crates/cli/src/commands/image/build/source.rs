@@ -36,7 +36,7 @@ pub(super) enum Source {
 }
 
 /// Where the Dockerfile is.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum Dockerfile {
     /// At this path in the context.
     Inside(String),
@@ -102,20 +102,26 @@ impl Source {
                 Ok(Some(upload(std::io::Cursor::new(alone(&text)?))))
             }
             Self::Directory { path, dockerfile, .. } => {
-                let (name, extra) = match dockerfile {
-                    Dockerfile::Inside(name) => (name, Vec::new()),
-                    Dockerfile::Loose { text, ignore } => {
-                        let ignore_name = format!("{LOOSE_DOCKERFILE}.dockerignore");
-                        let mut extra = vec![(LOOSE_DOCKERFILE.to_owned(), text)];
-                        extra.extend(ignore.map(|text| (ignore_name, text)));
-                        (LOOSE_DOCKERFILE.to_owned(), extra)
-                    }
-                };
-                options.dockerfile.clone_from(&name);
-                Ok(Some(Context::open(&path, &name, extra)?.upload()))
+                let (context, name) = packed(&path, dockerfile)?;
+                options.dockerfile = name;
+                Ok(Some(context.upload()))
             }
         }
     }
+}
+
+/// A directory's files and the Dockerfile's name among them; one from outside comes in under a name of its own.
+pub(super) fn packed(path: &Path, dockerfile: Dockerfile) -> Result<(Context, String)> {
+    let (name, extra) = match dockerfile {
+        Dockerfile::Inside(name) => (name, Vec::new()),
+        Dockerfile::Loose { text, ignore } => {
+            let ignore_name = format!("{LOOSE_DOCKERFILE}.dockerignore");
+            let mut extra = vec![(LOOSE_DOCKERFILE.to_owned(), text)];
+            extra.extend(ignore.map(|text| (ignore_name, text)));
+            (LOOSE_DOCKERFILE.to_owned(), extra)
+        }
+    };
+    Ok((Context::open(path, &name, extra)?, name))
 }
 
 fn find_dockerfile(directory: &Path, file: &str) -> Result<Dockerfile> {

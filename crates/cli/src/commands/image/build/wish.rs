@@ -8,15 +8,17 @@ use client::{Client, Host};
 use spec::api::BuildWish;
 
 use super::Build;
+use super::git::Checkout;
 use crate::error::{Error, Result};
 use crate::flags::{csv, key_value, secret};
 
 /// The most that all secrets may take, in base64.
 const LONGEST_SECRETS: usize = 200_000;
 
-/// The wish, and the directories that go with it.
-pub(super) fn of(build: &Build, client: &Client) -> Result<(BuildWish, Vec<OwnedFd>)> {
+/// The wish, the directories that go with it, and what some of them are in: to be kept as long as the engine reads.
+pub(super) fn of(build: &Build, client: &Client) -> Result<(BuildWish, Vec<OwnedFd>, Vec<Checkout>)> {
     let mut descriptors = Vec::new();
+    let mut checkouts = Vec::new();
     let mut wish = BuildWish {
         no_cache_filter: build.no_cache_filter.clone(),
         platforms: if build.platform.len() > 1 { build.platform.clone() } else { Vec::new() },
@@ -30,6 +32,9 @@ pub(super) fn of(build: &Build, client: &Client) -> Result<(BuildWish, Vec<Owned
     };
     if !build.provenance.is_empty() {
         wish.attest.insert("provenance".into(), build.provenance.clone());
+    }
+    if !build.sbom.is_empty() {
+        wish.attest.insert("sbom".into(), build.sbom.clone());
     }
     for text in &build.attest {
         let mut fields = fields(text)?;
@@ -55,10 +60,15 @@ pub(super) fn of(build: &Build, client: &Client) -> Result<(BuildWish, Vec<Owned
         let (name, place) = text
             .split_once('=')
             .ok_or_else(|| Error::invalid(format!("invalid build context {text}: expected name=value")))?;
-        let place = if place.contains("://") {
+        // The engine has not the user's keys, and reads no path that a word names.
+        let own = ["git@", "ssh://", "file://"].iter().any(|scheme| place.starts_with(scheme));
+        let checkout = if own { Checkout::of(place)? } else { None };
+        let directory = checkout.as_ref().map(Checkout::directory).transpose()?;
+        checkouts.extend(checkout);
+        let place = if directory.is_none() && place.contains("://") {
             place.to_owned()
         } else if matches!(client.host(), Host::Unix(_)) {
-            descriptors.push(open(Path::new(place))?);
+            descriptors.push(open(directory.as_deref().unwrap_or(Path::new(place)))?);
             format!("fd:{}", descriptors.len() - 1)
         } else {
             return Err(Error::invalid(format!(
@@ -93,7 +103,7 @@ pub(super) fn of(build: &Build, client: &Client) -> Result<(BuildWish, Vec<Owned
         wish.ssh.insert(id, path);
     }
     wish.descriptors = descriptors.len();
-    Ok((wish, descriptors))
+    Ok((wish, descriptors, checkouts))
 }
 
 /// `--output`, `--push` and `--load`.
@@ -171,8 +181,6 @@ pub(super) fn without_descriptors(wish: &mut BuildWish) -> Result<()> {
         )));
     }
     (wish.context, wish.descriptors) = (String::new(), 0);
-    // In the tar, now.
-    (wish.dockerfile, wish.ignore) = (None, None);
     Ok(())
 }
 
@@ -191,6 +199,7 @@ pub(super) fn nothing_beyond(build: &Build) -> Result<()> {
         ("--build-context", !build.build_context.is_empty()),
         ("--no-cache-filter", !build.no_cache_filter.is_empty()),
         ("--platform with several platforms", build.platform.len() > 1),
+        ("--sbom", !build.sbom.is_empty()),
         ("--secret", !build.secret.is_empty()),
         ("--squash", build.squash),
         ("--ssh", !build.ssh.is_empty()),
