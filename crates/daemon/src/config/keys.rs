@@ -190,7 +190,7 @@ const CONTAINERS: &[Key] = &[
         "exec-opts",
         "exec-opt",
         List,
-        "native.cgroupdriver=cgroupfs|systemd (repeatable; systemd is experimental) [default: cgroupfs]",
+        "native.cgroupdriver=cgroupfs|systemd (repeatable) [default: systemd with cgroup v2 where it runs the host]",
     ),
     same(
         "shim",
