@@ -185,7 +185,11 @@ const CONTAINERS: &[Key] = &[
         Text,
         "System call filter: builtin, unconfined, or a profile's file [default: builtin]",
     ),
-    same("cgroup-parent", Text, "Parent cgroup of all containers [default: /corten]"),
+    same(
+        "cgroup-parent",
+        Text,
+        "Parent cgroup of all containers [default: /corten; with systemd: system.slice]",
+    ),
     key(
         "exec-opts",
         "exec-opt",
