@@ -28,6 +28,9 @@ const NEEDS: &[(&str, &str)] = &[
     ("skopeo", "/usr/bin/skopeo"),
     ("openssl", "/usr/bin/openssl"),
     ("git", "/usr/bin/git"),
+    ("procps", "/usr/bin/ps"),
+    ("bzip2", "/usr/bin/bzip2"),
+    ("xz-utils", "/usr/bin/xz"),
 ];
 
 /// Installs what is missing, builds the binaries, runs every test of the workspace.
