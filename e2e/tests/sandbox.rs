@@ -94,7 +94,28 @@ fn security_options() {
         "0"
     );
 
+    // In its own cgroup, too, a container makes others only when that was asked for.
+    let is_v2 = std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
+    let below = if is_v2 { "/sys/fs/cgroup/foo" } else { "/sys/fs/cgroup/pids/foo" };
+    for (options, made) in [
+        (&[][..], false),
+        (&["--security-opt", "writable-cgroups=true"], true),
+        (&["--security-opt", "writable-cgroups=false"], false),
+        (&["--privileged"], true),
+        (&["--privileged", "--security-opt", "writable-cgroups=false"], false),
+    ] {
+        let said = run(&host, options, &format!("mkdir {below} 2>&1 && echo made; true"));
+        let wanted = if made {
+            "made".into()
+        } else {
+            format!("mkdir: can't create directory '{below}': Read-only file system")
+        };
+        assert_eq!(said, wanted, "{options:?}");
+    }
+
     for (option, text) in [
+        ("writeable-cgroups=true", "invalid --security-opt 2: \"writeable-cgroups=true\""),
+        ("writable-cgroups=potato", "invalid --security-opt 2: \"writable-cgroups=potato\""),
         ("foo=bar", "invalid --security-opt 2: \"foo=bar\""),
         ("no-new-privileges=x", "invalid --security-opt 2: \"no-new-privileges=x\""),
     ] {

@@ -408,6 +408,52 @@ fn the_rest_of_a_containers_life_is_as_ever() {
     host.finish();
 }
 
+/// Its cgroup is the container's to divide, but not to widen, where the kernel knows how to lend one (v2).
+#[test]
+fn its_cgroup_is_lent_to_it() {
+    let host = remapped();
+    let is_v2 = Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
+    for client in CLIENTS {
+        let options = ["--memory", "64m", "--pids-limit", "60", "--security-opt", "writable-cgroups=true"];
+        client(
+            &host,
+            &[&["run", "-d", "--name", "c1"], &options[..], &["busybox", "sleep", "1000"]].concat(),
+        )
+        .ok();
+        let attempt = |script: &str| {
+            inside(&host, "c1", &format!("({script}) >/dev/null 2>&1 && echo done || echo refused"))
+        };
+        if is_v2 {
+            assert_eq!(inside(&host, "c1", "stat -c %u /sys/fs/cgroup /sys/fs/cgroup/cgroup.procs"), "0\n0");
+            // What bounds it stays the host's.
+            assert_eq!(inside(&host, "c1", "stat -c %u /sys/fs/cgroup/memory.max"), "65534");
+            assert_eq!(attempt("echo max >/sys/fs/cgroup/memory.max"), "refused");
+            assert_eq!(attempt("echo max >/sys/fs/cgroup/pids.max"), "refused");
+            // As systemd does it: all processes below, and then controllers for what is below.
+            let divide = "cd /sys/fs/cgroup && mkdir a && for p in $(cat cgroup.procs); do echo $p >a/cgroup.procs; done; \
+                          echo '+memory +pids' >cgroup.subtree_control && echo 20 >a/pids.max && cat a/pids.max";
+            assert_eq!(host.docker(&["exec", "c1", "sh", "-c", &format!("{divide} 2>/dev/null")]).ok(), "20");
+            // The rest of its life goes on in there.
+            assert_eq!(inside(&host, "c1", "cat /proc/self/cgroup"), "0::/a");
+            client(&host, &["update", "--memory", "96m", "--memory-swap", "96m", "c1"]).ok();
+            assert_eq!(inside(&host, "c1", "cat /sys/fs/cgroup/memory.max"), "100663296");
+        } else {
+            assert_eq!(attempt("mkdir /sys/fs/cgroup/pids/a"), "refused");
+            assert_eq!(attempt("echo -1 >/sys/fs/cgroup/memory/memory.limit_in_bytes"), "refused");
+        }
+        assert!(client(&host, &["top", "c1"]).ok().contains("sleep 1000"));
+        client(&host, &["pause", "c1"]).ok();
+        client(&host, &["unpause", "c1"]).ok();
+        client(&host, &["restart", "-t", "0", "c1"]).ok();
+        assert_eq!(inside(&host, "c1", "ls -d /sys/fs/cgroup/a 2>/dev/null; id -u"), "0");
+        client(&host, &["rm", "-f", "c1"]).ok();
+    }
+    // Without being asked for, it is not.
+    let script = "mkdir /sys/fs/cgroup/a /sys/fs/cgroup/pids/a 2>/dev/null; echo $?";
+    assert_eq!(host.docker(&["run", "--rm", "busybox", "sh", "-c", script]).ok(), "1");
+    host.finish();
+}
+
 #[test]
 fn idmap_gives_a_binds_files_to_its_owner() {
     let host = plain();

@@ -77,6 +77,9 @@ pub fn cgroups(name: &str) -> Vec<String> {
 
 /// Kills what still runs in the host's cgroups (containers whose shim was killed) and removes them.
 pub fn remove_cgroups(name: &str) {
+    if has_systemd() {
+        let _ = Command::new(&["systemctl", "stop", &format!("{name}.slice")]).output();
+    }
     let below = |parent: &Path| std::fs::read_dir(parent).into_iter().flatten().flatten().map(|e| e.path());
     let processes =
         |cgroup: PathBuf| std::fs::read_to_string(cgroup.join("cgroup.procs")).unwrap_or_default();

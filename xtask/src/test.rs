@@ -30,6 +30,9 @@ const NEEDS: &[(&str, &str)] = &[
     ("openssh-client", "/usr/bin/ssh-agent"),
     ("qemu-user-static", "/usr/bin/qemu-aarch64-static"),
     ("git", "/usr/bin/git"),
+    ("procps", "/usr/bin/ps"),
+    ("bzip2", "/usr/bin/bzip2"),
+    ("xz-utils", "/usr/bin/xz"),
 ];
 
 /// Installs what is missing, builds the binaries, runs every test of the workspace.

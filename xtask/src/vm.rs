@@ -49,7 +49,7 @@ const MODULES: &str =
 /// Test binaries that run there unless others are named: what the kernel's cgroups, security modules and
 /// quotas decide.
 const TESTS: [&str; 7] = [RUNTIME, "isolation", "sandbox", "stats", "runtimes", "quota", "userns"];
-/// Those for which systemd is the first process; run when they are named.
+/// The same where systemd is the first process.
 const TESTS_OF_SYSTEMD: [&str; 1] = ["cgroup_driver"];
 const SYSTEMD: &str = "/lib/systemd/systemd";
 /// Left out: races of a hundred containers each, which emulation makes minutes long and other cgroups no different.
@@ -73,8 +73,7 @@ pub(crate) fn vm(names: &[String]) -> Outcome {
         let names = names.iter().map(String::as_str);
         names.filter(|name| TESTS_OF_SYSTEMD.contains(name) == of_systemd).collect()
     };
-    let of_systemd = if names.is_empty() { Vec::new() } else { named(&TESTS_OF_SYSTEMD) };
-    let boots = [("script", named(&TESTS)), ("systemd", of_systemd)];
+    let boots = [("script", named(&TESTS)), ("systemd", named(&TESTS_OF_SYSTEMD))];
     let names: Vec<&str> = boots.iter().flat_map(|(_, names)| names.clone()).collect();
     let home = root().join("target/vm");
     let tree = home.join("root");

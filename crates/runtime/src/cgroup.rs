@@ -8,7 +8,7 @@ mod v2;
 use std::path::Path;
 
 use spec::oci::runtime::scope::Scope;
-use spec::oci::runtime::{BlockIo, Resources, Spec, Throttle};
+use spec::oci::runtime::{BlockIo, Memory, Resources, Spec, Throttle};
 use sys::cgroup::{Cgroup, Version};
 pub(crate) use systemd::Place;
 
@@ -43,7 +43,7 @@ impl Write {
 /// New limits of a container that runs, for systemd too if it is a scope.
 pub(crate) fn update(cgroup: &Cgroup, scope: Option<&Scope>, resources: &Resources) -> Result<(), Failure> {
     check_memory(cgroup, resources)?;
-    scope.map_or(Ok(()), |scope| systemd::update(scope, resources))?;
+    scope.map_or(Ok(()), |scope| systemd::update(scope, resources, &bandwidth(cgroup)))?;
     limit(cgroup, resources)
 }
 
@@ -58,19 +58,40 @@ pub(crate) fn delegate(cgroup: &Cgroup, uid: u32, gid: u32) -> Result<(), Failur
     if cgroup.version() == Version::V1 {
         return Ok(());
     }
+    // The kernel says which files a delegate may have.
+    let known = sys::file::read_if_exists(Path::new("/sys/kernel/cgroup/delegate")).map_err(at("cgroup"))?;
+    let known = known.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    let files = known.as_deref().unwrap_or("cgroup.procs\ncgroup.subtree_control\ncgroup.threads");
     for (_, directory, _) in cgroup.directories() {
-        for file in ["", "cgroup.procs", "cgroup.subtree_control", "cgroup.threads"] {
-            sys::file::chown(&Path::new(directory).join(file), uid, gid).map_err(at("cgroup"))?;
+        for file in files.lines().chain([""]) {
+            match sys::file::chown(&Path::new(directory).join(file), uid, gid) {
+                // Those of a controller that is not switched on.
+                Err(error) if error.errno() == ENOENT => {}
+                done => done.map_err(at("cgroup"))?,
+            }
         }
     }
     Ok(())
+}
+
+/// v2's file of quota and period, which are written together: what it says now.
+fn bandwidth(cgroup: &Cgroup) -> String {
+    cgroup.read("cpu", "cpu.max").unwrap_or_default()
+}
+
+/// Memory with swap, in v1's words: who lifts the limit of memory and says nothing of swap, lifts both.
+fn memory_and_swap(memory: &Memory) -> Option<i64> {
+    match (memory.swap.filter(|n| *n != 0), memory.limit) {
+        (None, Some(-1)) => Some(-1),
+        (swap, _) => swap,
+    }
 }
 
 /// Writes the limits; what is not set stays as it is.
 pub(crate) fn limit(cgroup: &Cgroup, resources: &Resources) -> Result<(), Failure> {
     let writes = match cgroup.version() {
         Version::V1 => v1::writes(resources),
-        Version::V2 => v2::writes(resources),
+        Version::V2 => v2::writes(resources, &bandwidth(cgroup)),
     };
     check_memory(cgroup, resources)?;
     let mut refused = Vec::new();

@@ -3,15 +3,15 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 
-use spec::oci::runtime::{CgroupDriver, Process, Resources, Spec, State};
-use sys::cgroup::Cgroup;
+use spec::oci::runtime::{CgroupDriver, Resources, Spec, State};
 use sys::process::{self, Clone, Spawned};
 
 use crate::failure::at;
 use crate::handshake::{Heard, Settled};
 use crate::namespaces::{self, Plan};
 use crate::{
-    Child, Container, Failure, Io, cgroup, handshake, hooks, host, init, net_devices, seccomp, stage, sysctl,
+    Child, Container, Failure, Io, cgroup, handshake, hooks, host, init, net_devices, rdt, seccomp, stage,
+    sysctl,
 };
 
 /// What the container's first process is.
@@ -95,13 +95,25 @@ pub fn create_with(request: &Request<'_>) -> Result<(Container, Child), Failure>
     host::check(spec, process)?;
     let plan = Plan::of(spec, request.netns)?;
     sysctl::check_all(spec, &plan)?;
+    let class = rdt::Class::of(spec, &request.state.id)?;
+    if let (Some(class), Some(rdt)) = (&class, &spec.linux.intel_rdt) {
+        class.check(rdt)?;
+    }
     let filter = spec.linux.seccomp.as_ref().map(seccomp::Filter::compile).transpose()?;
     // A copy of this process must not be traceable by what runs in the container (CVE-2016-9962).
     process::set_dumpable(false).map_err(at("clone"))?;
     let place = cgroup::Place::of(&spec.linux.cgroups_path, request.cgroups, &request.state.id)?;
     let none = Resources::default();
     let (cgroup, keeper) = place.make(spec.linux.resources.as_ref().unwrap_or(&none))?;
-    let begun = begin(request, process, &plan, filter.as_ref(), &cgroup);
+    let order = init::Order {
+        request,
+        process,
+        plan: &plan,
+        filter: filter.as_ref(),
+        cgroup: &cgroup,
+        class: class.as_ref(),
+    };
+    let begun = begin(&order);
     // Init is in it now, or there will be none.
     drop(keeper);
     match begun {
@@ -115,6 +127,7 @@ pub fn create_with(request: &Request<'_>) -> Result<(Container, Child), Failure>
                 init,
                 init_pid: child.pid,
                 cgroup,
+                class,
                 scope: place.scope,
                 joined: Plan::joined_by_exec(spec),
                 waiting: Some(waiting),
@@ -138,24 +151,30 @@ pub fn create_with(request: &Request<'_>) -> Result<(Container, Child), Failure>
     }
 }
 
-fn begin(
-    request: &Request<'_>,
-    process: &Process,
-    plan: &Plan,
-    filter: Option<&seccomp::Filter>,
-    cgroup: &Cgroup,
-) -> Result<(handshake::Caller, Child), Failure> {
+/// On failure nobody runs, and the class is as it was; the cgroup is the caller's to remove.
+fn begin(order: &init::Order<'_>) -> Result<(handshake::Caller, Child), Failure> {
+    let (Some(class), Some(rdt)) = (order.class, &order.request.spec.linux.intel_rdt) else {
+        return begin_limited(order);
+    };
+    class.make(rdt)?;
+    begin_limited(order).inspect_err(|_| {
+        // The first failure is the one to report.
+        let _ = class.remove();
+    })
+}
+
+fn begin_limited(order: &init::Order<'_>) -> Result<(handshake::Caller, Child), Failure> {
+    let init::Order { request, plan, cgroup, .. } = *order;
     let spec = request.spec;
     let none = Resources::default();
     let resources = spec.linux.resources.as_ref().unwrap_or(&none);
     crate::cgroup::limit(cgroup, resources)?;
     crate::cgroup::allow(cgroup, &resources.devices)?;
     let (caller, child) = handshake::pair()?;
-    let order = init::Order { request, process, plan, filter, cgroup };
     let (mut caller, mut child) = (Some(caller), Some(child));
     let spawned = if plan.is_staged() {
         let (ours, theirs) = (caller.take().expect("just set"), child.take().expect("just set"));
-        let (ours, spawned) = stage::spawn(&order, ours, theirs)?;
+        let (ours, spawned) = stage::spawn(order, ours, theirs)?;
         caller = Some(ours);
         spawned
     } else {
@@ -165,7 +184,7 @@ fn begin(
                 // The child's copies: its end of the socket only, so that it notices the caller's death.
                 drop(caller.take());
                 let Some(child) = child.take() else { return 1 };
-                init::run(&order, child, None)
+                init::run(order, child, None)
             })
             .map_err(at("clone"))
         })?

@@ -5,7 +5,7 @@ use spec::oci::runtime::{Hooks, State};
 use sys::cgroup::Cgroup;
 
 use crate::failure::at;
-use crate::{Container, Failure, hooks};
+use crate::{Container, Failure, hooks, rdt};
 
 impl Container {
     /// Kills what is left in the cgroup and removes it, and runs the last hooks. For after init was reaped.
@@ -14,12 +14,13 @@ impl Container {
     /// All teardown failures in one, the first one's step.
     pub fn delete(self) -> Result<(), Failure> {
         let state = self.state("stopped");
-        remove(self.cgroup, self.scope.as_ref(), &self.hooks, &state)
+        remove(self.cgroup, self.class.as_ref(), self.scope.as_ref(), &self.hooks, &state)
     }
 }
 
 pub(crate) fn remove(
     cgroup: Cgroup,
+    class: Option<&rdt::Class>,
     scope: Option<&Scope>,
     hooks: &Hooks,
     state: &State,
@@ -33,6 +34,7 @@ pub(crate) fn remove(
     let mut failures: Vec<Failure> =
         steps.into_iter().filter_map(|step| step.err().map(at("delete"))).collect();
     failures.extend(stopped);
+    failures.extend(class.and_then(|class| class.remove().err()));
     failures.extend(hooks::try_all("poststop", &hooks.poststop, state));
     let details: Vec<String> =
         failures.iter().map(|failure| format!("{}: {}", failure.path, failure.detail)).collect();

@@ -1,8 +1,10 @@
 //! One more process in a running container.
 
+use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use spec::oci::runtime::Process;
+use sys::cgroup::Cgroup;
 use sys::namespace::{self, Namespaces};
 use sys::process::{self, Clone};
 use sys::root::Root;
@@ -10,7 +12,7 @@ use sys::root::Root;
 use crate::failure::at;
 use crate::namespaces::with_pid_namespace;
 use crate::process::{Prepared, Settings};
-use crate::{Child, Container, Failure, Io, handshake, host, root, terminal, user};
+use crate::{Child, Container, Failure, Io, handshake, host, rdt, root, terminal, user};
 
 const EBUSY: i32 = 16;
 
@@ -27,30 +29,53 @@ impl Container {
     /// # Errors
     /// As [`Container::start`]; step `namespace` with ESRCH when init has ended. No process is left then.
     pub fn exec(&self, process: &Process, io: Io) -> Result<Child, Failure> {
+        self.exec_below(process, io, &BTreeMap::new())
+    }
+
+    /// The same in cgroups below the container's: paths by controller, `""` for all there are.
+    ///
+    /// # Errors
+    /// As [`Container::exec`]; step `cgroup` for one that is not there, or not below.
+    pub fn exec_below(
+        &self,
+        process: &Process,
+        io: Io,
+        places: &BTreeMap<String, String>,
+    ) -> Result<Child, Failure> {
         // A copy of this process must not be traceable by what runs in the container (CVE-2016-9962).
         process::set_dumpable(false).map_err(at("clone"))?;
         process.validate().map_err(|invalid| Failure::new("spec", invalid.field, invalid.reason))?;
         host::check_process(process)?;
-        match self.exec_in(self.cgroup.unified(), process, &io) {
+        if !places.is_empty() {
+            let cgroup = self.cgroup.below(places).map_err(at("cgroup"))?;
+            return self.exec_in(&cgroup, cgroup.unified(), process, &io);
+        }
+        match self.exec_in(&self.cgroup, self.cgroup.unified(), process, &io) {
             // A container that has made cgroups of its own (systemd does) may have no process in its top one any
             // more: then where init is.
             Err(failure) if failure.step == "clone" && failure.errno == EBUSY => {
-                let cgroup = self.cgroup.unified_of(self.init_pid).map_err(at("cgroup"))?;
-                self.exec_in(Some(cgroup.as_fd()), process, &io)
+                let unified = self.cgroup.unified_of(self.init_pid).map_err(at("cgroup"))?;
+                self.exec_in(&self.cgroup, Some(unified.as_fd()), process, &io)
             }
             done => done,
         }
     }
 
-    fn exec_in(&self, cgroup: Option<BorrowedFd<'_>>, process: &Process, io: &Io) -> Result<Child, Failure> {
+    fn exec_in(
+        &self,
+        cgroup: &Cgroup,
+        unified: Option<BorrowedFd<'_>>,
+        process: &Process,
+        io: &Io,
+    ) -> Result<Child, Failure> {
         let (caller, child) = handshake::pair()?;
-        let options = Clone { namespaces: Namespaces::empty(), cgroup, sibling: false };
+        let options = Clone { namespaces: Namespaces::empty(), cgroup: unified, sibling: false };
         let (mut caller, mut child) = (Some(caller), Some(child));
         let spawned = with_pid_namespace(Some(self.init.as_fd()), || {
             process::clone_child(&options, || {
                 drop(caller.take());
                 let Some(child) = child.take() else { return 1 };
-                self.run(process, &child, io)
+                self.run(cgroup, process, &child, io)
             })
             .map_err(at("clone"))
         })?;
@@ -71,8 +96,8 @@ impl Container {
     }
 
     /// Becomes the process. Comes back only when that fails, with the exit code.
-    fn run(&self, process: &Process, caller: &handshake::Child, io: &Io) -> i32 {
-        let failure = match self.enter(process, caller, io) {
+    fn run(&self, cgroup: &Cgroup, process: &Process, caller: &handshake::Child, io: &Io) -> i32 {
+        let failure = match self.enter(cgroup, process, caller, io) {
             Ok(prepared) if caller.wait_go() => prepared.execute(self.seccomp.as_ref(), caller),
             Ok(_) => return 1,
             Err(failure) => failure,
@@ -81,13 +106,20 @@ impl Container {
         1
     }
 
-    fn enter(&self, process: &Process, caller: &handshake::Child, io: &Io) -> Result<Prepared, Failure> {
+    fn enter(
+        &self,
+        cgroup: &Cgroup,
+        process: &Process,
+        caller: &handshake::Child,
+        io: &Io,
+    ) -> Result<Prepared, Failure> {
         process::become_session_leader().map_err(at("init"))?;
         if let Some(affinity) = process.exec_cpu_affinity.as_ref().filter(|a| !a.initial.is_empty()) {
             sys::process::set_cpus(&host::mask(&affinity.initial)).map_err(at("execCPUAffinity"))?;
         }
         // In the cgroups before in the namespaces: nothing runs in the container that its limits do not hold.
-        self.cgroup.enter_v1().map_err(at("cgroup"))?;
+        cgroup.enter_v1().map_err(at("cgroup"))?;
+        self.class.as_ref().map_or(Ok(()), rdt::Class::enter)?;
         host::settle_process(process)?;
         self.habits.settle()?;
         match process.exec_cpu_affinity.as_ref() {

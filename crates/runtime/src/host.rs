@@ -17,10 +17,6 @@ const EPERM: i32 = 1;
 /// Refuses what this host cannot do, before anything is made.
 pub(crate) fn check(spec: &Spec, process: &Process) -> Result<(), Failure> {
     check_process(process)?;
-    if spec.linux.intel_rdt.is_some() {
-        let why = "caches and memory bandwidth cannot be divided by this runtime: remove the member";
-        return Err(Failure::new("spec", "linux.intelRdt", why));
-    }
     if !spec.linux.mount_label.is_empty() && !has_selinux() {
         return Err(Failure::new("spec", "linux.mountLabel", "SELinux is not enabled on this host"));
     }

@@ -10,8 +10,8 @@ use crate::namespaces::Plan;
 use crate::process::{Prepared, Settings};
 use crate::sources::Sources;
 use crate::{
-    Failure, FirstProcess, Request, devices, handshake, hooks, host, mounts, paths, process, reaper, root,
-    seccomp, sysctl, terminal, user,
+    Failure, FirstProcess, Request, devices, handshake, hooks, host, mounts, paths, process, rdt, reaper,
+    root, seccomp, sysctl, terminal, user,
 };
 
 /// What is to be made.
@@ -21,6 +21,15 @@ pub(crate) struct Order<'a> {
     pub(crate) plan: &'a Plan,
     pub(crate) filter: Option<&'a seccomp::Filter>,
     pub(crate) cgroup: &'a Cgroup,
+    pub(crate) class: Option<&'a rdt::Class>,
+}
+
+impl Order<'_> {
+    /// This process is limited as the container's are, and with it all that come from it.
+    pub(crate) fn limit(&self) -> Result<(), Failure> {
+        self.cgroup.enter_v1().map_err(at("cgroup"))?;
+        self.class.map_or(Ok(()), rdt::Class::enter)
+    }
 }
 
 /// Becomes init. Comes back only when that fails, with the exit code. `sources`: what a stage has opened.
@@ -92,7 +101,7 @@ fn set_up(
     sys::process::set_umask(0);
     let staged = sources.is_some();
     if !staged {
-        order.cgroup.enter_v1().map_err(at("cgroup"))?;
+        order.limit()?;
         order.plan.join()?;
         host::settle(spec, order.process)?;
     }

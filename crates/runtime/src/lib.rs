@@ -25,6 +25,7 @@
 //! | `limits` | resource limits, as far as this host gives them |
 //! | `user`, `program`, `seccomp` | names become ids, a word becomes a file, a profile becomes a filter |
 //! | `cgroup` | limits become files of the cgroup |
+//! | `rdt` | a class of cache and memory bandwidth |
 //! | [`foreign`] | another runtime's command does all that instead |
 //!
 //! Everything the child does on the container's tree it does through `sys::root::Root`, after that tree has become
@@ -56,6 +57,7 @@ mod paths;
 mod pause;
 mod process;
 mod program;
+mod rdt;
 mod reaper;
 mod remount;
 mod root;
@@ -78,7 +80,6 @@ pub use hold::Holder;
 pub use limits::{Lowered, lowered};
 pub use open::{Existing, delete_remains};
 pub use reaper::init;
-pub use stats::stats;
 
 /// The three standard streams a process gets. With a terminal, `stdin` is the pty's peer for all three.
 #[derive(Debug)]
@@ -120,6 +121,8 @@ pub struct Container {
     init: OwnedFd,
     init_pid: i32,
     cgroup: sys::cgroup::Cgroup,
+    /// Its class of cache and memory bandwidth.
+    class: Option<rdt::Class>,
     /// The cgroup is this unit of systemd's.
     scope: Option<spec::oci::runtime::scope::Scope>,
     /// What an exec joins beside the namespaces that every container has.

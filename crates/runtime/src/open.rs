@@ -8,7 +8,7 @@ use crate::cgroup::Place;
 use crate::failure::at;
 use crate::host::Habits;
 use crate::namespaces::Plan;
-use crate::{Container, Failure, seccomp};
+use crate::{Container, Failure, rdt, seccomp};
 
 /// What is known of it.
 #[derive(Debug)]
@@ -35,11 +35,13 @@ impl Container {
         let init = process::pidfd_open(pid).map_err(at("clone"))?;
         let place = Place::of(&spec.linux.cgroups_path, cgroups, &state.id)?;
         let cgroup = place.open()?;
+        let class = rdt::Class::known(spec, &state.id);
         let oom_kills_before = crate::cgroup::oom_kills(&cgroup);
         Ok(Self {
             init,
             init_pid: pid,
             cgroup,
+            class,
             scope: place.scope,
             joined: Plan::joined_by_exec(spec),
             waiting: None,
@@ -63,7 +65,8 @@ pub fn delete_remains(spec: &Spec, cgroups: CgroupDriver, state: &State) -> Resu
     let place = Place::of(&spec.linux.cgroups_path, cgroups, &state.id)?;
     // One that is there in part only is completed first: then it can be removed as any other.
     let cgroup = place.complete()?;
-    crate::delete::remove(cgroup, place.scope.as_ref(), &spec.hooks, state)
+    let class = rdt::Class::known(spec, &state.id);
+    crate::delete::remove(cgroup, class.as_ref(), place.scope.as_ref(), &spec.hooks, state)
 }
 
 impl Plan {

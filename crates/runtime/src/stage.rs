@@ -104,7 +104,7 @@ fn make(order: &Order<'_>, child: handshake::Child) -> Result<(), (handshake::Ch
 /// With the host's rights: everything that is the host's.
 fn prepare(order: &Order<'_>) -> Result<Sources, Failure> {
     let (spec, plan) = (order.request.spec, order.plan);
-    order.cgroup.enter_v1().map_err(at("cgroup"))?;
+    order.limit()?;
     host::settle(spec, order.process)?;
     namespace::unshare(Namespaces::MOUNT).map_err(at("namespace"))?;
     plan.join()?;

@@ -1,8 +1,8 @@
 //! New limits for a running container.
 
-use spec::oci::runtime::Resources;
+use spec::oci::runtime::{IntelRdt, Resources};
 
-use crate::{Container, Failure, cgroup};
+use crate::{Container, Failure, cgroup, rdt};
 
 impl Container {
     /// Writes new limits.
@@ -13,8 +13,30 @@ impl Container {
         cgroup::update(&self.cgroup, self.scope.as_ref(), resources)
     }
 
+    /// Writes other schemas of its class of cache and memory bandwidth; what is empty stays.
+    ///
+    /// # Errors
+    /// Step `spec` when it has none, or this host does not divide that; step `intelRdt` when the kernel refuses it.
+    pub fn update_class(&self, rdt: &IntelRdt) -> Result<(), Failure> {
+        if *rdt == IntelRdt::default() {
+            return Ok(());
+        }
+        match &self.class {
+            Some(class) => class.can(rdt).and_then(|()| class.set(rdt)),
+            None => {
+                let why = "the container was made without it, or resctrl is not mounted any more";
+                Err(Failure::new("spec", rdt::FIELD, why))
+            }
+        }
+    }
+
     /// Whether the kernel has killed a process of the container for want of memory.
     pub fn oom_killed(&self) -> bool {
-        cgroup::oom_kills(&self.cgroup) > self.oom_kills_before
+        self.oom_kills() > 0
+    }
+
+    /// How many it has killed since this value is there.
+    pub fn oom_kills(&self) -> u64 {
+        cgroup::oom_kills(&self.cgroup).saturating_sub(self.oom_kills_before)
     }
 }

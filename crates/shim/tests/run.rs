@@ -29,6 +29,43 @@ fn a_program_runs_and_leaves_its_log_and_its_code() {
     }
 }
 
+/// Somebody has removed its directory: no daemon will ever ask for it.
+#[test]
+fn a_shim_that_cannot_be_reached_ends_with_its_container() {
+    for (script, code) in
+        [("while :; do sleep 1000; done", Some(137)), ("exit 3", Some(3)), ("never started", None)]
+    {
+        for connected in [true, false] {
+            let mut place = Place::new();
+            let create = shim::proto::Create { start: code.is_some(), ..place.sh(script) };
+            place.run(create);
+            if code == Some(3) {
+                place.wait();
+            }
+            let directory = place.shim_directory();
+            if connected {
+                std::fs::remove_dir_all(&directory).unwrap();
+                place.disconnect();
+            } else {
+                place.disconnect();
+                // What stands there instead is the next one's.
+                std::fs::remove_file(directory.join("shim.sock")).unwrap();
+                std::fs::write(directory.join("shim.sock"), "").unwrap();
+            }
+            until("the shim's end", || {
+                sys::poll::wait(&place.shim.pidfd, sys::poll::Interest::READ, Some(std::time::Duration::ZERO))
+                    .unwrap()
+                    .then_some(())
+            });
+            assert_eq!(place.record().map(|exit| exit.code), code, "{script}");
+            if !connected {
+                std::fs::remove_file(directory.join("shim.sock")).unwrap();
+            }
+            place.audit();
+        }
+    }
+}
+
 #[test]
 fn programs_find_the_signals_as_they_expect_them() {
     let mut place = Place::new();

@@ -10,11 +10,12 @@ mod devices;
 mod hierarchy;
 mod remove;
 
+use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 use crate::{Error, Result};
@@ -95,6 +96,30 @@ impl Cgroup {
         let path = text.lines().find_map(|line| line.strip_prefix("0::")).ok_or_else(missing)?;
         let point = &self.unified.as_ref().ok_or_else(missing)?.point;
         hierarchy::open_directory(&format!("{point}{path}"))
+    }
+
+    /// This one, but for directories below it in some hierarchies, by a controller of theirs; `""` stands for all of v1,
+    /// and for v2's. They must be there.
+    ///
+    /// # Errors
+    /// openat2(2)'s: ENOENT, EXDEV for a path that leads out of it; ENODEV for a controller that v1 does not have.
+    pub fn below(&self, places: &BTreeMap<String, String>) -> Result<Self> {
+        let known = |name: &String| name.is_empty() || self.v1.iter().any(|d| d.controllers.contains(name));
+        if let Some(name) = places.keys().find(|name| !known(name)) {
+            return Err(Error::new("cgroup", name, Errno::NODEV));
+        }
+        let everywhere = places.get("").map(String::as_str);
+        let of_v1 = |directory: &Directory| {
+            let named = directory.controllers.iter().find_map(|controller| places.get(controller));
+            directory.below(named.map(String::as_str).or(everywhere).unwrap_or_default())
+        };
+        let unified = everywhere.filter(|_| self.version == Version::V2).unwrap_or_default();
+        Ok(Self {
+            path: self.path.clone(),
+            version: self.version,
+            unified: self.unified.as_ref().map(|directory| directory.below(unified)).transpose()?,
+            v1: self.v1.iter().map(of_v1).collect::<Result<_>>()?,
+        })
     }
 
     /// The path under each hierarchy's root.
@@ -288,6 +313,19 @@ impl Cgroup {
 }
 
 impl Directory {
+    fn below(&self, path: &str) -> Result<Self> {
+        let path = match path.trim_matches('/') {
+            "" => ".",
+            path => path,
+        };
+        let label = format!("{}/{path}", self.label);
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let inside = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+        let fd = rustix::fs::openat2(&self.fd, path, flags, Mode::empty(), inside)
+            .map_err(|errno| Error::new("open", &label, errno))?;
+        Ok(Self { controllers: self.controllers.clone(), point: self.point.clone(), label, fd })
+    }
+
     fn write(&self, file: &str, value: &str) -> Result<()> {
         write_at(self.fd.as_fd(), &self.label, file, value)
     }

@@ -71,17 +71,16 @@ impl Connection {
         let uid = rustix::process::geteuid().as_raw().to_string();
         let hex: String = uid.bytes().map(|byte| format!("{byte:02x}")).collect();
         let greeted = (|| {
-            connection.socket.write_all(format!("\0AUTH EXTERNAL {hex}\r\n").as_bytes())?;
+            // BEGIN goes with it, as systemd's own clients do it: systemd does not look at a call that it has read
+            // together with this word, not until something else comes.
+            connection.socket.write_all(format!("\0AUTH EXTERNAL {hex}\r\nBEGIN\r\n").as_bytes())?;
             let mut line = Vec::new();
             while !line.ends_with(b"\r\n") && line.len() < 256 {
                 let mut byte = [0];
                 connection.socket.read_exact(&mut byte)?;
                 line.push(byte[0]);
             }
-            if !line.starts_with(b"OK ") {
-                return Err(io::ErrorKind::PermissionDenied.into());
-            }
-            connection.socket.write_all(b"BEGIN\r\n")
+            if line.starts_with(b"OK ") { Ok(()) } else { Err(io::ErrorKind::PermissionDenied.into()) }
         })();
         greeted.map_err(failed)?;
         Ok(connection)
@@ -402,11 +401,12 @@ mod tests {
         let listener = scm::listen(&path).unwrap();
         let service = std::thread::spawn(move || {
             let (mut socket, _) = listener.accept().unwrap();
-            let mut line = [0; 18];
+            // All of the greeting is here before it is answered: the call comes by itself.
+            let greeting = b"\0AUTH EXTERNAL 30\r\nBEGIN\r\n";
+            let mut line = [0; 26];
             socket.read_exact(&mut line).unwrap();
-            assert!(line.starts_with(b"\0AUTH EXTERNAL 30"), "{line:?}");
+            assert_eq!(&line, greeting);
             socket.write_all(b"OK 1\r\n").unwrap();
-            // What is left of the greeting, and the call.
             let mut rest = [0; 4096];
             let mut had = 0;
             while !rest[..had].windows(2).any(|w| w == b"M\0") {

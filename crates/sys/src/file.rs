@@ -222,6 +222,17 @@ pub fn remove(path: &Path) -> Result<()> {
     }
 }
 
+/// Removes an empty directory, or one whose files the kernel takes with it; one that is not there is no error.
+///
+/// # Errors
+/// rmdir(2)'s, but ENOENT.
+pub fn remove_dir(path: &Path) -> Result<()> {
+    match fs::remove_dir(path) {
+        Err(e) if e.kind() != ErrorKind::NotFound => Err(error("rmdir", path)(e)),
+        _ => Ok(()),
+    }
+}
+
 /// Removes a tree; one that is not there is no error. Symbolic links are removed, not followed.
 ///
 /// # Errors

@@ -185,12 +185,16 @@ const CONTAINERS: &[Key] = &[
         Text,
         "System call filter: builtin, unconfined, or a profile's file [default: builtin]",
     ),
-    same("cgroup-parent", Text, "Parent cgroup of all containers [default: /corten]"),
+    same(
+        "cgroup-parent",
+        Text,
+        "Parent cgroup of all containers [default: /corten; with systemd: system.slice]",
+    ),
     key(
         "exec-opts",
         "exec-opt",
         List,
-        "native.cgroupdriver=cgroupfs|systemd (repeatable; systemd is experimental) [default: cgroupfs]",
+        "native.cgroupdriver=cgroupfs|systemd (repeatable) [default: systemd with cgroup v2 where it runs the host]",
     ),
     same(
         "shim",

@@ -491,7 +491,7 @@ fn network(left: &mut Left, data_root: &Path, publish_ip: Option<IpAddr>) -> Res
     })
 }
 
-/// Who makes cgroups: as asked for, else we do. (Docker leaves it to systemd where that runs a host with cgroup v2 alone.)
+/// Who makes cgroups: as asked for, else systemd where it runs the host and there is cgroup v2 alone, as in Docker.
 fn cgroup_driver(left: &mut Left) -> Result<CgroupDriver, String> {
     let chosen = read::exec_options(&left.list("exec-opts"))?;
     match chosen {
@@ -500,6 +500,7 @@ fn cgroup_driver(left: &mut Left) -> Result<CgroupDriver, String> {
                 .into())
         }
         Some(driver) => Ok(driver),
+        None if engine::system::unified() && engine::system::has_systemd() => Ok(CgroupDriver::Systemd),
         None => Ok(CgroupDriver::Cgroupfs),
     }
 }

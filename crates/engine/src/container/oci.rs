@@ -210,7 +210,7 @@ fn mounts(record: &Record, host: &Host<'_>, security: &Security) -> Vec<oci::Mou
     });
     let writable = |destination: &str| match destination {
         "/sys" => wanted.privileged,
-        "/sys/fs/cgroup" => wanted.privileged || security.writable_cgroups,
+        "/sys/fs/cgroup" => security.writable_cgroups.unwrap_or(wanted.privileged),
         _ => false,
     };
     for mount in mounts.iter_mut().filter(|m| writable(&m.destination)) {

@@ -12,8 +12,8 @@ use crate::{Error, Settings};
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Security {
     pub(crate) no_new_privileges: bool,
-    /// The cgroup file system is mounted read-write.
-    pub(crate) writable_cgroups: bool,
+    /// The cgroup file system is mounted read-write: as for a privileged container, unless it was said.
+    pub(crate) writable_cgroups: Option<bool>,
     seccomp: SystemCalls,
     /// The profile that was asked for by name; empty: the default.
     apparmor: String,
@@ -42,7 +42,7 @@ pub(crate) fn read(options: &[String]) -> Result<Security, Error> {
         let wrong = |place: u8| Error::Invalid(format!("invalid --security-opt {place}: {option:?}"));
         match option.as_str() {
             "no-new-privileges" => security.no_new_privileges = true,
-            "writable-cgroups" => security.writable_cgroups = true,
+            "writable-cgroups" => security.writable_cgroups = Some(true),
             // The older spelling of label=disable.
             "disable" => security.labels.push("disable".into()),
             _ => {
@@ -52,7 +52,9 @@ pub(crate) fn read(options: &[String]) -> Result<Security, Error> {
                     "no-new-privileges" => {
                         security.no_new_privileges = flag(value).ok_or_else(|| wrong(2))?
                     }
-                    "writable-cgroups" => security.writable_cgroups = flag(value).ok_or_else(|| wrong(2))?,
+                    "writable-cgroups" => {
+                        security.writable_cgroups = Some(flag(value).ok_or_else(|| wrong(2))?);
+                    }
                     "seccomp" => security.seccomp = system_calls(value)?,
                     "apparmor" => security.apparmor = apparmor::wanted(value)?,
                     "label" => security.labels.push(value.to_owned()),
@@ -184,11 +186,11 @@ mod tests {
     fn options_are_read() {
         let facts = Facts { capabilities: &[], kernel: (6, 1) };
         for (options, no_new_privileges, writable_cgroups) in [
-            (&[][..], false, false),
-            (&["no-new-privileges"], true, false),
-            (&["no-new-privileges=true", "writable-cgroups"], true, true),
-            (&["no-new-privileges:true", "no-new-privileges=false", "label=disable"], false, false),
-            (&["writable-cgroups=false", "apparmor=unconfined", "disable"], false, false),
+            (&[][..], false, None),
+            (&["no-new-privileges"], true, None),
+            (&["no-new-privileges=true", "writable-cgroups"], true, Some(true)),
+            (&["no-new-privileges:true", "no-new-privileges=false", "label=disable"], false, None),
+            (&["writable-cgroups=false", "apparmor=unconfined", "disable"], false, Some(false)),
         ] {
             let security = read_all(options).unwrap();
             assert_eq!(security.no_new_privileges, no_new_privileges, "{options:?}");

@@ -99,9 +99,9 @@ impl Place {
     }
 }
 
-/// New limits of a scope.
-pub(super) fn update(scope: &Scope, resources: &Resources) -> Result<(), Failure> {
-    let properties = properties(resources)?;
+/// New limits of a scope. `bandwidth`: what `cpu.max` says now.
+pub(super) fn update(scope: &Scope, resources: &Resources, bandwidth: &str) -> Result<(), Failure> {
+    let properties = properties(resources, bandwidth)?;
     if properties.is_empty() {
         return Ok(());
     }
@@ -169,7 +169,7 @@ impl Manager {
         for name in ["CPUAccounting", "MemoryAccounting", "IOAccounting", "TasksAccounting"] {
             all.push((name, Value::Bool(true)));
         }
-        all.extend(properties(resources)?);
+        all.extend(properties(resources, "")?);
         let body = Body::default().text(&scope.unit).text("replace").properties(&all).none("a(sa(sv))");
         let mut answer = self.call("StartTransientUnit", &body)?;
         if matches!(&answer, Answer::Refused(name, _) if name.ends_with(".UnitExists")) {
@@ -231,13 +231,13 @@ fn keeper() -> Result<Keeper, Failure> {
 }
 
 /// Limits in systemd's words (systemd.resource-control(5)).
-fn properties(resources: &Resources) -> Result<Vec<(&'static str, Value)>, Failure> {
+fn properties(resources: &Resources, bandwidth: &str) -> Result<Vec<(&'static str, Value)>, Failure> {
     let mut all = Vec::new();
     if let Some(memory) = &resources.memory {
         all.extend(of_memory(memory)?);
     }
     if let Some(cpu) = &resources.cpu {
-        all.extend(of_cpu(cpu));
+        all.extend(of_cpu(cpu, bandwidth));
     }
     if let Some(pids) = &resources.pids {
         all.push(("TasksMax", limit(if pids.limit > 0 { pids.limit } else { -1 })));
@@ -260,24 +260,16 @@ fn of_memory(memory: &Memory) -> Result<Vec<(&'static str, Value)>, Failure> {
     Ok(all.into_iter().filter_map(|(name, value)| Some((name, value?))).collect())
 }
 
-fn of_cpu(cpu: &Cpu) -> Vec<(&'static str, Value)> {
+fn of_cpu(cpu: &Cpu, bandwidth: &str) -> Vec<(&'static str, Value)> {
     let mut all = Vec::new();
     if let Some(shares) = cpu.shares.filter(|n| *n > 0) {
         all.push(("CPUWeight", Value::Number(super::v2::weight_of_shares(shares))));
     }
-    let period = cpu.period.filter(|n| *n > 0);
-    if let Some(period) = period {
+    if let Some((quota, period)) = super::v2::quota_and_period(cpu, bandwidth) {
+        // systemd counts in hundredths of a processor.
+        let per_second = |quota: u64| (quota.saturating_mul(1_000_000) / period).next_multiple_of(10_000);
         all.push(("CPUQuotaPeriodUSec", Value::Number(period)));
-    }
-    match cpu.quota.filter(|n| *n != 0) {
-        Some(quota) if quota > 0 => {
-            let per_second =
-                quota.unsigned_abs().saturating_mul(1_000_000) / period.unwrap_or(super::v2::PERIOD);
-            // systemd counts in hundredths of a processor.
-            all.push(("CPUQuotaPerSecUSec", Value::Number(per_second.next_multiple_of(10_000))));
-        }
-        Some(_) => all.push(("CPUQuotaPerSecUSec", Value::Number(u64::MAX))),
-        None => {}
+        all.push(("CPUQuotaPerSecUSec", Value::Number(quota.map_or(u64::MAX, per_second))));
     }
     for (name, list) in [("AllowedCPUs", &cpu.cpus), ("AllowedMemoryNodes", &cpu.mems)] {
         if !list.is_empty() {
@@ -305,11 +297,12 @@ mod tests {
             ..Resources::default()
         };
         assert_eq!(
-            properties(&resources).unwrap(),
+            properties(&resources, "max 100000").unwrap(),
             [
                 ("MemoryMax", Value::Number(64 << 20)),
                 ("MemorySwapMax", Value::Number(u64::MAX)),
                 ("CPUWeight", Value::Number(100)),
+                ("CPUQuotaPeriodUSec", Value::Number(100_000)),
                 ("CPUQuotaPerSecUSec", Value::Number(260_000)),
                 ("AllowedCPUs", Value::Bytes(vec![1, 2, 0, 0, 0, 0, 0, 0])),
                 ("TasksMax", Value::Number(u64::MAX)),

@@ -31,7 +31,8 @@ pub(super) fn writes(resources: &Resources) -> Result<Vec<Write>, Failure> {
         write("pids", "pids.max", Some(unlimited_or(pids.limit)));
     }
     if let Some(memory) = &resources.memory {
-        let swap = memory.swap.map(|n| Write::new("memory", "memory.memsw.limit_in_bytes", n));
+        let swap =
+            super::memory_and_swap(memory).map(|n| Write::new("memory", "memory.memsw.limit_in_bytes", n));
         let swappiness = memory.swappiness.map(|n| Write::new("memory", "memory.swappiness", n));
         let tcp = memory.kernel_tcp.map(|n| Write::new("memory", "memory.kmem.tcp.limit_in_bytes", n));
         writes.extend(swap.into_iter().chain(swappiness).chain(tcp).map(Write::optional));

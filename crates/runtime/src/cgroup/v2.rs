@@ -1,6 +1,6 @@
 //! The files of cgroup v2 (kernel documentation, admin-guide/cgroup-v2), from limits that are told in v1's words.
 
-use spec::oci::runtime::{Memory, Resources};
+use spec::oci::runtime::{Cpu, Memory, Resources};
 
 use super::v1::unlimited_or;
 use super::{Write, throttles};
@@ -9,7 +9,8 @@ use crate::Failure;
 /// Microseconds; the kernel's own and Docker's default.
 pub(super) const PERIOD: u64 = 100_000;
 
-pub(super) fn writes(resources: &Resources) -> Result<Vec<Write>, Failure> {
+/// `bandwidth`: what `cpu.max` says now.
+pub(super) fn writes(resources: &Resources, bandwidth: &str) -> Result<Vec<Write>, Failure> {
     let mut writes = Vec::new();
     if let Some(memory) = &resources.memory {
         writes.extend(memory.limit.map(|n| Write::new("memory", "memory.max", bytes(n))));
@@ -19,11 +20,9 @@ pub(super) fn writes(resources: &Resources) -> Result<Vec<Write>, Failure> {
     if let Some(cpu) = &resources.cpu {
         let shares = cpu.shares.filter(|n| *n > 0);
         writes.extend(shares.map(|n| Write::new("cpu", "cpu.weight", weight_of_shares(n))));
-        let quota = cpu.quota.filter(|n| *n != 0);
-        let period = cpu.period.filter(|n| *n > 0);
-        if quota.is_some() || period.is_some() {
-            let quota = unlimited_or(quota.unwrap_or(-1));
-            writes.push(Write::new("cpu", "cpu.max", format!("{quota} {}", period.unwrap_or(PERIOD))));
+        if let Some((quota, period)) = quota_and_period(cpu, bandwidth) {
+            let quota = quota.map_or_else(|| "max".to_owned(), |quota| quota.to_string());
+            writes.push(Write::new("cpu", "cpu.max", format!("{quota} {period}")));
         }
         writes.extend(cpu.burst.map(|n| Write::new("cpu", "cpu.max.burst", n)));
         writes.extend(cpu.idle.map(|n| Write::new("cpu", "cpu.idle", n)));
@@ -69,14 +68,26 @@ pub(super) fn writes(resources: &Resources) -> Result<Vec<Write>, Failure> {
     Ok(writes)
 }
 
+/// Both, when one of them is to be set: the other stays as `cpu.max` has it. Without a quota there is no limit.
+pub(super) fn quota_and_period(cpu: &Cpu, bandwidth: &str) -> Option<(Option<u64>, u64)> {
+    let (quota, period) = (cpu.quota.filter(|n| *n != 0), cpu.period.filter(|n| *n > 0));
+    if quota.is_none() && period.is_none() {
+        return None;
+    }
+    let mut now = bandwidth.split_whitespace().map(|word| word.parse::<u64>().ok());
+    let (quota_now, period_now) = (now.next().flatten(), now.next().flatten());
+    let quota = quota.map_or(quota_now, |quota| u64::try_from(quota).ok());
+    Some((quota, period.or(period_now).unwrap_or(PERIOD)))
+}
+
 fn bytes(limit: i64) -> String {
     if limit < 0 { "max".to_owned() } else { limit.to_string() }
 }
 
 /// v1 limits memory and swap together, v2 swap alone.
 pub(super) fn swap(memory: &Memory) -> Result<Option<String>, Failure> {
-    match (memory.swap, memory.limit) {
-        (None | Some(0), _) => Ok(None),
+    match (super::memory_and_swap(memory), memory.limit) {
+        (None, _) => Ok(None),
         (Some(-1), _) => Ok(Some("max".to_owned())),
         (Some(both), Some(limit)) if both >= limit && limit > 0 => Ok(Some((both - limit).to_string())),
         (Some(_), _) => Err(Failure::new(
@@ -104,12 +115,12 @@ pub(super) fn weight_of_shares(shares: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use spec::oci::runtime::{BlockIo, Cpu, Pids, Throttle};
+    use spec::oci::runtime::{BlockIo, Pids, Throttle};
 
     use super::*;
 
     fn text(resources: &Resources) -> Vec<String> {
-        let writes = writes(resources).unwrap();
+        let writes = writes(resources, "max 100000").unwrap();
         writes.iter().map(|w| format!("{}/{}={}", w.controller, w.file, w.value)).collect()
     }
 
@@ -159,11 +170,23 @@ mod tests {
     }
 
     #[test]
+    fn quota_and_period_stay_when_the_other_is_set() {
+        let both = |quota, period, now: &str| quota_and_period(&Cpu { quota, period, ..Cpu::default() }, now);
+        assert_eq!(both(None, Some(0), "max 100000"), None);
+        assert_eq!(both(Some(5000), None, "max 50000"), Some((Some(5000), 50_000)));
+        assert_eq!(both(None, Some(20_000), "5000 50000"), Some((Some(5000), 20_000)));
+        assert_eq!(both(None, Some(20_000), "max 50000"), Some((None, 20_000)));
+        assert_eq!(both(Some(-1), None, "5000 50000"), Some((None, 50_000)));
+        assert_eq!(both(Some(5000), None, ""), Some((Some(5000), PERIOD)));
+    }
+
+    #[test]
     fn swap_is_what_is_above_memory() {
         let swap = |limit, both| swap(&Memory { limit, swap: both, ..Memory::default() });
         assert_eq!(swap(Some(10), Some(10)), Ok(Some("0".into())));
         assert_eq!(swap(None, Some(-1)), Ok(Some("max".into())));
         assert_eq!(swap(Some(10), None), Ok(None));
+        assert_eq!(swap(Some(-1), None), Ok(Some("max".into())));
         assert!(swap(Some(10), Some(9)).is_err());
         assert!(swap(None, Some(9)).is_err());
     }

@@ -79,11 +79,11 @@ impl Args {
         self.value(name).is_some_and(|value| value != "false")
     }
 
-    /// A number.
+    /// A number; an empty word is none.
     pub(super) fn number<T: std::str::FromStr>(&self, name: &str) -> Result<Option<T>, String> {
         let number =
             |text: &str| text.parse().map_err(|_| format!("invalid value {text:?} for flag -{name}"));
-        self.value(name).map(number).transpose()
+        self.value(name).filter(|text| !text.is_empty()).map(number).transpose()
     }
 
     /// The container's id, and nothing else.

@@ -6,7 +6,7 @@ use serde_json::Value;
 use sys::poll::{self, Interest};
 
 use super::args::{Args, Known};
-use super::record::{self, Held, Status};
+use super::record::{self, Status};
 use super::{Context, Outcome, print, words};
 
 const OPTIONS: [Known; 2] = [("interval", "", true), ("stats", "", false)];
@@ -20,29 +20,26 @@ pub(super) fn events(context: &Context, arguments: &[String]) -> Outcome {
         return Err(format!("container with id {id} is not running"));
     }
     if args.has("stats") {
-        return line(id, "stats", &stats(&held)?);
+        return line(id, "stats", &held.container(0)?.stats());
     }
     let interval = interval(args.value("interval").unwrap_or("5s"))?;
     let pidfd = sys::process::pidfd_open(held.record.pid).map_err(words)?;
     let container = held.container(0)?;
-    let Held { record, .. } = held;
-    let mut told = false;
+    // Others may work on the container while it is looked at.
+    drop(held);
+    let mut told = 0;
     loop {
-        if poll::wait(&pidfd, Interest::READ, Some(interval)).map_err(words)? {
-            return Ok(0);
-        }
-        if container.oom_killed() && !told {
-            told = true;
+        let ended = poll::wait(&pidfd, Interest::READ, Some(interval)).map_err(words)?;
+        let kills = container.oom_kills();
+        if kills > told {
+            told = kills;
             line(id, "oom", &Value::Null)?;
         }
-        let cgroup = sys::cgroup::Cgroup::open(&record.cgroup).map_err(words)?;
-        line(id, "stats", &runtime::stats(&cgroup))?;
+        if ended {
+            return Ok(0);
+        }
+        line(id, "stats", &container.stats())?;
     }
-}
-
-fn stats(held: &Held) -> Result<Value, String> {
-    let cgroup = sys::cgroup::Cgroup::open(&held.record.cgroup).map_err(words)?;
-    Ok(runtime::stats(&cgroup))
 }
 
 fn line(id: &str, kind: &str, data: &Value) -> Outcome {

@@ -1,5 +1,6 @@
 //! `exec`: one more process.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -40,14 +41,12 @@ const FAILED: u8 = 255;
 pub(super) fn exec(context: &Context, arguments: &[String]) -> Result<u8, String> {
     let args = Args::leading(arguments, &OPTIONS)?;
     let (id, command) = args.words.split_first().ok_or("expected the container's id")?;
-    if args.value("cgroup").is_some_and(|path| !path.is_empty() && path != "/") {
-        return Err("--cgroup: a cgroup below the container's is not supported".into());
-    }
+    let places = places(args.values("cgroup"))?;
     let held = record::open(context, id)?;
     match held.status() {
         Status::Stopped => return Err("cannot exec in a stopped container".into()),
         Status::Paused if !args.has("ignore-paused") => {
-            return Err("cannot exec in a paused container".into());
+            return Err("cannot exec in a paused container (use --ignore-paused to override)".into());
         }
         Status::Creating | Status::Created | Status::Running | Status::Paused => {}
     }
@@ -69,7 +68,7 @@ pub(super) fn exec(context: &Context, arguments: &[String]) -> Result<u8, String
     drop(held);
     let io = if wanted.terminal { Io::Terminal } else { Io::Inherited };
     process::warn_of_limits(context, &wanted)?;
-    let mut child = container.exec(&wanted, io).map_err(|e| failure(&e))?;
+    let mut child = container.exec_below(&wanted, io, &places).map_err(|e| failure(&e))?;
     process::write_pid(args.value("pid-file"), child.pid)?;
     process::send_pidfd(&args, "setns", &child)?;
     target.send(&child)?;
@@ -80,6 +79,28 @@ pub(super) fn exec(context: &Context, arguments: &[String]) -> Result<u8, String
 pub(super) fn failed(context: &Context, error: &str) -> ExitCode {
     context.log.fatal(&format!("exec failed: {error}"));
     ExitCode::from(FAILED)
+}
+
+/// `--cgroup`: a path below the container's cgroup, or `controller[,controller…]:path` once or more.
+fn places(arguments: &[String]) -> Result<BTreeMap<String, String>, String> {
+    let mut places = BTreeMap::new();
+    for argument in arguments {
+        let wrong = |why: &str| Err(format!("invalid --cgroup argument: {argument} ({why})"));
+        let (controllers, path) = match argument.split_once(':') {
+            Some((controllers, _)) if controllers.split(',').any(str::is_empty) => {
+                return wrong("empty <controller> prefix");
+            }
+            Some(parts) => parts,
+            None if arguments.len() > 1 => return wrong("missing <controller>: prefix"),
+            None => ("", argument.as_str()),
+        };
+        for controller in controllers.split(',') {
+            if places.insert(controller.to_owned(), path.to_owned()).is_some() {
+                return wrong(&format!("controller {controller} specified multiple times"));
+            }
+        }
+    }
+    Ok(places)
 }
 
 /// As the container's process, but for what the options say.
@@ -129,4 +150,27 @@ fn from_options(args: &Args, mut process: Process, command: &[String]) -> Result
         }
     }
     Ok(process)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn places_are_told_by_controller() {
+        let places = |arguments: &[&str]| {
+            let all: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+            super::places(&all)
+                .map(|all| all.into_iter().map(|(name, path)| name + "=" + &path).collect::<Vec<_>>())
+        };
+        assert_eq!(places(&[]).unwrap(), [""; 0]);
+        assert_eq!(places(&["a/b"]).unwrap(), ["=a/b"]);
+        assert_eq!(places(&["cpu,cpuacct:c", "memory:/"]).unwrap(), ["cpu=c", "cpuacct=c", "memory=/"]);
+        for (arguments, why) in [
+            (&[":a"][..], "empty <controller> prefix"),
+            (&["cpu,:a"], "empty <controller> prefix"),
+            (&["a", "b"], "missing <controller>: prefix"),
+            (&["cpu:a", "cpu:b"], "controller cpu specified multiple times"),
+        ] {
+            assert!(places(arguments).unwrap_err().contains(why), "{arguments:?}");
+        }
+    }
 }

@@ -18,7 +18,8 @@ pub(super) fn list(context: &Context, arguments: &[String]) -> Outcome {
     if args.has("quiet") {
         return print(&held.iter().map(|held| held.record.id.clone() + "\n").collect::<String>());
     }
-    let values: Vec<_> = held.iter().map(state::value).collect();
+    let mut values: Vec<_> = held.iter().map(state::value).collect();
+    values.iter_mut().zip(&held).for_each(|(told, held)| told.owner = held.owner());
     match args.value("format") {
         Some("json") => print(&(serde_json::to_string(&values).unwrap_or_default() + "\n")),
         None | Some("table") => {

@@ -104,6 +104,13 @@ pub(crate) fn main(words: &[String]) -> ExitCode {
     let Some((command, rest)) = args.words.split_first().filter(|_| !args.has("help")) else {
         return finish(&context, help());
     };
+    if rest
+        .iter()
+        .take_while(|word| word.starts_with('-'))
+        .any(|word| matches!(word.as_str(), "-h" | "--help"))
+    {
+        return finish(&context, help());
+    }
     // Before anything of a container's runs: what it could reach of us must not be our file.
     let makes_processes = matches!(command.as_str(), "create" | "run" | "exec" | "start");
     if makes_processes && let Err(error) = sys::process::run_read_only() {
@@ -131,6 +138,9 @@ pub(crate) fn main(words: &[String]) -> ExitCode {
         "features" => features::features(rest),
         "spec" => spec::spec(rest),
         "help" => help(),
+        "checkpoint" | "restore" => {
+            Err(format!("{command} is not supported: this runtime does not use CRIU"))
+        }
         other => Err(format!("No help topic for '{other}'")),
     };
     finish(&context, outcome)

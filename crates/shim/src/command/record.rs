@@ -128,6 +128,16 @@ fn lock(directory: &Path) -> Result<File, String> {
 }
 
 impl Held {
+    /// Who has made it: root, or a number.
+    pub(super) fn owner(&self) -> String {
+        use std::os::unix::fs::MetadataExt;
+        match std::fs::metadata(&self.directory).map(|found| found.uid()) {
+            Ok(0) => "root".into(),
+            Ok(uid) => format!("#{uid}"),
+            Err(_) => String::new(),
+        }
+    }
+
     /// Keeps the record.
     pub(super) fn save(&self) -> Result<(), String> {
         let bytes = serde_json::to_vec(&self.record).map_err(|e| e.to_string())?;

@@ -3,13 +3,13 @@
 use std::io::Read;
 use std::path::Path;
 
-use spec::oci::runtime::{Cpu, Memory, Pids, Resources};
+use spec::oci::runtime::{Cpu, IntelRdt, Memory, Pids, Resources};
 
 use super::args::{Args, Known};
 use super::record::{self, Status};
 use super::{Context, Outcome, words};
 
-const OPTIONS: [Known; 17] = [
+const OPTIONS: [Known; 19] = [
     ("resources", "r", true),
     ("blkio-weight", "", true),
     ("cpu-period", "", true),
@@ -27,6 +27,8 @@ const OPTIONS: [Known; 17] = [
     ("cpu-idle", "", true),
     ("kernel-memory", "", true),
     ("kernel-memory-tcp", "", true),
+    ("l3-cache-schema", "", true),
+    ("mem-bw-schema", "", true),
 ];
 
 /// Larger ones are nobody's limits.
@@ -44,7 +46,18 @@ pub(super) fn update(context: &Context, arguments: &[String]) -> Outcome {
     if held.status() == Status::Stopped {
         return Err("container not running".into());
     }
-    held.container(0)?.update(&resources).map(|()| 0).map_err(|e| e.to_string())
+    if ["kernel-memory", "kernel-memory-tcp"].iter().any(|name| args.value(name).is_some()) {
+        context.log.write("warning", "Kernel memory settings are ignored and will be removed");
+    }
+    let container = held.container(0)?;
+    container.update(&resources).map_err(|e| e.to_string())?;
+    let schema = |name: &str| args.value(name).unwrap_or_default().to_owned();
+    let rdt = IntelRdt {
+        l3_cache_schema: schema("l3-cache-schema"),
+        mem_bw_schema: schema("mem-bw-schema"),
+        ..IntelRdt::default()
+    };
+    container.update_class(&rdt).map(|()| 0).map_err(|e| e.to_string())
 }
 
 fn read(path: &str) -> Result<Resources, String> {
@@ -59,7 +72,7 @@ fn read(path: &str) -> Result<Resources, String> {
 
 fn from_options(args: &Args) -> Result<Resources, String> {
     let bytes = |name: &str| match args.value(name) {
-        None => Ok(None),
+        None | Some("") => Ok(None),
         Some("-1") => Ok(Some(-1)),
         Some(text) => size(text).map(Some).ok_or_else(|| format!("invalid value for {name}: {text:?}")),
     };

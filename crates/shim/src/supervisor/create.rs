@@ -75,11 +75,16 @@ impl Supervisor {
         let netns = netns.as_ref().map(AsFd::as_fd);
         let cgroups = create.cgroups;
         let first = if create.reaper { FirstProcess::Reaper } else { FirstProcess::Program };
+        // The directory is named after the container.
+        let id = self.dir.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let (kernel, child) = match &create.runtime {
-            None => Kernel::own(&Request { first, netns, cgroups, ..Request::new(&create.spec, io) })?,
+            None => {
+                let mut request = Request { first, netns, cgroups, ..Request::new(&create.spec, io) };
+                // Hooks are told, and a class of its own is named after it.
+                id.clone_into(&mut request.state.id);
+                Kernel::own(&request)?
+            }
             Some(runtime) => {
-                // The directory is named after the container.
-                let id = self.dir.file_name().and_then(|name| name.to_str()).unwrap_or_default();
                 let directory = self.dir.join(BUNDLE);
                 let spec = &create.spec;
                 Kernel::foreign(foreign::Request { runtime, id, directory, spec, first, netns, cgroups, io })?

@@ -8,10 +8,11 @@
 //! | `exit` | children are reaped, init's end is recorded |
 //! | `streams`, `stdin`, `attached` | a process's stdio, and the clients that share it |
 //! | `pace` | when a busy output is read again |
+//! | `reach` | whether a daemon can find us |
 //! | `token` | what an fd in the wait set is |
 //!
 //! The container does not depend on any connection. The shim ends when nothing is left for it to do: when there
-//! never was a container and the last connection ends, or after `Delete`.
+//! never was a container and the last connection ends, after `Delete`, or with the container when its socket is gone.
 
 mod attach;
 mod attached;
@@ -24,6 +25,7 @@ mod kernel;
 mod kill;
 mod pace;
 mod process;
+mod reach;
 mod request;
 mod start;
 mod stdin;
@@ -44,6 +46,7 @@ use sys::poll::{Epoll, Interest, Ready, Signals};
 use connection::Connection;
 use kernel::Kernel;
 use process::Process;
+use reach::{Reach, Socket};
 use token::{MAX_ITEM, Part, Token};
 
 /// After this much time without work, memory that bursts need is given back.
@@ -58,6 +61,9 @@ pub(crate) struct Supervisor {
     /// `None` after `Delete`.
     listener: Option<UnixListener>,
     dir: PathBuf,
+    /// Ours in there, as it was made.
+    socket: Socket,
+    reach: Reach,
     connections: Vec<Connection>,
     last_connection: u32,
     container: Option<Container>,
@@ -107,6 +113,8 @@ impl Supervisor {
             epoll,
             signals,
             listener: Some(listener),
+            socket: reach::socket(&dir),
+            reach: Reach::Connected,
             dir,
             connections: Vec::new(),
             last_connection: 0,
@@ -161,7 +169,8 @@ impl Supervisor {
 
     /// When something has to be done though nothing happens.
     fn deadline(&self) -> Option<Instant> {
-        self.container.as_ref().and_then(Container::deadline)
+        let container = self.container.as_ref()?;
+        container.deadline().into_iter().chain(self.reach.deadline()).min()
     }
 
     fn serve(&mut self, ready: Ready) -> Result<(), sys::Error> {
@@ -223,13 +232,14 @@ impl Supervisor {
         if let Some(container) = &mut self.container {
             container.execs.retain(|_, exec| !exec.is_told() || exec.streams.has_clients());
         }
-        self.lingering.retain(|process| process.streams.has_clients());
         let deleted = self.listener.is_none();
         self.connections
             .retain_mut(|connection| !connection.is_over(deleted) || connection.close(&self.epoll));
         for connection in &mut self.connections {
             connection.arm(&self.epoll);
         }
+        self.end_if_lost();
+        self.lingering.retain(|process| process.streams.has_clients());
     }
 
     fn tell(&mut self, event: &Event) {

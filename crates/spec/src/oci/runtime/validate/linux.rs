@@ -59,7 +59,8 @@ fn namespaces(linux: &Linux) -> Outcome {
         }
     }
     if !linux.has(NamespaceKind::Mount) {
-        return fail("linux.namespaces", "a container without a mount namespace of its own is not supported");
+        let why = "there is no mount namespace, so everything would be mounted on the host: add one of type \"mount\"";
+        return fail("linux.namespaces", why);
     }
     mappings(&linux.uid_mappings, "linux.uidMappings")?;
     mappings(&linux.gid_mappings, "linux.gidMappings")?;
@@ -125,12 +126,18 @@ fn device(device: &Device, at: &str) -> Outcome {
 }
 
 fn intel_rdt(rdt: &IntelRdt) -> Outcome {
-    if matches!(rdt.clos_id.as_str(), "." | "..") || rdt.clos_id.contains(['/', '\n']) {
-        return fail("linux.intelRdt.closID", format!("{:?} is no name of a directory", rdt.clos_id));
+    // `/` is the class of everybody who is in no other.
+    let id = rdt.clos_id.as_str();
+    if matches!(id, "." | "..") || id.contains(['\n', '\0']) || (id != "/" && id.contains('/')) {
+        return fail("linux.intelRdt.closID", format!("{id:?} is no name of a directory"));
     }
-    let lines = rdt.schemata.iter().chain([&rdt.l3_cache_schema, &rdt.mem_bw_schema]);
-    if lines.into_iter().any(|line| line.contains('\n')) {
-        return fail("linux.intelRdt.schemata", "a line has a line break");
+    for (field, line) in [("l3CacheSchema", &rdt.l3_cache_schema), ("memBwSchema", &rdt.mem_bw_schema)] {
+        if line.contains('\n') {
+            return fail(format!("linux.intelRdt.{field}"), "has a line break");
+        }
+    }
+    if let Some(index) = rdt.schemata.iter().position(|line| line.contains('\n')) {
+        return fail(format!("linux.intelRdt.schemata[{index}]"), "has a line break");
     }
     if !rdt.mem_bw_schema.is_empty() && !rdt.mem_bw_schema.starts_with("MB:") {
         return fail("linux.intelRdt.memBwSchema", "does not begin with MB:");
