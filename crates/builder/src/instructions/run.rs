@@ -144,14 +144,20 @@ pub(crate) fn read(node: &Node) -> Result<Run> {
     let security = match flags.value("security")?.as_deref() {
         None | Some("sandbox") => Security::Sandbox,
         Some("insecure") => Security::Insecure,
-        Some(other) => return Err(error(node, format!("security {other:?} is not valid"))),
+        Some(other) => {
+            let known = ["sandbox", "insecure"];
+            return Err(error(node, format!("security {other:?} is not valid{}", meant(other, &known))));
+        }
     };
     let network = match flags.value("network")?.as_deref() {
         None => None,
         Some("default") => Some(Network::Default),
         Some("none") => Some(Network::None),
         Some("host") => Some(Network::Host),
-        Some(other) => return Err(error(node, format!("invalid network mode {other:?}"))),
+        Some(other) => {
+            let known = ["default", "none", "host"];
+            return Err(error(node, format!("invalid network mode {other:?}{}", meant(other, &known))));
+        }
     };
     let mut mounts = Vec::new();
     for text in flags.values("mount")? {
@@ -289,6 +295,12 @@ fn mount(node: &Node, text: &str) -> Result<Mount> {
         return Err(error(node, format!("mount {text:?} needs a target")));
     }
     Ok(mount)
+}
+
+/// The word that may have been meant, and what is expected.
+fn meant(word: &str, known: &[&str]) -> String {
+    let hint = nearest(word, known).map(|near| format!(" (did you mean {near}?)")).unwrap_or_default();
+    format!("{hint}: expected {}", known.join(", "))
 }
 
 /// The fields of comma-separated values; a quoted one may hold commas.
