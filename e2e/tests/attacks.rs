@@ -192,6 +192,112 @@ fn an_image_selects_nothing_of_the_host() {
     host.finish();
 }
 
+/// CVE-2019-14271, CVE-2022-1227, CVE-2026-41567: the engine works on a container's tree, and runs nothing that it holds,
+/// whatever name it may look for.
+#[test]
+fn no_program_of_an_image_is_run() {
+    let host = Host::new();
+    let names = [
+        "xz",
+        "unxz",
+        "xzcat",
+        "gzip",
+        "gunzip",
+        "unpigz",
+        "pigz",
+        "zstd",
+        "bzip2",
+        "tar",
+        "git",
+        "ps",
+        "nsenter",
+        "mount",
+        "umount",
+        "iptables",
+        "nft",
+        "ip",
+        "modprobe",
+        "runc",
+        "apparmor_parser",
+        "getent",
+        "newuidmap",
+    ];
+    let directories = ["bin", "usr/bin", "sbin", "usr/sbin", "usr/local/bin", "usr/local/sbin"];
+    image(
+        &host,
+        "evil",
+        &["ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],
+        |tree| {
+            for (directory, name) in directories.iter().flat_map(|d| names.iter().map(move |name| (d, name)))
+            {
+                let path = tree.join(directory).join(name);
+                std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+                // Not through the image's link to busybox.
+                let _ = std::fs::remove_file(&path);
+                std::fs::write(
+                    &path,
+                    "#!/bin/busybox sh\nbusybox echo $0 >>/ran\nbusybox echo $0 >>/tmp/ran\n",
+                )
+                .unwrap();
+                std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+            }
+            // What a C library would load.
+            for library in ["libnss_files.so.2", "libnss_dns.so.2", "libc.so.6"] {
+                std::fs::create_dir_all(tree.join("lib")).unwrap();
+                std::fs::write(tree.join("lib").join(library), "no library").unwrap();
+            }
+            std::fs::create_dir_all(tree.join("etc")).unwrap();
+            std::fs::write(tree.join("etc/ld.so.preload"), "/lib/libc.so.6\n").unwrap();
+        },
+    );
+    host.corten(&["run", "-d", "--name", "c1", "evil", "sleep", "1000"]).ok();
+    let file = host.path("file");
+    std::fs::write(&file, "text").unwrap();
+    let path = file.display().to_string();
+    let archive = host.path("files.tar").display().to_string();
+    // A control: what would be seen.
+    host.corten(&["exec", "c1", "xz"]).ok();
+    assert!(host.corten(&["exec", "c1", "cat", "/ran"]).ok().ends_with("xz"));
+    host.corten(&["exec", "c1", "rm", "/ran", "/tmp/ran"]).ok();
+    for container in ["c1", "c2"] {
+        if container == "c2" {
+            host.corten(&["create", "--name", "c2", "evil", "sleep", "1000"]).ok();
+        }
+        host.corten(&["cp", &path, &format!("{container}:/tmp/in")]).ok();
+        host.corten(&["cp", &format!("{container}:/etc"), &host.path(container).display().to_string()]).ok();
+        host.corten(&["export", "-o", &archive, container]).ok();
+        host.corten(&["diff", container]).ok();
+        host.corten(&["commit", container, "committed"]).ok();
+    }
+    assert!(host.corten(&["top", "c1"]).ok().contains("sleep 1000"));
+    host.corten(&["stats", "--no-stream", "c1"]).ok();
+    host.corten(&["update", "--pids-limit", "100", "c1"]).ok();
+    // Compressed in each way that ADD knows, onto a base that has the programs for it.
+    let context = host.path("context");
+    std::fs::create_dir_all(&context).unwrap();
+    let there = context.display().to_string();
+    for (option, ending) in [("-z", "gz"), ("-j", "bz2"), ("-J", "xz")] {
+        let to = format!("{there}/a.tar.{ending}");
+        Command::new(&["tar", "-C", &host.path("").display().to_string(), option, "-cf", &to, "file"]).ok();
+    }
+    let lines = ["gz", "bz2", "xz"].map(|ending| format!("ADD a.tar.{ending} /{ending}/\n")).concat();
+    std::fs::write(
+        context.join("Dockerfile"),
+        format!("FROM evil\n{lines}COPY --chown=www:www a.tar.gz /\n"),
+    )
+    .unwrap();
+    host.corten(&["build", "-t", "built", &there]).ok();
+    assert_eq!(
+        host.corten(&["run", "--rm", "built", "cat", "/gz/file", "/bz2/file", "/xz/file"]).ok(),
+        "texttexttext"
+    );
+    for (image, look) in [("built", "ls /ran /tmp/ran"), ("committed", "ls /ran /tmp/ran")] {
+        host.corten(&["run", "--rm", image, "sh", "-c", look]).fails(1);
+    }
+    host.corten(&["exec", "c1", "ls", "/ran", "/tmp/ran"]).fails(1);
+    host.finish();
+}
+
 /// The switches of the kernel, its cgroups and its keys: CVE-2022-0492, the powercap files, keyrings.
 #[test]
 fn the_kernels_switches_are_out_of_reach() {
