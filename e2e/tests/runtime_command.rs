@@ -324,7 +324,8 @@ fn a_running_container_is_looked_at_and_changed() {
     assert_eq!(told.split_whitespace().collect::<Vec<_>>(), ["PID", "COMMAND", &pid, "sh"]);
     assert!(bundle.command(&["ps", "c1", "-o", "comm"]).fails(1).contains("couldn't find PID field"));
     let pids = json(&["ps", "--format", "json", "c1"]);
-    assert!(pids.as_array().unwrap().iter().any(|one| one.to_string() == pid), "{pids}");
+    let pids: Vec<String> = pids.as_array().unwrap().iter().map(|one| one.to_string()).collect();
+    assert!(pids.contains(&pid), "{pids:?}");
     assert!(bundle.command(&["ps", "--format", "xml", "c1"]).fails(1).contains("invalid format option"));
     assert_eq!(json(&["list", "--format", "json"])[0]["owner"], "root");
 
