@@ -52,7 +52,9 @@ impl Trace {
         trace.write("trace_clock", "mono")?;
         trace.write("options/event-fork", "1")?;
         for pid in processes {
-            for thread in std::fs::read_dir(format!("/proc/{pid}/task"))?.flatten() {
+            // One that has ended meanwhile asks for nothing more.
+            let Ok(threads) = std::fs::read_dir(format!("/proc/{pid}/task")) else { continue };
+            for thread in threads.flatten() {
                 trace.follow(&thread.file_name().to_string_lossy())?;
             }
         }

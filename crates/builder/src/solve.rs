@@ -269,13 +269,14 @@ impl Solver {
                 record: Record::default(),
                 cached: true,
             }),
-            Op::Http(_) => op::http::solve(self, vertex).await,
-            Op::Git(_) => op::git::solve(self, vertex).await,
-            Op::Exec(_) => op::run::solve(self, vertex, inputs).await,
-            Op::Copy(_) => op::copy::solve(self, vertex, inputs).await,
-            Op::Mkdir(_) => op::workdir::solve(self, vertex, inputs).await,
-            Op::Merge(_) => op::merge::solve(self, vertex, inputs).await,
-            Op::Squash(_) => op::squash::solve(self, vertex, inputs).await,
+            // Boxed: together they would fill the stack of a thread.
+            Op::Http(_) => Box::pin(op::http::solve(self, vertex)).await,
+            Op::Git(_) => Box::pin(op::git::solve(self, vertex)).await,
+            Op::Exec(_) => Box::pin(op::run::solve(self, vertex, inputs)).await,
+            Op::Copy(_) => Box::pin(op::copy::solve(self, vertex, inputs)).await,
+            Op::Mkdir(_) => Box::pin(op::workdir::solve(self, vertex, inputs)).await,
+            Op::Merge(_) => Box::pin(op::merge::solve(self, vertex, inputs)).await,
+            Op::Squash(_) => Box::pin(op::squash::solve(self, vertex, inputs)).await,
         }
     }
 }

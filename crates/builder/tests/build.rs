@@ -153,10 +153,6 @@ fn failures_say_what_and_leave_nothing() {
                 "dockerfile parse error on line 2: When using COPY with more than one source file, the destination must be a directory and end with a /",
             ),
             (
-                Some("FROM busybox\nADD https://x.invalid/y.git /\n"),
-                "ADD https://x.invalid/y.git: ADD from a git repository is not supported yet",
-            ),
-            (
                 Some("FROM busybox\nENV a=\"${b:?must be set}\"\n"),
                 "dockerfile parse error on line 2: failed to process \"\\\"${b:?must be set}\\\"\": b: must be set",
             ),

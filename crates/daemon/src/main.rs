@@ -50,7 +50,6 @@ fn run(work: impl Future<Output = Outcome>) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("cortend")
-        .thread_stack_size(1 << 20)
         .enable_all()
         .build();
     let outcome = match runtime {

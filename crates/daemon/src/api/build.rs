@@ -70,13 +70,13 @@ pub(super) async fn build(call: Call) -> Result<Response<Body>> {
             Some(address) => {
                 let host = &call.services.builder;
                 let (context, commit) =
-                    context::checkout(host, &address, &request.secrets, keep, scratch).await?;
+                    Box::pin(context::checkout(host, &address, &request.secrets, keep, scratch)).await?;
                 request.origin = Some(builder::Origin { uri: remote.to_owned(), commit });
                 context
             }
             None => {
                 let (context, text) =
-                    context::fetch(&call.services.builder.registry, remote, scratch).await?;
+                    Box::pin(context::fetch(&call.services.builder.registry, remote, scratch)).await?;
                 request.dockerfile_text = text.or(request.dockerfile_text);
                 context
             }
