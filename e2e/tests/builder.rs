@@ -397,5 +397,8 @@ fn a_cancelled_build_ends_at_once() {
     running.kill().unwrap();
     running.wait().unwrap();
     until("their end", || (sleeping() == 0).then_some(()));
+    // Nobody is told when the rest of it is gone.
+    let left = |name: &str| std::fs::read_dir(host.path(name)).map_or(0, Iterator::count);
+    until("its layers' end", || (left("data/rw") + left("data/ingest") == 0).then_some(()));
     host.finish();
 }

@@ -8,6 +8,11 @@
 //! Source: the kernel's `Documentation/trace/ftrace.rst`, `events.rst` and `uprobetracer.rst`; needs Linux 4.13
 //! (`event-fork`), `CONFIG_FTRACE_SYSCALLS` and root.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests and benchmarks run programs; nothing that ships uses this"
+)]
+
 mod event;
 mod probe;
 

@@ -51,7 +51,7 @@ pub(super) struct Packets<'l> {
 }
 
 enum Source<'l> {
-    Http(Download),
+    Http(Box<Download>),
     Tcp(&'l mut TcpStream),
 }
 
@@ -89,7 +89,7 @@ impl<'c> Line<'c> {
                 let mut headers = vec![("git-protocol", "version=2")];
                 headers.extend(authorization.as_deref().map(|value| ("authorization", value)));
                 let answer = client.download(&address, &headers).await?;
-                Packets::new(&self.url, Source::Http(checked(&self.url, answer)?))
+                Packets::new(&self.url, Source::Http(Box::new(checked(&self.url, answer)?)))
             }
             Way::Tcp(stream) => Packets::new(&self.url, Source::Tcp(stream)),
         };
@@ -140,7 +140,7 @@ impl<'c> Line<'c> {
                 ];
                 headers.extend(authorization.as_deref().map(|value| ("authorization", value)));
                 let answer = client.post(&address, &headers, body).await?;
-                Source::Http(checked(&self.url, answer)?)
+                Source::Http(Box::new(checked(&self.url, answer)?))
             }
             Way::Tcp(stream) => {
                 let sent = tokio::time::timeout(SILENCE, stream.write_all(&body)).await;

@@ -50,10 +50,11 @@ pub(super) fn find(directories: &[PathBuf], name: &str) -> Result<Option<Address
     if let Some(socket) = places("sock").into_iter().find(|path| is_socket(path)) {
         return Ok(Some(Address::Unix(socket)));
     }
-    for path in places("spec").into_iter().filter(|path| path.exists()) {
+    let first = |ending: &str| places(ending).into_iter().find(|path| path.exists());
+    if let Some(path) = first("spec") {
         return Address::parse(&read(&path)?).map(Some);
     }
-    for path in places("json").into_iter().filter(|path| path.exists()) {
+    if let Some(path) = first("json") {
         #[derive(Deserialize)]
         #[serde(rename_all = "PascalCase")]
         struct Plugin {
