@@ -138,13 +138,44 @@ fn rdma(resources: &Resources) -> impl Iterator<Item = Write> + '_ {
     })
 }
 
-/// How many processes the kernel has killed for want of memory.
-pub(crate) fn oom_kills(cgroup: &Cgroup) -> u64 {
+/// The processes of a cgroup that the kernel kills for want of memory, counted from a time on.
+#[derive(Debug)]
+pub(crate) struct OomKills {
+    before: u64,
+    /// The cgroup above and its count, which has those below in it: systemd removes a scope's as soon as it is empty, perhaps
+    /// before anybody could look.
+    above: Option<(Cgroup, u64)>,
+}
+
+impl OomKills {
+    /// Counts from now on; the cgroup may have been there before.
+    pub(crate) fn from_now(cgroup: &Cgroup, scope: Option<&Scope>) -> Self {
+        let parent = scope.and_then(|_| Path::new(cgroup.path()).parent()?.to_str());
+        let above = parent.and_then(|path| Cgroup::open(path).ok());
+        Self {
+            before: oom_kills(cgroup).unwrap_or(0),
+            above: above.and_then(|above| oom_kills(&above).map(|count| (above, count))),
+        }
+    }
+
+    /// How many there were. `killed`: init ended by SIGKILL; then a cgroup that is gone, and one more above, mean that it was
+    /// one of them.
+    pub(crate) fn count(&self, cgroup: &Cgroup, killed: bool) -> u64 {
+        let gone = || {
+            let (above, before) = self.above.as_ref().filter(|_| killed)?;
+            Some(u64::from(oom_kills(above)? > *before))
+        };
+        oom_kills(cgroup).map_or_else(|| gone().unwrap_or(0), |now| now.saturating_sub(self.before))
+    }
+}
+
+/// `None` when the cgroup is gone or has no such count.
+fn oom_kills(cgroup: &Cgroup) -> Option<u64> {
     let file = match cgroup.version() {
         Version::V1 => "memory.oom_control",
         Version::V2 => "memory.events",
     };
-    cgroup.value("memory", file, "oom_kill").unwrap_or(0)
+    cgroup.value("memory", file, "oom_kill")
 }
 
 /// The throttled devices with the words of each kind: (file of v1, key of v2, devices).

@@ -122,7 +122,7 @@ pub fn create_with(request: &Request<'_>) -> Result<(Container, Child), Failure>
                 .pidfd
                 .try_clone()
                 .map_err(|e| Failure::new("clone", "pidfd", crate::failure::errno_text(&e)))?;
-            let oom_kills_before = crate::cgroup::oom_kills(&cgroup);
+            let oom_kills = cgroup::OomKills::from_now(&cgroup, place.scope.as_ref());
             let container = Container {
                 init,
                 init_pid: child.pid,
@@ -131,7 +131,7 @@ pub fn create_with(request: &Request<'_>) -> Result<(Container, Child), Failure>
                 scope: place.scope,
                 joined: Plan::joined_by_exec(spec),
                 waiting: Some(waiting),
-                oom_kills_before,
+                oom_kills,
                 seccomp: filter,
                 habits: host::Habits::of(spec),
                 root: namespaces::root_ids(&spec.linux),

@@ -129,8 +129,7 @@ pub struct Container {
     joined: sys::namespace::Namespaces,
     /// The way to init while it waits to be started.
     waiting: Option<handshake::Caller>,
-    /// Kernel kills that the cgroup had counted when it was made (it may have been there before).
-    oom_kills_before: u64,
+    oom_kills: cgroup::OomKills,
     /// The profile of every process of the container; compiled once.
     seccomp: Option<seccomp::Filter>,
     /// What an exec gets of the host's side as init did.

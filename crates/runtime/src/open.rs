@@ -36,7 +36,7 @@ impl Container {
         let place = Place::of(&spec.linux.cgroups_path, cgroups, &state.id)?;
         let cgroup = place.open()?;
         let class = rdt::Class::known(spec, &state.id);
-        let oom_kills_before = crate::cgroup::oom_kills(&cgroup);
+        let oom_kills = crate::cgroup::OomKills::from_now(&cgroup, place.scope.as_ref());
         Ok(Self {
             init,
             init_pid: pid,
@@ -45,7 +45,7 @@ impl Container {
             scope: place.scope,
             joined: Plan::joined_by_exec(spec),
             waiting: None,
-            oom_kills_before,
+            oom_kills,
             seccomp: spec.linux.seccomp.as_ref().map(seccomp::Filter::compile).transpose()?,
             habits: Habits::of(spec),
             root: crate::namespaces::root_ids(&spec.linux),

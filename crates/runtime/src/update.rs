@@ -30,13 +30,13 @@ impl Container {
         }
     }
 
-    /// Whether the kernel has killed a process of the container for want of memory.
-    pub fn oom_killed(&self) -> bool {
-        self.oom_kills() > 0
+    /// Whether the kernel has killed a process of the container for want of memory. `killed`: init has ended, by SIGKILL.
+    pub fn oom_killed(&self, killed: bool) -> bool {
+        self.oom_kills.count(&self.cgroup, killed) > 0
     }
 
     /// How many it has killed since this value is there.
     pub fn oom_kills(&self) -> u64 {
-        cgroup::oom_kills(&self.cgroup).saturating_sub(self.oom_kills_before)
+        self.oom_kills.count(&self.cgroup, false)
     }
 }

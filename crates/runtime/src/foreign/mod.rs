@@ -73,7 +73,7 @@ pub struct Container {
     init_pid: i32,
     /// For what the runtime's command does not tell.
     cgroup: Option<Cgroup>,
-    oom_kills_before: u64,
+    oom_kills: Option<crate::cgroup::OomKills>,
     /// Init's end is not the others' end: its pid namespace is not the container's own.
     shares_pids: bool,
 }
@@ -106,7 +106,7 @@ pub fn create(request: Request<'_>) -> Result<(Container, Child), Failure> {
                 id: request.id.to_owned(),
                 call,
                 init_pid: child.pid,
-                oom_kills_before: cgroup.as_ref().map_or(0, crate::cgroup::oom_kills),
+                oom_kills: cgroup.as_ref().map(|cgroup| crate::cgroup::OomKills::from_now(cgroup, None)),
                 cgroup,
                 shares_pids: pids.is_none_or(|namespace| !namespace.path.is_empty()),
             };
@@ -198,7 +198,8 @@ impl Container {
 
     /// Whether the kernel has killed a process of the container for want of memory.
     pub fn oom_killed(&self) -> bool {
-        self.cgroup.as_ref().is_some_and(|cgroup| crate::cgroup::oom_kills(cgroup) > self.oom_kills_before)
+        let kills = self.cgroup.as_ref().zip(self.oom_kills.as_ref());
+        kills.is_some_and(|(cgroup, kills)| kills.count(cgroup, false) > 0)
     }
 
     /// Removes what is left of the container, its processes too.

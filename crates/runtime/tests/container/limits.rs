@@ -86,12 +86,12 @@ fn too_much_memory_is_told() {
     spec.linux.resources = Some(resources(32 << 20));
     let (ear, io) = Ear::new();
     let (mut container, child) = runtime::create(&spec, None, io).unwrap();
-    assert!(!container.oom_killed());
+    assert!(!container.oom_killed(false));
     container.start().unwrap();
     ear.listen();
     use std::os::fd::AsFd;
     assert_eq!(sys::process::reap(child.pidfd.as_fd()).unwrap().code(), 137);
-    assert!(container.oom_killed());
+    assert!(container.oom_killed(true));
     container.delete().unwrap();
 }
 

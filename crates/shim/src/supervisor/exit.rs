@@ -26,7 +26,8 @@ impl Supervisor {
             process.end = Some(End::new(reaped.status));
             if container.init.pid == reaped.pid {
                 // Without a pid namespace of its own, init's end does not end the others. None may be left.
-                container.oom_killed = container.kernel.oom_killed();
+                container.oom_killed =
+                    container.kernel.oom_killed(reaped.status == ExitStatus::Signal(signal::KILL));
                 container.kernel.end_others();
             }
         }
@@ -64,7 +65,8 @@ impl Container {
         if self.exit.is_some() {
             return;
         }
-        let oom_killed = self.oom_killed || self.kernel.oom_killed();
+        let killed = end.status == ExitStatus::Signal(signal::KILL);
+        let oom_killed = self.oom_killed || self.kernel.oom_killed(killed);
         if oom_killed && !self.oom_told {
             self.oom_told = true;
             events.push(Event::Oom);
@@ -97,7 +99,7 @@ impl Container {
                 end.told = true;
             }
             let killed = end.status == ExitStatus::Signal(signal::KILL);
-            let oom_killed = killed && self.kernel.oom_killed();
+            let oom_killed = killed && self.kernel.oom_killed(false);
             if oom_killed && !self.oom_told {
                 self.oom_told = true;
                 events.push(Event::Oom);

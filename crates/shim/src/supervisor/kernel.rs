@@ -85,9 +85,10 @@ impl Kernel {
         }
     }
 
-    pub(super) fn oom_killed(&self) -> bool {
+    /// `killed`: init has ended, by SIGKILL.
+    pub(super) fn oom_killed(&self, killed: bool) -> bool {
         match self {
-            Self::Own(container) => container.oom_killed(),
+            Self::Own(container) => container.oom_killed(killed),
             Self::Foreign(container) => container.oom_killed(),
         }
     }
