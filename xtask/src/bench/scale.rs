@@ -25,7 +25,8 @@ pub(super) fn bench(options: &Options) -> Outcome {
     let first = median(starts[..SAMPLE].to_vec());
     let last = median(starts[COUNT - SAMPLE..].to_vec());
     report.row("start of the first", "ms", &[first], Promise::NONE);
-    let promise = Promise { must: first * 1.5, aim: first * 1.1 };
+    let hundredths = |ms: f64| (ms * 100.0).round() / 100.0;
+    let promise = Promise { must: hundredths(first * 1.5), aim: hundredths(first * 1.1) };
     report.row(&format!("start of the {COUNT}th"), "ms", &[last], promise);
 
     let times = options.times.max(5);
