@@ -127,7 +127,7 @@ fn a_container_frozen_for_a_commit_is_thawed() {
             "--since",
             "0",
             "--until",
-            "1s",
+            "0s",
             "--filter",
             "container=c1",
             "--format",

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test fails by panicking")]
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::{UnixDatagram, UnixListener};
 
 use testkit::{Host, until};
@@ -80,6 +80,7 @@ fn rotation_compression_and_following() {
     let script = "i=0; while [ $i -lt 3000 ]; do echo line $i; i=$((i+1)); done; read x; echo end";
     host.docker(&[&["run", "-di", "--name", "r1"], &flags[..], &["busybox", "sh", "-c", script]].concat())
         .ok();
+    until("the last line", || logs(&host, "r1", &["--tail", "1"]).ends_with("line 2999\n").then_some(()));
     until("compressed files", || {
         let names = log_files(&host, "r1");
         let count = names.iter().filter(|n| n.ends_with(".gz")).count();
@@ -88,10 +89,14 @@ fn rotation_compression_and_following() {
     let expected: String = (0..3000).map(|i| format!("line {i}\n")).collect();
     assert_eq!(logs(&host, "r1", &[]), expected);
     assert_eq!(logs(&host, "r1", &["--tail", "2"]), "line 2998\nline 2999\n");
-    let follow = host.docker(&["logs", "-f", "--tail", "1", "r1"]).spawn();
+    let mut follow = host.docker(&["logs", "-f", "--tail", "1", "r1"]).spawn();
+    let mut followed = BufReader::new(follow.stdout.take().unwrap());
+    let mut text = String::new();
+    followed.read_line(&mut text).unwrap();
     host.docker(&["attach", "r1"]).stdin("go\n").output();
-    let followed = follow.wait_with_output().unwrap();
-    assert_eq!(String::from_utf8(followed.stdout).unwrap(), "line 2999\nend\n");
+    followed.read_to_string(&mut text).unwrap();
+    follow.wait().unwrap();
+    assert_eq!(text, "line 2999\nend\n");
     // Bounded: at most so many files of that size.
     run(&host, "bounded", &["--log-opt", "max-size=10k", "--log-opt", "max-file=2"], "seq 100000");
     assert_eq!(log_files(&host, "bounded").len(), 2);
