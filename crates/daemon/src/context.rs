@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use hyper::body::Incoming;
 use spec::git::Address;
-use store::archive::{self, Existing, Owners, Unpack, Whiteouts};
+use store::archive::{self, Unpack};
 use sys::root::Root;
 
 use crate::body;
@@ -117,14 +117,7 @@ fn unpack(tar: &mut dyn Read, target: &Path) -> Result<()> {
     let unreadable =
         |error: &dyn std::error::Error| Error::invalid(format!("build context: {}", chain(error)));
     let root = Root::open(target)?;
-    let how = Unpack {
-        base: Path::new(""),
-        whiteouts: Whiteouts::Literal,
-        owner: None,
-        owners: Owners::default(),
-        existing: Existing::GivesWay,
-    };
     let (_, tar) = store::inflate(tar).map_err(|e| unreadable(&e))?;
-    archive::unpack(tar, &root, &how).map_err(|e| unreadable(&e))?;
+    archive::unpack(tar, &root, &Unpack::literal()).map_err(|e| unreadable(&e))?;
     Ok(())
 }

@@ -397,12 +397,7 @@ async fn two_pulls_share_a_download_and_the_second_takes_over() {
     let (second, _lines) = start(client.clone(), theirs.store.clone());
     // The second one has come to the layer when it has its configuration; it asks for nothing more.
     let asked = || registry.seen().iter().filter(|s| s.target.contains(&shelf.config.to_string())).count();
-    for _ in 0..400 {
-        if asked() == 2 {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    until("the second one's configuration", async || asked() == 2).await;
     assert_eq!(registry.seen().iter().filter(|s| shelf.is_layer(s)).count(), 1);
     // The first one's client goes: the second goes on from its half.
     first.abort();
@@ -416,11 +411,5 @@ async fn two_pulls_share_a_download_and_the_second_takes_over() {
 /// Waits until half of the layer is on disk.
 async fn until_part(theirs: &TestStore, shelf: &Shelf) {
     let part = theirs.directory.path().join(format!("ingest/{}.part", shelf.layers[0].hex()));
-    for _ in 0..1000 {
-        if std::fs::metadata(&part).is_ok_and(|m| m.len() > 500_000) {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    panic!("nothing came");
+    until("half of the layer", async || std::fs::metadata(&part).is_ok_and(|m| m.len() > 500_000)).await;
 }

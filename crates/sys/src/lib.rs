@@ -40,6 +40,7 @@ pub mod copy;
 pub mod dbus;
 pub mod dial;
 pub mod file;
+mod flags;
 pub mod inotify;
 pub mod memfd;
 pub mod memory;

@@ -13,6 +13,7 @@ use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags};
 
+use crate::flags::flags;
 use crate::{Error, Result};
 
 mod named;
@@ -34,6 +35,8 @@ pub struct Mount {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Attributes(u64);
 
+flags!(Attributes);
+
 impl Attributes {
     /// No writing.
     pub const READ_ONLY: Self = Self(0x1);
@@ -53,33 +56,6 @@ impl Attributes {
     pub const NO_DIR_ATIME: Self = Self(0x80);
     /// Symbolic links are not followed.
     pub const NO_SYMLINKS: Self = Self(0x20_0000);
-
-    /// None.
-    pub const fn empty() -> Self {
-        Self(0)
-    }
-
-    /// Whether none is in the set.
-    pub const fn is_empty(self) -> bool {
-        self.0 == 0
-    }
-
-    /// These and those.
-    #[must_use]
-    pub const fn with(self, other: Self) -> Self {
-        Self(self.0 | other.0)
-    }
-
-    /// These but not those.
-    #[must_use]
-    pub const fn without(self, other: Self) -> Self {
-        Self(self.0 & !other.0)
-    }
-
-    /// Whether all of `other` are in this set.
-    pub const fn contains(self, other: Self) -> bool {
-        self.0 & other.0 == other.0
-    }
 }
 
 /// The part of an overlay that takes what is written: two directories of one file system.

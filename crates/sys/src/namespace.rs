@@ -4,11 +4,14 @@
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 
+use crate::flags::flags;
 use crate::{Error, Result};
 
 /// A set of kinds of namespaces, as clone(2)'s flags.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Namespaces(u64);
+
+flags!(Namespaces);
 
 impl Namespaces {
     /// Mount points.
@@ -27,28 +30,6 @@ impl Namespaces {
     pub const USER: Self = Self(libc::CLONE_NEWUSER as u64);
     /// Offsets of the monotonic and the boot clock; made for the *next child*, joined at once.
     pub const TIME: Self = Self(0x80);
-
-    /// None.
-    pub const fn empty() -> Self {
-        Self(0)
-    }
-
-    /// These and those.
-    #[must_use]
-    pub const fn with(self, other: Self) -> Self {
-        Self(self.0 | other.0)
-    }
-
-    /// These but not those.
-    #[must_use]
-    pub const fn without(self, other: Self) -> Self {
-        Self(self.0 & !other.0)
-    }
-
-    /// Whether all of `other` are in this set.
-    pub const fn contains(self, other: Self) -> bool {
-        self.0 & other.0 == other.0
-    }
 
     /// clone(2)'s flags.
     pub(crate) const fn bits(self) -> u64 {

@@ -20,7 +20,7 @@ use crate::blocking::{blocking, to_the_end};
 use crate::{Engine, Error, error};
 
 /// How long a start waits for the shim of the run before: a client that takes no output may keep it.
-const LEAVING: Duration = Duration::from_secs(5);
+const LEAVING: Duration = Duration::from_secs(1);
 
 /// What a start has made so far. An error gives it back in reverse, all of it.
 #[derive(Default)]

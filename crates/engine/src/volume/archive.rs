@@ -5,7 +5,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 use spec::api::{Volume, VolumeCreateRequest};
-use store::archive::{Existing, Owners, Pack, Unpack, Whiteouts, Writer, pack, pack_one, unpack};
+use store::archive::{Owners, Pack, Unpack, Whiteouts, Writer, pack, pack_one, unpack};
 use sys::root::Root;
 use tokio::sync::mpsc;
 
@@ -71,15 +71,8 @@ impl Engine {
 }
 
 fn put(tar: &mut (dyn Read + Send), data: &Path) -> Result<(), Error> {
-    let how = Unpack {
-        base: Path::new(""),
-        whiteouts: Whiteouts::Literal,
-        owner: None,
-        owners: Owners::default(),
-        existing: Existing::GivesWay,
-    };
     let (_, inflated) =
         store::inflate(tar).map_err(|source| store::Error::Read { what: "archive", source })?;
-    unpack(inflated, &Root::open(data)?, &how)?;
+    unpack(inflated, &Root::open(data)?, &Unpack::literal())?;
     Ok(sys::file::sync_file_system(data)?)
 }

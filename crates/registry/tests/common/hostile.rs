@@ -138,8 +138,9 @@ async fn serve(mut stream: TcpStream, script: Arc<Script>, seen: Arc<Mutex<Vec<S
                 if stream.write_all(head.as_bytes()).await.is_err() {
                     return;
                 }
+                let mut pace = tokio::time::interval(Duration::from_millis(50));
                 while stream.write_all(b"x").await.is_ok() {
-                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    pace.tick().await;
                 }
                 return;
             }

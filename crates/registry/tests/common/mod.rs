@@ -304,13 +304,19 @@ pub fn free_address() -> SocketAddr {
     panic!("no port is free at {start}");
 }
 
+/// Looks at a level again and again until it is reached, at most for a minute; then the test fails with `what`.
+pub async fn until(what: &str, mut reached: impl AsyncFnMut() -> bool) {
+    // Between two looks whoever is waited for gets the processor.
+    let mut looks = tokio::time::interval(Duration::from_millis(5));
+    let all = async {
+        while !reached().await {
+            looks.tick().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), all).await.unwrap_or_else(|_| panic!("in vain: {what}"));
+}
+
 /// Waits for a port to answer.
 pub async fn until_listening(address: SocketAddr) {
-    for _ in 0..2400 {
-        if TcpStream::connect(address).await.is_ok() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(25)).await;
-    }
-    panic!("nothing listens on {address}");
+    until(&format!("a server on {address}"), async || TcpStream::connect(address).await.is_ok()).await;
 }

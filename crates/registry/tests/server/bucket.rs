@@ -32,16 +32,12 @@ impl Store {
         sys::file::write_atomic(&file, text.as_bytes(), 0o600, sys::file::Durability::Process).unwrap();
         let this = Self { address, process, directory };
         // It listens a while before it answers.
-        for _ in 0..1200 {
-            if try_to_ask(address, Method::PUT, "/images", &[], "")
-                .await
-                .is_ok_and(|made| made.status() == 200)
-            {
-                return this;
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-        }
-        panic!("the object store does not answer on {address}")
+        until(&format!("an answer of the object store on {address}"), async || {
+            let made = try_to_ask(address, Method::PUT, "/images", &[], "").await;
+            made.is_ok_and(|made| made.status() == 200)
+        })
+        .await;
+        this
     }
 
     async fn server(&self, more: &str) -> Served {

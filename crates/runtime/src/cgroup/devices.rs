@@ -87,7 +87,7 @@ fn apply(policy: &mut DevicePolicy, allow: bool, rule: DeviceException) {
 }
 
 fn access(text: &str) -> Result<DeviceAccess, Failure> {
-    text.chars().try_fold(DeviceAccess::NONE, |access, letter| {
+    text.chars().try_fold(DeviceAccess::empty(), |access, letter| {
         Ok(access.with(match letter {
             'r' => DeviceAccess::READ,
             'w' => DeviceAccess::WRITE,

@@ -37,6 +37,19 @@ pub struct Unpack<'p> {
     pub existing: Existing,
 }
 
+impl Unpack<'_> {
+    /// As the archive has it.
+    pub fn literal() -> Self {
+        Self {
+            base: Path::new(""),
+            whiteouts: Whiteouts::Literal,
+            owner: None,
+            owners: Owners::default(),
+            existing: Existing::GivesWay,
+        }
+    }
+}
+
 /// What becomes of what is at an entry's path before it is unpacked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Existing {

@@ -4,6 +4,7 @@ use std::ffi::c_long;
 use std::fmt;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
+use crate::flags::flags;
 use crate::{Error, Result};
 
 /// What may be used: a default and the devices for which the contrary holds.
@@ -41,9 +42,9 @@ pub enum DeviceKind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DeviceAccess(u32);
 
+flags!(DeviceAccess);
+
 impl DeviceAccess {
-    /// None.
-    pub const NONE: Self = Self(0);
     /// mknod(2).
     pub const MAKE: Self = Self(1);
     /// Opening for reading.
@@ -52,23 +53,6 @@ impl DeviceAccess {
     pub const WRITE: Self = Self(4);
     /// All three.
     pub const ALL: Self = Self(7);
-
-    /// These and those.
-    #[must_use]
-    pub const fn with(self, other: Self) -> Self {
-        Self(self.0 | other.0)
-    }
-
-    /// These but not those.
-    #[must_use]
-    pub const fn without(self, other: Self) -> Self {
-        Self(self.0 & !other.0)
-    }
-
-    /// Whether none is in the set.
-    pub const fn is_empty(self) -> bool {
-        self.0 == 0
-    }
 }
 
 impl fmt::Display for DeviceException {

@@ -8,11 +8,14 @@ use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
 
+use crate::flags::flags;
 use crate::{Error, Result, file};
 
 /// Flags of mount(2): of the mount, of its file system, what is done (`BIND`), and the propagation.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Flags(u32);
+
+flags!(Flags);
 
 impl Flags {
     /// No writing.
@@ -53,28 +56,6 @@ impl Flags {
     pub const STRICT_ATIME: Self = Self(1 << 24);
 
     const PROPAGATION: Self = Self(0xf << 17 | 1 << 14);
-
-    /// None.
-    pub const fn empty() -> Self {
-        Self(0)
-    }
-
-    /// These and those.
-    #[must_use]
-    pub const fn with(self, other: Self) -> Self {
-        Self(self.0 | other.0)
-    }
-
-    /// These but not those.
-    #[must_use]
-    pub const fn without(self, other: Self) -> Self {
-        Self(self.0 & !other.0)
-    }
-
-    /// Whether all of `other` are in this set.
-    pub const fn contains(self, other: Self) -> bool {
-        self.0 & other.0 == other.0
-    }
 
     /// As mount(2) has them.
     pub const fn bits(self) -> u32 {

@@ -3,9 +3,10 @@
 use std::ops::RangeInclusive;
 
 use crate::app::App;
+use crate::commands::image::save;
 use crate::error::{Error, Result};
+use crate::path;
 use crate::verb::Verb;
-use crate::{path, terminal};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Export {
@@ -21,28 +22,26 @@ impl Verb for Export {
     const WORDS: RangeInclusive<usize> = 1..=1;
 
     async fn run(self, app: &App) -> Result<u8> {
-        if self.output.is_empty() && terminal::stdout_is_terminal() {
-            return Err(Error::invalid(
-                "cowardly refusing to save to a terminal. Use the -o flag or redirect",
-            ));
-        }
-        if !self.output.is_empty() {
-            check(&self.output)
-                .map_err(|reason| Error::invalid(format!("failed to export container: {reason}")))?;
-        }
+        check(&self.output, "container")?;
         let body = app.client().await?.container_export(&self.container[0]).await?;
-        crate::commands::image::save::write(body, &self.output).await
+        save::write(body, &self.output).await
     }
 }
 
-/// Refuses what is no place for a file.
-pub(crate) fn check(path: &str) -> std::result::Result<(), String> {
-    let (directory, _) = path::split(path);
-    if let Err(source) = std::fs::metadata(&directory) {
-        return Err(format!("invalid output path: {}", Error::file("stat", directory)(source).line()));
+/// Refuses what is no place for an archive of such a thing.
+pub(crate) fn check(output: &str, what: &str) -> Result<()> {
+    save::refuse_terminal(output)?;
+    if output.is_empty() {
+        return Ok(());
     }
-    match std::fs::metadata(path) {
-        Ok(meta) if meta.is_dir() => Err("cannot write to a directory".into()),
+    let failed = |reason: &str| Error::invalid(format!("failed to export {what}: {reason}"));
+    let (directory, _) = path::split(output);
+    if let Err(source) = std::fs::metadata(&directory) {
+        let reason = Error::file("stat", directory)(source).line();
+        return Err(failed(&format!("invalid output path: {reason}")));
+    }
+    match std::fs::metadata(output) {
+        Ok(meta) if meta.is_dir() => Err(failed("cannot write to a directory")),
         Ok(_) | Err(_) => Ok(()),
     }
 }

@@ -28,15 +28,19 @@ impl Verb for Save {
     const WORDS: RangeInclusive<usize> = 1..=MANY;
 
     async fn run(self, app: &App) -> Result<u8> {
-        if self.output.is_empty() && terminal::stdout_is_terminal() {
-            return Err(Error::invalid(
-                "cowardly refusing to save to a terminal. Use the -o flag or redirect",
-            ));
-        }
+        refuse_terminal(&self.output)?;
         let platforms: Vec<_> = self.platform.iter().map(|p| super::push::platform_json(p)).collect();
         let body = app.client().await?.image_save(&self.images, &platforms).await?;
         write(body, &self.output).await
     }
+}
+
+/// Nobody reads an archive.
+pub(crate) fn refuse_terminal(output: &str) -> Result<()> {
+    if output.is_empty() && terminal::stdout_is_terminal() {
+        return Err(Error::invalid("cowardly refusing to save to a terminal. Use the -o flag or redirect"));
+    }
+    Ok(())
 }
 
 /// Writes a stream to a file, which appears only when it is complete, or to stdout.

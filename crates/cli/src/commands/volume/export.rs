@@ -4,8 +4,8 @@ use std::ops::RangeInclusive;
 
 use crate::app::App;
 use crate::commands::container::{export, need_corten};
-use crate::error::{Error, Result};
-use crate::terminal;
+use crate::commands::image::save;
+use crate::error::Result;
 use crate::verb::Verb;
 
 #[derive(Debug, clap::Args)]
@@ -25,18 +25,10 @@ impl Verb for Export {
     const WORDS: RangeInclusive<usize> = 1..=1;
 
     async fn run(self, app: &App) -> Result<u8> {
-        if self.output.is_empty() && terminal::stdout_is_terminal() {
-            return Err(Error::invalid(
-                "cowardly refusing to save to a terminal. Use the -o flag or redirect",
-            ));
-        }
-        if !self.output.is_empty() {
-            export::check(&self.output)
-                .map_err(|reason| Error::invalid(format!("failed to export volume: {reason}")))?;
-        }
+        export::check(&self.output, "volume")?;
         let client = app.client().await?;
         need_corten(client, "exporting a volume").await?;
         let body = client.volume_export(&self.volume[0], self.force).await?;
-        crate::commands::image::save::write(body, &self.output).await
+        save::write(body, &self.output).await
     }
 }
