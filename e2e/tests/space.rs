@@ -9,7 +9,7 @@ use std::process::Stdio;
 
 use serde_json::Value;
 use testkit::layout::{GZIP, Layout, tar};
-use testkit::{Command, Disk, Host, until};
+use testkit::{Command, Disk, Host, audit, until};
 
 fn du(host: &Host, path: &str) -> u64 {
     let path = host.path(path).display().to_string();
@@ -25,7 +25,7 @@ fn df(host: &Host) -> Value {
 /// Files and directories below the data root, but what daemons keep for themselves.
 fn tree(host: &Host) -> String {
     let data = host.path("data").display().to_string();
-    Command::new(&["sh", "-euc", &format!("cd {data}; find blobs layers rw ingest images.json | sort")]).ok()
+    Command::new(&["sh", "-euc", &format!("cd {data}; find blobs layers rw ingest images.json ! -path \"*/ready-*\" | sort")]).ok()
 }
 
 fn build(host: &Host, name: &str, dockerfile: &str) {
@@ -128,7 +128,7 @@ fn a_load_that_is_killed_leaves_nothing() {
         input.as_mut().unwrap().write_all(&archive[..part]).unwrap();
         if sixteenths < 16 {
             until("content in flight", || {
-                (std::fs::read_dir(host.path("data/ingest")).unwrap().count() > 0).then_some(())
+                (audit::in_flight(&host) > 0).then_some(())
             });
         } else {
             input = None;
@@ -170,7 +170,7 @@ fn an_import_or_commit_that_is_killed_leaves_nothing() {
     for words in [vec!["commit", "c1", "x"], vec!["import", &root, "x"]] {
         let mut client = host.docker(&words).spawn();
         until("content in flight", || {
-            let busy = std::fs::read_dir(host.path("data/ingest")).unwrap().count() > 0;
+            let busy = audit::in_flight(&host) > 0;
             (busy || client.try_wait().unwrap().is_some()).then_some(())
         });
         host.kill_daemon();

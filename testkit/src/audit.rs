@@ -5,6 +5,9 @@ use std::time::Instant;
 
 use crate::{BOUND, Command, Host, until};
 
+/// What the names of shims and layers begin with that are made before there is a container for them. They go with the daemon.
+const READY: &str = "ready-";
+
 /// Everything that should not be there once no container is left, one line each. The daemon may still run, and may be about
 /// to remove what nobody waits for (a shim's last moments, the layer of a cancelled step): it has half of [`BOUND`] for that.
 pub fn host(host: &Host) -> Vec<String> {
@@ -18,7 +21,8 @@ pub fn host(host: &Host) -> Vec<String> {
 fn left(host: &Host) -> Vec<String> {
     let directory = host.path("");
     let shims = processes_of(&host.path("run")).into_iter().map(|pid| (pid, command_line(pid)));
-    let shims = shims.filter(|(_, line)| line.contains("corten-shim"));
+    let shims =
+        shims.filter(|(_, line)| line.contains("corten-shim") && !line.contains(&format!("/{READY}")));
     let mut found: Vec<String> = shims.map(|(pid, line)| format!("process {pid}: {line}")).collect();
     found.extend(mounts_in(&directory));
     found.extend(cgroups(&host.name));
@@ -27,9 +31,15 @@ fn left(host: &Host) -> Vec<String> {
     found.extend(entries(&host.path("data/rw"), "writable layer"));
     found.extend(entries(&host.path("data/ingest"), "half-written blob"));
     found.extend(entries(&host.path("run/shim"), "shim directory"));
-    found.extend(entries(&host.path("data/network/endpoints"), "endpoint"));
+    found.extend(entries(&host.path("run/containers"), "container's directory"));
+    found.extend(entries(&host.path("run/network/endpoints"), "endpoint"));
     found.extend(entries(&host.path("data/tmp"), "scratch file"));
     found
+}
+
+/// How many blobs and layers are being written, or removed.
+pub fn in_flight(host: &Host) -> usize {
+    entries(&host.path("data/ingest"), "").len()
 }
 
 /// Processes that have `directory` in their command line.
@@ -122,6 +132,7 @@ fn links(host: &Host) -> Vec<String> {
 
 fn entries(directory: &Path, what: &str) -> Vec<String> {
     let listed = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    let listed = listed.filter(|e| !e.file_name().to_string_lossy().starts_with(READY));
     listed.map(|e| format!("{what} {}", e.path().display())).collect()
 }
 

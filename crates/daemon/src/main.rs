@@ -34,6 +34,7 @@ fn main() -> ExitCode {
                 return say("configuration OK", ExitCode::SUCCESS);
             }
             log::start(options.log);
+            sys::memory::limit_arenas(2);
             run(serve_engine(cli.daemon, options))
         }
     }
@@ -170,7 +171,7 @@ async fn serve_engine(source: Source, options: Options) -> Outcome {
         server::serve(metrics, Metrics::new(engine.clone(), times), stop.clone(), || Some(Duration::ZERO));
     let besides = async {
         let signals = answer_signals(hangup, user, &current, &engine, &manager);
-        tokio::join!(manager.watchdog(), signals, collector.keep_space())
+        tokio::join!(manager.watchdog(), signals, collector.keep_space(), collector.give_memory_back())
     };
     tokio::select! {
         ((), (), ()) = async { tokio::join!(serving, counting, tell_stopping(&manager, stop)) } => {}

@@ -12,7 +12,9 @@ pub use crate::container::{ListOptions, LogOptions, RemoveOptions, WaitCondition
 use crate::Error;
 use crate::blocking::lasting;
 use crate::container::exec::Execs;
+use crate::container::places;
 use crate::container::selinux::Policy;
+use crate::container::shims::Shims;
 use crate::container::table::Table;
 use crate::container::userns::Userns;
 use crate::events::Bus;
@@ -60,7 +62,7 @@ pub(crate) struct Inner {
     pub(crate) settings: RwLock<Arc<Settings>>,
     pub(crate) store: store::Store,
     pub(crate) networks: network::Networks,
-    pub(crate) shim: Arc<shim::client::Program>,
+    pub(crate) shims: Shims,
     pub(crate) registry: registry::client::Client,
     pub(crate) containers: Table,
     pub(crate) execs: Execs,
@@ -71,6 +73,10 @@ pub(crate) struct Inner {
     /// One prune of each kind at a time: containers, images, volumes, networks.
     pub(crate) prunes: [tokio::sync::Mutex<()>; 4],
     pub(crate) roots: OnceLock<KeptRoots>,
+    /// Held by who removes what containers have left: one tree after the other.
+    pub(crate) removals: tokio::sync::Mutex<()>,
+    /// Held by who makes what the next starts need.
+    pub(crate) preparing: std::sync::Mutex<()>,
     /// Images have changed: there may be less space than should be.
     pub(crate) written: tokio::sync::Notify,
     /// Health probes so far, and those of them that failed.
@@ -114,8 +120,8 @@ impl Engine {
     pub async fn open(config: Config) -> Result<Self, Error> {
         let (inner, found) = lasting(move || -> Result<_, Error> {
             let userns = Userns::open(&config.userns_remap, &config.userns_pool)?;
-            let containers = config.data_root.join("containers");
-            for dir in [&config.data_root, &config.exec_root, &containers] {
+            let (disk, run) = (places::disk_root(&config), places::run_root(&config));
+            for dir in [&config.data_root, &config.exec_root, &disk, &run] {
                 sys::file::create_dir_all(dir, 0o700)?;
             }
             // Made here, it stays when it is empty: the next container's start needs not make it. Where it cannot be made
@@ -125,13 +131,14 @@ impl Engine {
             }
             let store = store::Store::open(&config.data_root)?;
             let volumes = Volumes::open(&config.data_root.join("volumes"), plugins(&config))?;
-            let shim = Arc::new(shim::client::Program::seal(&config.shim)?);
+            let program = Arc::new(shim::client::Program::seal(&config.shim)?);
+            let shims = Shims::new(program, config.exec_root.join("shim"));
             let found = crate::container::find_all(&config, &store)?;
             let networks = network::Networks::open(config.network.clone(), &found.alive())?;
             let inner = Inner {
                 store,
                 networks,
-                shim,
+                shims,
                 registry: registry::client::Client::new(config.settings.registry.clone()),
                 containers: Table::default(),
                 execs: Execs::default(),
@@ -141,6 +148,8 @@ impl Engine {
                 events: Bus::new(),
                 prunes: Default::default(),
                 roots: OnceLock::new(),
+                removals: tokio::sync::Mutex::default(),
+                preparing: std::sync::Mutex::default(),
                 written: tokio::sync::Notify::new(),
                 probes: AtomicU64::new(0),
                 failed_probes: AtomicU64::new(0),
@@ -166,7 +175,7 @@ impl Engine {
     }
     /// The sealed shim.
     pub fn shim(&self) -> &Arc<shim::client::Program> {
-        &self.inner.shim
+        self.inner.shims.program()
     }
     /// The registry client.
     pub fn registry(&self) -> &registry::client::Client {

@@ -17,9 +17,10 @@
 //! <data root>/containers/<id>/config.json   what the user asked for (fsync)
 //!                             state.json    last known state (rename, no fsync)
 //!                             exit.json     written by the shim only
-//!                             <id>-json.log, hostname, hosts, resolv.conf
+//!                             <id>-json.log when there is output
 //!             volumes/<name>/_data, meta.json
-//! <exec root>/plugins/                      volume plugins, as in /run/docker/plugins
+//! <exec root>/containers/<id>/hostname, hosts, resolv.conf; of `--rm` also config.json, state.json, exit.json
+//!             plugins/                      volume plugins, as in /run/docker/plugins
 //! <exec root>/shim/<id>/shim.sock
 //! ```
 //!

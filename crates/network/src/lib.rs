@@ -21,7 +21,7 @@
 //!
 //! ```text
 //! <state>/networks/<id>.json       the networks
-//! <state>/endpoints/<container>.json  who is connected, with address, MAC, ports: survives the daemon
+//! <run>/endpoints/<container>.json    who is connected, with address, MAC, ports: survives the daemon, not the machine
 //! <state>/networks/ip_forward, ip6_forward  there if forwarding was off before us: what it was
 //! ```
 //!

@@ -23,8 +23,10 @@ use crate::{Driver, Endpoint, Error, Network};
 /// How the room is set up. Tests and second daemons on a host use their own names and pools.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Where networks and endpoints are recorded.
+    /// Where networks are recorded.
     pub state: PathBuf,
+    /// Where connected containers are recorded: none is connected any more after a crash of the machine.
+    pub run: PathBuf,
     /// The default bridge's interface (`corten0`).
     pub bridge: String,
     /// The default bridge's address and prefix; `None` takes the first free pool.
@@ -55,6 +57,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             state: PathBuf::from("/var/lib/corten/network"),
+            run: PathBuf::from("/run/corten/network"),
             bridge: "corten0".to_owned(),
             bip: None,
             bip6: None,

@@ -29,7 +29,7 @@ impl Networks {
     /// A record cannot be read, or the kernel refused.
     pub fn open(config: Config, alive: &[(Id, i32)]) -> Result<Self, Error> {
         bridge::check_name(&config.bridge)?;
-        let records = Records::open(&config.state)?;
+        let records = Records::open(&config.state, &config.run)?;
         let mut state = State::default();
         for record in records.containers()? {
             if alive.iter().any(|(id, _)| *id == record.container) {

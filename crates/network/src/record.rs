@@ -40,11 +40,11 @@ pub(crate) struct Records {
 }
 
 impl Records {
-    /// Makes the directories.
-    pub(crate) fn open(state: &Path) -> Result<Self, Error> {
+    /// Makes the directories: in `state` what lasts, in `run` what does not.
+    pub(crate) fn open(state: &Path, run: &Path) -> Result<Self, Error> {
         let records = Self {
             networks: state.join("networks"),
-            endpoints: state.join("endpoints"),
+            endpoints: run.join("endpoints"),
             forwarding: state.join("networks/ip_forward"),
             forwarding6: state.join("networks/ip6_forward"),
         };

@@ -294,6 +294,15 @@ impl Connection {
         Ok(Watch { socket: self.socket, incoming: self.incoming, path: self.path })
     }
 
+    /// Tells a shim without a container that its directory was moved.
+    ///
+    /// # Errors
+    /// It has a container, or is gone.
+    pub fn name(&mut self, dir: &Path) -> Result<(), Error> {
+        self.path = dir.join(SOCKET).display().to_string();
+        self.done(&Request::Name { dir: dir.to_owned() }, &[])
+    }
+
     fn done(&mut self, request: &Request, fds: &[&dyn AsFd]) -> Result<(), Error> {
         match self.call(request, fds)? {
             Reply::Done => Ok(()),

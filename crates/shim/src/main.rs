@@ -12,8 +12,9 @@ use std::io::Write;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use supervisor::Supervisor;
+use supervisor::{Place, Supervisor};
 
 fn main() -> ExitCode {
     if std::env::args().nth(1).as_deref() == Some("--compress") {
@@ -33,14 +34,15 @@ fn main() -> ExitCode {
         Err(error) => return fail(None, &error),
     };
     let dir = match arguments(std::env::args().skip(1)) {
-        Ok(dir) => dir,
+        Ok(dir) => Arc::new(Mutex::new(dir)),
         Err(usage) => return fail(None, &usage),
     };
     std::panic::set_hook({
-        let dir = dir.clone();
+        let dir = Arc::clone(&dir);
         Box::new(move |panic| note(&dir, &panic.to_string()))
     });
-    let supervisor = settle_in().and_then(|oom_score| Supervisor::new(connection, dir.clone(), oom_score));
+    let supervisor =
+        settle_in().and_then(|oom_score| Supervisor::new(connection, Arc::clone(&dir), oom_score));
     match supervisor.and_then(Supervisor::run) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(Some(&dir), &format!("{error}: {}", error.source)),
@@ -90,7 +92,7 @@ fn settle_in() -> Result<Option<i32>, sys::Error> {
 }
 
 /// Nobody reads our standard error: it is /dev/null when cortend has started us.
-fn fail(dir: Option<&Path>, error: &dyn std::fmt::Display) -> ExitCode {
+fn fail(dir: Option<&Place>, error: &dyn std::fmt::Display) -> ExitCode {
     match dir {
         Some(dir) => note(dir, &error.to_string()),
         None => {
@@ -101,7 +103,8 @@ fn fail(dir: Option<&Path>, error: &dyn std::fmt::Display) -> ExitCode {
 }
 
 /// Leaves the reason of our own end in `shim.log`, one line at most.
-fn note(dir: &Path, text: &str) {
+fn note(dir: &Place, text: &str) {
+    let dir = dir.lock().unwrap_or_else(PoisonError::into_inner);
     if let Ok(mut file) = sys::file::create(&dir.join("shim.log"), 0o600) {
         let _ = writeln!(file, "{text}");
     }

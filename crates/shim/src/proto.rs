@@ -31,6 +31,12 @@ pub enum Request {
         /// The daemon's [`VERSION`].
         version: u32,
     },
+    /// A shim that was spawned before its container was there learns where its directory is now, which has the container's
+    /// id for a name. Only before `Create`.
+    Name {
+        /// It has been moved there.
+        dir: PathBuf,
+    },
     /// Makes a user namespace, and a network namespace that belongs to it; both are held until `Create`, or the shim's
     /// end. Reply: [`Reply::Pid`] of the process that holds them.
     Namespaces(Box<Ids>),

@@ -7,6 +7,8 @@
 //!
 //! A document is at most 128 levels deep.
 
+mod quick;
+
 use serde::de::value::StringDeserializer;
 use serde::de::{
     DeserializeOwned, DeserializeSeed, Deserializer, Error as _, IntoDeserializer, MapAccess, SeqAccess,
@@ -19,7 +21,7 @@ use serde_json::{Error, Map, Value};
 /// # Errors
 /// Malformed JSON, a member of the wrong type (the text says which), or data after the document.
 pub fn from_slice<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
-    from_value(serde_json::from_slice(bytes)?)
+    quick::from_slice(bytes).or_else(|_| from_value(serde_json::from_slice(bytes)?))
 }
 
 /// The same, of a document that is parsed already.
@@ -237,6 +239,10 @@ mod tests {
     use crate::api::{ContainerCreateRequest, ContainerUpdateRequest, ExecStart, HostConfig};
 
     fn read(body: &str) -> ContainerCreateRequest {
+        let tree: ContainerCreateRequest = super::from_value(serde_json::from_str(body).unwrap()).unwrap();
+        if let Ok(quick) = super::quick::from_slice::<ContainerCreateRequest>(body.as_bytes()) {
+            assert_eq!(quick, tree, "{body}");
+        }
         super::from_slice(body.as_bytes()).unwrap_or_else(|e| panic!("{body}: {e}"))
     }
 

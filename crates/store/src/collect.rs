@@ -12,7 +12,7 @@ use sys::root::Root;
 
 use crate::error::{Error, Result};
 use crate::image::{Document, MAX_NESTING};
-use crate::layer::{ChainId, remove_tree};
+use crate::layer::ChainId;
 use crate::{Store, usage};
 
 /// What [`Store::needed`] found.
@@ -56,9 +56,9 @@ impl Store {
                 }
             }
         }
-        for scratch in discarded {
-            freed += usage::below(scratch.path())?;
-            remove_tree(scratch.path())?;
+        for aside in discarded {
+            freed += usage::below(aside.path())?;
+            aside.remove()?;
         }
         Ok(freed)
     }

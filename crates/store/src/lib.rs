@@ -3,7 +3,7 @@
 //! ```text
 //! <root>/layout                     "1"; a newer number is refused. Locked by the process that has the store open
 //!        blobs/sha256/<hex>         immutable: manifests, configs, compressed layers
-//!        ingest/                    blobs and layers being written, trees being removed; what a download that broke off
+//!        ingest/                    blobs being written, trees being removed, layers made beforehand; what a download that broke off
 //!                                   has left (`ingest`); the rest goes when the store is opened
 //!        layers/<chain id>/{diff/,meta.json}
 //!        rw/<id>/{diff/,work/,meta.json}
@@ -71,7 +71,7 @@ pub use error::Error;
 pub use explore::{Explored, Tally, Waste};
 pub use image::Image;
 pub use ingest::Partial;
-pub use layer::ChainId;
+pub use layer::{Aside, ChainId};
 pub use lease::Lease;
 pub use load::Loaded;
 pub use member::{Member, MemberKind};
@@ -82,7 +82,7 @@ pub use usage::Space;
 
 use error::Result;
 use ingest::Arriving;
-use layer::{LayerMeta, Turns};
+use layer::{LayerMeta, Scratch, Turns};
 use lease::Holds;
 use names::Names;
 
@@ -108,6 +108,8 @@ struct Inner {
     holds: Mutex<Holds>,
     unpacking: Turns,
     arriving: Arriving,
+    /// Writable layers made beforehand.
+    ready: Mutex<Vec<Scratch>>,
     /// Records of layers, which never change.
     layers: Mutex<HashMap<ChainId, LayerMeta>>,
 }
@@ -144,6 +146,7 @@ impl Store {
         let ingest = root.join("ingest");
         file::create_dir_all(&ingest, 0o700)?;
         ingest::clean(&ingest)?;
+        layer::clean(&root.join("layers"))?;
         let names = names::load(&root.join("images.json"))?;
         Ok(Self {
             inner: Arc::new(Inner {
@@ -155,6 +158,7 @@ impl Store {
                 holds: Mutex::default(),
                 unpacking: Turns::default(),
                 arriving: Arriving::default(),
+                ready: Mutex::default(),
                 layers: Mutex::default(),
             }),
         })

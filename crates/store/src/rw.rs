@@ -16,10 +16,12 @@ use crate::changes::Judge;
 use crate::error::{Error, Result};
 use crate::gzip::Gzip;
 use crate::hash::HashWriter;
-use crate::layer::{ChainId, LayerMeta, get_meta, put_meta};
-use crate::{Store, usage};
+use crate::layer::{Aside, ChainId, LayerMeta, get_meta};
+use crate::{Store, lock, usage};
 
 const BUFFER: usize = 128 << 10;
+/// Writable layers that are made beforehand.
+const READY: usize = 4;
 
 /// Where a container's or build step's root comes from: what an overlay mount needs. Mount with `redirect_dir=off`
 /// and `metacopy=off`, or the layer cannot be committed.
@@ -87,7 +89,9 @@ impl Store {
     pub fn rw_create_with(&self, id: &str, parent: Option<&ChainId>, options: RwOptions) -> Result<RwMount> {
         let RwOptions { limit, volatile } = options;
         let path = self.rw_path(id)?;
-        let scratch = self.scratch()?;
+        let ready = if limit.is_none() { lock(&self.inner.ready).pop() } else { None };
+        let is_ready = ready.is_some();
+        let scratch = ready.map_or_else(|| self.scratch(), Ok)?;
         if let Some(bytes) = limit {
             if !sys::quota::is_enforced(self.root()) {
                 return Err(Error::NoQuota(self.root().to_owned()));
@@ -105,16 +109,37 @@ impl Store {
                 (top.mode, top.uid, top.gid)
             }
         };
-        file::create_dir_all(&scratch.path().join("work"), 0o700)?;
-        let top = Root::open(scratch.path())?.top().create_dir("diff", mode)?;
-        top.set_owner(uid, gid)?;
+        if !is_ready {
+            make_empty(scratch.path())?;
+        }
+        let top = Root::open(scratch.path())?.top().dir("diff")?;
+        if (uid, gid) != (0, 0) {
+            top.set_owner(uid, gid)?;
+        }
         top.set_mode(mode)?;
-        put_meta(scratch.path(), &RwMeta { parent: parent.copied(), mode, uid, gid, limit, volatile })?;
+        let meta = RwMeta { parent: parent.copied(), mode, uid, gid, limit, volatile };
+        let meta = serde_json::to_vec(&meta).expect("plain data serialises");
+        // Not by rename: the file has been there, unread, since the directory was made.
+        file::write(&scratch.path().join("meta.json"), &meta)?;
         match file::rename(scratch.path(), &path) {
             Err(_) if path.exists() => return Err(Error::RwExists(id.to_owned())),
             renamed => renamed?,
         }
         Ok(RwMount { lower, upper: path.join("diff"), work: path.join("work"), volatile })
+    }
+
+    /// Makes some writable layers before they are wanted, for the creates that come next without a limit: the file system
+    /// has to find places for four new files and directories, which takes as long as all the rest of a create.
+    ///
+    /// # Errors
+    /// A file error.
+    pub fn rw_make_ready(&self) -> Result<()> {
+        while lock(&self.inner.ready).len() < READY {
+            let scratch = self.ready_scratch()?;
+            make_empty(scratch.path())?;
+            lock(&self.inner.ready).push(scratch);
+        }
+        Ok(())
     }
 
     /// How to mount it.
@@ -133,14 +158,20 @@ impl Store {
     /// # Errors
     /// A file error; a missing one is no error.
     pub fn rw_remove(&self, id: &str) -> Result<()> {
+        self.rw_set_aside(id)?.map_or(Ok(()), Aside::remove)
+    }
+
+    /// Removes it in two steps: it is gone from the store now, and from the disk when [`Aside::remove`] was called, which
+    /// takes as long as there are files in it. It must not be mounted.
+    ///
+    /// # Errors
+    /// A file error; for a missing one, there is nothing set aside.
+    pub fn rw_set_aside(&self, id: &str) -> Result<Option<Aside>> {
         let path = self.rw_path(id)?;
         if self.rw_meta(id).is_ok_and(|meta| meta.limit.is_some()) {
             sys::quota::release(&path)?;
         }
-        match self.discard(&path)? {
-            Some(scratch) => crate::layer::remove_tree(scratch.path()),
-            None => Ok(()),
-        }
+        self.set_aside(&path)
     }
 
     /// All writable layers' ids.
@@ -306,6 +337,14 @@ impl Store {
         }
         Ok(self.path("rw").join(id))
     }
+}
+
+/// What every writable layer begins with.
+fn make_empty(path: &Path) -> Result<()> {
+    file::create_dir_all(&path.join("work"), 0o700)?;
+    Root::open(path)?.top().create_dir("diff", 0o755)?;
+    file::create(&path.join("meta.json"), 0o600).map(drop)?;
+    Ok(())
 }
 
 /// Ends a layer's archive: its blob and its inflated digest.

@@ -9,6 +9,7 @@
 use std::ffi::CString;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::panic::AssertUnwindSafe;
+use std::path::Path;
 
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, WaitOptions};
@@ -169,6 +170,37 @@ pub fn set_subreaper() -> Result<()> {
 pub fn set_name(name: &str) -> Result<()> {
     let c_name = CString::new(name).map_err(|_| Error::new("prctl", name, Errno::INVAL))?;
     rustix::thread::set_name(&c_name).map_err(|errno| Error::new("prctl", name, errno))
+}
+
+/// Puts `new` wherever `old`, of the same length, stands in this process's arguments, as `ps` shows them. What
+/// `std::env::args` gives may change with it: they lie where the kernel has put them.
+///
+/// # Errors
+/// EINVAL for words of different lengths; what reading and writing /proc/self says.
+pub fn replace_in_arguments(old: &[u8], new: &[u8]) -> Result<()> {
+    /// In proc_pid_stat(5), counted from the field behind the name, which may hold anything.
+    const ARG_START: usize = 48 - 3;
+    let failed = |step, object: &str, errno| Error::new(step, object.to_owned(), errno);
+    if old.len() != new.len() || old.is_empty() {
+        return Err(failed("replace", "arguments", Errno::INVAL));
+    }
+    let stat = crate::file::read(Path::new("/proc/self/stat"))?;
+    let stat = String::from_utf8_lossy(&stat);
+    let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
+    let start: Option<u64> = fields.split_whitespace().nth(ARG_START).and_then(|field| field.parse().ok());
+    let start = start.ok_or_else(|| failed("read", "/proc/self/stat", Errno::INVAL))?;
+    let arguments = crate::file::read(Path::new("/proc/self/cmdline"))?;
+    let memory = std::fs::OpenOptions::new()
+        .write(true)
+        .open("/proc/self/mem")
+        .map_err(|e| Error::new("open", "/proc/self/mem", e))?;
+    for at in
+        (0..arguments.len().saturating_sub(old.len() - 1)).filter(|at| arguments[*at..].starts_with(old))
+    {
+        std::os::unix::fs::FileExt::write_all_at(&memory, new, start + at as u64)
+            .map_err(|e| Error::new("write", "/proc/self/mem", e))?;
+    }
+    Ok(())
 }
 
 /// Leaves the terminal and the process group: setsid(2).

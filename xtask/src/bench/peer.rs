@@ -34,13 +34,12 @@ impl Peer {
         Self::begin(name, dist.join("corten"), Box::new(daemon))
     }
 
-    /// Debian's docker.io, driven by the `docker` client that is installed.
+    /// The Docker that is installed, driven by the `docker` client that is installed.
     pub(super) fn docker() -> Result<Self, String> {
-        if !Path::new("/usr/sbin/dockerd").exists() {
-            return Err("dockerd is missing: apt-get install docker.io (or --alone)".into());
-        }
-        let daemon = |directory: &Path| {
-            let mut command = Command::new("/usr/sbin/dockerd");
+        let dockerd =
+            installed("dockerd").map_err(|_| "dockerd is missing: apt-get install docker.io (or --alone)")?;
+        let daemon = move |directory: &Path| {
+            let mut command = Command::new(&dockerd);
             command
                 .arg("--data-root")
                 .arg(directory.join("data"))
@@ -256,4 +255,12 @@ fn sh(script: &str) -> Result<(), String> {
     } else {
         Err(format!("{script}: {}", String::from_utf8_lossy(&output.stderr)))
     }
+}
+
+/// A program by its name: what `PATH` has, or Debian's place for daemons and runtimes.
+pub(super) fn installed(name: &str) -> Result<PathBuf, String> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut places = std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]);
+    let found = places.find_map(|place| Some(place.join(name)).filter(|program| program.is_file()));
+    found.ok_or_else(|| format!("{name} is missing: apt-get install {name}"))
 }

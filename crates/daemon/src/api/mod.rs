@@ -16,7 +16,7 @@ mod volume;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use engine::Engine;
@@ -46,7 +46,12 @@ struct Services {
     wire: Option<Arc<Wire>>,
     oldest: Version,
     times: Times,
+    /// A request has come.
+    asked: tokio::sync::Notify,
 }
+
+/// After so much time without a request, memory that is not used is given back.
+const QUIET: Duration = Duration::from_secs(2);
 
 /// One request, taken apart.
 pub(crate) struct Call {
@@ -91,7 +96,8 @@ impl Api {
             tracing::warn!(error = chain(&error), "answers are not written down");
             None
         });
-        Self(Arc::new(Services { engine, builder, scratch, server, wire, oldest, times }))
+        let asked = tokio::sync::Notify::new();
+        Self(Arc::new(Services { engine, builder, scratch, server, wire, oldest, times, asked }))
     }
 
     /// Ends and removes what builds of a daemon that died have left: before the first client.
@@ -120,7 +126,18 @@ impl Api {
         self.0.engine.keep_space(Box::new(forget)).await;
     }
 
+    /// Gives unused memory back to the kernel after each burst of requests, for ever.
+    pub async fn give_memory_back(&self) {
+        loop {
+            self.0.asked.notified().await;
+            // Until nobody has asked for anything for a while.
+            while tokio::time::timeout(QUIET, self.0.asked.notified()).await.is_ok() {}
+            tokio::task::spawn_blocking(sys::memory::trim);
+        }
+    }
+
     async fn answer(&self, request: Request<Incoming>, peer: Peer) -> Result<Reply> {
+        self.0.asked.notify_one();
         let (parts, body) = request.into_parts();
         let (version, path) = router::version(parts.uri.path(), self.0.oldest)?;
         let Some(route) = router::route(&parts.method, path) else {

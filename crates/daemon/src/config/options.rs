@@ -118,7 +118,7 @@ impl Options {
                 cgroup_parent: cgroup_parent(&mut left, cgroups)?,
                 cgroups,
                 shim: left.text("shim").map_or_else(default_shim, PathBuf::from),
-                network: network(&mut left, &data_root, settings.publish_ip)?,
+                network: network(&mut left, &data_root, &exec_root, settings.publish_ip)?,
                 data_root,
                 exec_root,
                 userns_remap: left.text("userns-remap").unwrap_or_default(),
@@ -419,7 +419,12 @@ fn signature_policy(left: &mut Left) -> Result<Vec<::registry::client::Rule>, St
     rules.collect()
 }
 
-fn network(left: &mut Left, data_root: &Path, publish_ip: Option<IpAddr>) -> Result<network::Config, String> {
+fn network(
+    left: &mut Left,
+    data_root: &Path,
+    exec_root: &Path,
+    publish_ip: Option<IpAddr>,
+) -> Result<network::Config, String> {
     let bridge = left.text("bridge").filter(|b| !b.is_empty()).unwrap_or_else(|| "corten0".into());
     if bridge == "none" {
         return Err("bridge: none: doing without the default network is not supported yet".into());
@@ -462,6 +467,7 @@ fn network(left: &mut Left, data_root: &Path, publish_ip: Option<IpAddr>) -> Res
     let pools: Vec<Pool> = left.read("default-address-pools")?.unwrap_or_default();
     Ok(network::Config {
         state: data_root.join("network"),
+        run: exec_root.join("network"),
         bridge,
         bip,
         bip6,

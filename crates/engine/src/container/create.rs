@@ -13,6 +13,7 @@ use store::{Image, RwMount, RwOptions};
 use sys::root::Follow;
 
 use super::mounts::{Kind, MountPoint};
+use super::places::Places;
 use super::record::{Attachment, NetworkMode, Record, VERSION};
 use super::secrets::{self, Secret};
 use super::state::State;
@@ -160,17 +161,17 @@ impl Engine {
         images: Vec<Image>,
         secrets: Vec<(Secret, Vec<u8>)>,
     ) -> Result<(Arc<Container>, Vec<Hold>), Error> {
-        let dir = self.inner.config.data_root.join("containers").join(record.id.as_str());
+        let places = Places::of(&self.inner.config, &record);
         let mut made = MadeVolumes::default();
         let layers = record.layers();
         let result = async {
             for mount in record.mounts.iter_mut().filter(|m| m.kind == Kind::Volume) {
                 self.make_volume_of(mount, &mut made).await?;
             }
-            let (engine, own_dir) = (self.clone(), dir.clone());
+            let (engine, dir) = (self.clone(), places.records.clone());
             let (record, elsewhere) = lasting(move || -> Result<_, Error> {
-                sys::file::create_dir_all(&own_dir, 0o700)?;
-                secrets::write(&own_dir, &secrets)?;
+                sys::file::create_dir_all(&dir, 0o700)?;
+                secrets::write(&dir, &secrets)?;
                 let elsewhere = engine.fill_container(&record, &images)?;
                 Ok((record, elsewhere))
             })
@@ -178,11 +179,11 @@ impl Engine {
             for at in elsewhere {
                 self.populate(&record, &record.mounts[at]).await?;
             }
-            let dir = dir.clone();
+            let places = places.clone();
             lasting(move || {
                 // The record goes last: a container is what has a config.json.
-                persist::save_record(&dir, &record)?;
-                Ok(Container::new(dir, record, State::default(), Attachment::default()))
+                persist::save_record(&places.records, &record)?;
+                Ok(Container::new(places, record, State::default(), Attachment::default()))
             })
             .await
         }
@@ -192,9 +193,9 @@ impl Engine {
             Err(error) => error,
         };
         drop(made.holds);
-        let (inner, dir_name) = (self.inner.clone(), dir.clone());
+        let inner = self.inner.clone();
         let mut undone = blocking(move || -> Vec<Error> {
-            let removed = sys::file::remove_tree(&dir_name).err().map(Error::from);
+            let removed = sys::file::remove_tree(&places.records).err().map(Error::from);
             let rw = layers.iter().filter_map(|layer| inner.store.rw_remove(layer).err()).map(Error::from);
             removed.into_iter().chain(rw).collect()
         })

@@ -58,7 +58,9 @@ impl Engine {
         let event = Event::Ended { code: exit.code, oom_killed: exit.oom_killed, at: exit.finished_at };
         let Ok((state, effects)) = container.consider(event) else { return };
         let network = Arc::new(Attachment::default());
-        if let Err(error) = container.save_state(state.clone(), network.clone()).await {
+        // Of one that is removed now, nobody reads how it ended: a daemon that dies before that finds out again.
+        let is_read = !(container.places.is_transient() && effects.contains(&Effect::AutoRemove));
+        if is_read && let Err(error) = container.save_state(state.clone(), network.clone()).await {
             tracing::warn!(container = %container.id, "{}", error.message());
         }
         let before = view.network.clone();
@@ -141,7 +143,7 @@ impl Engine {
         let (container, view) = (container.clone(), container.view());
         let cgroup = super::cgroup::directory(&view.record, &self.inner.config);
         blocking(move || {
-            let exit = persist::load_exit(&container.dir).ok().flatten();
+            let exit = persist::load_exit(&container.places.records).ok().flatten();
             exit.filter(|e| e.finished_at >= started_at).unwrap_or_else(|| {
                 // A shim that was killed left its processes without a parent and without a log: they must not go on.
                 super::leftovers::remove(&cgroup);

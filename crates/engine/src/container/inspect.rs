@@ -16,7 +16,7 @@ impl Engine {
         let view = container.view();
         let record = &view.record;
         let command = record.command();
-        let file = |name: &str| container.dir.join(name).display().to_string();
+        let file = |name: &str| container.places.run.join(name).display().to_string();
         let sizes = if size { Some(self.sizes(&container).await?) } else { None };
         let labels = record.labels.clone().unwrap_or_default();
         Ok(ContainerInspectResponse {

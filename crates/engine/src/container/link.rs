@@ -61,7 +61,9 @@ impl Link {
         let spawned = self.spawned.lock().expect("no holder of this lock can panic").take();
         let leaving = spawned.map(|spawned| tokio::spawn(reap(spawned)));
         let dir = self.dir.clone();
-        let removed = blocking(move || sys::file::remove_tree(&dir)).await;
+        // The shim has removed it, unless somebody keeps files there.
+        let removed =
+            if dir.exists() { blocking(move || sys::file::remove_tree(&dir)).await } else { Ok(()) };
         // A shim that died cannot answer: what it held is gone with it, or is a leftover for the next start to find.
         let refused = deleted.err().filter(|e| matches!(e, Error::Failed(_)));
         let errors = refused.map(crate::Error::from).into_iter();

@@ -151,7 +151,7 @@ impl Engine {
 
 /// Changes the hosts file of a container that runs. Blocking.
 fn change_hosts(container: &Container, change: impl FnOnce(&str) -> String) -> Result<(), Error> {
-    let path = container.dir.join("hosts");
+    let path = container.places.run.join("hosts");
     let text = String::from_utf8_lossy(&sys::file::read(&path)?).into_owned();
     let changed = change(&text);
     if changed != text {

@@ -128,9 +128,9 @@ impl Logging {
 impl Place {
     fn path(self, container: &Container) -> PathBuf {
         match self {
-            Self::JsonFile => container.dir.join(format!("{}-json.log", container.id)),
-            Self::Local => container.dir.join("local-logs").join("container.log"),
-            Self::Cache => container.dir.join("container-cached.log"),
+            Self::JsonFile => container.places.logs.join(format!("{}-json.log", container.id)),
+            Self::Local => container.places.logs.join("local-logs").join("container.log"),
+            Self::Cache => container.places.logs.join("container-cached.log"),
         }
     }
 

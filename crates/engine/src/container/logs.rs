@@ -61,7 +61,7 @@ impl Engine {
         let time = |t: i128| u64::try_from(t).ok().filter(|t| *t > 0);
         let query = Query { tail: options.tail, since: time(options.since), until: time(options.until) };
         let follow = if options.follow && view.state.is_alive() {
-            let directory = path.parent().unwrap_or(&container.dir);
+            let directory = path.parent().unwrap_or(&container.places.logs);
             // The shim makes it too, but perhaps later.
             sys::file::create_dir_all(directory, 0o700)?;
             let changes = Changes::watch(directory)?;

@@ -3,7 +3,7 @@
 //! | room | what is in it |
 //! |---|---|
 //! | [`state`] | the life of a container as a pure function |
-//! | `record`, `persist` | what the user asked for; config.json and state.json |
+//! | `record`, `persist`, `places` | what the user asked for; config.json and state.json; where they are |
 //! | `table` | names and ids |
 //! | `config`, `check`, `mounts`, `ports` | a create request becomes a record: merged, validated, parsed |
 //! | `change` | a record becomes another one: what Corten's update can that Docker's cannot |
@@ -14,7 +14,7 @@
 //! | `resources` | limits against what this host has |
 //! | `devices`, `cdi` | what it gets of the host's devices |
 //! | `security`, `seccomp`, `apparmor`, `selinux` | what confines it |
-//! | `link` | the connection to a container's shim |
+//! | `link`, `shims` | the connection to a container's shim; shims that wait for one |
 //! | `create` `start` `ended` `stop` … | the verbs, and what happens when init ends |
 //! | [`health`] | what probes say, and the probes |
 //! | `recover` | what a new daemon finds |
@@ -53,6 +53,7 @@ pub(crate) mod mounts;
 mod oci;
 mod pause;
 mod persist;
+pub(crate) mod places;
 mod ports;
 mod propagation;
 mod prune;
@@ -66,6 +67,7 @@ mod seccomp;
 mod secrets;
 pub(crate) mod security;
 pub(crate) mod selinux;
+pub(crate) mod shims;
 mod start;
 pub mod state;
 mod stats;
@@ -81,7 +83,6 @@ pub(crate) mod userns;
 mod wait;
 
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -100,6 +101,7 @@ use tokio::sync::watch;
 pub use wait::{WaitCondition, Waiter};
 
 use self::link::{Leaving, Link};
+use self::places::Places;
 use self::record::{Attachment, Record};
 use self::state::{Effect, Event, Illegal, Phase, Policy, Restart, State};
 use crate::{Error, time};
@@ -137,8 +139,8 @@ pub(crate) struct EarlyClient {
 #[derive(Debug)]
 pub(crate) struct Container {
     pub(crate) id: Id,
-    /// `<data root>/containers/<id>`.
-    pub(crate) dir: PathBuf,
+    /// Where its files are.
+    pub(crate) places: Places,
     /// Serialises the verbs that change its life.
     pub(crate) verbs: Arc<tokio::sync::Mutex<()>>,
     /// Held by who works in its files through its running processes: the writable layer must not be mounted once more, nor
@@ -158,13 +160,13 @@ pub(crate) struct Container {
 
 impl Container {
     /// A container as recorded.
-    pub(crate) fn new(dir: PathBuf, record: Record, state: State, network: Attachment) -> Arc<Self> {
+    pub(crate) fn new(places: Places, record: Record, state: State, network: Attachment) -> Arc<Self> {
         let id = record.id.clone();
         let told = state.ends;
         let view = View { record: Arc::new(record), state, network: Arc::new(network), told, gone: false };
         Arc::new(Self {
             id,
-            dir,
+            places,
             verbs: Arc::default(),
             layer: Arc::default(),
             held: AtomicU32::new(0),

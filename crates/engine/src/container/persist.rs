@@ -60,13 +60,14 @@ impl Container {
         state: State,
         network: Arc<Attachment>,
     ) -> Result<(), Error> {
-        let path = self.dir.join("state.json");
-        blocking(move || {
+        let path = self.places.records.join("state.json");
+        let save = move || {
             let saved = Saved { state, network: (*network).clone() };
             let bytes = serde_json::to_vec(&saved).expect("states have string keys only");
             Ok(file::write_atomic(&path, &bytes, 0o600, Durability::Process)?)
-        })
-        .await
+        };
+        // In memory it takes less time than the way to another thread.
+        if self.places.is_transient() { save() } else { blocking(save).await }
     }
 
     /// Records and then publishes a new state. Only for the holder of `verbs`.
@@ -82,7 +83,7 @@ impl Container {
 
     /// Records and then publishes a changed intent. Only for the holder of `verbs`.
     pub(crate) async fn commit_record(self: &Arc<Self>, record: Record) -> Result<(), Error> {
-        let dir = self.dir.clone();
+        let dir = self.places.records.clone();
         let copy = record.clone();
         blocking(move || save_record(&dir, &copy)).await?;
         self.publish(|view| view.record = Arc::new(record));

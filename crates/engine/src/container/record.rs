@@ -91,6 +91,12 @@ impl Record {
         std::iter::once(self.id.to_string()).chain(images.cloned()).collect()
     }
 
+    /// Whether nothing of it lasts longer than the machine is up: it is removed when it ends, and has no volumes to be
+    /// removed with it.
+    pub(crate) fn is_transient(&self) -> bool {
+        self.host.auto_remove && !self.mounts.iter().any(|mount| mount.anonymous)
+    }
+
     /// Its mounts as clients see them: those of `--tmpfs` stand in the host's configuration only.
     pub(crate) fn shown_mounts(&self) -> Vec<api::MountPoint> {
         let plain = |m: &MountPoint| {

@@ -13,6 +13,7 @@ use store::Store;
 
 use super::link::{Events, Link};
 use super::persist::{self, Saved};
+use super::places::{self, Places};
 use super::record::{Attachment, NetworkMode, Record};
 use super::state::{Event, Phase};
 use super::{Container, cgroup, leftovers};
@@ -23,7 +24,7 @@ use crate::{Engine, Error};
 pub(crate) struct Found(Vec<One>);
 
 struct One {
-    dir: PathBuf,
+    places: Places,
     record: Record,
     saved: Saved,
     shim: Option<Answering>,
@@ -51,11 +52,11 @@ impl Found {
 
 /// Reads all records, asks all shims, and removes what belongs to no container. Blocking.
 pub(crate) fn find_all(config: &Config, store: &Store) -> Result<Found, Error> {
-    let root = config.data_root.join("containers");
     let mut found = Vec::new();
     let mut known = HashSet::new();
-    for name in sys::file::list(&root)? {
-        let dir = root.join(&name);
+    let mut unfinished = Vec::new();
+    for dir in places::all(config)? {
+        let name = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let Some(id) = Id::parse(&name) else { continue };
         match persist::load_record(&dir) {
             Ok(Some(record)) if record.id == id => {
@@ -63,12 +64,10 @@ pub(crate) fn find_all(config: &Config, store: &Store) -> Result<Found, Error> {
                     tracing::warn!(container = name, "{}: taken as never started", error.message());
                     Saved::default()
                 });
-                let shim = answering(&config.exec_root.join("shim").join(&name));
-                found.push(One { dir, record, saved, shim });
+                found.push(One { places: Places::found(config, &dir), record, saved, shim: None });
             }
-            // A create that did not finish: nobody was told of it.
             Ok(None) => {
-                sys::file::remove_tree(&dir)?;
+                unfinished.push((name, dir));
                 continue;
             }
             Ok(Some(_)) => {
@@ -78,9 +77,28 @@ pub(crate) fn find_all(config: &Config, store: &Store) -> Result<Found, Error> {
         }
         known.insert(name);
     }
+    // A create that did not finish: nobody was told of it. The other place of a container that is known is its own.
+    for (_, dir) in unfinished.into_iter().filter(|(name, _)| !known.contains(name)) {
+        sys::file::remove_tree(&dir)?;
+    }
+    ask(config, &mut found);
     remove_orphans(config, store, &known);
     found.sort_by_key(|one| one.record.created_at);
     Ok(Found(found))
+}
+
+/// Asks the shims of all containers, several at once: each is a process that has to wake up.
+fn ask(config: &Config, found: &mut [One]) {
+    let at_once = 2 * std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for some in found.chunks_mut(found.len().div_ceil(at_once).max(1)) {
+            scope.spawn(|| {
+                for one in some {
+                    one.shim = answering(&config.exec_root.join("shim").join(one.record.id.as_str()));
+                }
+            });
+        }
+    });
 }
 
 /// The shim of a directory, if it lives and has a container. One without a container is ended.
@@ -149,7 +167,7 @@ impl Engine {
     /// Takes over what was found; then each policy says what is to run.
     pub(crate) async fn adopt(&self, found: Found) {
         let mut idle = Vec::new();
-        for One { dir, record, saved, shim } in found.0 {
+        for One { places, record, saved, shim } in found.0 {
             let id = record.id.clone();
             let name = record.name.clone();
             let reservation = match self.inner.containers.reserve(&name, &id) {
@@ -159,7 +177,7 @@ impl Engine {
                     continue;
                 }
             };
-            let container = Container::new(dir, record, saved.state, saved.network);
+            let container = Container::new(places, record, saved.state, saved.network);
             reservation.keep(container.clone());
             let met = shim.is_some() || container.view().state.is_alive();
             if met {
@@ -215,7 +233,9 @@ impl Engine {
         }
         container.set_link(Some(link));
         let view = container.view();
-        if let Err(error) = container.save_state(view.state.clone(), view.network.clone()).await {
+        let is_saved = view.state == before.state && view.network == before.network;
+        if !is_saved && let Err(error) = container.save_state(view.state.clone(), view.network.clone()).await
+        {
             tracing::warn!(container = %container.id, "{}", error.message());
         }
         let run = view.state.starts;

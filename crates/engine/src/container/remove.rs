@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use store::Aside;
+
 use super::Container;
 use super::mounts::Kind;
 use super::state::{Event, Illegal, Phase};
-use crate::blocking::{blocking, to_the_end};
+use crate::blocking::{blocking, lasting, to_the_end};
 use crate::{Engine, Error};
 
 /// `DELETE /containers/{id}`.
@@ -65,7 +67,15 @@ impl Engine {
                 why => container.refuse(why),
             }
         })?;
-        container.commit(state).await?;
+        if container.places.is_transient() {
+            // Its records go in one step with it.
+            container.publish(|view| {
+                view.told = state.ends;
+                view.state = state;
+            });
+        } else {
+            container.commit(state).await?;
+        }
         self.remove_rest(container, volumes).await
     }
 
@@ -73,20 +83,28 @@ impl Engine {
     pub(crate) async fn remove_rest(&self, container: &Arc<Container>, volumes: bool) -> Result<(), Error> {
         drop(container.take_early());
         let _layer = container.layer.write().await;
-        let (inner, dir) = (self.inner.clone(), container.dir.clone());
+        let (inner, places) = (self.inner.clone(), container.places.clone());
         let layers = container.view().record.layers();
-        let removed = blocking(move || -> Result<(), Error> {
-            layers.iter().try_for_each(|layer| inner.store.rw_remove(layer))?;
-            Ok(sys::file::remove_tree(&dir)?)
+        let removed = blocking(move || -> Result<Vec<Aside>, Error> {
+            let mut aside = Vec::new();
+            for layer in &layers {
+                aside.extend(inner.store.rw_set_aside(layer)?);
+            }
+            aside.extend(inner.store.set_aside(&places.logs)?);
+            sys::file::remove_tree(&places.run)?;
+            Ok(aside)
         })
         .await;
-        if let Err(error) = removed {
-            let event = Event::RemoveFailed { error: error.message() };
-            if let Ok((state, _)) = container.consider(event) {
-                // The directory may be gone by half; then the dead container lives in memory only.
-                container.publish(|view| view.state = state);
+        match removed {
+            Ok(aside) => self.remove_later(aside),
+            Err(error) => {
+                let event = Event::RemoveFailed { error: error.message() };
+                if let Ok((state, _)) = container.consider(event) {
+                    // The directory may be gone by half; then the dead container lives in memory only.
+                    container.publish(|view| view.state = state);
+                }
+                return Err(error);
             }
-            return Err(error);
         }
         self.inner.containers.remove(&container.id);
         self.inner.execs.forget(&container.id);
@@ -102,6 +120,25 @@ impl Engine {
         }
         container.publish(|view| view.gone = true);
         self.publish(container.event("destroy", &[]));
+        if view.record.host.auto_remove {
+            self.make_ready();
+        }
         Ok(())
+    }
+
+    /// Removes trees from the disk while nobody waits for it.
+    fn remove_later(&self, aside: Vec<Aside>) {
+        let inner = self.inner.clone();
+        tokio::spawn(async move {
+            let _turn = inner.removals.lock().await;
+            for tree in aside {
+                if let Err(error) = lasting(|| tree.remove()).await {
+                    tracing::warn!(
+                        "what a container has left goes at the next start: {}",
+                        Error::from(error).message()
+                    );
+                }
+            }
+        });
     }
 }

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use network::{Endpoint, EndpointRequest, Sandbox};
-use shim::client::{Connection, Spawned};
 use shim::proto::{Create, Foreign, Reply, Request};
 
 use super::idmap;
 use super::link::{Events, Link};
 use super::mounts::{Kind, MountPoint};
 use super::record::{Attachment, NetworkMode, Record};
+use super::shims::Shim;
 use super::state::{Effect, Event, Illegal, Phase};
 use super::userns::Ids;
 use super::{Container, apparmor, cgroup, files, oci, ports, propagation};
@@ -21,6 +21,9 @@ use crate::{Engine, Error, error};
 
 /// How long a start waits for the shim of the run before: a client that takes no output may keep it.
 const LEAVING: Duration = Duration::from_secs(1);
+
+/// A container with `--rm` that lives longer is not waited for in one breath with its start.
+const SHORT_LIFE: Duration = Duration::from_millis(50);
 
 /// What a start has made so far. An error gives it back in reverse, all of it.
 #[derive(Default)]
@@ -71,7 +74,11 @@ impl Engine {
     /// Makes the sandbox and runs init; records how it went. Only for the holder of `verbs`.
     pub(crate) async fn launch(&self, container: &Arc<Container>) -> Result<(), Error> {
         let made = self.make(container).await;
-        self.inner.networks.refill();
+        if made.is_err() || !container.view().record.host.auto_remove {
+            self.make_ready();
+        } else {
+            self.make_ready_after(container.clone());
+        }
         let error = match made {
             Ok(events) => {
                 let run = container.view().state.starts;
@@ -93,6 +100,29 @@ impl Engine {
             saved?;
         }
         Err(error)
+    }
+
+    /// Makes what the next creates and starts need, now that nobody waits. A failure is theirs to tell.
+    pub(super) fn make_ready(&self) {
+        self.inner.networks.refill();
+        let inner = self.inner.clone();
+        tokio::task::spawn_blocking(move || {
+            let Ok(_alone) = inner.preparing.try_lock() else { return };
+            let _ = inner.shims.make_ready();
+            let _ = inner.store.rw_make_ready();
+        });
+    }
+
+    /// The same after the start of a container that is removed when it ends. It may end in a millisecond, and somebody wait
+    /// for that: then its removal is the time, else some time later.
+    fn make_ready_after(&self, container: Arc<Container>) {
+        let engine = self.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(SHORT_LIFE).await;
+            if container.view().state.is_alive() {
+                engine.make_ready();
+            }
+        });
     }
 
     async fn make(&self, container: &Arc<Container>) -> Result<Events, Error> {
@@ -181,7 +211,7 @@ impl Engine {
         };
         let spec = {
             let (engine, container, record) = (self.clone(), container.clone(), record.clone());
-            let files = plan.shares.as_ref().map(|c| c.dir.clone());
+            let files = plan.shares.as_ref().map(|c| c.places.run.clone());
             let hostname = shared.as_ref().map(|v| hostname(&v.record)).unwrap_or_else(|| hostname(&record));
             let endpoints = endpoints.clone();
             blocking(move || engine.prepare(&container, &record, &rw, files, &hostname, &endpoints, joined))
@@ -200,7 +230,7 @@ impl Engine {
             reaper: record.host.resources.init == Some(true),
             runtime: self.foreign_runtime(record)?,
             cgroups: self.inner.config.cgroups,
-            exit_file: container.dir.join("exit.json"),
+            exit_file: container.places.records.join("exit.json"),
         };
         fds.extend(early.into_iter().map(|e| e.socket));
         let pid = match link.call(Request::Create(Box::new(create)), fds).await {
@@ -338,21 +368,14 @@ impl Engine {
             // After that time both have it mounted: the kernel warns, and nobody writes through the old one any more.
             let _ = tokio::time::timeout(LEAVING, leaving).await;
         }
-        let (inner, id, dir) = (self.inner.clone(), container.id.clone(), self.shim_dir(&container.id));
-        let (link, watch) = blocking(move || -> Result<_, Error> {
-            let (connection, spawned): (Connection, Spawned) = inner.shim.spawn(id.as_str(), &dir)?;
-            let link = Link::new(connection, Some(spawned), dir.clone());
-            // The second connection is made before anything can end, so that no wake-up is missed.
-            let watch = Connection::connect(&dir).and_then(Connection::watch);
-            Ok((link, watch))
-        })
-        .await?;
-        let events = watch
-            .map_err(Error::from)
-            .and_then(|w| Events::new(w).map_err(|e| sys::Error::new("epoll", "shim", e).into()));
-        match events {
+        let (inner, id) = (self.inner.clone(), container.id.clone());
+        let Shim { connection, watch, spawned } = blocking(move || inner.shims.get(&id)).await?;
+        let link = Link::new(connection, Some(spawned), self.inner.shims.directory(&container.id));
+        match Events::new(watch) {
             Ok(events) => Ok((link, events)),
-            Err(error) => Err(Error::first(error, link.end().await.err())),
+            Err(error) => {
+                Err(Error::first(sys::Error::new("epoll", "shim", error).into(), link.end().await.err()))
+            }
         }
     }
 
@@ -365,11 +388,6 @@ impl Engine {
             arguments: runtime.runtime_args.clone(),
             init: self.inner.config.shim.clone(),
         }))
-    }
-
-    /// Where a container's shim has its socket.
-    pub(crate) fn shim_dir(&self, id: &spec::Id) -> PathBuf {
-        self.inner.config.exec_root.join("shim").join(id.as_str())
     }
 
     /// Files beside the configuration, and the configuration. Blocking.
@@ -386,12 +404,12 @@ impl Engine {
     ) -> Result<spec::oci::runtime::Spec, Error> {
         self.check_sources(record)?;
         // An old record must not be taken for this run's.
-        sys::file::remove(&container.dir.join("exit.json"))?;
+        sys::file::remove(&container.places.records.join("exit.json"))?;
         let files = match shared_files {
             Some(dir) => dir,
             None => {
                 self.write_files(container, record, hostname, endpoints)?;
-                container.dir.clone()
+                container.places.run.clone()
             }
         };
         let image =
@@ -400,7 +418,7 @@ impl Engine {
             rw,
             images: record.layers().iter().skip(1).map(image).collect::<Result<_, _>>()?,
             files: &files,
-            secrets: super::secrets::binds(&container.dir, &record.secrets),
+            secrets: super::secrets::binds(&container.places.records, &record.secrets),
             cgroup: cgroup::named(record, &self.inner.config),
             hostname,
             pid_of: joined.pid,
@@ -428,6 +446,8 @@ impl Engine {
         hostname: &str,
         endpoints: &[Endpoint],
     ) -> Result<(), Error> {
+        let run = &container.places.run;
+        sys::file::create_dir_all(run, 0o700)?;
         let settings = self.settings();
         let bridge = || self.inner.networks.find("bridge").ok().and_then(|n| n.gateway(true));
         let gateway = settings.host_gateway.first().copied().or_else(bridge);
@@ -442,7 +462,7 @@ impl Engine {
             } else {
                 files::hosts(record, hostname, &[], gateway, "")?
             };
-            return files::write(&container.dir, hostname, &hosts, &read("/etc/resolv.conf")?);
+            return files::write(run, hostname, &hosts, &read("/etc/resolv.conf")?);
         }
         let requests = match record.network_mode() {
             NetworkMode::Networks => self.endpoint_requests(record)?,
@@ -451,7 +471,7 @@ impl Engine {
         let [servers, search, options] = settings.resolver(&record.host);
         let resolv = self.inner.networks.resolv_conf(&requests, servers, search, options);
         let hosts = files::hosts(record, hostname, endpoints, gateway, &self.linked_hosts(record)?)?;
-        files::write(&container.dir, hostname, &hosts, &resolv.text)
+        files::write(run, hostname, &hosts, &resolv.text)
     }
 
     /// Sources of bind mounts may have gone since the create.

@@ -126,6 +126,7 @@ fn take(names: &mut HashMap<String, Id>, name: &str, id: &Id) -> Result<(), Erro
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::container::places::Places;
     use crate::container::record::Attachment;
     use crate::container::state::State;
     use crate::container::testing;
@@ -139,7 +140,8 @@ mod tests {
         record.id = id(first);
         record.name = name.into();
         let reservation = table.reserve(name, &record.id).unwrap();
-        reservation.keep(Container::new("/nowhere".into(), record, State::default(), Attachment::default()));
+        let places = Places { records: "/nowhere".into(), run: "/nowhere".into(), logs: "/nowhere".into() };
+        reservation.keep(Container::new(places, record, State::default(), Attachment::default()));
     }
 
     #[test]

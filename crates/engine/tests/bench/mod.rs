@@ -54,6 +54,7 @@ impl Bench {
             shim: shim(),
             network: network::Config {
                 state: root.join("data"),
+                run: root.join("run"),
                 bridge: "ct0".into(),
                 table: "ct_engine".into(),
                 ready: 0,

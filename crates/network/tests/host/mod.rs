@@ -42,6 +42,7 @@ impl Host {
     pub(crate) fn config(&self, ready: usize) -> Config {
         Config {
             state: self.state.path().to_owned(),
+            run: self.state.path().to_owned(),
             bridge: "ct0".into(),
             table: "ct_test".into(),
             ready,

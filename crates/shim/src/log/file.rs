@@ -1,10 +1,11 @@
-//! The log file: entries are appended in large writes, and the file is rotated by size.
+//! The log file: entries are appended in large writes, and the file is rotated by size. It is made when there is something
+//! to write: most containers that live for some milliseconds have nothing to say.
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use sys::file;
 
@@ -24,7 +25,8 @@ pub struct Files {
     batch: Vec<u8>,
     /// How many entries that is.
     waiting: u64,
-    file: File,
+    /// `None`: it is not there yet.
+    file: Option<File>,
     settings: LogFiles,
     /// How long the file is. It always ends with a whole entry.
     size: u64,
@@ -57,39 +59,40 @@ enum Encoder {
 }
 
 impl Files {
-    /// Opens the log to be appended to; a new file has mode 0640.
+    /// Opens the log to be appended to; a new file, made at the first flush, has mode 0640.
     ///
     /// # Errors
     /// open(2)'s.
     pub fn open(settings: &LogFiles, attrs: &BTreeMap<String, String>) -> Result<Self, sys::Error> {
         let path = &settings.path;
         let failed = |step| move |e| sys::Error::new(step, path.display().to_string(), e);
-        // `local` has a directory of its own.
-        if settings.format == LogFormat::Local
-            && let Some(directory) = path.parent()
-        {
-            file::create_dir_all(directory, 0o700)?;
-        }
-        let file = file::append(path, 0o640)?;
-        let length = file.metadata().map_err(failed("stat"))?.len();
-        // A machine that stopped in the middle of a write leaves half an entry.
-        let (encoder, size) = match settings.format {
-            LogFormat::JsonFile => {
-                let mut last = [0];
-                let torn = length > 0 && file.read_at(&mut last, length - 1).is_ok() && last != *b"\n";
-                if torn {
-                    (&file).write_all(b"\n").map_err(failed("write"))?;
-                }
-                (Encoder::JsonFile(json_file::Encoder::new(attrs)), length + u64::from(torn))
-            }
-            LogFormat::Local => {
-                let whole = whole_entries(&file, length).map_err(failed("read"))?;
-                if whole < length {
-                    file.set_len(whole).map_err(failed("truncate"))?;
-                }
-                (Encoder::Local(local::Encoder::new(attrs)), whole)
-            }
+        let encoder = match settings.format {
+            LogFormat::JsonFile => Encoder::JsonFile(json_file::Encoder::new(attrs)),
+            LogFormat::Local => Encoder::Local(local::Encoder::new(attrs)),
         };
+        let file = if path.exists() { Some(file::append(path, 0o640)?) } else { None };
+        let mut size = 0;
+        if let Some(mut file) = file.as_ref() {
+            let length = file.metadata().map_err(failed("stat"))?.len();
+            // A machine that stopped in the middle of a write leaves half an entry.
+            size = match settings.format {
+                LogFormat::JsonFile => {
+                    let mut last = [0];
+                    let torn = length > 0 && file.read_at(&mut last, length - 1).is_ok() && last != *b"\n";
+                    if torn {
+                        file.write_all(b"\n").map_err(failed("write"))?;
+                    }
+                    length + u64::from(torn)
+                }
+                LogFormat::Local => {
+                    let whole = whole_entries(file, length).map_err(failed("read"))?;
+                    if whole < length {
+                        file.set_len(whole).map_err(failed("truncate"))?;
+                    }
+                    whole
+                }
+            };
+        }
         let mut files = Self {
             encoder,
             batch: Vec::new(),
@@ -138,17 +141,35 @@ impl Files {
         if self.batch.is_empty() {
             return;
         }
-        match self.file.write_all(&self.batch) {
-            Ok(()) => self.size += self.batch.len() as u64,
-            Err(error) => {
+        let size = self.size;
+        let written = self.made().map_err(|error| text_of(&error)).and_then(|(file, path, batch)| {
+            file.write_all(batch).map_err(|error| {
                 // Half an entry must not stay. If the file cannot even be cut, the next opening repairs it.
-                let _ = self.file.set_len(self.size);
-                let path = self.settings.path.display();
-                self.loss.add(self.waiting, || format!("write {path}: {error}"));
-            }
+                let _ = file.set_len(size);
+                format!("write {}: {error}", path.display())
+            })
+        });
+        match written {
+            Ok(()) => self.size += self.batch.len() as u64,
+            Err(why) => self.loss.add(self.waiting, || why),
         }
         self.batch.clear();
         self.waiting = 0;
+    }
+
+    /// The file, its path, and what is to be written to it.
+    fn made(&mut self) -> Result<(&mut File, &Path, &[u8]), sys::Error> {
+        let path = &self.settings.path;
+        let file = match &mut self.file {
+            Some(file) => file,
+            none => {
+                if let Some(directory) = path.parent() {
+                    file::create_dir_all(directory, 0o700)?;
+                }
+                none.insert(file::append(path, 0o640)?)
+            }
+        };
+        Ok((file, path, &self.batch))
     }
 
     /// What was lost so far.
@@ -205,7 +226,7 @@ impl Files {
         }
         // With one file to keep, readers that have it open still read it to its end.
         file::remove(&path)?;
-        self.file = file::append(&path, 0o640)?;
+        self.file = Some(file::append(&path, 0o640)?);
         self.size = 0;
         if let Some(worker) = &mut self.worker {
             worker.number += 1;
@@ -242,7 +263,7 @@ fn text_of(error: &sys::Error) -> String {
     format!("{error}: {}", error.source)
 }
 
-fn move_if_there(from: &std::path::Path, to: &std::path::Path) -> Result<(), sys::Error> {
+fn move_if_there(from: &Path, to: &Path) -> Result<(), sys::Error> {
     match file::rename(from, to) {
         Err(e) if e.source.kind() != std::io::ErrorKind::NotFound => Err(e),
         _ => Ok(()),

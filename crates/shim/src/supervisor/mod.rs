@@ -37,6 +37,7 @@ use std::fs::File;
 use std::io::ErrorKind;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use shim::proto::{Event, Exit, SOCKET};
@@ -61,6 +62,8 @@ pub(crate) struct Supervisor {
     /// `None` after `Delete`.
     listener: Option<UnixListener>,
     dir: PathBuf,
+    /// The same, for who says why we ended.
+    place: Place,
     /// Ours in there, as it was made.
     socket: Socket,
     reach: Reach,
@@ -81,6 +84,9 @@ pub(crate) struct Supervisor {
     scratch: Vec<u8>,
 }
 
+/// Where a shim's directory is.
+pub(crate) type Place = Arc<Mutex<PathBuf>>;
+
 /// The container from `Create` to `Delete`.
 struct Container {
     kernel: Kernel,
@@ -100,7 +106,8 @@ struct Container {
 
 impl Supervisor {
     /// Listens in `dir`, and serves the connection that we were born with.
-    pub(crate) fn new(first: UnixStream, dir: PathBuf, oom_score: Option<i32>) -> Result<Self, sys::Error> {
+    pub(crate) fn new(first: UnixStream, place: Place, oom_score: Option<i32>) -> Result<Self, sys::Error> {
+        let dir = place.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let epoll = Epoll::new()?;
         let signals = Signals::block(&SIGNALS)?;
         epoll.add(&signals, Token::Signals.pack(), Interest::READ)?;
@@ -116,6 +123,7 @@ impl Supervisor {
             socket: reach::socket(&dir),
             reach: Reach::Connected,
             dir,
+            place,
             connections: Vec::new(),
             last_connection: 0,
             container: None,
@@ -152,6 +160,8 @@ impl Supervisor {
         }
         if self.listener.take().is_some() {
             sys::file::remove(&self.dir.join(SOCKET))?;
+            // Others may keep files here; then the directory stays.
+            let _ = std::fs::remove_dir(&self.dir);
         }
         Ok(())
     }

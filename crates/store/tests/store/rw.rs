@@ -168,3 +168,38 @@ fn ids_and_parents_are_checked() {
     f.store.rw_remove("x").unwrap();
     assert_eq!((f.list("rw").len(), f.list("ingest").len()), (0, 0));
 }
+
+#[test]
+fn layers_made_beforehand_are_like_others_and_go_with_the_store() {
+    let f = fixture();
+    f.store.rw_make_ready().unwrap();
+    let ready = f.list("ingest").len();
+    assert!(ready > 0);
+    let made = f.store.rw_create("one", None).unwrap();
+    assert_eq!(f.list("ingest").len(), ready - 1, "one of those that were ready");
+    std::fs::write(made.upper.join("file"), b"x").unwrap();
+    for n in 0..ready {
+        let other = f.store.rw_create(&format!("more{n}"), None).unwrap();
+        let mode = |path: &std::path::Path| {
+            std::os::unix::fs::PermissionsExt::mode(&path.metadata().unwrap().permissions())
+        };
+        assert_eq!(mode(&other.upper), mode(&made.upper));
+        assert_eq!(other, f.store.rw_mount(&format!("more{n}")).unwrap());
+    }
+    assert_eq!(f.list("ingest").len(), 0);
+
+    let aside = f.store.rw_set_aside("one").unwrap().unwrap();
+    assert_eq!(
+        f.store.rw_size("one").unwrap_err().to_string(),
+        f.store.rw_size("two").unwrap_err().to_string().replace("two", "one")
+    );
+    assert_eq!(f.list("ingest").len(), 1, "its files are there until they are removed");
+    aside.remove().unwrap();
+    assert_eq!(f.list("ingest").len(), 0);
+    assert!(f.store.rw_set_aside("one").unwrap().is_none());
+
+    f.store.rw_make_ready().unwrap();
+    let root = f.store.root().to_owned();
+    drop(f.store);
+    assert_eq!(sys::file::list(&root.join("ingest")).unwrap(), [] as [&str; 0]);
+}

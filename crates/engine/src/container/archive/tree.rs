@@ -137,7 +137,7 @@ impl Inner {
         let rw = self.store.rw_mount(container.id.as_str())?;
         let mut binds = Vec::new();
         for file in ["hostname", "hosts", "resolv.conf"] {
-            let (source, target) = (container.dir.join(file), format!("/etc/{file}"));
+            let (source, target) = (container.places.run.join(file), format!("/etc/{file}"));
             let taken = view.record.mounts.iter().any(|m| m.destination == target);
             // They are made at the first start.
             if !taken && source.exists() {

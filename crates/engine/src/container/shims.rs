@@ -1,0 +1,130 @@
+//! Shims that run before there is a container for them: a start needs not wait until a program has been loaded, listens
+//! and answers. Each has a directory, which is given the container's name when there is one.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use shim::client::{Connection, Error, Program, Spawned, Watch};
+use spec::Id;
+
+/// How many wait. One is enough for starts one after the other, and each takes memory.
+const READY: usize = 1;
+/// What their names begin with; they are as long as an id.
+const WAITS: &str = "ready-";
+
+/// A shim, with both connections that a daemon has to one.
+#[derive(Debug)]
+pub(crate) struct Shim {
+    pub(crate) connection: Connection,
+    pub(crate) watch: Watch,
+    pub(crate) spawned: Spawned,
+}
+
+/// What makes shims.
+#[derive(Debug)]
+pub(crate) struct Shims {
+    program: std::sync::Arc<Program>,
+    /// `<exec root>/shim`.
+    root: PathBuf,
+    ready: Mutex<Vec<(Shim, PathBuf)>>,
+}
+
+impl Shims {
+    pub(crate) fn new(program: std::sync::Arc<Program>, root: PathBuf) -> Self {
+        Self { program, root, ready: Mutex::default() }
+    }
+
+    /// The program that they run.
+    pub(crate) fn program(&self) -> &std::sync::Arc<Program> {
+        &self.program
+    }
+
+    /// Where a container's shim has its socket.
+    pub(crate) fn directory(&self, id: &Id) -> PathBuf {
+        self.root.join(id.as_str())
+    }
+
+    /// The shim of a container: one that is ready, or a new one. Blocking.
+    ///
+    /// # Errors
+    /// It cannot be spawned; nothing is left.
+    pub(crate) fn get(&self, id: &Id) -> Result<Shim, Error> {
+        let directory = self.directory(id);
+        // One that does not answer has ended, for whatever reason: the next one may not.
+        while let Some((shim, waited)) = self.lock().pop() {
+            if let Ok(shim) = named(shim, &waited, &directory) {
+                return Ok(shim);
+            }
+        }
+        self.spawn(id.as_str(), &directory)
+    }
+
+    /// Makes those that are missing. Blocking.
+    ///
+    /// # Errors
+    /// One cannot be spawned.
+    pub(crate) fn make_ready(&self) -> Result<(), Error> {
+        while self.lock().len() < READY {
+            let id = Id::from_bytes(sys::random::bytes());
+            let name = format!("{WAITS}{}", &id.as_str()[WAITS.len()..]);
+            let directory = self.root.join(&name);
+            let shim = self.spawn(&name, &directory)?;
+            self.lock().push((shim, directory));
+        }
+        Ok(())
+    }
+
+    fn spawn(&self, name: &str, directory: &Path) -> Result<Shim, Error> {
+        let (connection, spawned) = self.program.spawn(name, directory)?;
+        // The second connection is made before anything can end, so that no wake-up is missed.
+        match Connection::connect(directory).and_then(Connection::watch) {
+            Ok(watch) => Ok(Shim { connection, watch, spawned }),
+            Err(error) => {
+                end(connection, &spawned, directory);
+                Err(error)
+            }
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<(Shim, PathBuf)>> {
+        // Whole shims only are pushed and popped.
+        self.ready.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Shims {
+    fn drop(&mut self) {
+        for (Shim { connection, watch, spawned }, directory) in self.lock().drain(..) {
+            drop(watch);
+            end(connection, &spawned, &directory);
+        }
+    }
+}
+
+/// Moves a shim that was ready to its container's directory. One that cannot be moved is ended.
+fn named(mut shim: Shim, waited: &Path, directory: &Path) -> Result<Shim, Error> {
+    let moved = match sys::file::rename(waited, directory) {
+        Ok(()) => shim.connection.name(directory),
+        Err(error) => {
+            end(shim.connection, &shim.spawned, waited);
+            return Err(error.into());
+        }
+    };
+    match moved {
+        Ok(()) => Ok(shim),
+        Err(error) => {
+            end(shim.connection, &shim.spawned, directory);
+            Err(error)
+        }
+    }
+}
+
+/// Ends a shim that has no container. What it leaves is in its directory, which goes with it.
+fn end(connection: Connection, spawned: &Spawned, directory: &Path) {
+    use std::os::fd::AsFd;
+    // Without a connection it would end by itself; this is sooner.
+    let _ = sys::process::pidfd_send_signal(spawned.pidfd.as_fd(), spec::signal::KILL);
+    let _ = sys::process::reap(spawned.pidfd.as_fd());
+    drop(connection);
+    let _ = sys::file::remove_tree(directory);
+}
