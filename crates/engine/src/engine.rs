@@ -12,6 +12,7 @@ pub use crate::container::{ListOptions, LogOptions, RemoveOptions, WaitCondition
 use crate::Error;
 use crate::blocking::lasting;
 use crate::container::exec::Execs;
+use crate::container::recover::{Shims, find_all};
 use crate::container::selinux::Policy;
 use crate::container::table::Table;
 use crate::container::userns::Userns;
@@ -124,10 +125,12 @@ impl Engine {
                 let _ = sys::cgroup::Cgroup::create(&config.cgroup_parent);
             }
             let store = store::Store::open(&config.data_root)?;
+            // Before all the rest: somebody may wait for a name since the last daemon's end.
+            let shims = Shims::ask(&config)?;
+            let networks = network::Networks::open(config.network.clone(), &shims.alive())?;
             let volumes = Volumes::open(&config.data_root.join("volumes"), plugins(&config))?;
             let shim = Arc::new(shim::client::Program::seal(&config.shim)?);
-            let found = crate::container::find_all(&config, &store)?;
-            let networks = network::Networks::open(config.network.clone(), &found.alive())?;
+            let found = find_all(&config, &store, shims)?;
             let inner = Inner {
                 store,
                 networks,

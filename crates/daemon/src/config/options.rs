@@ -420,10 +420,11 @@ fn signature_policy(left: &mut Left) -> Result<Vec<::registry::client::Rule>, St
 }
 
 fn network(left: &mut Left, data_root: &Path, publish_ip: Option<IpAddr>) -> Result<network::Config, String> {
-    let bridge = left.text("bridge").filter(|b| !b.is_empty()).unwrap_or_else(|| "corten0".into());
-    if bridge == "none" {
-        return Err("bridge: none: doing without the default network is not supported yet".into());
-    }
+    let bridge = match left.text("bridge").as_deref() {
+        None | Some("") => "corten0".into(),
+        Some("none") => String::new(),
+        Some(name) => name.to_owned(),
+    };
     let mut given = |name: &str| left.text(name).filter(|text| !text.is_empty());
     let named = |name: &str, error: String| format!("{name}: {error}");
     let bip = given("bip").map(|t| read::cidr::<Ipv4Addr>(&t)).transpose().map_err(|e| named("bip", e))?;
@@ -462,6 +463,7 @@ fn network(left: &mut Left, data_root: &Path, publish_ip: Option<IpAddr>) -> Res
     let pools: Vec<Pool> = left.read("default-address-pools")?.unwrap_or_default();
     Ok(network::Config {
         state: data_root.join("network"),
+        bus: network::Config::default().bus,
         bridge,
         bip,
         bip6,

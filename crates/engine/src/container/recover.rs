@@ -2,7 +2,7 @@
 //!
 //! Shim answers → adopt; else exit.json of this run → exited; else → exited(255). What belongs to no container is removed.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -19,6 +19,9 @@ use super::{Container, cgroup, leftovers};
 use crate::engine::Config;
 use crate::{Engine, Error};
 
+/// The shims that live, by their containers' ids.
+pub(crate) struct Shims(HashMap<String, Answering>);
+
 /// All containers on disk, and what their shims say.
 pub(crate) struct Found(Vec<One>);
 
@@ -30,7 +33,7 @@ struct One {
 }
 
 /// A shim that answers, and has made its container.
-struct Answering {
+pub(crate) struct Answering {
     connection: Connection,
     watch: Watch,
     dir: PathBuf,
@@ -38,19 +41,31 @@ struct Answering {
     status: Status,
 }
 
-impl Found {
+impl Shims {
+    /// Asks those of containers that there are. Blocking.
+    pub(crate) fn ask(config: &Config) -> Result<Self, Error> {
+        let mut shims = HashMap::new();
+        let root = config.data_root.join("containers");
+        for name in sys::file::list(&root)? {
+            if Id::parse(&name).is_some()
+                && persist::has_record(&root.join(&name))
+                && let Some(answering) = answering(&config.exec_root.join("shim").join(&name))
+            {
+                shims.insert(name, answering);
+            }
+        }
+        Ok(Self(shims))
+    }
+
     /// The containers whose network must be kept: id, and a pid in their namespace.
     pub(crate) fn alive(&self) -> Vec<(Id, i32)> {
-        let alive = |one: &One| {
-            let shim = one.shim.as_ref().filter(|s| s.status.exit.is_none())?;
-            Some((one.record.id.clone(), shim.pid))
-        };
-        self.0.iter().filter_map(alive).collect()
+        let alive = self.0.iter().filter(|(_, shim)| shim.status.exit.is_none());
+        alive.filter_map(|(name, shim)| Some((Id::parse(name)?, shim.pid))).collect()
     }
 }
 
-/// Reads all records, asks all shims, and removes what belongs to no container. Blocking.
-pub(crate) fn find_all(config: &Config, store: &Store) -> Result<Found, Error> {
+/// Reads all records, and removes what belongs to no container. Blocking.
+pub(crate) fn find_all(config: &Config, store: &Store, mut shims: Shims) -> Result<Found, Error> {
     let root = config.data_root.join("containers");
     let mut found = Vec::new();
     let mut known = HashSet::new();
@@ -63,7 +78,7 @@ pub(crate) fn find_all(config: &Config, store: &Store) -> Result<Found, Error> {
                     tracing::warn!(container = name, "{}: taken as never started", error.message());
                     Saved::default()
                 });
-                let shim = answering(&config.exec_root.join("shim").join(&name));
+                let shim = shims.0.remove(&name);
                 found.push(One { dir, record, saved, shim });
             }
             // A create that did not finish: nobody was told of it.
