@@ -96,6 +96,15 @@ fn ipv6_alone_and_the_daemon_s_keys() {
     host.kill_daemon();
     host.start_daemon_with(&[], &["--ipv6", "--bip6", "fd00:9::1/64"]);
     until(url, || fetch(&host, url));
+    // Without a default network there is none, and others go on.
+    host.kill_daemon();
+    host.start_daemon_with(&[], &["--bridge", "none"]);
+    until(url, || fetch(&host, url));
+    assert_eq!(host.corten(&["network", "ls", "--format", "{{.Name}}"]).ok(), "host\nnone\nsix");
+    assert!(!testkit::audit::link_names(&host).iter().any(|link| link == "corten0"));
+    let refused = host.docker(&["run", "--name", "late", "busybox", "true"]).fails(125);
+    assert!(refused.contains("network bridge not found"), "{refused}");
+    host.docker(&["run", "--rm", "--network", "none", "busybox", "true"]).ok();
     host.finish();
 }
 

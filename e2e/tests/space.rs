@@ -25,7 +25,12 @@ fn df(host: &Host) -> Value {
 /// Files and directories below the data root, but what daemons keep for themselves.
 fn tree(host: &Host) -> String {
     let data = host.path("data").display().to_string();
-    Command::new(&["sh", "-euc", &format!("cd {data}; find blobs layers rw ingest images.json ! -path \"*/ready-*\" | sort")]).ok()
+    Command::new(&[
+        "sh",
+        "-euc",
+        &format!("cd {data}; find blobs layers rw ingest images.json ! -path \"*/ready-*\" | sort"),
+    ])
+    .ok()
 }
 
 fn build(host: &Host, name: &str, dockerfile: &str) {
@@ -127,9 +132,7 @@ fn a_load_that_is_killed_leaves_nothing() {
         let part = archive.len() * sixteenths / 16;
         input.as_mut().unwrap().write_all(&archive[..part]).unwrap();
         if sixteenths < 16 {
-            until("content in flight", || {
-                (audit::in_flight(&host) > 0).then_some(())
-            });
+            until("content in flight", || (audit::in_flight(&host) > 0).then_some(()));
         } else {
             input = None;
             let layers = std::fs::read_dir(host.path("data/layers")).unwrap().count();

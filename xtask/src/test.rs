@@ -13,6 +13,8 @@ const NEEDS: &[(&str, &str)] = &[
     ("docker.io", "/usr/sbin/dockerd"),
     ("nftables", "/usr/sbin/nft"),
     ("iptables", "/usr/sbin/iptables"),
+    ("firewalld", "/usr/sbin/firewalld"),
+    ("dbus-daemon", "/usr/bin/dbus-daemon"),
     ("iproute2", "/usr/bin/ip"),
     ("apache2-utils", "/usr/bin/htpasswd"),
     ("tmux", "/usr/bin/tmux"),

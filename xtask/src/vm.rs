@@ -54,8 +54,9 @@ const TESTS_OF_SYSTEMD: [&str; 1] = ["cgroup_driver"];
 const SYSTEMD: &str = "/lib/systemd/systemd";
 /// Left out: races of a hundred containers each, which emulation makes minutes long and other cgroups no different.
 const SKIPPED: &str = "--skip=_changes_ --skip=descriptor_is_a_working_directory --skip=be_looked_into";
-/// The runtime's own; all others are in `e2e/tests`.
+/// The runtime's own, and the network's, of drivers that not every kernel has; all others are in `e2e/tests`.
 const RUNTIME: &str = "container";
+const NETWORK: &str = "stacked";
 
 /// Installs what the machine itself needs.
 pub(crate) fn install() -> Outcome {
@@ -101,7 +102,7 @@ fn kernel(home: &Path, tree: &Path) -> Result<PathBuf, String> {
     }
     // Of the modules those that the tests can need: the less there is, the sooner it has booted.
     sh(&format!(
-        "v=$(ls {1}/lib/modules); to={0}/lib/modules/$v; mkdir -p $to; cd {1}/lib/modules/$v; cp modules.order modules.builtin* $to/; cp --parents -r kernel/net kernel/lib kernel/crypto kernel/arch kernel/fs/overlayfs kernel/fs/quota kernel/drivers/block/loop.ko kernel/drivers/net/*.ko $to/; depmod -b {0} $v",
+        "v=$(ls {1}/lib/modules); to={0}/lib/modules/$v; mkdir -p $to; cd {1}/lib/modules/$v; cp modules.order modules.builtin* $to/; cp --parents -r kernel/net kernel/lib kernel/crypto kernel/arch kernel/fs/overlayfs kernel/fs/quota kernel/drivers/block/loop.ko kernel/drivers/net/*.ko kernel/drivers/net/ipvlan $to/; depmod -b {0} $v",
         tree.display(),
         unpacked.display()
     ))?;
@@ -296,7 +297,11 @@ fn boot(kernel: &Path, initramfs: &Path, first: &str, names: &[&str]) -> Outcome
 }
 
 fn package(test: &str) -> &str {
-    if test == RUNTIME { "runtime" } else { "e2e" }
+    match test {
+        RUNTIME => "runtime",
+        NETWORK => "network",
+        _ => "e2e",
+    }
 }
 
 fn sh(script: &str) -> Outcome {

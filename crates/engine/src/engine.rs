@@ -13,6 +13,7 @@ use crate::Error;
 use crate::blocking::lasting;
 use crate::container::exec::Execs;
 use crate::container::places;
+use crate::container::recover::{Answers, find_all};
 use crate::container::selinux::Policy;
 use crate::container::shims::Shims;
 use crate::container::table::Table;
@@ -130,11 +131,13 @@ impl Engine {
                 let _ = sys::cgroup::Cgroup::create(&config.cgroup_parent);
             }
             let store = store::Store::open(&config.data_root)?;
+            // Before all the rest: somebody may wait for a name since the last daemon's end.
+            let answers = Answers::ask(&config)?;
+            let networks = network::Networks::open(config.network.clone(), &answers.alive())?;
             let volumes = Volumes::open(&config.data_root.join("volumes"), plugins(&config))?;
             let program = Arc::new(shim::client::Program::seal(&config.shim)?);
             let shims = Shims::new(program, config.exec_root.join("shim"));
-            let found = crate::container::find_all(&config, &store)?;
-            let networks = network::Networks::open(config.network.clone(), &found.alive())?;
+            let found = find_all(&config, &store, answers)?;
             let inner = Inner {
                 store,
                 networks,

@@ -14,7 +14,7 @@ use crate::blocking::{blocking, to_the_end};
 use crate::container::Container;
 use crate::container::record::{Attachment, NetworkMode};
 use crate::engine::Prune;
-use crate::volume::{excluded, is_true};
+use crate::volume::{excluded, is_boolean, is_true};
 use crate::{Engine, Error, events, time};
 
 mod endpoint;
@@ -60,6 +60,9 @@ impl Engine {
             if !matches!(value.as_str(), "custom" | "builtin") {
                 return Err(Error::Invalid(format!("invalid filter 'type={value}'")));
             }
+        }
+        if let Some(bad) = filters.get("dangling").iter().find(|word| !is_boolean(word)) {
+            return Err(Error::Invalid(format!("invalid filter 'dangling=[{bad}]'")));
         }
         let passes = |network: &network::Network| {
             let builtin = PREDEFINED.contains(&network.name.as_str());

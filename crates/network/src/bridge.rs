@@ -90,6 +90,12 @@ pub(crate) fn ensure(socket: &mut Socket, network: &Network) -> Result<u32, Erro
     Ok(link.index)
 }
 
+/// Refuses a bridge that somebody has removed: what is to be its port would lead nowhere.
+pub(crate) fn check(socket: &mut Socket, bridge: &str, index: u32) -> Result<(), Error> {
+    let found = route::link(socket, bridge)?.is_some_and(|link| link.index == index);
+    if found { Ok(()) } else { Err(Error::BridgeGone(bridge.to_owned())) }
+}
+
 /// Removes a bridge; none is no error.
 pub(crate) fn remove(socket: &mut Socket, bridge: &str) -> Result<(), Error> {
     let mut batch = Batch::new();

@@ -3,13 +3,14 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use spec::Id;
+use sys::netlink::{Family, Socket};
 
 use crate::allocate::Place;
 use crate::namespace::{self, Namespace};
 use crate::networks::{Core, State};
 use crate::ready::Prepared;
 use crate::record::Record;
-use crate::{Endpoint, EndpointRequest, Error, Networks, PortRequest, Sandbox};
+use crate::{Endpoint, EndpointRequest, Error, Networks, PortRequest, Sandbox, bridge};
 
 impl Networks {
     /// Makes a container's namespace and connects it; publishes its ports. No endpoints: only loopback.
@@ -56,7 +57,7 @@ impl Networks {
         requests: &[EndpointRequest],
         ports: &[PortRequest],
     ) -> Result<Sandbox, Error> {
-        let ready = if made_for_it.is_none() { self.take_ready(container, requests) } else { None };
+        let ready = if made_for_it.is_none() { self.take_ready(container, requests)? } else { None };
         let netns = match ready {
             Some(netns) => netns,
             None => {
@@ -94,20 +95,25 @@ impl Networks {
     }
 
     /// A ready namespace, if it is all that is asked for.
-    fn take_ready(&self, container: &Id, requests: &[EndpointRequest]) -> Option<OwnedFd> {
-        let [request] = requests else { return None };
+    fn take_ready(&self, container: &Id, requests: &[EndpointRequest]) -> Result<Option<OwnedFd>, Error> {
+        let [request] = requests else { return Ok(None) };
         if !request.is_plain() {
-            return None;
+            return Ok(None);
         }
-        let is_default = self.core.state().find(&request.network).is_ok_and(|e| e.network.name == "bridge");
-        if !is_default {
-            return None;
+        let (interface, index) = match self.core.state().find(&request.network) {
+            Ok(entry) if entry.network.name == "bridge" => (entry.network.interface.clone(), entry.bridge),
+            _ => return Ok(None),
+        };
+        let Some(Prepared { netns, mut endpoint }) = self.ready.take() else { return Ok(None) };
+        // It was there when this one was made.
+        if let Err(gone) = bridge::check(&mut Socket::open(Family::Route)?, &interface, index) {
+            self.core.state().free_addresses(&endpoint);
+            return Err(gone);
         }
-        let Prepared { netns, mut endpoint } = self.ready.take()?;
         endpoint.names.clone_from(&request.names);
         endpoint.priority = request.priority;
         self.core.state().enter(container, &request.container_name, vec![endpoint]);
-        Some(netns)
+        Ok(Some(netns))
     }
 
     /// Opens the container's name server, if one of its networks has names and it is not open.

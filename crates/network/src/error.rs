@@ -63,6 +63,11 @@ pub enum Error {
         /// Who has it.
         other: String,
     },
+    /// A network's bridge is not in the kernel any more.
+    #[error(
+        "could not find bridge {0}: it was removed from this host; the daemon makes it again when it is started again"
+    )]
+    BridgeGone(String),
     /// The request makes no sense: what and why.
     #[error("{0}")]
     Invalid(String),
@@ -105,6 +110,7 @@ impl Error {
             Self::PortTaken { .. }
             | Self::AddressesUsedUp { .. }
             | Self::PoolsUsedUp
+            | Self::BridgeGone(_)
             | Self::Record { .. }
             | Self::Kernel { .. } => ErrorKind::Internal,
             Self::Several(errors) => errors.first().map_or(ErrorKind::Internal, Self::kind),

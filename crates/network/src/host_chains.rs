@@ -5,8 +5,6 @@
 //! our bridges; so at the end of such a chain, where only the policy is left, two rules for each bridge let them pass.
 //! What a rule of that chain drops stays dropped.
 
-use std::sync::{Mutex, PoisonError};
-
 use sys::netlink::Socket;
 use sys::netlink::nft::{self, BaseChain, Expression as E, Key, Rule, TableFamily, Transaction};
 
@@ -17,19 +15,16 @@ use crate::firewall::Firewall;
 pub(crate) struct HostChains {
     /// Our own table, and by it our rules' comments.
     table: String,
-    /// One at a time: what is there is looked at, and then completed.
-    one: Mutex<()>,
 }
 
 impl HostChains {
     pub(crate) fn new(table: &str) -> Self {
-        Self { table: table.to_owned(), one: Mutex::default() }
+        Self { table: table.to_owned() }
     }
 
-    /// Makes the rules that there should be for these bridges, and removes those of others.
+    /// Makes the rules that there should be for these bridges, and removes those of others. One at a time: what is there is
+    /// looked at, and then completed.
     pub(crate) fn allow(&self, firewall: &Firewall, bridges: &[String]) -> sys::Result<()> {
-        // Nothing is behind the lock.
-        let _one = self.one.lock().unwrap_or_else(PoisonError::into_inner);
         firewall.with_socket(|socket| {
             for chain in nft::forward_chains(socket)? {
                 if chain.table != self.table || chain.family != TableFamily::Inet {

@@ -13,11 +13,11 @@
 //! | `bridge`, `parent`, `namespace`, `ready`, `leftover` | what is made in the kernel; made beforehand; removed afterwards |
 //! | `forwarding` | that the kernel forwards |
 //! | `redirection` | where published ports lead |
-//! | `firewall`, `host_chains`, `watch` | our nftables table; passing those of others; putting it back |
+//! | `firewall`, `host_chains`, `firewalld`, `watch` | our nftables table; passing those of others; putting it back |
 //! | `relay`, `pump` | published ports that the kernel cannot redirect |
 //! | `names`, `resolver`, `upstream` | what a name means; the server at 127.0.0.11; asking the host's servers |
 //! | `resolv` | resolv.conf, read and written |
-//! | `record` | the files below |
+//! | `record`, `earlier` | the files below; those of earlier versions |
 //!
 //! ```text
 //! <state>/networks/<id>.json       the networks
@@ -38,9 +38,11 @@ mod bridge;
 mod connect;
 mod create;
 mod disconnect;
+mod earlier;
 mod endpoint;
 mod error;
 mod firewall;
+mod firewalld;
 mod forwarding;
 mod host_chains;
 mod leftover;

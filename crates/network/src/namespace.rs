@@ -15,7 +15,7 @@ use sys::{netns, sysctl};
 use crate::allocate::{Link, Place};
 use crate::endpoint::parse_mac;
 use crate::port::Protocol;
-use crate::{Endpoint, Error};
+use crate::{Endpoint, Error, bridge};
 
 /// Where a container finds its name server.
 pub(crate) const NAME_SERVER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 11);
@@ -108,7 +108,8 @@ impl Namespace {
         let mut host = Socket::open(Family::Route)?;
         let mut outside = Batch::new();
         match &place.link {
-            Link::Bridge { index, isolated, .. } => {
+            Link::Bridge { name, index, isolated } => {
+                bridge::check(&mut host, name, *index)?;
                 outside.create_veth(&endpoint.host_interface, place.mtu, peer);
                 outside.attach(&endpoint.host_interface, *index);
                 outside.port(&endpoint.host_interface, *isolated);

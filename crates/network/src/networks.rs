@@ -9,6 +9,7 @@ use rustix::io::Errno;
 use spec::Id;
 
 use crate::firewall::Firewall;
+use crate::firewalld::Firewalld;
 use crate::host_chains::HostChains;
 use crate::leftover::Leftovers;
 use crate::pool::{Addresses, Pool, Subnet};
@@ -27,7 +28,7 @@ pub struct Config {
     pub state: PathBuf,
     /// Where connected containers are recorded: none is connected any more after a crash of the machine.
     pub run: PathBuf,
-    /// The default bridge's interface (`corten0`).
+    /// The default bridge's interface (`corten0`); empty: there is no default network.
     pub bridge: String,
     /// The default bridge's address and prefix; `None` takes the first free pool.
     pub bip: Option<(Ipv4Addr, u8)>,
@@ -46,6 +47,8 @@ pub struct Config {
     /// Published ports are served by this process instead of being redirected, for all but the host and containers: what
     /// the host's own firewall says of packets to itself goes for them.
     pub respect_host: bool,
+    /// The system bus, where firewalld is asked to accept our bridges (`/run/dbus/system_bus_socket`).
+    pub bus: PathBuf,
     /// Published ports are reached at the containers' own addresses as well, by who can route there.
     pub direct: bool,
     /// How many network namespaces with a veth on the default bridge to keep ready.
@@ -67,6 +70,7 @@ impl Default for Config {
             table: "corten".to_owned(),
             publish_on: None,
             respect_host: false,
+            bus: PathBuf::from("/run/dbus/system_bus_socket"),
             direct: false,
             ready: 4,
         }
@@ -132,11 +136,14 @@ pub(crate) struct Core {
     pub(crate) ports: Ports,
     pub(crate) firewall: Firewall,
     pub(crate) host_chains: HostChains,
+    pub(crate) firewalld: Firewalld,
     /// The host's own part of private IPv6 addresses.
     pub(crate) seed: u64,
     /// Written while the whole table is made, read while a part of it is changed: what is made anew from the state
     /// must not lose a change on its way.
     rebuilding: RwLock<()>,
+    /// What others let pass is brought in line with the bridges that there are by one at a time.
+    passing: Mutex<()>,
     state: Mutex<State>,
 }
 
@@ -237,8 +244,10 @@ impl Core {
             ports: Ports::default(),
             firewall: Firewall::new(&config.table, config.respect_host, config.direct),
             host_chains: HostChains::new(&config.table),
+            firewalld: Firewalld::new(config.bus.clone()),
             seed,
             rebuilding: RwLock::default(),
+            passing: Mutex::default(),
             state: Mutex::new(state),
             config,
         }
@@ -283,12 +292,21 @@ impl Core {
 
     /// Lets our bridges pass where others drop what they do not know.
     pub(crate) fn allow_through_host(&self) -> Result<(), Error> {
+        // Nothing is behind the lock.
+        let _one = self.passing.lock().unwrap_or_else(PoisonError::into_inner);
         let bridges: Vec<String> = {
             let state = self.state();
             let bridges = state.networks.values().filter(|e| e.network.driver == Driver::Bridge);
             bridges.map(|e| e.network.interface.clone()).collect()
         };
-        Ok(self.host_chains.allow(&self.firewall, &bridges)?)
+        self.host_chains.allow(&self.firewall, &bridges)?;
+        Ok(self.firewalld.allow(&bridges)?)
+    }
+
+    /// Tells firewalld of bridges that are no more. What fails leaves a name in a list, which its next reload forgets.
+    pub(crate) fn forget_at_host(&self, bridges: &[String]) {
+        let _one = self.passing.lock().unwrap_or_else(PoisonError::into_inner);
+        let _ = self.firewalld.forget(bridges);
     }
 
     /// A container's name, for messages.

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use spec::Id;
-use sys::netlink::route;
+use sys::netlink::route::{self, Batch};
 use sys::netlink::{Family, Socket};
 use sys::netns;
 
@@ -18,17 +18,19 @@ use crate::record::{Record, Records};
 use crate::relay::Relay;
 use crate::resolver::Resolver;
 use crate::watch::Watcher;
-use crate::{Config, Driver, Error, Network, Networks, bridge, forwarding};
+use crate::{Config, Driver, Error, Network, Networks, bridge, forwarding, namespace};
 
 impl Networks {
-    /// Reads the records, brings bridges, rules and published ports of containers in `alive` (id and a pid in its
-    /// network namespace) back into the kernel where they are missing, removes what belongs to no one, and makes the
-    /// predefined networks `bridge`, `host`, `none`. Serves names for the alive containers again.
+    /// Reads the records, serves names for the containers in `alive` again (id and a pid in its network namespace), brings
+    /// bridges, rules and their published ports back into the kernel where they are missing, removes what belongs to no
+    /// one, and makes the predefined networks `bridge`, `host`, `none`.
     ///
     /// # Errors
     /// A record cannot be read, or the kernel refused.
     pub fn open(config: Config, alive: &[(Id, i32)]) -> Result<Self, Error> {
-        bridge::check_name(&config.bridge)?;
+        if !config.bridge.is_empty() {
+            bridge::check_name(&config.bridge)?;
+        }
         let records = Records::open(&config.state, &config.run)?;
         let mut state = State::default();
         for record in records.containers()? {
@@ -38,18 +40,24 @@ impl Networks {
                 records.remove_container(&record.container)?;
             }
         }
-        let mut socket = Socket::open(Family::Route)?;
         for network in records.networks()? {
             state.networks.insert(network.id.clone(), Entry::new(network));
         }
         let seed = crate::networks::seed();
-        state.settle_default_bridge(&config, &records, &mut socket, seed)?;
-        state.settle_simple("host", Driver::Host, &records)?;
-        state.settle_simple("none", Driver::Null, &records)?;
-        if config.forwarding {
-            forwarding::turn_on(&mut socket, &records, true)?;
+        let core = Arc::new(Core::new(config, records, state.of_names(), seed));
+        let resolver = Arc::new(Resolver::start(Arc::clone(&core))?);
+        // Nothing goes before that: somebody waits for an answer since the last daemon's end.
+        for record in state.containers.values_mut() {
+            restore_names(&core, &resolver, record, alive)?;
         }
-        let core = Arc::new(Core::new(config, records, State::default(), seed));
+        let (config, records) = (&core.config, &core.records);
+        let mut socket = Socket::open(Family::Route)?;
+        state.settle_default_bridge(config, records, &mut socket, seed)?;
+        state.settle_simple("host", Driver::Host, records)?;
+        state.settle_simple("none", Driver::Null, records)?;
+        if config.forwarding {
+            forwarding::turn_on(&mut socket, records, true)?;
+        }
         for entry in state.networks.values_mut() {
             match core.ensure(&mut socket, &entry.network) {
                 Ok(bridge) => entry.bridge = bridge,
@@ -60,6 +68,7 @@ impl Networks {
             entry.settled = true;
         }
         state.restore_addresses();
+        state.reattach(&mut socket)?;
         let orphans = state.orphans(&mut socket)?;
         *core.state() = state;
 
@@ -68,46 +77,64 @@ impl Networks {
         for record in &containers {
             record.ports.iter().for_each(|port| core.ports.restore(&record.container, port));
         }
-        let resolver = Resolver::start(Arc::clone(&core))?;
         let leftovers = Leftovers::start()?;
         leftovers.delete_later(orphans.into_iter());
         let watcher = Watcher::start(Arc::clone(&core))?;
         let ready = {
             let core = Arc::clone(&core);
-            Ready::start(core.config.ready, move || core.prepare())?
+            // They are on the default network.
+            let count = if core.config.bridge.is_empty() { 0 } else { core.config.ready };
+            Ready::start(count, move || core.prepare())?
         };
         let networks = Self {
             core,
             ready: Arc::new(ready),
-            resolver: Arc::new(resolver),
+            resolver,
             relay: Arc::new(Relay::start()?),
             leftovers: Arc::new(leftovers),
             _watcher: Arc::new(watcher),
         };
         for record in &containers {
-            networks.restore_names(record, alive)?;
             networks.relay_ports(&record.container)?;
         }
         // As in `create`.
         let _ = networks.core.allow_through_host();
         Ok(networks)
     }
+}
 
-    /// Opens the name server of a container that lives on.
-    fn restore_names(&self, record: &Record, alive: &[(Id, i32)]) -> Result<(), Error> {
-        if record.resolver.is_none() {
-            return Ok(());
-        }
-        let Some((_, pid)) = alive.iter().find(|(id, _)| *id == record.container) else { return Ok(()) };
-        // It may have exited since it was asked for: its release will follow.
-        let Ok(netns) = netns::of_process(*pid) else { return Ok(()) };
-        self.serve_names(&record.container, &netns)?;
-        self.core.save(&record.container)
+/// Opens the name server of a container that lives on.
+fn restore_names(
+    core: &Core,
+    resolver: &Resolver,
+    record: &mut Record,
+    alive: &[(Id, i32)],
+) -> Result<(), Error> {
+    if record.resolver.is_none() {
+        return Ok(());
     }
+    let Some((_, pid)) = alive.iter().find(|(id, _)| *id == record.container) else { return Ok(()) };
+    // It may have exited since it was asked for: its release will follow.
+    let Ok(netns) = netns::of_process(*pid) else { return Ok(()) };
+    let sockets = namespace::open_resolver(&netns, record.resolver)?;
+    let ports = Some(sockets.ports);
+    resolver.serve(&record.container, sockets)?;
+    if record.resolver != ports {
+        record.resolver = ports;
+        core.records.write_container(record)?;
+    }
+    Ok(())
 }
 
 impl State {
-    /// The default bridge: as recorded, unless the configuration wants another address and nobody is on it.
+    /// What names mean, before anything else is known.
+    fn of_names(&self) -> Self {
+        let settled = |entry: &Entry| Entry { settled: true, ..Entry::new(entry.network.clone()) };
+        let networks = self.networks.iter().map(|(id, entry)| (id.clone(), settled(entry))).collect();
+        Self { networks, containers: self.containers.clone() }
+    }
+
+    /// The default bridge: as recorded, unless the configuration wants another one, or none, and nobody is on it.
     fn settle_default_bridge(
         &mut self,
         config: &Config,
@@ -122,6 +149,9 @@ impl State {
             }
             bridge::remove(socket, &network.interface)?;
             self.networks.remove(&network.id);
+        }
+        if config.bridge.is_empty() {
+            return recorded.map_or(Ok(()), |network| records.remove_network(&network.id));
         }
         let mut ranges = Vec::new();
         for v4 in [true, false].into_iter().filter(|v4| *v4 || config.default_network.v6) {
@@ -188,6 +218,26 @@ impl State {
                 }
             }
         }
+    }
+
+    /// Ends of veths whose bridge was removed and made again are its ports again.
+    fn reattach(&self, socket: &mut Socket) -> Result<(), Error> {
+        let links = route::links(socket)?;
+        for endpoint in self.containers.values().flat_map(|r| &r.endpoints) {
+            let Some(entry) = self.networks.get(&endpoint.network_id).filter(|e| e.bridge != 0) else {
+                continue;
+            };
+            let lost =
+                |link: &&route::Link| link.name == endpoint.host_interface && link.master != entry.bridge;
+            if links.iter().any(|link| lost(&link)) {
+                let mut batch = Batch::new();
+                batch.attach(&endpoint.host_interface, entry.bridge);
+                batch.port(&endpoint.host_interface, !entry.network.options().containers_talk);
+                // One whose container has just ended is gone: its release will follow.
+                let _ = batch.send(socket);
+            }
+        }
+        Ok(())
     }
 
     /// Veths on our bridges that are no one's.

@@ -4,10 +4,11 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use spec::Id;
 use sys::file::{self, Durability};
 
-use crate::{Endpoint, Error, Network, PublishedPort};
+use crate::{Endpoint, Error, Network, PublishedPort, earlier};
 
 /// Directories and files hold addresses and names only, but nobody else needs them.
 const DIRECTORY_MODE: u32 = 0o700;
@@ -55,12 +56,12 @@ impl Records {
 
     /// All networks.
     pub(crate) fn networks(&self) -> Result<Vec<Network>, Error> {
-        read_all(&self.networks)
+        read_all(&self.networks, earlier::network)
     }
 
     /// All connected containers.
     pub(crate) fn containers(&self) -> Result<Vec<Record>, Error> {
-        read_all(&self.endpoints)
+        read_all(&self.endpoints, earlier::container)
     }
 
     /// A network is what the user asked for: it survives a crash of the machine.
@@ -110,7 +111,10 @@ fn write<T: Serialize>(directory: &Path, id: &Id, record: &T, durability: Durabi
 }
 
 /// The records of a directory. Other files, such as what a crash left of a write, are no records.
-fn read_all<T: for<'a> Deserialize<'a>>(directory: &Path) -> Result<Vec<T>, Error> {
+fn read_all<T: for<'a> Deserialize<'a>>(
+    directory: &Path,
+    renew: impl Fn(Value) -> Value,
+) -> Result<Vec<T>, Error> {
     let mut records = Vec::new();
     for name in file::list(directory)? {
         if name.strip_suffix(".json").and_then(Id::parse).is_none() {
@@ -119,6 +123,7 @@ fn read_all<T: for<'a> Deserialize<'a>>(directory: &Path) -> Result<Vec<T>, Erro
         let path = directory.join(&name);
         let bytes = file::read(&path)?;
         let record = serde_json::from_slice(&bytes)
+            .and_then(|record| serde_json::from_value(renew(record)))
             .map_err(|source| Error::Record { path: path.display().to_string(), source })?;
         records.push(record);
     }

@@ -142,13 +142,18 @@ impl Relay {
     pub(crate) fn set(&self, container: &Id, wanted: Vec<(OwnedFd, Redirection)>) -> Result<(), Error> {
         let shared = &self.shared;
         let is_wanted = |port: &Port| wanted.iter().any(|(_, r)| r.port == port.port && r.to == port.to.ip());
-        let ends = {
+        let ended: Vec<Port> = {
             let mut ports = shared.ports();
-            let before = ports.len();
-            ports.retain(|_, port| port.container != *container || is_wanted(port));
-            ports.len() != before
+            ports
+                .extract_if(|_, p| p.container == *container && !is_wanted(p))
+                .map(|(_, port)| port)
+                .collect()
         };
-        if ends {
+        for port in &ended {
+            // Closing is not enough: who holds the port has the same socket open.
+            epoll::delete(&shared.epoll, &*port.socket).map_err(error("leave port"))?;
+        }
+        if !ended.is_empty() {
             shared.wake();
         }
         for (socket, redirection) in wanted {

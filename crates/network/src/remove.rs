@@ -3,7 +3,7 @@
 use sys::netlink::{Family, Socket};
 
 use crate::networks::Core;
-use crate::{Error, Network, Networks, bridge};
+use crate::{Driver, Error, Network, Networks, bridge};
 
 impl Networks {
     /// Removes a network without endpoints.
@@ -50,6 +50,9 @@ impl Core {
         self.state().networks.remove(&network.id);
         errors.extend(self.change_firewall(|firewall| firewall.remove_bridge(network)).err());
         errors.extend(self.allow_through_host().err());
+        if network.driver == Driver::Bridge {
+            self.forget_at_host(std::slice::from_ref(&network.interface));
+        }
         Error::collect(errors)
     }
 

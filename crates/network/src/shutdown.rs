@@ -27,13 +27,14 @@ impl Networks {
         };
         let mut errors: Vec<Error> = containers.iter().filter_map(|id| self.release(id).err()).collect();
         errors.extend(core.firewall.remove().err().map(Error::from));
-        errors.extend(core.host_chains.allow(&core.firewall, &[]).err().map(Error::from));
+        core.state().networks.clear();
+        errors.extend(core.allow_through_host().err());
+        core.forget_at_host(&bridges);
         let mut batch = Batch::new();
         bridges.iter().for_each(|bridge| batch.delete(bridge));
         let deleted = Socket::open(Family::Route).and_then(|mut socket| batch.send(&mut socket));
         errors.extend(deleted.err().map(Error::from));
         errors.extend(core.records.clear().err());
-        core.state().networks.clear();
         Error::collect(errors)
     }
 }

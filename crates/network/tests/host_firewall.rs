@@ -1,14 +1,18 @@
 //! Beside the host's own firewall.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+#![expect(clippy::disallowed_methods, reason = "firewalld is a program")]
 
 mod host;
 
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 
 use host::{ask, id, inside, on, on_a_host, output, publish, serve, succeeds, until, v4};
-use network::{Networks, NewNetwork, PortRequest, Sandbox};
+use network::{Config, Networks, NewNetwork, PortRequest, Sandbox};
+use sys::dbus::{Answer, Body, Connection, Target};
 
 fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
@@ -116,6 +120,114 @@ fn published_ports_obey_the_host_s_input_policy_when_told_to() {
         output("nft add rule inet fw input tcp dport 8080 accept");
         assert_eq!(both_ways(&web, &outside), (true, true), "opened");
         networks.shutdown().unwrap();
+    });
+}
+
+/// firewalld and a bus of its own, in the namespace of the calling thread.
+struct Firewalld {
+    processes: Vec<Child>,
+    bus: PathBuf,
+}
+
+impl Firewalld {
+    fn start(directory: &Path) -> Self {
+        let bus = directory.join("bus");
+        let config = directory.join("bus.conf");
+        let text = format!(
+            "<busconfig><type>session</type><listen>unix:path={}</listen><auth>EXTERNAL</auth>\
+             <policy context='default'><allow send_destination='*' eavesdrop='true'/><allow eavesdrop='true'/>\
+             <allow own='*'/></policy></busconfig>",
+            bus.display()
+        );
+        std::fs::write(&config, text).unwrap();
+        std::fs::create_dir(directory.join("firewalld")).unwrap();
+        let mut firewalld = Self { processes: Vec::new(), bus };
+        firewalld.spawn(&[
+            "dbus-daemon",
+            "--nofork",
+            "--nopidfile",
+            "--config-file",
+            &config.display().to_string(),
+        ]);
+        until("the bus", || firewalld.bus.exists());
+        let own = directory.join("firewalld").display().to_string();
+        let log = directory.join("firewalld.log").display().to_string();
+        firewalld.spawn(&["firewalld", "--nofork", "--nopid", "--system-config", &own, "--log-file", &log]);
+        until("firewalld", || firewalld.ask(".zone", "getZones", "").is_some());
+        firewalld
+    }
+
+    fn spawn(&mut self, words: &[&str]) {
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]).env("DBUS_SYSTEM_BUS_ADDRESS", format!("unix:path={}", self.bus.display()));
+        self.processes.push(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+    }
+
+    /// What it answers, unless it refuses. `firewall-cmd` asks the same, and takes a second.
+    fn ask(&self, interface: &str, member: &str, argument: &str) -> Option<String> {
+        let bus = "org.freedesktop.DBus";
+        let hello = Target { destination: bus, path: "/org/freedesktop/DBus", interface: bus };
+        let name = "org.fedoraproject.FirewallD1";
+        let interface = format!("{name}{interface}");
+        let target =
+            Target { destination: name, path: "/org/fedoraproject/FirewallD1", interface: &interface };
+        let mut connection = Connection::open(&self.bus).unwrap();
+        connection.call(hello, "Hello", &Body::default()).unwrap();
+        let body = Body::default();
+        let body = if argument.is_empty() { body } else { body.text(argument) };
+        match connection.call(target, member, &body).unwrap() {
+            Answer::Done(body) => Some(body.reader().string().unwrap_or_default()),
+            Answer::Refused(..) => None,
+        }
+    }
+
+    /// Empty when it is in none.
+    fn zone_of(&self, bridge: &str) -> String {
+        self.ask(".zone", "getZoneOfInterface", bridge).unwrap()
+    }
+}
+
+impl Drop for Firewalld {
+    fn drop(&mut self) {
+        for process in self.processes.iter_mut().rev() {
+            process.kill().unwrap();
+            process.wait().unwrap();
+        }
+    }
+}
+
+#[test]
+fn firewalld_is_told_of_our_bridges() {
+    on_a_host(|host| {
+        let directory = tempfile::tempdir().unwrap();
+        let firewalld = Firewalld::start(directory.path());
+        let mut config = host.config(0);
+        // Without being told it lets no bridge pass, not even within.
+        {
+            let networks =
+                Networks::open(Config { bus: "/nonexistent".into(), ..config.clone() }, &[]).unwrap();
+            let (web, outside) = web_and_outside(&networks);
+            assert!(!both_ways(&web, &outside).0, "it does not need to be told");
+            networks.shutdown().unwrap();
+            output("ip link delete uplink");
+        }
+        config.bus.clone_from(&firewalld.bus);
+        let networks = Networks::open(config, &[]).unwrap();
+        let (web, outside) = web_and_outside(&networks);
+        assert_eq!(both_ways(&web, &outside), (true, true), "{}", output("nft list ruleset"));
+        assert_eq!(firewalld.zone_of("ct0"), "trusted");
+        let neighbour = networks.connect(&id(2), &[on("bridge", "two")], &[]).unwrap();
+        assert!(inside(&neighbour.netns, || ask(v4(&web), 80)).is_some(), "within a bridge");
+        // A reload forgets what is not in its files.
+        firewalld.ask("", "reload", "").unwrap();
+        until("the bridge's zone", || firewalld.zone_of("ct0") == "trusted");
+        assert_eq!(both_ways(&web, &outside), (true, true));
+        let front = networks.create(NewNetwork { name: "front".into(), ..NewNetwork::default() }).unwrap();
+        assert_eq!(firewalld.zone_of(&front.interface), "trusted");
+        networks.remove("front").unwrap();
+        assert_eq!(firewalld.zone_of(&front.interface), "");
+        networks.shutdown().unwrap();
+        assert_eq!(firewalld.zone_of("ct0"), "");
     });
 }
 

@@ -119,6 +119,15 @@ fn a_family_that_a_container_lacks_is_passed_on() {
         drop(networks);
         let networks = Networks::open(host.config(0), &[(id(1), process.pid())]).unwrap();
         assert!(ask(LOOPBACK, 8080).is_some());
+        // A way out of both families takes it over while it runs, and gives it back.
+        create(&networks, "both", |_| ());
+        let both = EndpointRequest { priority: 1, ..on("both", "web") };
+        for _ in 0..2 {
+            networks.connect_live(&id(1), process.pid(), &both).unwrap();
+            assert!(ask(LOOPBACK, 8080).is_some());
+            networks.disconnect_live(&id(1), process.pid(), "both").unwrap();
+            assert!(ask(LOOPBACK, 8080).is_some());
+        }
         networks.release(&id(1)).unwrap();
 
         // And the other way round.

@@ -1,4 +1,4 @@
-//! A blocking client of D-Bus, as far as talking to systemd needs it: calls, their answers, and signals.
+//! A blocking client of D-Bus, as far as talking to systemd and firewalld needs it: calls, their answers, and signals.
 //!
 //! Little-endian messages of the D-Bus specification; what a body holds, the caller says by its signature.
 

@@ -8,7 +8,7 @@
 //! | [`cgroup`] | Control groups, v2 and v1/hybrid, through a directory fd (cgroups(7)) |
 //! | [`clock`] | Clocks (clock_gettime(2)) |
 //! | [`copy`] | A file's content as another file (ioctl_ficlone(2), copy_file_range(2)) |
-//! | [`dbus`] | A blocking client of D-Bus, as far as talking to systemd needs it |
+//! | [`dbus`] | A blocking client of D-Bus, as far as talking to systemd and firewalld needs it |
 //! | [`dial`] | Connections that are made without waiting (connect(2)) |
 //! | [`file`] | Files with their path in every error, and atomic writes |
 //! | [`inotify`] | Waiting for changes in a directory (inotify(7)) |

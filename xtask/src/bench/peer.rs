@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use crate::root;
+use crate::{Outcome, root};
 
 /// An engine. Dropped: its containers, daemon, namespace and files are removed.
 pub(super) struct Peer {
@@ -118,7 +118,15 @@ impl Peer {
 
     /// Kills the daemon and starts it again: milliseconds from the start until its API answers.
     pub(super) fn restart(&mut self) -> Result<f64, String> {
-        self.daemon.kill().and_then(|()| self.daemon.wait()).map_err(|e| e.to_string())?;
+        self.kill_daemon()?;
+        self.start_daemon()
+    }
+
+    pub(super) fn kill_daemon(&mut self) -> Outcome {
+        self.daemon.kill().and_then(|()| self.daemon.wait()).map(drop).map_err(|e| e.to_string())
+    }
+
+    pub(super) fn start_daemon(&mut self) -> Result<f64, String> {
         let start = std::time::Instant::now();
         self.daemon =
             spawn(&(self.program)(&self.directory), &self.namespace, &self.socket, &self.directory)?;

@@ -232,7 +232,12 @@ const CONTAINERS: &[Key] = &[
 ];
 
 const NETWORKS: &[Key] = &[
-    same("bridge", Text, "Interface of the default network [default: corten0]").short('b'),
+    same(
+        "bridge",
+        Text,
+        "Interface of the default network, or none to do without that network [default: corten0]",
+    )
+    .short('b'),
     same("bip", Text, "Address and prefix of the default network's bridge, 10.1.0.1/16"),
     same("fixed-cidr", Text, "Part of the default network from which containers get addresses"),
     same("ipv6", Bool, "Containers on the default network get IPv6 addresses"),

@@ -425,10 +425,11 @@ fn network(
     exec_root: &Path,
     publish_ip: Option<IpAddr>,
 ) -> Result<network::Config, String> {
-    let bridge = left.text("bridge").filter(|b| !b.is_empty()).unwrap_or_else(|| "corten0".into());
-    if bridge == "none" {
-        return Err("bridge: none: doing without the default network is not supported yet".into());
-    }
+    let bridge = match left.text("bridge").as_deref() {
+        None | Some("") => "corten0".into(),
+        Some("none") => String::new(),
+        Some(name) => name.to_owned(),
+    };
     let mut given = |name: &str| left.text(name).filter(|text| !text.is_empty());
     let named = |name: &str, error: String| format!("{name}: {error}");
     let bip = given("bip").map(|t| read::cidr::<Ipv4Addr>(&t)).transpose().map_err(|e| named("bip", e))?;
@@ -468,6 +469,7 @@ fn network(
     Ok(network::Config {
         state: data_root.join("network"),
         run: exec_root.join("network"),
+        bus: network::Config::default().bus,
         bridge,
         bip,
         bip6,

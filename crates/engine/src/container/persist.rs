@@ -29,6 +29,11 @@ pub(crate) fn save_record(dir: &Path, record: &Record) -> Result<(), Error> {
     Ok(file::write_atomic(&dir.join("config.json"), &bytes, 0o600, durability)?)
 }
 
+/// Whether there is a config.json.
+pub(crate) fn has_record(dir: &Path) -> bool {
+    dir.join("config.json").exists()
+}
+
 /// Reads config.json; `None` when it is not there (a create that did not finish).
 pub(crate) fn load_record(dir: &Path) -> Result<Option<Record>, Error> {
     load(&dir.join("config.json"))

@@ -2,7 +2,7 @@
 //!
 //! Shim answers → adopt; else exit.json of this run → exited; else → exited(255). What belongs to no container is removed.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -20,6 +20,9 @@ use super::{Container, cgroup, leftovers};
 use crate::engine::Config;
 use crate::{Engine, Error};
 
+/// What the shims that live say, by their containers' ids.
+pub(crate) struct Answers(HashMap<String, Answering>);
+
 /// All containers on disk, and what their shims say.
 pub(crate) struct Found(Vec<One>);
 
@@ -31,7 +34,7 @@ struct One {
 }
 
 /// A shim that answers, and has made its container.
-struct Answering {
+pub(crate) struct Answering {
     connection: Connection,
     watch: Watch,
     dir: PathBuf,
@@ -39,19 +42,32 @@ struct Answering {
     status: Status,
 }
 
-impl Found {
+impl Answers {
+    /// Asks those of containers that there are, several at once: each is a process that has to wake up. Blocking.
+    pub(crate) fn ask(config: &Config) -> Result<Self, Error> {
+        let name = |dir: PathBuf| Some(dir.file_name()?.to_string_lossy().into_owned());
+        let recorded = places::all(config)?.into_iter().filter(|dir| persist::has_record(dir));
+        let names: Vec<String> = recorded.filter_map(name).filter(|name| Id::parse(name).is_some()).collect();
+        let ask = |name: &String| Some((name.clone(), answering(&config.exec_root.join("shim").join(name))?));
+        let at_once = 2 * std::thread::available_parallelism().map_or(1, usize::from);
+        let answers = std::thread::scope(|scope| {
+            let some = names.chunks(names.len().div_ceil(at_once).max(1));
+            let asking: Vec<_> =
+                some.map(|names| scope.spawn(|| names.iter().filter_map(ask).collect::<Vec<_>>())).collect();
+            asking.into_iter().flat_map(|some| some.join().expect("a shim's answer is data")).collect()
+        });
+        Ok(Self(answers))
+    }
+
     /// The containers whose network must be kept: id, and a pid in their namespace.
     pub(crate) fn alive(&self) -> Vec<(Id, i32)> {
-        let alive = |one: &One| {
-            let shim = one.shim.as_ref().filter(|s| s.status.exit.is_none())?;
-            Some((one.record.id.clone(), shim.pid))
-        };
-        self.0.iter().filter_map(alive).collect()
+        let alive = self.0.iter().filter(|(_, shim)| shim.status.exit.is_none());
+        alive.filter_map(|(name, shim)| Some((Id::parse(name)?, shim.pid))).collect()
     }
 }
 
-/// Reads all records, asks all shims, and removes what belongs to no container. Blocking.
-pub(crate) fn find_all(config: &Config, store: &Store) -> Result<Found, Error> {
+/// Reads all records, and removes what belongs to no container. Blocking.
+pub(crate) fn find_all(config: &Config, store: &Store, mut answers: Answers) -> Result<Found, Error> {
     let mut found = Vec::new();
     let mut known = HashSet::new();
     let mut unfinished = Vec::new();
@@ -64,7 +80,8 @@ pub(crate) fn find_all(config: &Config, store: &Store) -> Result<Found, Error> {
                     tracing::warn!(container = name, "{}: taken as never started", error.message());
                     Saved::default()
                 });
-                found.push(One { places: Places::found(config, &dir), record, saved, shim: None });
+                let shim = answers.0.remove(&name);
+                found.push(One { places: Places::found(config, &dir), record, saved, shim });
             }
             Ok(None) => {
                 unfinished.push((name, dir));
@@ -81,24 +98,9 @@ pub(crate) fn find_all(config: &Config, store: &Store) -> Result<Found, Error> {
     for (_, dir) in unfinished.into_iter().filter(|(name, _)| !known.contains(name)) {
         sys::file::remove_tree(&dir)?;
     }
-    ask(config, &mut found);
     remove_orphans(config, store, &known);
     found.sort_by_key(|one| one.record.created_at);
     Ok(Found(found))
-}
-
-/// Asks the shims of all containers, several at once: each is a process that has to wake up.
-fn ask(config: &Config, found: &mut [One]) {
-    let at_once = 2 * std::thread::available_parallelism().map_or(1, usize::from);
-    std::thread::scope(|scope| {
-        for some in found.chunks_mut(found.len().div_ceil(at_once).max(1)) {
-            scope.spawn(|| {
-                for one in some {
-                    one.shim = answering(&config.exec_root.join("shim").join(one.record.id.as_str()));
-                }
-            });
-        }
-    });
 }
 
 /// The shim of a directory, if it lives and has a container. One without a container is ended.

@@ -95,7 +95,7 @@ pub(crate) fn is_true(text: &str) -> bool {
     matches!(text, "1" | "t" | "T" | "true" | "TRUE" | "True")
 }
 
-fn is_boolean(text: &str) -> bool {
+pub(crate) fn is_boolean(text: &str) -> bool {
     is_true(text) || matches!(text, "0" | "f" | "F" | "false" | "FALSE" | "False")
 }
 

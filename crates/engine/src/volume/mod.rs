@@ -36,7 +36,7 @@ use spec::api::Volume;
 use sys::file::{self, Durability};
 
 pub(crate) use self::create::{Wish, random_name};
-pub(crate) use self::list::{excluded, is_true};
+pub(crate) use self::list::{excluded, is_boolean, is_true};
 pub(crate) use self::local::own;
 use self::plugin::Plugins;
 pub(crate) use self::record::{LOCAL, Meta};

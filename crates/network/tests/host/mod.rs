@@ -10,7 +10,7 @@ use std::os::fd::AsFd;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use network::{Config, EndpointRequest, Networks, PortRequest};
+use network::{Config, EndpointRequest, Networks, NewNetwork, PortRequest, Range, Subnet};
 use spec::Id;
 use sys::netlink::route::Batch;
 use sys::netlink::{Family, Socket};
@@ -235,4 +235,19 @@ pub(crate) fn outside(networks: &Networks) -> std::os::fd::OwnedFd {
     });
     until("the uplink", || inside(&lonely.netns, || succeeds("/bin/busybox ping -c1 -W1 203.0.113.1")));
     lonely.netns
+}
+
+/// A network to make.
+pub(crate) fn new(name: &str, driver: &str, options: &[(&str, &str)]) -> NewNetwork {
+    let options = options.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+    NewNetwork { name: name.into(), driver: driver.into(), options, ..NewNetwork::default() }
+}
+
+/// A whole subnet.
+pub(crate) fn range(subnet: &str) -> Range {
+    Range { subnet: Subnet::parse(subnet).unwrap(), range: None, gateway: None, reserved: Default::default() }
+}
+
+pub(crate) fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
 }
