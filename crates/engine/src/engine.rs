@@ -106,6 +106,29 @@ pub(crate) enum Prune {
     Networks,
 }
 
+/// Makes layers again that a power cut may have damaged. What fails is made when it is used.
+fn repair(store: &store::Store) {
+    match store.repair() {
+        Ok(repaired) if repaired == store::Repaired::default() => {}
+        Ok(store::Repaired { again, removed, doubtful }) => {
+            tracing::info!(
+                again,
+                removed,
+                "the machine was restarted: layers that may not have been on the disk were made again"
+            );
+            for layer in doubtful {
+                tracing::warn!(%layer, "a layer may be damaged by the restart, and its blob is not here: pull its image again");
+            }
+        }
+        Err(error) => {
+            tracing::warn!(
+                error = Error::from(error).message(),
+                "layers that the machine's restart may have damaged are not all made again"
+            );
+        }
+    }
+}
+
 impl Engine {
     /// Opens the data root, adopts the containers whose shims live, records the ends of the others.
     ///
@@ -124,6 +147,7 @@ impl Engine {
                 let _ = sys::cgroup::Cgroup::create(&config.cgroup_parent);
             }
             let store = store::Store::open(&config.data_root)?;
+            repair(&store);
             let volumes = Volumes::open(&config.data_root.join("volumes"), plugins(&config))?;
             let shim = Arc::new(shim::client::Program::seal(&config.shim)?);
             let found = crate::container::find_all(&config, &store)?;

@@ -12,9 +12,11 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use super::hosts::{Place, Trust};
 use super::message::{Answer, Body, Pace, text_of};
+use super::proxy::{Line, Proxy};
 use super::{Config, host};
 use crate::{Error, tls};
 
@@ -300,13 +302,16 @@ impl Transport {
         *request.headers_mut() = headers.clone();
         // A proxy without a tunnel is told the whole address.
         let proxy = match url.security {
-            Security::Plain => self.config().proxies.on_the_way(&url.authority, false)?,
+            Security::Plain => {
+                let proxy = self.config().proxies.on_the_way(&url.authority, false)?;
+                proxy.filter(Proxy::takes_requests)
+            }
             Security::Verified | Security::Unverified => None,
         };
         let target = match proxy {
             None => url.path.clone(),
             Some(proxy) => {
-                if let Some(value) = proxy.authorization.and_then(|a| HeaderValue::try_from(a).ok()) {
+                if let Some(value) = proxy.authorization().and_then(|a| HeaderValue::try_from(a).ok()) {
                     request.headers_mut().insert(PROXY_AUTHORIZATION, value);
                 }
                 format!("http://{}{}", url.authority, url.path)
@@ -344,20 +349,15 @@ impl Transport {
     async fn open(&self, url: &Url) -> Result<SendRequest<Body>, String> {
         let plain = url.security == Security::Plain;
         let (name, port) = host::split(&url.authority, if plain { 80 } else { 443 });
-        let tcp = match self.config().proxies.on_the_way(&url.authority, !plain)? {
-            None => TcpStream::connect((name, port)).await.map_err(|e| e.to_string())?,
-            Some(proxy) if plain => proxy.connect().await?,
-            Some(proxy) => proxy.tunnel(name, port).await?,
+        let line: Box<dyn Line> = match self.config().proxies.on_the_way(&url.authority, !plain)? {
+            None => Box::new(tcp(name, port).await?),
+            Some(proxy) => proxy.open((name, port), !plain, &|proxy| self.trust(proxy, true)).await?,
         };
-        // Without it small requests wait; the connection works all the same.
-        let _ = tcp.set_nodelay(true);
         if plain {
-            return handshake(tcp).await;
+            return handshake(line).await;
         }
         let config = self.trust(&url.authority, url.security == Security::Verified)?;
-        let name = rustls::pki_types::ServerName::try_from(name.to_owned()).map_err(|e| e.to_string())?;
-        let tls = TlsConnector::from(config).connect(name, tcp).await.map_err(|e| format!("TLS: {e}"))?;
-        handshake(tls).await
+        handshake(secure(line, name, config).await?).await
     }
 
     fn trust(&self, authority: &str, verify: bool) -> Result<Arc<rustls::ClientConfig>, String> {
@@ -391,6 +391,24 @@ impl Transport {
             connections.push(Idle { sender, since: Instant::now() });
         }
     }
+}
+
+/// A connection by TCP.
+pub(super) async fn tcp(name: &str, port: u16) -> Result<TcpStream, String> {
+    let tcp = TcpStream::connect((name, port)).await.map_err(|e| e.to_string())?;
+    // Without it small requests wait; the connection works all the same.
+    let _ = tcp.set_nodelay(true);
+    Ok(tcp)
+}
+
+/// TLS over a connection.
+pub(super) async fn secure<S: Line>(
+    line: S,
+    name: &str,
+    config: Arc<rustls::ClientConfig>,
+) -> Result<TlsStream<S>, String> {
+    let name = rustls::pki_types::ServerName::try_from(name.to_owned()).map_err(|e| e.to_string())?;
+    TlsConnector::from(config).connect(name, line).await.map_err(|e| format!("TLS: {e}"))
 }
 
 async fn handshake<S>(stream: S) -> Result<SendRequest<Body>, String>
