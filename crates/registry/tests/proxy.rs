@@ -206,7 +206,7 @@ fn acceptor(directory: &Path) -> TlsAcceptor {
 /// A certs.d that trusts that certificate at a host.
 fn trust(directory: &Path, authority: &str) -> Vec<PathBuf> {
     let own = directory.join("certs.d").join(authority);
-    std::fs::create_dir_all(&own).unwrap();
-    std::fs::rename(directory.join("proxy.crt"), own.join("proxy.crt")).unwrap();
+    sys::file::create_dir_all(&own, 0o755).unwrap();
+    sys::file::rename(&directory.join("proxy.crt"), &own.join("proxy.crt")).unwrap();
     vec![directory.join("certs.d")]
 }

@@ -57,6 +57,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Line for S {}
 pub(crate) type Trusted<'t> = dyn Fn(&str) -> Result<Arc<rustls::ClientConfig>, String> + Send + Sync + 't;
 
 impl Proxies {
+    /// Those of the environment; a lower-case name stands in for an upper-case one that is not there.
+    pub fn of_environment(variable: impl Fn(&str) -> Option<String>) -> Self {
+        let value =
+            |name: &str| variable(name).or_else(|| variable(&name.to_ascii_lowercase())).unwrap_or_default();
+        Self { http: value("HTTP_PROXY"), https: value("HTTPS_PROXY"), none: value("NO_PROXY") }
+    }
+
     /// The proxy on the way to an authority; `None` when it is reached directly.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! Connections to registries: TLS or plain, pooled, redirects followed.
+//! Connections to registries, and all else that this crate asks: TLS or plain, pooled, redirects followed.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -26,7 +26,7 @@ const CONNECT: Duration = Duration::from_secs(15);
 const UPLOAD: Duration = Duration::from_secs(15 * 60);
 /// How long an idle connection is kept, and how many per host.
 const IDLE: Duration = Duration::from_secs(30);
-const IDLE_LIMIT: usize = 8;
+const IDLE_LIMIT: usize = 32;
 /// How long files with certificates are believed not to change.
 const FRESH: Duration = Duration::from_secs(5);
 const REDIRECTS: usize = 10;
@@ -53,6 +53,19 @@ pub(crate) struct Url {
 }
 
 impl Url {
+    /// An address of http or https, whose certificate must be good.
+    pub(crate) fn parse(address: &str) -> Result<Self, String> {
+        let uri: http::Uri = address.parse().map_err(|e| format!("{address}: {e}"))?;
+        let security = match uri.scheme_str() {
+            Some("https") => Security::Verified,
+            Some("http") => Security::Plain,
+            Some(_) | None => return Err(format!("{address}: not an address of http or https")),
+        };
+        let authority = uri.authority().map_or("", |a| a.as_str());
+        let authority = authority.rsplit('@').next().unwrap_or_default().to_owned();
+        Ok(Self { security, authority, path: uri.path_and_query().map_or("/", |p| p.as_str()).to_owned() })
+    }
+
     /// Another address on the same host.
     pub(crate) fn at(&self, path: impl Into<String>) -> Self {
         Self { path: path.into(), ..self.clone() }
@@ -208,21 +221,16 @@ impl Transport {
         if location.starts_with('/') && !location.starts_with("//") {
             return Ok(from.at(location));
         }
-        let uri: http::Uri = location
-            .parse()
-            .map_err(|_| protocol(format!("it names an address that is none: {location}")))?;
-        let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
-            return Err(protocol(format!("it names an address without a host: {location}")));
+        let url = Url::parse(location).map_err(|e| protocol(format!("it leads to {e}")))?;
+        let trusting = host::is_insecure(&url.authority, &self.config().insecure);
+        let security = match url.security {
+            Security::Verified if trusting => Security::Unverified,
+            Security::Plain if !trusting && from.security == Security::Verified => {
+                return Err(protocol(format!("it leads to http://{}, which is not safe", url.authority)));
+            }
+            security => security,
         };
-        let authority = authority.as_str().rsplit('@').next().unwrap_or_default().to_owned();
-        let trusting = host::is_insecure(&authority, &self.config().insecure);
-        let security = match scheme {
-            "https" if trusting => Security::Unverified,
-            "https" => Security::Verified,
-            "http" if trusting || from.security != Security::Verified => Security::Plain,
-            _ => return Err(protocol(format!("it leads to {scheme}://{authority}, which is not safe"))),
-        };
-        Ok(Url { security, authority, path: uri.path_and_query().map_or("/", |p| p.as_str()).to_owned() })
+        Ok(Url { security, ..url })
     }
 
     /// Sends one request and follows redirects of GET and HEAD. Credentials stay with the host they are for.
@@ -260,7 +268,8 @@ impl Transport {
         Err(Error::Protocol { host: url.authority, detail: format!("more than {REDIRECTS} redirects") })
     }
 
-    async fn once(
+    /// Sends one request; a redirect is an answer. It is sent again when a pooled connection turns out to be dead.
+    pub(crate) async fn once(
         self: &Arc<Self>,
         method: Method,
         url: &Url,
