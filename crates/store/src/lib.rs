@@ -112,7 +112,7 @@ struct Inner {
     holds: Mutex<Holds>,
     unpacking: Turns,
     arriving: Arriving,
-    /// Layers that got their places lately and may not be on the disk; `None` before the first look at it.
+    /// Layers that got their places lately and may not be on the disk; `None` before it was looked at.
     unsettled: Mutex<Option<HashSet<ChainId>>>,
     /// Records of layers, which never change.
     layers: Mutex<HashMap<ChainId, LayerMeta>>,

@@ -35,8 +35,8 @@ impl Store {
         lock(&self.inner.unsettled).get_or_insert_default().insert(chain);
     }
 
-    /// Whether all layers are known to be on the disk. What an earlier process has left is not known before the first
-    /// [`Store::settle`].
+    /// Whether all layers are known to be on the disk; `false` before [`Store::repair`], which looks for what an earlier
+    /// process has left.
     pub fn is_settled(&self) -> bool {
         lock(&self.inner.unsettled).as_ref().is_some_and(HashSet::is_empty)
     }
@@ -84,13 +84,16 @@ impl Store {
     pub fn repair(&self) -> Result<Repaired> {
         let path = self.path(BOOT);
         let now = file::read(Path::new("/proc/sys/kernel/random/boot_id"))?;
-        let last = file::read_if_exists(&path)?;
-        if last.as_ref() == Some(&now) {
-            return Ok(Repaired::default());
+        let mut repaired = Repaired::default();
+        if file::read_if_exists(&path)?.is_none_or(|last| last != now) {
+            // A store that says nothing was in no power cut that is known of.
+            if path.exists() {
+                repaired = self.make_again()?;
+            }
+            file::write_atomic(&path, &now, 0o600, Durability::Machine)?;
         }
-        // A store that says nothing was in no power cut that is known of.
-        let repaired = if last.is_some() { self.make_again()? } else { Repaired::default() };
-        file::write_atomic(&path, &now, 0o600, Durability::Machine)?;
+        let unmarked = self.unmarked()?;
+        lock(&self.inner.unsettled).get_or_insert_default().extend(unmarked);
         Ok(repaired)
     }
 

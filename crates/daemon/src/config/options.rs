@@ -346,7 +346,7 @@ fn registries(
     let downloads = count("max-concurrent-downloads", "max concurrent downloads", 3)?;
     let uploads = count("max-concurrent-uploads", "max concurrent uploads", 5)?;
     let attempts = count("max-download-attempts", "max download attempts", 5)?;
-    let environment = ::registry::client::Proxies::of_environment(&env);
+    let environment = ::registry::client::Proxies::of_environment(env);
     let proxies = ::registry::client::Proxies {
         http: left.text("http-proxy").unwrap_or(environment.http),
         https: left.text("https-proxy").unwrap_or(environment.https),

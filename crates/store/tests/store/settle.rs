@@ -7,10 +7,12 @@ use super::{Tar, fixture};
 #[test]
 fn after_a_power_cut_what_was_not_on_the_disk_is_made_again() {
     let mut f = fixture();
+    assert!(!f.store.is_settled(), "what an earlier process has left is not known");
     assert_eq!(f.store.repair().unwrap(), Repaired::default());
+    assert!(f.store.is_settled());
     let layer = |name: &str| Tar::new().file(name, "content").done();
     let settled = f.image(&[layer("old")]);
-    assert!(!f.store.is_settled(), "what an earlier process has left is not known");
+    assert!(!f.store.is_settled());
     assert_eq!(f.store.settle().unwrap(), 1);
     assert!(f.store.is_settled());
     assert_eq!(f.store.settle().unwrap(), 0);
