@@ -457,6 +457,25 @@ fn what_is_said_of_an_image_is_beside_it() {
     let refused = host.corten(&["build", "--sbom=generator=x", &path]).fails(1);
     assert!(refused.contains("a generator's image"), "{refused}");
 
+    // The engine tells of it.
+    let told = |query: &str| -> serde_json::Value {
+        let socket = host.path("corten.sock").display().to_string();
+        let url = format!("http://localhost/v1.55/images/{query}");
+        serde_json::from_str(&host.command(&["curl", "-sSg", "--unix-socket", &socket, &url]).ok()).unwrap()
+    };
+    let statement = &told("x:1/attestations?statement=true")[0];
+    assert_eq!(statement["PredicateType"], "https://slsa.dev/provenance/v0.2");
+    assert_eq!(statement["Statement"], old[0]);
+    let short = &told("x:1/attestations?type=https://slsa.dev/provenance/v0.2")[0];
+    assert!(short.get("Statement").is_none() && short["Descriptor"] == statement["Descriptor"], "{short}");
+    assert_eq!(told("x:1/attestations?type=https://spdx.dev/Document"), serde_json::json!([]));
+    assert_eq!(told("busybox/attestations"), serde_json::json!([]));
+    let platform = "platform=%7B%22os%22:%22linux%22,%22architecture%22:%22s390x%22%7D";
+    let message = told(&format!("x:1/attestations?{platform}"))["message"].to_string();
+    assert!(message.contains("does not provide the specified platform (linux/s390x)"), "{message}");
+    let message = told(&format!("x:1/attestations?{platform}&{platform}"))["message"].to_string();
+    assert!(message.contains("multiple platform parameters"), "{message}");
+
     // It goes where the image goes.
     let listen = "127.0.0.1:5007";
     let root = host.path("registry").display().to_string();
@@ -472,6 +491,15 @@ fn what_is_said_of_an_image_is_beside_it() {
     host.corten(&["pull", "-q", &name]).ok();
     assert_eq!(host.corten(&["inspect", "-f", "{{.Id}}", &name]).ok(), id);
     host.corten(&["run", "--rm", &name, "true"]).ok();
+    // Where it came from is told under every name of it.
+    host.corten(&["tag", &name, "y:1"]).ok();
+    let from = serde_json::json!({ "Pull": [{ "Repository": format!("{listen}/x") }] });
+    assert_eq!(told("y:1/json")["Identity"], from);
+    let listed = told("json?manifests=1&identity=1");
+    let named = |image: &&serde_json::Value| image["RepoTags"].as_array().unwrap().contains(&"y:1".into());
+    let image = listed.as_array().unwrap().iter().find(named).unwrap();
+    assert_eq!(image["Manifests"][0]["ImageData"]["Identity"], from, "{listed}");
+    assert!(told("busybox/json").get("Identity").is_none());
     server.kill().unwrap();
     server.wait().unwrap();
     host.finish();

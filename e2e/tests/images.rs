@@ -3,7 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use testkit::layout::{GZIP, Layout, TAR, ZSTD, tar};
-use testkit::{Command, Host};
+use testkit::web::{Answer, Web};
+use testkit::{Command, Host, image};
 
 #[test]
 fn the_first_container_needs_nothing() {
@@ -47,6 +48,36 @@ fn names_come_and_go() {
     assert!(Command::new(&["ls", "-A", &host.path("data/layers").display().to_string()]).ok().is_empty());
     let unknown = host.corten(&["rmi", "busybox"]).fails(1);
     assert!(unknown.contains("No such image: busybox:latest"), "{unknown}");
+    host.finish();
+}
+
+#[test]
+fn a_root_file_system_is_imported_from_an_address() {
+    let host = Host::bare();
+    let web = Web::new(&host, |request| match request.path.as_str() {
+        "/latest.tar" => Answer::status(302).with("location", "/root.tar"),
+        "/root.tar" => Answer::ok(image::busybox()),
+        "/half.tar" => Answer::ok(&image::busybox()[..100_000]),
+        _ => Answer { body: b"no such archive".into(), ..Answer::status(404) },
+    });
+    let url = web.url("latest.tar");
+    let said = host.docker(&["import", "-c", "CMD [\"echo\", \"imported\"]", &url, "web:1"]).ok();
+    assert!(said.contains(&format!("Downloading from {url}")) && said.contains("sha256:"), "{said}");
+    assert_eq!(host.docker(&["run", "--rm", "web:1"]).ok(), "imported");
+    assert!(host.docker(&["history", "web:1"]).ok().contains(&format!("Imported from {url}")));
+    let id = host.corten(&["import", &url, "web:2"]).ok();
+    assert!(id.lines().last().unwrap().starts_with("sha256:"), "{id}");
+    // What fails has made nothing.
+    for (path, why) in [
+        ("gone.tar", "with status 404: no such archive"),
+        ("half.tar", "the archive ends in the middle of a file"),
+    ] {
+        let said = host.docker(&["import", &web.url(path), "web:3"]).fails(1);
+        assert!(said.contains(why), "{path}: {said}");
+    }
+    assert!(host.docker(&["import", "http://127.0.0.1:1/x", "web:3"]).fails(1).contains("refused"));
+    assert_eq!(host.docker(&["images", "-aq", "web:3"]).ok(), "");
+    assert_eq!(std::fs::read_dir(host.path("data/ingest")).unwrap().count(), 0);
     host.finish();
 }
 

@@ -22,13 +22,16 @@ fn df(host: &Host) -> Value {
     serde_json::from_str(&host.command(&["curl", "-sS", "--unix-socket", &socket, url]).ok()).unwrap()
 }
 
-/// Files and directories below the data root, but what daemons keep for themselves.
+/// Files and directories below the data root, but what daemons keep for themselves and the marks of what is on the disk,
+/// which come when they come.
 fn tree(host: &Host) -> String {
     let data = host.path("data").display().to_string();
     Command::new(&[
         "sh",
         "-euc",
-        &format!("cd {data}; find blobs layers rw ingest images.json ! -path \"*/ready-*\" | sort"),
+        &format!(
+            "cd {data}; find blobs layers rw ingest images.json ! -path \"*/ready-*\" ! -name synced | sort"
+        ),
     ])
     .ok()
 }
@@ -162,6 +165,26 @@ fn a_load_that_is_killed_leaves_nothing() {
     host.finish();
 }
 
+/// A layer that had not reached the disk when the power went is made again from its blob; one that had is not.
+#[test]
+fn after_a_power_cut_layers_are_whole() {
+    let mut host = Host::new();
+    build(&host, "built", "FROM busybox\nRUN echo built > /x\n");
+    host.docker(&["run", "--name", "c1", "built", "true"]).ok();
+    host.kill_daemon();
+    let data = host.path("data").display().to_string();
+    let cut = format!(
+        "cd {data}; : > $(find layers -path '*/diff/bin/busybox'); : > $(find layers -path '*/diff/x'); : > boot"
+    );
+    Command::new(&["sh", "-euc", &cut]).ok();
+    host.start_daemon();
+    assert_eq!(host.docker(&["run", "--rm", "built", "cat", "/x"]).ok(), "built");
+    assert!(host.daemon_log().contains("the machine was restarted"), "{}", host.daemon_log());
+    host.docker(&["start", "-a", "c1"]).ok();
+    host.docker(&["rm", "c1"]).ok();
+    host.finish();
+}
+
 #[test]
 fn an_import_or_commit_that_is_killed_leaves_nothing() {
     let mut host = Host::new();
@@ -190,7 +213,7 @@ fn an_import_or_commit_that_is_killed_leaves_nothing() {
 }
 
 #[test]
-fn a_full_disk_fails_a_load_and_leaves_nothing() {
+fn a_full_disk_fails_the_one_verb_and_leaves_nothing() {
     let disk = Disk::tmpfs("12m");
     let mut host = disk.host();
     host.start_daemon();
@@ -199,6 +222,25 @@ fn a_full_disk_fails_a_load_and_leaves_nothing() {
     let file = host.path("big.tar").display().to_string();
     testkit::write(&host.path("big.tar"), &big());
     let filler = host.path("data/filler");
+    // A registry that has it as well, on another disk.
+    let (registry, listen) = (tempfile::tempdir().unwrap(), "127.0.0.1:5009");
+    let root = registry.path().display().to_string();
+    let mut server = host.corten(&["registry", "serve", "--listen", listen, "--root", &root]).spawn();
+    let name = format!("{listen}/big:1");
+    until("the registry", || {
+        let answer = host.command(&["curl", "-s", "-m", "2", &format!("http://{listen}/v2/")]).output();
+        (answer.code == 0).then_some(())
+    });
+    host.docker(&["load", "-i", &file]).ok();
+    host.docker(&["tag", "big:1", &name]).ok();
+    host.docker(&["push", &name]).ok();
+    host.docker(&["rmi", "big:1", &name]).ok();
+    assert_eq!(tree(&host), before);
+    let context = host.path("context");
+    std::fs::create_dir_all(&context).unwrap();
+    let dockerfile = "FROM busybox\nRUN dd if=/dev/urandom of=/x bs=1M count=8\n";
+    testkit::write(&context.join("Dockerfile"), dockerfile.as_bytes());
+    let context = context.display().to_string();
     for left in ["1M", "3M", "5M"] {
         // The archive has some 2 MiB, and 4 unpacked.
         let fill = format!(
@@ -207,13 +249,25 @@ fn a_full_disk_fails_a_load_and_leaves_nothing() {
             f = filler.display()
         );
         Command::new(&["sh", "-euc", &fill]).ok();
-        let said = host.docker(&["load", "-i", &file]).fails(1);
-        assert!(said.contains("No space left on device"), "{left}: {said}");
+        let full = "No space left on device";
+        for (words, why) in [
+            (vec!["load", "-i", &file], full),
+            (vec!["pull", &name], full),
+            // The step's own program met the end of the disk.
+            (vec!["build", "-q", &context], "returned a non-zero code: 1"),
+        ] {
+            let said = host.docker(&words).fails(1);
+            assert!(said.contains(why), "{left}, {}: {said}", words[0]);
+        }
         std::fs::remove_file(&filler).unwrap();
         host.docker(&["image", "prune", "-f"]).ok();
-        assert_eq!(tree(&host), before, "{left}");
+        until("what a failure has left is gone", || (tree(&host) == before).then_some(()));
     }
+    host.docker(&["pull", &name]).ok();
+    host.docker(&["rmi", &name]).ok();
     assert_eq!(host.docker(&["load", "-i", &file]).ok(), "Loaded image: big:1");
+    server.kill().unwrap();
+    server.wait().unwrap();
     host.finish();
 }
 

@@ -83,11 +83,7 @@ fn value(object: &impl Serialize) -> Value {
 
 /// A client with the environment's proxies.
 fn client(insecure: Option<&Reference>, verb: &Verb) -> Result<Client, String> {
-    let env = |name: &str| {
-        let lower = name.to_ascii_lowercase();
-        std::env::var(name).or_else(|_| std::env::var(lower)).unwrap_or_default()
-    };
-    let proxies = Proxies { http: env("HTTP_PROXY"), https: env("HTTPS_PROXY"), none: env("NO_PROXY") };
+    let proxies = Proxies::of_environment(|name| std::env::var(name).ok());
     let mut config = Config { proxies, ..Config::default() };
     if let Some(name) = insecure {
         config.insecure.push(name.domain.clone());

@@ -4,6 +4,7 @@ use std::io::{self, Read};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use ::registry::client::Download;
 use bytes::{Buf, Bytes};
 use http::{HeaderMap, header};
 use http_body_util::BodyExt;
@@ -264,8 +265,30 @@ pub async fn pump<T: Send + 'static>(
 /// A body of any size as blocking work reads it, and what feeds the reader: both must run. A body that breaks off is an
 /// error at both ends; a reader that is dropped wants no more.
 pub fn reader(body: Incoming) -> (impl Read + Send + 'static, impl Future<Output = Result<()>> + Send) {
-    let (sender, chunks) = tokio::sync::mpsc::channel(32);
-    (Pumped { chunks, chunk: Bytes::new(), ended: false }, feed(body, sender))
+    let (sender, pumped) = Pumped::new();
+    (pumped, feed(body, sender))
+}
+
+/// The same of a download; `told` hears how many bytes have come.
+pub fn downloaded(
+    mut download: Download,
+    mut told: impl FnMut(u64) + Send,
+) -> (impl Read + Send + 'static, impl Future<Output = Result<()>> + Send) {
+    let (sender, pumped) = Pumped::new();
+    let feed = async move {
+        let mut come = 0;
+        while let Some(chunk) = download.chunk().await? {
+            come += chunk.len() as u64;
+            told(come);
+            if sender.send(Part::Data(chunk)).await.is_err() {
+                return Ok(());
+            }
+        }
+        // A reader that has gone wants no more.
+        let _ = sender.send(Part::End).await;
+        Ok(())
+    };
+    (pumped, feed)
 }
 
 async fn feed(mut body: Incoming, sender: tokio::sync::mpsc::Sender<Part>) -> Result<()> {
@@ -316,6 +339,13 @@ struct Pumped {
     ended: bool,
 }
 
+impl Pumped {
+    fn new() -> (tokio::sync::mpsc::Sender<Part>, Self) {
+        let (sender, chunks) = tokio::sync::mpsc::channel(32);
+        (sender, Self { chunks, chunk: Bytes::new(), ended: false })
+    }
+}
+
 impl Read for Pumped {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         while self.chunk.is_empty() {
@@ -327,7 +357,7 @@ impl Read for Pumped {
                 }
                 None if self.ended => return Ok(0),
                 None => {
-                    return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the request was cut off"));
+                    return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it was cut off"));
                 }
             }
         }

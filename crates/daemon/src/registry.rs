@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use ::registry::client::Proxies;
 use ::registry::server::{self, Collected, Config, Control};
 use tokio::sync::oneshot;
 
@@ -26,6 +27,7 @@ impl RegistryStore {
             }
             config.root.clone_from(root);
         }
+        config.proxies = Proxies::of_environment(|name| std::env::var(name).ok());
         Ok(config)
     }
 }

@@ -1,7 +1,7 @@
-//! The collector: what nothing needs goes; when the disk runs low, what is only convenient goes too.
+//! The collector: what nothing needs goes; what is new goes to the disk; when the disk runs low, what is only convenient goes too.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use spec::Digest;
 use store::{ChainId, Space};
@@ -12,6 +12,9 @@ use crate::{Engine, Error};
 
 /// How often the disk is looked at when nothing was written to the store.
 const EVERY: Duration = Duration::from_secs(60);
+
+/// How long layers may be in memory only.
+const SETTLE: Duration = Duration::from_secs(10);
 
 /// How much of the data root's file system is to stay free.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,13 +63,14 @@ impl Engine {
     }
 
     /// Collects what an earlier daemon has left; then keeps the free-space target for ever: looks after every change
-    /// of the images, and every minute.
+    /// of the images, and every minute. Brings new layers to the disk, some time after they came.
     pub async fn keep_space(&self, forget: Box<Forget>) {
         if let Err(error) = self.collect().await {
             tracing::warn!(error = error.message(), "what an earlier daemon has left is still there");
         }
         let forget: Arc<Forget> = forget.into();
         let mut told = false;
+        let mut unsettled: Option<Instant> = None;
         loop {
             let missing = self.make_space(Arc::clone(&forget)).await;
             match missing {
@@ -78,8 +82,19 @@ impl Engine {
                 Ok(_) => {}
                 Err(error) => tracing::warn!(error = error.message(), "cannot make space on the disk"),
             }
-            // A pass that was asked for meanwhile, or the minute.
-            let _ = tokio::time::timeout(EVERY, self.inner.written.notified()).await;
+            if unsettled.is_some_and(|since| since.elapsed() >= SETTLE) {
+                let inner = self.inner.clone();
+                if let Err(error) = lasting(move || inner.store.settle()).await {
+                    tracing::warn!(error = Error::from(error).message(), "layers may not be on the disk");
+                }
+                unsettled = None;
+            }
+            if !self.inner.store.is_settled() {
+                unsettled = unsettled.or_else(|| Some(Instant::now()));
+            }
+            let wait = unsettled.map_or(EVERY, |since| SETTLE.saturating_sub(since.elapsed()));
+            // A pass that was asked for meanwhile, or the time.
+            let _ = tokio::time::timeout(wait, self.inner.written.notified()).await;
         }
     }
 

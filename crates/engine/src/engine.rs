@@ -113,6 +113,29 @@ pub(crate) enum Prune {
     Networks,
 }
 
+/// Makes layers again that a power cut may have damaged. What fails is made when it is used.
+fn repair(store: &store::Store) {
+    match store.repair() {
+        Ok(repaired) if repaired == store::Repaired::default() => {}
+        Ok(store::Repaired { again, removed, doubtful }) => {
+            tracing::info!(
+                again,
+                removed,
+                "the machine was restarted: layers that may not have been on the disk were made again"
+            );
+            for layer in doubtful {
+                tracing::warn!(%layer, "a layer may be damaged by the restart, and its blob is not here: pull its image again");
+            }
+        }
+        Err(error) => {
+            tracing::warn!(
+                error = Error::from(error).message(),
+                "layers that the machine's restart may have damaged are not all made again"
+            );
+        }
+    }
+}
+
 impl Engine {
     /// Opens the data root, adopts the containers whose shims live, records the ends of the others.
     ///
@@ -134,6 +157,7 @@ impl Engine {
             // Before all the rest: somebody may wait for a name since the last daemon's end.
             let answers = Answers::ask(&config)?;
             let networks = network::Networks::open(config.network.clone(), &answers.alive())?;
+            repair(&store);
             let volumes = Volumes::open(&config.data_root.join("volumes"), plugins(&config))?;
             let program = Arc::new(shim::client::Program::seal(&config.shim)?);
             let shims = Shims::new(program, config.exec_root.join("shim"));

@@ -38,9 +38,13 @@ mod transport;
 mod upload;
 mod web;
 
-pub(crate) use hosts::Trust;
+pub(crate) use challenge::encode;
+pub(crate) use hosts::{Place, Trust};
+pub(crate) use message::{Answer, Body};
 pub use proxy::Proxies;
+pub(crate) use session::{Intent, Session};
 pub use signature::Rule;
+pub(crate) use transport::{Transport, Url};
 pub use web::Download;
 
 use std::collections::BTreeMap;
@@ -57,7 +61,6 @@ use tokio::sync::mpsc::Sender;
 
 use crate::Error;
 use flight::Flights;
-use transport::Transport;
 
 /// A registry client: connections are pooled inside. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -115,6 +118,12 @@ pub fn credentials<'a>(
     auths.iter().find(|(address, _)| host::of_server_address(address) == wanted).map(|(_, auth)| auth)
 }
 
+/// Whether a value of `WWW-Authenticate` is understood: for the fuzz target alone.
+#[cfg(fuzzing)]
+pub fn reads_challenge(header: &str) -> bool {
+    challenge::parse(header).is_some()
+}
+
 impl Client {
     /// A client that trusts the host's roots and `/etc/{corten,docker}/certs.d/<host>`.
     pub fn new(config: Config) -> Self {
@@ -130,6 +139,11 @@ impl Client {
     /// Changes how registries are spoken to, from the next request on.
     pub fn configure(&self, config: Config) {
         self.transport.configure(config);
+    }
+
+    /// The connections, for requests that are not a registry's.
+    pub(crate) fn transport(&self) -> &Arc<Transport> {
+        &self.transport
     }
 
     /// Brings an image and its layers into the store (blobs, unpacked layers) and returns the target.

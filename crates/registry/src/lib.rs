@@ -143,6 +143,16 @@ impl Error {
         self
     }
 
+    /// What went wrong with a host that is no registry.
+    pub(crate) fn at_host(&self) -> String {
+        match self {
+            Self::Unreachable { host, detail }
+            | Self::Broken { host, detail }
+            | Self::Protocol { host, detail } => format!("{host}: {detail}"),
+            other => other.to_string(),
+        }
+    }
+
     /// The class of this failure.
     pub fn kind(&self) -> ErrorKind {
         match self {

@@ -28,7 +28,7 @@
 //! | `background` | what goes on besides: reloading, collecting, numbers |
 //! | `proxy` | a cache of another registry |
 //! | `collect`, `check` | what nobody refers to goes; what is damaged is found |
-//! | `notify`, `outward` | webhooks; requests of the server's own |
+//! | `notify` | webhooks |
 //! | `metrics`, `page` | numbers for Prometheus; pages for people |
 //! | `digest`, `pattern` | sha256 and sha512; `*` and `**` |
 
@@ -46,7 +46,6 @@ mod listen;
 mod manifest;
 mod metrics;
 mod notify;
-mod outward;
 mod page;
 mod pattern;
 mod proxy;
@@ -70,12 +69,12 @@ use http::Method;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, oneshot, watch};
 
+use crate::client::{self, Client};
 use crate::{Error, tls};
 use access::{Access, Identity};
 use config::Action;
 use metrics::Metrics;
 use notify::Notifier;
-use outward::Outward;
 use refusal::Refusal;
 use repository::Repositories;
 use route::Name;
@@ -150,11 +149,16 @@ pub struct Control {
     pub collect: Arc<Notify>,
 }
 
+/// What the server's own requests are sent by: to the object store, to the registry it is a cache of, to webhooks.
+fn client(config: &Config) -> Client {
+    Client::new(client::Config { proxies: config.proxies.clone(), ..client::Config::default() })
+}
+
 /// Opens what a configuration says content is kept in.
-async fn open(config: &Config, outward: &Arc<Outward>) -> Result<Repositories, Error> {
+async fn open(config: &Config, client: &Client) -> Result<Repositories, Error> {
     let storage = match &config.settings.bucket {
         Some(bucket) => {
-            let opened = Bucket::open_bucket(bucket.clone(), Arc::clone(outward)).await;
+            let opened = Bucket::open_bucket(bucket.clone(), Arc::clone(client.transport())).await;
             Storage::Bucket(opened.map_err(|e| setup("use bucket", &bucket.bucket, e.to_string()))?)
         }
         None => {
@@ -222,14 +226,14 @@ pub async fn serve(
     if config.tls.is_none() && !config.listen.ip().is_loopback() {
         tracing::warn!(address = %config.listen, "serving without TLS: content and passwords can be read on the way");
     }
-    let outward: Arc<Outward> = Arc::default();
-    let repositories = open(&config, &outward).await?;
+    let client = client(&config);
+    let repositories = open(&config, &client).await?;
     let access = access(&config, &repositories.storage).await?;
     let cache = match &config.settings.proxy {
         Some(proxy) => {
             let scratch =
                 if config.settings.bucket.is_some() { std::env::temp_dir() } else { config.root.clone() };
-            let cache = proxy::Cache::new(proxy.clone(), Arc::clone(&outward), scratch);
+            let cache = proxy::Cache::new(proxy.clone(), client.clone(), scratch);
             Some(cache.map_err(|e| setup("be a cache of", &proxy.upstream, e))?)
         }
         None => None,
@@ -237,7 +241,7 @@ pub async fn serve(
     let metrics: Arc<Metrics> = Arc::default();
     let registry = Arc::new_cyclic(|this| Registry {
         this: this.clone(),
-        notifier: Notifier::new(&config.settings.webhooks, &outward, &metrics),
+        notifier: Notifier::new(&config.settings.webhooks, client.transport(), &metrics),
         repositories,
         access: RwLock::new(Arc::new(access)),
         cache,
@@ -285,7 +289,7 @@ async fn listen_on(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Err
 /// # Errors
 /// The storage is in use, or cannot be read.
 pub async fn collect(config: &Config, dry: bool) -> Result<Collected, Error> {
-    let repositories = open(config, &Arc::default()).await?;
+    let repositories = open(config, &client(config)).await?;
     let settings = &config.settings;
     let collected = collect::collect(&repositories, &settings.retention, &settings.collect, dry).await;
     let collected = collected.map_err(|e| setup("collect in", &config.place(), e.to_string()))?;
@@ -297,7 +301,7 @@ pub async fn collect(config: &Config, dry: bool) -> Result<Collected, Error> {
 /// # Errors
 /// The storage is in use, or cannot be read.
 pub async fn check(config: &Config) -> Result<Vec<Damage>, Error> {
-    let repositories = open(config, &Arc::default()).await?;
+    let repositories = open(config, &client(config)).await?;
     check::check(&repositories).await.map_err(|e| setup("check", &config.place(), e.to_string()))
 }
 

@@ -12,6 +12,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use common::*;
 use registry::client::{Client, Config, Rule};
+use serde_json::{Value, json};
 use spec::oci::image::{Descriptor, Platform, media};
 use spec::{Reference, oci::image::Manifest};
 use store::Store;
@@ -33,6 +34,51 @@ fn key(directory: &Path, name: &str, kind: &str) {
 
 const EC: &str = "-algorithm EC -pkeyopt ec_paramgen_curve:P-256";
 
+/// A message, signed; in base64.
+fn signed(directory: &Path, key: &str, message: &[u8]) -> String {
+    let file = directory.join("message");
+    sys::file::write_atomic(&file, message, 0o600, sys::file::Durability::Process).unwrap();
+    openssl(directory, &format!("dgst -sha256 -sign {key}.key -out signature message"));
+    STANDARD.encode(sys::file::read(&directory.join("signature")).unwrap())
+}
+
+/// The manifest of a sigstore bundle beside an image, in the store; what it says is that `about` is `predicate`, and `adjust`'s.
+fn bundle(
+    directory: &Path,
+    key: &str,
+    store: &Store,
+    beside: &Descriptor,
+    about: &Descriptor,
+    predicate: &str,
+    adjust: impl Fn(&mut Value),
+) -> Descriptor {
+    let statement = json!({
+        "_type": "https://in-toto.io/Statement/v1", "subject": [{ "digest": { "sha256": about.digest.hex() } }],
+        "predicateType": predicate, "predicate": {},
+    })
+    .to_string();
+    let kind = "application/vnd.in-toto+json";
+    let message = format!("DSSEv1 {} {kind} {} {statement}", kind.len(), statement.len());
+    let bundled = "application/vnd.dev.sigstore.bundle.v0.3+json";
+    let mut bundle = json!({
+        "mediaType": bundled,
+        "verificationMaterial": { "publicKey": { "hint": "x" }, "tlogEntries": [] },
+        "dsseEnvelope": { "payload": STANDARD.encode(&statement), "payloadType": kind,
+            "signatures": [{ "sig": signed(directory, key, message.as_bytes()) }] },
+    });
+    adjust(&mut bundle);
+    let manifest = Manifest {
+        schema_version: 2,
+        media_type: media::MANIFEST.into(),
+        config: store.put_blob("application/vnd.oci.empty.v1+json", b"{}").unwrap(),
+        layers: vec![store.put_blob(bundled, bundle.to_string().as_bytes()).unwrap()],
+        annotations: Default::default(),
+        artifact_type: Some(bundled.into()),
+        subject: Some(beside.clone()),
+    };
+    store.put_blob(media::MANIFEST, &serde_json::to_vec(&manifest).unwrap()).unwrap()
+}
+
 /// The manifest of a signature over an image, in the store; what the payload says is `adjust`'s.
 fn sign(
     directory: &Path,
@@ -41,7 +87,7 @@ fn sign(
     image: &Descriptor,
     adjust: impl Fn(String) -> String,
 ) -> Descriptor {
-    let payload = serde_json::json!({
+    let payload = json!({
         "critical": {
             "identity": { "docker-reference": "" }, "image": { "docker-manifest-digest": image.digest.to_string() },
             "type": "cosign container image signature",
@@ -49,12 +95,7 @@ fn sign(
         "optional": null,
     });
     let payload = adjust(payload.to_string());
-    let write = |name: &str, bytes: &[u8]| {
-        sys::file::write_atomic(&directory.join(name), bytes, 0o600, sys::file::Durability::Process).unwrap();
-    };
-    write("payload", payload.as_bytes());
-    openssl(directory, &format!("dgst -sha256 -sign {key}.key -out signature payload"));
-    let signature = STANDARD.encode(sys::file::read(&directory.join("signature")).unwrap());
+    let signature = signed(directory, key, payload.as_bytes());
     let kind = "application/vnd.dev.cosign.simplesigning.v1+json";
     let mut layer = store.put_blob(kind, payload.as_bytes()).unwrap();
     layer.annotations.insert("dev.cosignproject.cosign/signature".into(), signature);
@@ -72,12 +113,15 @@ fn sign(
 }
 
 async fn pull(address: std::net::SocketAddr, rules: Vec<Rule>) -> Result<(), registry::Error> {
+    pull_as(&name(address, "team/app"), rules).await
+}
+
+async fn pull_as(name: &Reference, rules: Vec<Rule>) -> Result<(), registry::Error> {
     let theirs = store();
     let _lease = theirs.store.lease("test").unwrap();
     let client = Client::with_certificates(Config { signatures: rules, ..Config::default() }, Vec::new());
     let (progress, lines) = Lines::new();
-    let pulled =
-        client.pull(&theirs.store, &name(address, "team/app"), &Platform::host(), None, progress).await;
+    let pulled = client.pull(&theirs.store, name, &Platform::host(), None, progress).await;
     lines.all().await;
     if pulled.is_err() {
         assert!(theirs.store.images().is_empty());
@@ -131,6 +175,31 @@ async fn only_what_is_signed_comes_in() {
         pull(registry.address, vec![rule(&["ec", "rsa"])]).await.unwrap();
         refused(vec![rule(&["other"])], "is good for other").await;
     }
+    // Bundles are found as referrers; one after the other, the bad ones stay beside the good one.
+    let other = Reference { tag: Some("other".into()), ..to.clone() };
+    push(&client(), &ours.store, &other, &another).await;
+    let sign = "https://sigstore.dev/cosign/sign/v1";
+    let add = async |key: &str, about: &Descriptor, predicate: &str, adjust: fn(&mut Value)| {
+        let bundle = bundle(at, key, &ours.store, &another, about, predicate, adjust);
+        let beside = Reference { tag: Some("bundle".into()), ..to.clone() };
+        push(&client(), &ours.store, &beside, &bundle).await;
+        pull_as(&other, vec![rule(&["ec"])]).await
+    };
+    let keyless = |bundle: &mut Value| {
+        bundle["verificationMaterial"] = json!({ "certificate": { "rawBytes": "AA==" } });
+    };
+    let none = |_: &mut Value| ();
+    for (key, about, predicate, adjust, text) in [
+        ("other", &another, sign, none as fn(&mut Value), "made with another key"),
+        ("ec", &image, sign, none, "made for another image"),
+        ("ec", &another, "https://slsa.dev/provenance/v1", none, "of another kind than a signature"),
+        ("ec", &another, sign, keyless, "(keyless), which is not supported"),
+    ] {
+        let error = add(key, about, predicate, adjust).await.expect_err(text).to_string();
+        assert!(error.contains(text), "{error}");
+    }
+    add("ec", &another, sign, none).await.unwrap();
+
     // The first rule that fits counts; one that does not fit is none.
     let reject = Rule { pattern: "**".into(), keys: Vec::new(), reject: true };
     refused(vec![reject.clone()], "no image of that name may be pulled").await;

@@ -196,6 +196,44 @@ mod tests {
         }
     }
 
+    /// Damage anywhere: a reference that is written and read again as the same, or none.
+    #[test]
+    fn damage_is_survived() {
+        let good =
+            format!("Registry-1.example:5000/a__b/c-d.e:V1.2_3@sha256:{}", "0123456789abcdef".repeat(4));
+        let mut seed = 1_u64;
+        let mut random = |below: usize| {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (seed >> 33) as usize % below
+        };
+        let (mut read, mut refused) = (0, 0);
+        for _ in 0..20_000 {
+            let mut text: Vec<char> = good.chars().collect();
+            // Mostly without the digest: it is hardly ever whole.
+            text.truncate(if random(4) == 0 { text.len() } else { 1 + random(40) });
+            for _ in 0..random(4) {
+                let at = random(text.len());
+                match random(3) {
+                    0 if text.len() > 1 => drop(text.remove(at)),
+                    1 => {
+                        text.insert(at, ['/', ':', '@', '.', '-', '_', '[', ']', 'A', 'é', '\0'][random(11)])
+                    }
+                    _ => text.truncate(at.max(1)),
+                }
+            }
+            let text: String = text.into_iter().collect();
+            match text.parse::<Reference>() {
+                Ok(reference) => {
+                    assert_eq!(reference.to_string().parse().as_ref(), Ok(&reference), "{text}");
+                    assert_eq!(reference.familiar().parse().as_ref(), Ok(&reference), "{text}");
+                    read += 1;
+                }
+                Err(_) => refused += 1,
+            }
+        }
+        assert!(read > 1000 && refused > 1000, "{read} {refused}");
+    }
+
     #[test]
     fn refuses_what_docker_refuses() {
         let id = "a".repeat(64);

@@ -196,13 +196,13 @@ impl Store {
         let chain = ChainId::on(meta.parent.as_ref(), meta.diff_id);
         put_meta(scratch.path(), &meta)?;
         let _shared = self.shared();
+        self.unsettled(chain);
         let path = self.layer_path(&chain);
         if let Err(e) = file::rename(scratch.path(), &path) {
             if !path.exists() {
                 return Err(e.into());
             }
-            // Another thread's, which is the same. One without a readable record is what a power cut left: layers are
-            // not synced, since they can be made again from their blobs.
+            // Another thread's, which is the same. One without a readable record is what a power cut left.
             if self.layer_meta(&chain).is_err() {
                 let broken = self.discard_layer(&chain)?;
                 file::rename(scratch.path(), &path)?;

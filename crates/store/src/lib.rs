@@ -2,10 +2,11 @@
 //!
 //! ```text
 //! <root>/layout                     "1"; a newer number is refused. Locked by the process that has the store open
+//!        boot                       the machine's boot in which the store was opened last
 //!        blobs/sha256/<hex>         immutable: manifests, configs, compressed layers
 //!        ingest/                    blobs being written, trees being removed, layers made beforehand; what a download that broke off
 //!                                   has left (`ingest`); the rest goes when the store is opened
-//!        layers/<chain id>/{diff/,meta.json}
+//!        layers/<chain id>/{diff/,meta.json,synced}
 //!        rw/<id>/{diff/,work/,meta.json}
 //!        images.json                name → target; the root set, one atomic file
 //! ```
@@ -24,6 +25,7 @@
 //! | `unpack` | images to layers, on all processors |
 //! | [`archive`] | tar: read, write, unpack, pack |
 //! | `compression`, `gzip`, `hash` | streams inflated, deflated and hashed on the way |
+//! | `settle` | layers that are on the disk, and what becomes of the others after a power cut |
 //! | `lease`, `collect`, `usage` | what is held, what is garbage, what takes space |
 //!
 //! Leaves first, root last: blob → layer → images.json; removing is the reverse. Everything is written in `ingest/` and
@@ -53,10 +55,11 @@ mod member;
 mod names;
 mod rw;
 mod save;
+mod settle;
 mod unpack;
 mod usage;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -77,6 +80,7 @@ pub use load::Loaded;
 pub use member::{Member, MemberKind};
 pub use names::ImageRecord;
 pub use rw::{Committed, RwMount, RwOptions};
+pub use settle::Repaired;
 pub use unpack::Step;
 pub use usage::Space;
 
@@ -110,6 +114,8 @@ struct Inner {
     arriving: Arriving,
     /// Writable layers made beforehand.
     ready: Mutex<Vec<Scratch>>,
+    /// Layers that got their places lately and may not be on the disk; `None` before it was looked at.
+    unsettled: Mutex<Option<HashSet<ChainId>>>,
     /// Records of layers, which never change.
     layers: Mutex<HashMap<ChainId, LayerMeta>>,
 }
@@ -159,6 +165,7 @@ impl Store {
                 unpacking: Turns::default(),
                 arriving: Arriving::default(),
                 ready: Mutex::default(),
+                unsettled: Mutex::default(),
                 layers: Mutex::default(),
             }),
         })

@@ -1,6 +1,6 @@
 //! Image names: `images.json`, the root set, one atomic file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -28,6 +28,9 @@ pub struct ImageRecord {
     pub target: Descriptor,
     /// Seconds since 1970 when this name was set.
     pub tagged_at: u64,
+    /// Full names of the repositories that the target was pulled from or pushed to. All names of a target have the same.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub repositories: BTreeSet<String>,
 }
 
 impl ImageRecord {
@@ -52,7 +55,23 @@ impl Store {
     /// # Errors
     /// [`Error::NoBlob`] when the target, its configuration or a layer is missing, or a file error.
     pub fn tag(&self, name: &Reference, target: &Descriptor) -> Result<()> {
-        self.put_name(name.clone().or_latest().to_string(), target)
+        self.put_name(name.clone().or_latest().to_string(), target, None)
+    }
+
+    /// The same for a target that has just been pulled under that name.
+    ///
+    /// # Errors
+    /// As [`Store::tag`].
+    pub fn tag_pulled(&self, name: &Reference, target: &Descriptor) -> Result<()> {
+        self.put_name(name.clone().or_latest().to_string(), target, Some(name.repository()))
+    }
+
+    /// Notes a repository that a target has been pushed to.
+    ///
+    /// # Errors
+    /// A file error.
+    pub fn note_repository(&self, target: &Descriptor, repository: &str) -> Result<()> {
+        self.change_names(|names| Ok(note(names, &target.digest, repository)))
     }
 
     /// Keeps an image without a name (a build without `-t`). Does nothing when it has one.
@@ -63,16 +82,18 @@ impl Store {
         if self.names().values().any(|record| record.target.digest == target.digest) {
             return Ok(());
         }
-        self.put_name(dangling(&target.digest), target)
+        self.put_name(dangling(&target.digest), target, None)
     }
 
-    fn put_name(&self, name: String, target: &Descriptor) -> Result<()> {
+    fn put_name(&self, name: String, target: &Descriptor, from: Option<String>) -> Result<()> {
         // Shared until the name is written: the collector sees the name, or sees the lease that the caller has.
         let _shared = self.shared();
         self.check_complete(target)?;
         let tagged_at = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         self.change_names(|names| {
-            let record = ImageRecord { name: name.clone(), target: target.clone(), tagged_at };
+            let known = names.values().find(|other| other.target.digest == target.digest);
+            let repositories = known.map(|known| known.repositories.clone()).unwrap_or_default();
+            let record = ImageRecord { name: name.clone(), target: target.clone(), tagged_at, repositories };
             let before = names.insert(name.clone(), record);
             let mut same = before.as_ref().is_some_and(|before| before.target == *target);
             if !name.starts_with(DANGLING) {
@@ -80,6 +101,9 @@ impl Store {
             }
             if let Some(before) = before.filter(|before| before.target.digest != target.digest) {
                 keep_nameless(names, before);
+            }
+            if let Some(repository) = &from {
+                same &= !note(names, &target.digest, repository);
             }
             // A build that found everything in its cache names what has the name already: only the time is new, and goes
             // to the disk with the next change.
@@ -228,6 +252,12 @@ fn keep_nameless(names: &mut Names, record: ImageRecord) {
         let name = dangling(&record.target.digest);
         names.insert(name.clone(), ImageRecord { name, ..record });
     }
+}
+
+/// Notes a repository with all names of a target; whether that is news.
+fn note(names: &mut Names, target: &Digest, repository: &str) -> bool {
+    let records = names.values_mut().filter(|record| record.target.digest == *target);
+    records.fold(false, |new, record| record.repositories.insert(repository.to_owned()) | new)
 }
 
 fn dangling(digest: &Digest) -> String {

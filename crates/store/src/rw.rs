@@ -281,10 +281,6 @@ impl Store {
         let scratch = self.scratch()?;
         let (from, to) = (path.join("diff"), scratch.path().join("diff"));
         file::rename(&from, &to)?;
-        if meta.volatile {
-            // What unmounting it would have done: from here on it is needed after a crash of the machine.
-            file::sync_file_system(&to)?;
-        }
         let meta = LayerMeta { parent: meta.parent, diff_id, size: packed.size, opaque: false };
         let chain = match self.commit_layer(&scratch, meta) {
             Ok(chain) => chain,

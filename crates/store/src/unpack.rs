@@ -56,6 +56,14 @@ impl Store {
         on_all_processors(&jobs, |job| self.unpack_job(job, told)).map(drop)
     }
 
+    /// Unpacks those of the chains that some of the images have and that are not unpacked; how many.
+    pub(crate) fn unpack_chains(&self, images: &[Image], chains: &HashSet<ChainId>) -> Result<usize> {
+        let mut jobs = self.jobs(images)?;
+        jobs.retain(|job| chains.contains(&ChainId::on(job.parent.as_ref(), job.diff_id)));
+        on_all_processors(&jobs, |job| self.unpack_job(job, &|_| ()))?;
+        Ok(jobs.len())
+    }
+
     fn jobs(&self, images: &[Image]) -> Result<Vec<Job>> {
         let mut jobs = Vec::new();
         let mut seen = HashSet::new();

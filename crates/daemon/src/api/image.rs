@@ -1,17 +1,25 @@
 //! `/images` and `/distribution`.
 
-use engine::ImageListOptions;
+use std::io::Read;
+use std::time::{Duration, Instant};
+
+use engine::{Engine, ImageListOptions};
 use http::{Response, StatusCode};
 use spec::api::{DistributionInspect, Platform, Progress};
 use spec::{Filters, Reference};
+use tokio::sync::mpsc;
 
 use super::progress::progress;
 use super::system::registry_auth;
 use super::{Call, empty, ok, shaped, stream};
 use crate::body::{self, Body};
 use crate::error::{Error, Result};
+use crate::query::Query;
 use crate::router::Version;
 use crate::versions;
+
+/// How often a client is told how much of a download has come.
+const TELL: Duration = Duration::from_millis(100);
 
 const LIST_FILTERS: &[&str] = &["before", "dangling", "label", "label!", "reference", "since", "until"];
 const SEARCH_FILTERS: &[&str] = &["is-automated", "is-official", "stars"];
@@ -23,10 +31,11 @@ pub(super) async fn list(call: &Call) -> Result<Response<Body>> {
     let options = ImageListOptions {
         all: call.query.bool("all"),
         manifests: since(47, "manifests"),
+        identity: since(54, "identity"),
         shared: since(42, "shared-size"),
         filters,
     };
-    if since(54, "identity") && !options.manifests {
+    if options.identity && !options.manifests {
         return Err(Error::invalid("conflicting options: identity requires manifests=1"));
     }
     shaped(call, &call.engine.images(options).await?, versions::image_list)
@@ -40,6 +49,15 @@ pub(super) async fn inspect(call: &Call, name: &str) -> Result<Response<Body>> {
     }
     let inspected = call.engine.image_inspect(name, platform.first(), manifests).await?;
     shaped(call, &inspected, versions::image_inspect)
+}
+
+pub(super) async fn attestations(call: &Call, name: &str) -> Result<Response<Body>> {
+    let platforms = platforms(call, "platform", Version(1, 24))?;
+    if platforms.len() > 1 {
+        return Err(Error::invalid("multiple platform parameters are not supported: give one"));
+    }
+    let (types, statements) = (call.query.all("type"), call.query.bool("statement"));
+    ok(&call.engine.image_attestations(name, platforms.first(), types, statements).await?)
 }
 
 pub(super) async fn history(call: &Call, name: &str) -> Result<Response<Body>> {
@@ -73,15 +91,14 @@ pub(super) async fn prune(call: &Call) -> Result<Response<Body>> {
     ok(&pruned)
 }
 
-/// `POST /images/create`: a pull, or an import from the body.
+/// `POST /images/create`: a pull, or an import from the body or an address.
 pub(super) async fn create(call: Call) -> Result<Response<Body>> {
     match (call.query.optional("fromImage"), call.query.optional("fromSrc")) {
         (Some(image), None) => {
             let reference = with_tag(image, call.query.get("tag"));
             pull(call, reference).await
         }
-        (None, Some("-")) => import(call).await,
-        (None, Some(_)) => Err(Error::not_implemented("importing from a URL")),
+        (None, Some(_)) => import(call).await,
         (None, None) => Err(Error::invalid("one of fromImage and fromSrc must be given")),
         (Some(_), Some(_)) => Err(Error::invalid("only one of fromImage and fromSrc may be given")),
     }
@@ -114,20 +131,49 @@ async fn import(call: Call) -> Result<Response<Body>> {
             Error::invalid(format!("{text:?} is an invalid platform: expected os/arch[/variant]"))
         })?),
     };
-    let (tar, fed) = body::reader(call.body);
     let engine = call.engine;
+    let from = query.get("fromSrc").to_owned();
     progress(call.peer, move |lines| async move {
-        let changes = query.all("changes");
-        let name = (query.get("repo"), query.get("tag"));
-        let imported = engine.import(tar, name, &changes, query.get("message"), platform);
-        let (fed, id) = tokio::join!(fed, imported);
-        fed?;
-        let id = id?;
+        if from == "-" {
+            let (tar, fed) = body::reader(call.body);
+            return import_from(&engine, &query, platform, (tar, fed), lines).await;
+        }
+        let address = if from.contains("://") { from } else { format!("http://{from}") };
         // A client that has gone ends the stream by itself.
-        let _ = lines.send(Progress::status(id.to_string())).await;
-        Ok(())
+        let _ = lines.send(Progress::status(format!("Downloading from {address}"))).await;
+        let download = engine.import_source(&address).await?;
+        let total = download.header("content-length").parse().unwrap_or(0);
+        let (told, mut next) = (lines.clone(), Instant::now());
+        let source = body::downloaded(download, move |come| {
+            if come == total || next <= Instant::now() {
+                next = Instant::now() + TELL;
+                // One that has no room has just been told.
+                let _ = told.try_send(Progress::status("Importing").bytes(come, total));
+            }
+        });
+        import_from(&engine, &query, platform, source, lines).await
     })
     .await
+}
+
+async fn import_from(
+    engine: &Engine,
+    query: &Query,
+    platform: Option<Platform>,
+    (tar, fed): (impl Read + Send + 'static, impl Future<Output = Result<()>>),
+    lines: mpsc::Sender<Progress>,
+) -> Result<()> {
+    let changes = query.all("changes");
+    let name = (query.get("repo"), query.get("tag"));
+    let message = query.optional("message").map(str::to_owned);
+    let message = message.unwrap_or_else(|| format!("Imported from {}", query.get("fromSrc")));
+    let imported = engine.import(tar, name, &changes, &message, platform);
+    let (fed, id) = tokio::join!(fed, imported);
+    fed?;
+    let id = id?;
+    // As above.
+    let _ = lines.send(Progress::status(id.to_string())).await;
+    Ok(())
 }
 
 pub(super) async fn push(call: Call, name: String) -> Result<Response<Body>> {

@@ -263,6 +263,7 @@ async fn dispatch(route: Route, call: Call) -> Result<Reply> {
         Route::ImagePrune => image::prune(&call).await,
         Route::ImageSearch => image::search(&call).await,
         Route::ImageInspect(name) => image::inspect(&call, &name).await,
+        Route::ImageAttestations(name) => image::attestations(&call, &name).await,
         Route::ImageHistory(name) => image::history(&call, &name).await,
         Route::ImageLayers(name) => image::layers(&call, &name).await,
         Route::ImagePush(name) => image::push(call, name).await,

@@ -346,16 +346,11 @@ fn registries(
     let downloads = count("max-concurrent-downloads", "max concurrent downloads", 3)?;
     let uploads = count("max-concurrent-uploads", "max concurrent uploads", 5)?;
     let attempts = count("max-download-attempts", "max download attempts", 5)?;
-    let mut proxy = |name: &str, upper: &str| {
-        left.text(name)
-            .or_else(|| env(upper))
-            .or_else(|| env(&upper.to_ascii_lowercase()))
-            .unwrap_or_default()
-    };
+    let environment = ::registry::client::Proxies::of_environment(env);
     let proxies = ::registry::client::Proxies {
-        http: proxy("http-proxy", "HTTP_PROXY"),
-        https: proxy("https-proxy", "HTTPS_PROXY"),
-        none: proxy("no-proxy", "NO_PROXY"),
+        http: left.text("http-proxy").unwrap_or(environment.http),
+        https: left.text("https-proxy").unwrap_or(environment.https),
+        none: left.text("no-proxy").unwrap_or(environment.none),
     };
     let mirrors = left.list("registry-mirrors");
     let mirrors_of: BTreeMap<String, Vec<String>> = left.read("mirrors")?.unwrap_or_default();

@@ -1,14 +1,31 @@
-//! Import: a root file system's tar becomes an image of one layer.
+//! Import: a root file system's tar, sent or downloaded, becomes an image of one layer.
 
 use std::io::Read;
 
+use registry::client::Download;
 use spec::Digest;
 use spec::oci::image::{Image, ImageConfig, Platform};
 
 use crate::blocking::{lasting, to_the_end};
 use crate::{Engine, Error};
 
+/// What is shown of a server's refusal.
+const WORDS: usize = 4 << 10;
+
 impl Engine {
+    /// Asks for an archive at an address of http or https, redirects are followed.
+    pub async fn import_source(&self, address: &str) -> Result<Download, Error> {
+        let answer = self.inner.registry.download(address, &[]).await?;
+        if (200..300).contains(&answer.status()) {
+            return Ok(answer);
+        }
+        let status = answer.status();
+        // For people; the status has to do without it.
+        let words = answer.bytes(WORDS).await.unwrap_or_default();
+        let words = String::from_utf8_lossy(&words);
+        Err(Error::Invalid(format!("failed to GET {address} with status {status}: {}", words.trim())))
+    }
+
     /// `tar`: the body as it arrives. `changes` are instructions such as `CMD ["sh"]`. Without a platform it is this
     /// host's.
     pub async fn import(

@@ -3,7 +3,7 @@
 use spec::api::{ImageInspect, ImageMetadata, Platform, RootFs};
 
 use super::Names;
-use super::summary::{Summary, not_provided};
+use super::summary::{Summary, identity, not_provided};
 use crate::blocking::blocking;
 use crate::{Engine, Error, time};
 
@@ -35,7 +35,8 @@ impl Engine {
         Ok(ImageInspect {
             id: target.digest.to_string(),
             descriptor: Some(target),
-            manifests: if manifests { summary.manifests(&self.manifest_users()) } else { Vec::new() },
+            manifests: if manifests { summary.manifests(&self.manifest_users(), None) } else { Vec::new() },
+            identity: identity(&records),
             repo_tags: names.tags,
             repo_digests: names.digests,
             comment: some(comment),

@@ -7,7 +7,7 @@ use spec::api::{ImageSummary, Platform};
 use spec::{Digest, Reference};
 use store::ImageRecord;
 
-use super::summary::Summary;
+use super::summary::{Summary, identity};
 use super::{Names, created_at};
 use crate::blocking::lasting;
 use crate::volume::{excluded, is_true};
@@ -20,6 +20,8 @@ pub struct ImageListOptions {
     pub all: bool,
     /// What is there of each platform.
     pub manifests: bool,
+    /// With them, where the image is from.
+    pub identity: bool,
     /// How much of each image others have as well.
     pub shared: bool,
     /// Only what these mean.
@@ -37,6 +39,7 @@ impl Engine {
             let mut found = Vec::new();
             for (digest, records) in targets {
                 let summary = Summary::of(&inner.store, &records[0].target);
+                let identity = identity(&records).filter(|_| options.identity);
                 let best = summary.best(None).map(|(_, image)| &image.config);
                 let labels = best.map(|config| config.config.labels.clone()).unwrap_or_default();
                 let made = best.map_or(0, created_at);
@@ -56,7 +59,11 @@ impl Engine {
                     shared_size: -1,
                     labels,
                     containers: summary.users(&users),
-                    manifests: if options.manifests { summary.manifests(&users) } else { Vec::new() },
+                    manifests: if options.manifests {
+                        summary.manifests(&users, identity.as_ref())
+                    } else {
+                        Vec::new()
+                    },
                     descriptor: Some(first.target.clone()),
                     ..ImageSummary::default()
                 };

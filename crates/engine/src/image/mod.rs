@@ -1,5 +1,6 @@
 //! Images: one file per verb. What an image is, the store knows; here are Docker's rules about names and ids.
 
+mod attestations;
 pub(crate) mod change;
 mod history;
 mod import;

@@ -59,7 +59,7 @@ impl Engine {
             self.inner.registry.pull(&self.inner.store, &wanted, platform, auth, progress.clone()).await?;
         let digest = target.digest;
         let (inner, named) = (self.inner.clone(), wanted.clone());
-        blocking(move || inner.store.tag(&named, &target)).await?;
+        blocking(move || inner.store.tag_pulled(&named, &target)).await?;
         self.image_event("pull", &familiar, &wanted.familiar_repository());
         tell(Progress::status(format!("Digest: {digest}"))).await;
         let status =

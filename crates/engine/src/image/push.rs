@@ -4,6 +4,7 @@ use spec::Reference;
 use spec::api::{AuthConfig, Platform, Progress};
 use tokio::sync::mpsc;
 
+use crate::blocking::blocking;
 use crate::{Engine, Error};
 
 impl Engine {
@@ -46,6 +47,8 @@ impl Engine {
             let registry = &self.inner.registry;
             let store = &self.inner.store;
             registry.push(store, &reference, &target, platform, auth.as_ref(), progress.clone()).await?;
+            let (inner, full) = (self.inner.clone(), full.clone());
+            blocking(move || inner.store.note_repository(&target, &full)).await?;
             self.image_event("push", &reference.familiar(), &reference.familiar_repository());
         }
         Ok(())

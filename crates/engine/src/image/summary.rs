@@ -2,10 +2,11 @@
 
 use spec::Digest;
 use spec::api::{
-    AttestationProperties, ImageManifestSummary, ImageProperties, ManifestSize, Platform, UnpackedSize,
+    AttestationProperties, Identity, ImageManifestSummary, ImageProperties, ManifestSize, Platform,
+    PullIdentity, UnpackedSize,
 };
 use spec::oci::image::Descriptor;
-use store::{Image, Member, MemberKind, Store};
+use store::{Image, ImageRecord, Member, MemberKind, Store};
 
 use crate::{Engine, Error};
 
@@ -48,12 +49,12 @@ impl Summary {
     }
 
     /// Its manifests in the API's words.
-    pub(super) fn manifests(&self, users: &Users) -> Vec<ImageManifestSummary> {
-        self.members.iter().map(|member| manifest(member, users)).collect()
+    pub(super) fn manifests(&self, users: &Users, identity: Option<&Identity>) -> Vec<ImageManifestSummary> {
+        self.members.iter().map(|member| manifest(member, users, identity)).collect()
     }
 }
 
-fn manifest(member: &Member, users: &Users) -> ImageManifestSummary {
+fn manifest(member: &Member, users: &Users, identity: Option<&Identity>) -> ImageManifestSummary {
     let size = |bytes: u64| bytes.cast_signed();
     let mut summary = ImageManifestSummary {
         id: member.descriptor.digest.to_string(),
@@ -78,6 +79,7 @@ fn manifest(member: &Member, users: &Users) -> ImageManifestSummary {
             let uses = users.iter().filter(|(_, manifest)| *manifest == member.descriptor.digest);
             summary.image_data = Some(ImageProperties {
                 platform: member.platform.clone(),
+                identity: identity.cloned(),
                 containers: uses.map(|(id, _)| id.clone()).collect(),
                 size: UnpackedSize { unpacked: size(member.unpacked()) },
             });
@@ -92,6 +94,13 @@ impl Engine {
         let views = self.inner.containers.all().into_iter().map(|c| c.view());
         views.map(|v| (v.record.id.to_string(), v.record.manifest.digest)).collect()
     }
+}
+
+/// Where a target is from, by its names' records.
+pub(super) fn identity(records: &[ImageRecord]) -> Option<Identity> {
+    let repositories = &records.first()?.repositories;
+    let pull = repositories.iter().map(|name| PullIdentity { repository: name.clone() });
+    (!repositories.is_empty()).then(|| Identity { pull: pull.collect() })
 }
 
 /// An image that is here, but not for the platform.

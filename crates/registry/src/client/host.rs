@@ -32,6 +32,11 @@ pub(crate) fn split(authority: &str, default_port: u16) -> (&str, u16) {
     (host.trim_start_matches('[').trim_end_matches(']'), port)
 }
 
+/// Host and port as one text; an IPv6 address gets its brackets.
+pub(crate) fn join(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}
+
 /// Whether a registry may be spoken to without verified TLS: on loopback, or because the user said so.
 pub(crate) fn is_insecure(authority: &str, insecure: &[String]) -> bool {
     let (host, _) = split(authority, 0);

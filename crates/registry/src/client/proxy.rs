@@ -1,12 +1,18 @@
-//! Through an HTTP proxy: which connections go that way, and the tunnel (RFC 9110, CONNECT).
+//! Through a proxy: which connections go that way, and the tunnel (CONNECT of RFC 9110, or SOCKS 5 of RFC 1928).
 
 use std::net::IpAddr;
+use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use base64::Engine as _;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use hyper_util::client::legacy::connect::proxy::SocksV5;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tower_service::Service;
 
-use super::host;
+use super::message::text_of;
+use super::{host, transport};
 
 /// The longest answer to a CONNECT that is read.
 const HEAD: usize = 16 << 10;
@@ -25,12 +31,39 @@ pub struct Proxies {
 /// A proxy to go through.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Proxy {
+    kind: Kind,
     authority: String,
-    /// The value of `Proxy-Authorization`.
-    pub(crate) authorization: Option<String>,
+    /// User and password.
+    user: Option<(String, String)>,
 }
 
+/// What a proxy speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// HTTP.
+    Http,
+    /// HTTP over TLS.
+    Https,
+    /// SOCKS 5; it looks names up (Go's HTTP client takes `socks5` and `socks5h` for the same, and so does Docker).
+    Socks,
+}
+
+/// A connection, whatever it goes through.
+pub(crate) trait Line: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Line for S {}
+
+/// How a proxy is trusted that is spoken to over TLS.
+pub(crate) type Trusted<'t> = dyn Fn(&str) -> Result<Arc<rustls::ClientConfig>, String> + Send + Sync + 't;
+
 impl Proxies {
+    /// Those of the environment; a lower-case name stands in for an upper-case one that is not there.
+    pub fn of_environment(variable: impl Fn(&str) -> Option<String>) -> Self {
+        let value =
+            |name: &str| variable(name).or_else(|| variable(&name.to_ascii_lowercase())).unwrap_or_default();
+        Self { http: value("HTTP_PROXY"), https: value("HTTPS_PROXY"), none: value("NO_PROXY") }
+    }
+
     /// The proxy on the way to an authority; `None` when it is reached directly.
     ///
     /// # Errors
@@ -84,58 +117,142 @@ impl Proxies {
 }
 
 impl Proxy {
-    /// `[http://][user:password@]host[:port]`.
+    /// `[http://|https://|socks5://|socks5h://][user:password@]host[:port]`.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        let rest = match text.split_once("://") {
-            Some(("http", rest)) => rest,
+        let (kind, rest) = match text.split_once("://") {
+            Some(("http", rest)) => (Kind::Http, rest),
+            Some(("https", rest)) => (Kind::Https, rest),
+            Some(("socks5" | "socks5h", rest)) => (Kind::Socks, rest),
             Some((scheme, _)) => {
-                return Err(format!("proxies of kind {scheme}:// are not supported: use http://"));
+                return Err(format!(
+                    "proxies of kind {scheme}:// are not supported: use http://, https:// or socks5://"
+                ));
             }
-            None => text,
+            None => (Kind::Http, text),
         };
         let rest = rest.split('/').next().unwrap_or_default();
         let (user, authority) = rest.rsplit_once('@').map_or((None, rest), |(user, host)| (Some(user), host));
         if authority.is_empty() {
             return Err("the proxy's address names no host".into());
         }
-        let encode = |user: &str| {
-            let user = percent_decoded(user);
-            format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(user))
+        let decoded = |text: &str| String::from_utf8_lossy(&percent_decoded(text)).into_owned();
+        let user = user.map(|user| {
+            let (user, password) = user.split_once(':').unwrap_or((user, ""));
+            (decoded(user), decoded(password))
+        });
+        Ok(Self { kind, authority: authority.to_owned(), user })
+    }
+
+    /// Whether requests without TLS are told to the proxy, with the whole address, instead of going through a tunnel.
+    pub(crate) fn takes_requests(&self) -> bool {
+        self.kind != Kind::Socks
+    }
+
+    /// The value of `Proxy-Authorization`.
+    pub(crate) fn authorization(&self) -> Option<String> {
+        let (user, password) = self.user.as_ref()?;
+        let encoded = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"));
+        Some(format!("Basic {encoded}"))
+    }
+
+    /// A connection on which a host is reached: the proxy's own when it takes requests and there is no TLS, else a tunnel.
+    pub(crate) async fn open(
+        &self,
+        (name, port): (&str, u16),
+        tls: bool,
+        trusted: &Trusted<'_>,
+    ) -> Result<Box<dyn Line>, String> {
+        let opened = match self.kind {
+            Kind::Socks => self.socks(name, port).await,
+            Kind::Http | Kind::Https => {
+                let stream = self.connect(trusted).await;
+                match stream {
+                    Ok(stream) if tls => self.tunnel(stream, name, port).await,
+                    other => other,
+                }
+            }
         };
-        Ok(Self { authority: authority.to_owned(), authorization: user.map(encode) })
+        opened.map_err(|detail| format!("proxy {}: {detail}", self.authority))
     }
 
     /// A connection to the proxy.
-    pub(crate) async fn connect(&self) -> Result<TcpStream, String> {
-        let (name, port) = host::split(&self.authority, 80);
-        TcpStream::connect((name, port)).await.map_err(|e| format!("proxy {}: {e}", self.authority))
+    async fn connect(&self, trusted: &Trusted<'_>) -> Result<Box<dyn Line>, String> {
+        let (name, port) = self.address();
+        let tcp = transport::tcp(name, port).await?;
+        if self.kind == Kind::Http {
+            return Ok(Box::new(tcp));
+        }
+        Ok(Box::new(transport::secure(tcp, name, trusted(&self.authority)?).await?))
+    }
+
+    /// Host and port; the port that Go's HTTP client takes when none is named.
+    fn address(&self) -> (&str, u16) {
+        let port = match self.kind {
+            Kind::Http => 80,
+            Kind::Https => 443,
+            Kind::Socks => 1080,
+        };
+        host::split(&self.authority, port)
     }
 
     /// A connection through the proxy, to speak TLS over.
-    pub(crate) async fn tunnel(&self, name: &str, port: u16) -> Result<TcpStream, String> {
-        let mut stream = self.connect().await?;
-        let failed = |detail: String| format!("proxy {}: {detail}", self.authority);
-        let target = if name.contains(':') { format!("[{name}]:{port}") } else { format!("{name}:{port}") };
+    async fn tunnel(
+        &self,
+        mut stream: Box<dyn Line>,
+        name: &str,
+        port: u16,
+    ) -> Result<Box<dyn Line>, String> {
+        let target = host::join(name, port);
         let mut request = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n");
-        if let Some(authorization) = &self.authorization {
+        if let Some(authorization) = self.authorization() {
             request += &format!("Proxy-Authorization: {authorization}\r\n");
         }
         request += "\r\n";
-        stream.write_all(request.as_bytes()).await.map_err(|e| failed(e.to_string()))?;
+        stream.write_all(request.as_bytes()).await.map_err(|e| e.to_string())?;
         // Byte by byte: what follows the head belongs to TLS.
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
             if head.len() == HEAD {
-                return Err(failed("its answer has no end".into()));
+                return Err("its answer has no end".into());
             }
-            head.push(stream.read_u8().await.map_err(|e| failed(e.to_string()))?);
+            head.push(stream.read_u8().await.map_err(|e| e.to_string())?);
         }
         let line = String::from_utf8_lossy(&head);
         let line = line.lines().next().unwrap_or_default();
         match line.split(' ').nth(1) {
             Some(status) if status.starts_with('2') => Ok(stream),
-            _ => Err(failed(format!("it answered {line:?} to CONNECT {target}"))),
+            _ => Err(format!("it answered {line:?} to CONNECT {target}")),
         }
+    }
+
+    /// The same through a SOCKS proxy.
+    async fn socks(&self, name: &str, port: u16) -> Result<Box<dyn Line>, String> {
+        let (proxy, proxy_port) = self.address();
+        let tcp = transport::tcp(proxy, proxy_port).await?;
+        let uri = |text: &str| text.parse::<http::Uri>().map_err(|e| format!("{text}: {e}"));
+        let mut socks = SocksV5::new(uri(&self.authority)?, Opened(Some(TokioIo::new(tcp))));
+        if let Some((user, password)) = self.user.clone() {
+            socks = socks.with_auth(user, password);
+        }
+        let opened = socks.call(uri(&host::join(name, port))?).await.map_err(|e| text_of(&e))?;
+        Ok(Box::new(opened.into_inner()))
+    }
+}
+
+/// The connection that the SOCKS handshake goes over, as a connector that has connected.
+struct Opened(Option<TokioIo<TcpStream>>);
+
+impl Service<http::Uri> for Opened {
+    type Response = TokioIo<TcpStream>;
+    type Error = std::io::Error;
+    type Future = std::future::Ready<Result<Self::Response, Self::Error>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: http::Uri) -> Self::Future {
+        std::future::ready(self.0.take().ok_or_else(|| std::io::ErrorKind::NotConnected.into()))
     }
 }
 
@@ -192,10 +309,18 @@ mod tests {
     fn proxies_are_read() {
         let proxy = Proxy::parse("http://u:p%40@h:1/").unwrap();
         assert_eq!(
-            (proxy.authority.as_str(), proxy.authorization.as_deref()),
+            (proxy.authority.as_str(), proxy.authorization().as_deref()),
             ("h:1", Some("Basic dTpwQA=="))
         );
-        for bad in ["socks5://h", "https://h", "http://", "u@"] {
+        for (text, address) in [
+            ("h", ("h", 80)),
+            ("https://h", ("h", 443)),
+            ("socks5://u@h", ("h", 1080)),
+            ("socks5h://[::1]:9", ("::1", 9)),
+        ] {
+            assert_eq!(Proxy::parse(text).unwrap().address(), address, "{text}");
+        }
+        for bad in ["socks4://h", "ftp://h", "http://", "u@"] {
             assert!(Proxy::parse(bad).is_err(), "{bad}");
         }
     }

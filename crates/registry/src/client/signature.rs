@@ -1,5 +1,8 @@
 //! The signature policy: which images are let in. Signatures are cosign's, made with a key: a payload that names the
-//! manifest's digest, signed, in a manifest of its own (tag `sha256-<hex>.sig`, or a referrer).
+//! manifest's digest, signed, in a manifest of its own (tag `sha256-<hex>.sig`, or a referrer), or a sigstore bundle
+//! (`bundle`). Transparency logs are not asked: the key alone is what is trusted.
+
+mod bundle;
 
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_ASN1, ECDSA_P384_SHA384_ASN1, ED25519, RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey,
@@ -7,6 +10,7 @@ use aws_lc_rs::signature::{
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use rustls::pki_types::pem::PemObject as _;
 use serde::Deserialize;
 use spec::Reference;
@@ -17,6 +21,7 @@ use super::session::Session;
 use super::sources::Sources;
 use super::{Client, catalog};
 use crate::Error;
+use bundle::BUNDLE;
 
 /// Where cosign keeps the signature of a payload.
 const ANNOTATION: &str = "dev.cosignproject.cosign/signature";
@@ -67,6 +72,16 @@ impl Rule {
             .map_err(|e| format!("{}: {e}: a public key in PEM is needed", path.display()))
     }
 
+    /// Whether one of its keys has signed a message.
+    fn has_signed(&self, message: &[u8], signature: &[u8]) -> bool {
+        let algorithms: [&'static dyn VerificationAlgorithm; 4] =
+            [&ECDSA_P256_SHA256_ASN1, &ECDSA_P384_SHA384_ASN1, &ED25519, &RSA_PKCS1_2048_8192_SHA256];
+        // A key of another kind than the algorithm's is none of it.
+        self.keys.iter().any(|(_, key)| {
+            algorithms.iter().any(|a| UnparsedPublicKey::new(*a, key).verify(message, signature).is_ok())
+        })
+    }
+
     /// Whether it is about a repository.
     pub fn fits(&self, repository: &str) -> bool {
         matches(self.pattern.as_bytes(), repository.as_bytes())
@@ -111,8 +126,8 @@ pub(crate) async fn check(
         return Err(refused(format!("{} has no signature", target.digest)));
     }
     let mut reasons = Vec::new();
-    for (payload, signature) in &signatures {
-        match verify(rule, target, payload, signature) {
+    for signature in &signatures {
+        match verify(rule, target, signature) {
             Ok(()) => return Ok(()),
             Err(reason) => reasons.push(reason),
         }
@@ -129,16 +144,21 @@ pub(crate) async fn check(
     )))
 }
 
-/// Whether one of the keys has signed the payload, and the payload is about the target.
-fn verify(rule: &Rule, target: &Descriptor, payload: &[u8], signature: &str) -> Result<(), &'static str> {
+/// A signature that was found.
+enum Found {
+    /// A payload and its signature, in base64.
+    Payload(Bytes, String),
+    Bundle(Bytes),
+}
+
+/// Whether one of the keys has made a signature, and it is about the target.
+fn verify(rule: &Rule, target: &Descriptor, found: &Found) -> Result<(), &'static str> {
+    let (payload, signature) = match found {
+        Found::Payload(payload, signature) => (payload, signature),
+        Found::Bundle(bytes) => return bundle::verify(rule, &target.digest, bytes),
+    };
     let signature = STANDARD.decode(signature).map_err(|_| "a signature is not base64")?;
-    let algorithms: [&'static dyn VerificationAlgorithm; 4] =
-        [&ECDSA_P256_SHA256_ASN1, &ECDSA_P384_SHA384_ASN1, &ED25519, &RSA_PKCS1_2048_8192_SHA256];
-    // A key of another kind than the algorithm's is none of it.
-    let signed = rule.keys.iter().any(|(_, key)| {
-        algorithms.iter().any(|a| UnparsedPublicKey::new(*a, key).verify(payload, &signature).is_ok())
-    });
-    if !signed {
+    if !rule.has_signed(payload, &signature) {
         return Err("made with another key, or of another payload");
     }
     let payload: Payload = serde_json::from_slice(payload).map_err(|_| "a payload is not cosign's")?;
@@ -151,15 +171,12 @@ fn verify(rule: &Rule, target: &Descriptor, payload: &[u8], signature: &str) -> 
     Ok(())
 }
 
-/// All payloads with their signatures.
-async fn find(
-    session: &Session,
-    reference: &Reference,
-    target: &Descriptor,
-) -> Result<Vec<(bytes::Bytes, String)>, Error> {
+/// All signatures.
+async fn find(session: &Session, reference: &Reference, target: &Descriptor) -> Result<Vec<Found>, Error> {
     let mut keys = vec![format!("sha256-{}.sig", target.digest.hex())];
     let referrers = catalog::of_digest(session, reference, target).await?;
-    let referrers = referrers.iter().filter(|d| d.artifact_type.as_deref() == Some(REFERRER));
+    let kinds = [Some(REFERRER), Some(BUNDLE)];
+    let referrers = referrers.iter().filter(|d| kinds.contains(&d.artifact_type.as_deref()));
     keys.extend(referrers.map(|d| d.digest.to_string()));
     let mut found = Vec::new();
     for key in keys.iter().take(MOST) {
@@ -170,11 +187,16 @@ async fn find(
         };
         let manifest: Manifest = serde_json::from_slice(&fetched.bytes)
             .map_err(|e| session.protocol(format!("signature {key}: {e}")))?;
-        for layer in manifest.layers.iter().filter(|layer| layer.media_type == PAYLOAD) {
-            if let Some(signature) = layer.annotations.get(ANNOTATION)
-                && found.len() < MOST
+        for layer in &manifest.layers {
+            if found.len() == MOST {
+                break;
+            }
+            if layer.media_type == BUNDLE {
+                found.push(Found::Bundle(small_blob(session, layer).await?));
+            } else if let Some(signature) = layer.annotations.get(ANNOTATION)
+                && layer.media_type == PAYLOAD
             {
-                found.push((small_blob(session, layer).await?, signature.clone()));
+                found.push(Found::Payload(small_blob(session, layer).await?, signature.clone()));
             }
         }
     }

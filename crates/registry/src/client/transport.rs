@@ -1,4 +1,4 @@
-//! Connections to registries: TLS or plain, pooled, redirects followed.
+//! Connections to registries, and all else that this crate asks: TLS or plain, pooled, redirects followed.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -12,9 +12,11 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use super::hosts::{Place, Trust};
 use super::message::{Answer, Body, Pace, text_of};
+use super::proxy::{Line, Proxy};
 use super::{Config, host};
 use crate::{Error, tls};
 
@@ -24,7 +26,7 @@ const CONNECT: Duration = Duration::from_secs(15);
 const UPLOAD: Duration = Duration::from_secs(15 * 60);
 /// How long an idle connection is kept, and how many per host.
 const IDLE: Duration = Duration::from_secs(30);
-const IDLE_LIMIT: usize = 8;
+const IDLE_LIMIT: usize = 32;
 /// How long files with certificates are believed not to change.
 const FRESH: Duration = Duration::from_secs(5);
 const REDIRECTS: usize = 10;
@@ -51,6 +53,19 @@ pub(crate) struct Url {
 }
 
 impl Url {
+    /// An address of http or https, whose certificate must be good.
+    pub(crate) fn parse(address: &str) -> Result<Self, String> {
+        let uri: http::Uri = address.parse().map_err(|e| format!("{address}: {e}"))?;
+        let security = match uri.scheme_str() {
+            Some("https") => Security::Verified,
+            Some("http") => Security::Plain,
+            Some(_) | None => return Err(format!("{address}: not an address of http or https")),
+        };
+        let authority = uri.authority().map_or("", |a| a.as_str());
+        let authority = authority.rsplit('@').next().unwrap_or_default().to_owned();
+        Ok(Self { security, authority, path: uri.path_and_query().map_or("/", |p| p.as_str()).to_owned() })
+    }
+
     /// Another address on the same host.
     pub(crate) fn at(&self, path: impl Into<String>) -> Self {
         Self { path: path.into(), ..self.clone() }
@@ -206,21 +221,16 @@ impl Transport {
         if location.starts_with('/') && !location.starts_with("//") {
             return Ok(from.at(location));
         }
-        let uri: http::Uri = location
-            .parse()
-            .map_err(|_| protocol(format!("it names an address that is none: {location}")))?;
-        let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
-            return Err(protocol(format!("it names an address without a host: {location}")));
+        let url = Url::parse(location).map_err(|e| protocol(format!("it leads to {e}")))?;
+        let trusting = host::is_insecure(&url.authority, &self.config().insecure);
+        let security = match url.security {
+            Security::Verified if trusting => Security::Unverified,
+            Security::Plain if !trusting && from.security == Security::Verified => {
+                return Err(protocol(format!("it leads to http://{}, which is not safe", url.authority)));
+            }
+            security => security,
         };
-        let authority = authority.as_str().rsplit('@').next().unwrap_or_default().to_owned();
-        let trusting = host::is_insecure(&authority, &self.config().insecure);
-        let security = match scheme {
-            "https" if trusting => Security::Unverified,
-            "https" => Security::Verified,
-            "http" if trusting || from.security != Security::Verified => Security::Plain,
-            _ => return Err(protocol(format!("it leads to {scheme}://{authority}, which is not safe"))),
-        };
-        Ok(Url { security, authority, path: uri.path_and_query().map_or("/", |p| p.as_str()).to_owned() })
+        Ok(Url { security, ..url })
     }
 
     /// Sends one request and follows redirects of GET and HEAD. Credentials stay with the host they are for.
@@ -258,7 +268,8 @@ impl Transport {
         Err(Error::Protocol { host: url.authority, detail: format!("more than {REDIRECTS} redirects") })
     }
 
-    async fn once(
+    /// Sends one request; a redirect is an answer. It is sent again when a pooled connection turns out to be dead.
+    pub(crate) async fn once(
         self: &Arc<Self>,
         method: Method,
         url: &Url,
@@ -300,13 +311,16 @@ impl Transport {
         *request.headers_mut() = headers.clone();
         // A proxy without a tunnel is told the whole address.
         let proxy = match url.security {
-            Security::Plain => self.config().proxies.on_the_way(&url.authority, false)?,
+            Security::Plain => {
+                let proxy = self.config().proxies.on_the_way(&url.authority, false)?;
+                proxy.filter(Proxy::takes_requests)
+            }
             Security::Verified | Security::Unverified => None,
         };
         let target = match proxy {
             None => url.path.clone(),
             Some(proxy) => {
-                if let Some(value) = proxy.authorization.and_then(|a| HeaderValue::try_from(a).ok()) {
+                if let Some(value) = proxy.authorization().and_then(|a| HeaderValue::try_from(a).ok()) {
                     request.headers_mut().insert(PROXY_AUTHORIZATION, value);
                 }
                 format!("http://{}{}", url.authority, url.path)
@@ -344,20 +358,15 @@ impl Transport {
     async fn open(&self, url: &Url) -> Result<SendRequest<Body>, String> {
         let plain = url.security == Security::Plain;
         let (name, port) = host::split(&url.authority, if plain { 80 } else { 443 });
-        let tcp = match self.config().proxies.on_the_way(&url.authority, !plain)? {
-            None => TcpStream::connect((name, port)).await.map_err(|e| e.to_string())?,
-            Some(proxy) if plain => proxy.connect().await?,
-            Some(proxy) => proxy.tunnel(name, port).await?,
+        let line: Box<dyn Line> = match self.config().proxies.on_the_way(&url.authority, !plain)? {
+            None => Box::new(tcp(name, port).await?),
+            Some(proxy) => proxy.open((name, port), !plain, &|proxy| self.trust(proxy, true)).await?,
         };
-        // Without it small requests wait; the connection works all the same.
-        let _ = tcp.set_nodelay(true);
         if plain {
-            return handshake(tcp).await;
+            return handshake(line).await;
         }
         let config = self.trust(&url.authority, url.security == Security::Verified)?;
-        let name = rustls::pki_types::ServerName::try_from(name.to_owned()).map_err(|e| e.to_string())?;
-        let tls = TlsConnector::from(config).connect(name, tcp).await.map_err(|e| format!("TLS: {e}"))?;
-        handshake(tls).await
+        handshake(secure(line, name, config).await?).await
     }
 
     fn trust(&self, authority: &str, verify: bool) -> Result<Arc<rustls::ClientConfig>, String> {
@@ -391,6 +400,24 @@ impl Transport {
             connections.push(Idle { sender, since: Instant::now() });
         }
     }
+}
+
+/// A connection by TCP.
+pub(super) async fn tcp(name: &str, port: u16) -> Result<TcpStream, String> {
+    let tcp = TcpStream::connect((name, port)).await.map_err(|e| e.to_string())?;
+    // Without it small requests wait; the connection works all the same.
+    let _ = tcp.set_nodelay(true);
+    Ok(tcp)
+}
+
+/// TLS over a connection.
+pub(super) async fn secure<S: Line>(
+    line: S,
+    name: &str,
+    config: Arc<rustls::ClientConfig>,
+) -> Result<TlsStream<S>, String> {
+    let name = rustls::pki_types::ServerName::try_from(name.to_owned()).map_err(|e| e.to_string())?;
+    TlsConnector::from(config).connect(name, line).await.map_err(|e| format!("TLS: {e}"))
 }
 
 async fn handshake<S>(stream: S) -> Result<SendRequest<Body>, String>

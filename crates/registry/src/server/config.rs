@@ -8,6 +8,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::client::Proxies;
+
 use super::pattern::Pattern;
 use super::storage::BucketConfig;
 use super::token::Issuer;
@@ -29,6 +31,8 @@ pub struct Config {
     pub read_only: bool,
     /// Whether there is a page for people.
     pub page: bool,
+    /// The way to others: an object store, the registry this one is a cache of, webhooks.
+    pub proxies: Proxies,
     pub(crate) settings: Settings,
 }
 
@@ -145,6 +149,7 @@ impl Default for Config {
             metrics: None,
             read_only: false,
             page: true,
+            proxies: Proxies::default(),
             settings: Settings {
                 external: None,
                 warning: None,

@@ -6,11 +6,12 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::digest::common::hazmat::SerializableState;
 use sha2::{Digest as _, Sha256, Sha512};
+use spec::digest::from_hex;
 
 /// A digest. `Display` gives `<algorithm>:<hex>`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Digest {
-    Sha256([u8; 32]),
+    Sha256(spec::Digest),
     Sha512([u8; 64]),
 }
 
@@ -22,7 +23,7 @@ pub(crate) struct InvalidDigest(String);
 impl Digest {
     /// The sha256 digest of some bytes.
     pub(crate) fn of(bytes: &[u8]) -> Self {
-        Self::Sha256(Sha256::digest(bytes).into())
+        Self::Sha256(crate::digest::of(bytes))
     }
 
     /// The digest of some bytes, by the algorithm of this one.
@@ -43,35 +44,18 @@ impl Digest {
     /// The digits alone: a safe file name, whose length tells the algorithm.
     pub(crate) fn hex(&self) -> String {
         match self {
-            Self::Sha256(bytes) => spec::digest::hex(bytes),
+            Self::Sha256(digest) => digest.hex(),
             Self::Sha512(bytes) => spec::digest::hex(bytes),
         }
     }
 
     pub(crate) fn from_hex(text: &str) -> Option<Self> {
         match text.len() {
-            64 => Some(Self::Sha256(bytes(text)?)),
-            128 => Some(Self::Sha512(bytes(text)?)),
+            64 => Some(Self::Sha256(spec::Digest::from_bytes(from_hex(text)?))),
+            128 => Some(Self::Sha512(from_hex(text)?)),
             _ => None,
         }
     }
-}
-
-/// So many bytes from lower-case hex.
-fn bytes<const N: usize>(text: &str) -> Option<[u8; N]> {
-    let nibble = |c: u8| match c {
-        b'0'..=b'9' => Some(c - b'0'),
-        b'a'..=b'f' => Some(c - b'a' + 10),
-        _ => None,
-    };
-    let mut bytes = [0; N];
-    if text.len() != 2 * N {
-        return None;
-    }
-    for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-        *byte = nibble(pair[0])? << 4 | nibble(pair[1])?;
-    }
-    Some(bytes)
 }
 
 impl FromStr for Digest {
@@ -113,7 +97,7 @@ impl Hasher {
     }
 
     pub(crate) fn finish(self) -> Digest {
-        Digest::Sha256(self.0.finalize().into())
+        Digest::Sha256(spec::Digest::from_bytes(self.0.finalize().into()))
     }
 
     pub(crate) fn save(&self) -> String {
@@ -124,7 +108,7 @@ impl Hasher {
         let state: Vec<u8> = text
             .as_bytes()
             .chunks(2)
-            .map(|pair| bytes::<1>(std::str::from_utf8(pair).ok()?))
+            .map(|pair| from_hex::<1>(std::str::from_utf8(pair).ok()?))
             .collect::<Option<Vec<_>>>()?
             .concat();
         Sha256::deserialize(state.as_slice().try_into().ok()?).ok().map(Self)
@@ -154,7 +138,7 @@ impl Check {
 
     pub(crate) fn finish(self) -> Digest {
         match self {
-            Self::Sha256(hash) => Digest::Sha256(hash.finalize().into()),
+            Self::Sha256(hash) => Digest::Sha256(spec::Digest::from_bytes(hash.finalize().into())),
             Self::Sha512(hash) => Digest::Sha512(hash.finalize().into()),
         }
     }

@@ -13,6 +13,7 @@ use super::refusal::{Code, Refusal};
 use super::repository::{Link, Result, blob_key};
 use super::route::{Name, parameter};
 use super::{Caller, Registry};
+use crate::client::encode;
 
 /// Names in one answer when the client does not say how many.
 const PAGE: usize = 1000;
@@ -140,10 +141,4 @@ pub(crate) async fn referrers(
         headers.insert("oci-filters-applied", header("artifactType"));
     }
     Ok(response)
-}
-
-/// Text as it may stand in a query.
-pub(super) fn encode(text: &str) -> String {
-    let plain = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'.' | b'_' | b'~' | b'/');
-    text.bytes().map(|c| if plain(c) { char::from(c).to_string() } else { format!("%{c:02X}") }).collect()
 }

@@ -17,8 +17,8 @@ use super::Caller;
 use super::config::Webhook;
 use super::digest::Digest;
 use super::metrics::Metrics;
-use super::outward::Outward;
 use super::route::Name;
+use crate::client::{Body, Transport, Url};
 
 /// Events that wait for one webhook.
 const QUEUE: usize = 1000;
@@ -121,12 +121,12 @@ struct Queue {
 }
 
 impl Notifier {
-    pub(crate) fn new(webhooks: &[Webhook], outward: &Arc<Outward>, metrics: &Arc<Metrics>) -> Self {
+    pub(crate) fn new(webhooks: &[Webhook], transport: &Arc<Transport>, metrics: &Arc<Metrics>) -> Self {
         let mut tasks = JoinSet::new();
         let queue = |webhook: &Webhook| {
             let queue =
                 Arc::new(Queue { webhook: webhook.clone(), waiting: Mutex::default(), more: Notify::new() });
-            tasks.spawn(deliver(Arc::clone(&queue), Arc::clone(outward), Arc::clone(metrics)));
+            tasks.spawn(deliver(Arc::clone(&queue), Arc::clone(transport), Arc::clone(metrics)));
             queue
         };
         let webhooks = webhooks.iter().map(queue).collect();
@@ -169,7 +169,7 @@ impl Notifier {
 }
 
 /// One webhook's messenger.
-async fn deliver(queue: Arc<Queue>, outward: Arc<Outward>, metrics: Arc<Metrics>) {
+async fn deliver(queue: Arc<Queue>, transport: Arc<Transport>, metrics: Arc<Metrics>) {
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
     for (name, value) in &queue.webhook.headers {
@@ -187,7 +187,7 @@ async fn deliver(queue: Arc<Queue>, outward: Arc<Outward>, metrics: Arc<Metrics>
             continue;
         }
         let body = json!({ "events": batch }).to_string();
-        let told = tell(&queue.webhook.url, &headers, body, &outward).await;
+        let told = tell(&queue.webhook.url, &headers, body, &transport).await;
         let counter = if told { &metrics.events_delivered } else { &metrics.events_failed };
         counter.fetch_add(batch.len() as u64, Relaxed);
         // What was dropped for want of room meanwhile is not there any more.
@@ -196,10 +196,17 @@ async fn deliver(queue: Arc<Queue>, outward: Arc<Outward>, metrics: Arc<Metrics>
     }
 }
 
-async fn tell(url: &str, headers: &HeaderMap, body: String, outward: &Arc<Outward>) -> bool {
+async fn tell(url: &str, headers: &HeaderMap, body: String, transport: &Arc<Transport>) -> bool {
     let mut pause = PAUSE;
     for attempt in 1..=TRIES {
-        let why = match outward.send(Method::POST, url, headers, body.clone().into()).await {
+        let sent = match Url::parse(url) {
+            Ok(url) => {
+                let body = Body::Full(body.clone().into());
+                transport.once(Method::POST, &url, headers, body).await.map_err(|e| e.at_host())
+            }
+            Err(why) => Err(why),
+        };
+        let why = match sent {
             Ok(answer) if answer.status.is_success() => {
                 // The connection is used again when the answer has been read.
                 let _ = answer.bytes(64 << 10).await;

@@ -22,10 +22,10 @@ use super::body::Body;
 use super::config::Proxy;
 use super::digest::Digest;
 use super::manifest::{self, Contents};
-use super::outward::{Answer, Outward};
 use super::refusal::{Code, Refusal};
 use super::repository::{Link, Result, blob_key};
 use super::route::{Key, Name};
+use crate::client::{Answer, Client};
 use upstream::{Failure, Upstream};
 
 /// Tags whose last check is remembered.
@@ -68,12 +68,8 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 impl Cache {
-    pub(crate) fn new(
-        config: Proxy,
-        outward: Arc<Outward>,
-        scratch: PathBuf,
-    ) -> std::result::Result<Self, String> {
-        let upstream = Upstream::new(&config, outward)?;
+    pub(crate) fn new(config: Proxy, client: Client, scratch: PathBuf) -> std::result::Result<Self, String> {
+        let upstream = Upstream::new(&config, client)?;
         Ok(Self { upstream, config, scratch, checked: Mutex::default(), coming: Mutex::default() })
     }
 
@@ -136,7 +132,7 @@ impl Cache {
         let media_type =
             answer.header("content-type").split(';').next().unwrap_or_default().trim().to_owned();
         let odd = |why: String| Refusal::new(Code::Unavailable, format!("upstream: {why}"));
-        let bytes = answer.bytes(manifest::LIMIT).await.map_err(odd)?.to_vec();
+        let bytes = answer.bytes(manifest::LIMIT).await.map_err(|e| odd(e.at_host()))?.to_vec();
         let contents: Contents = serde_json::from_slice(&bytes).map_err(|e| odd(e.to_string()))?;
         let digest = match key {
             Key::Digest(wanted) => wanted.alike(&bytes),
@@ -234,7 +230,7 @@ async fn keep(
     let mut upload = repositories.take(name, &id).await?;
     let mut at = 0;
     let come = async {
-        while let Some(chunk) = answer.chunk().await.map_err(odd)? {
+        while let Some(chunk) = answer.chunk().await.map_err(|e| odd(e.at_host()))? {
             if at + chunk.len() as u64 > coming.size {
                 return Err(odd("it gave more than it said".into()));
             }

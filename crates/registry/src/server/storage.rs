@@ -50,6 +50,12 @@ impl Error {
         move |detail| Self::Failed { step, key, detail }
     }
 
+    /// What the client's transport says of the object store.
+    fn sent(step: &'static str, key: &str) -> impl FnOnce(crate::Error) -> Self {
+        let failed = Self::failed(step, key);
+        move |error| failed(error.at_host())
+    }
+
     fn io(step: &'static str, key: &str) -> impl FnOnce(std::io::Error) -> Self {
         let key = key.to_owned();
         move |e| match e.kind() {

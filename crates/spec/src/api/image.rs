@@ -43,8 +43,8 @@ pub struct ImageInspect {
     pub descriptor: Option<Descriptor>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub manifests: Vec<ImageManifestSummary>,
-    #[serde(skip_serializing_if = "serde_json::Value::is_null")]
-    pub identity: serde_json::Value,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub identity: Option<Identity>,
     pub repo_tags: Vec<String>,
     pub repo_digests: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -67,6 +67,33 @@ pub struct ImageInspect {
     #[serde(rename = "RootFS")]
     pub root_fs: RootFs,
     pub metadata: ImageMetadata,
+}
+
+/// Where an image is from, as far as the engine has seen it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct Identity {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub pull: Vec<PullIdentity>,
+}
+
+/// A repository that an image was pulled from or pushed to.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct PullIdentity {
+    pub repository: String,
+}
+
+/// Something that is said of an image (in-toto).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct AttestationStatement {
+    pub descriptor: Descriptor,
+    /// What kind of statement it is: a URI.
+    pub predicate_type: String,
+    /// As it was written, when it is asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub statement: Option<serde_json::Value>,
 }
 
 /// `ImageSummary` of the Engine API.
@@ -118,6 +145,8 @@ pub struct ManifestSize {
 #[serde(default, rename_all = "PascalCase")]
 pub struct ImageProperties {
     pub platform: Platform,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub identity: Option<Identity>,
     pub containers: Vec<String>,
     pub size: UnpackedSize,
 }

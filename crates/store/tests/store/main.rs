@@ -8,6 +8,7 @@ mod image;
 mod layer;
 mod mutate;
 mod rw;
+mod settle;
 
 use std::io::Write;
 use std::path::Path;

@@ -19,9 +19,9 @@ use tokio::sync::mpsc;
 
 use super::s3::S3;
 use super::{Entry, Error, Hold, Result, Stat};
+use crate::client::Transport;
 use crate::server::body::Body;
 use crate::server::digest::{Check, Digest, Hasher};
-use crate::server::outward::Outward;
 
 /// The first thousand parts have this size; later ones are larger, so that ten thousand are enough for anything.
 const PART: usize = 8 << 20;
@@ -52,8 +52,8 @@ pub(crate) struct Bucket {
 
 impl Bucket {
     /// Finds out whether the bucket can be used.
-    pub(crate) async fn open_bucket(config: BucketConfig, outward: Arc<Outward>) -> Result<Self> {
-        let s3 = S3::new(&config, outward).map_err(Error::failed("open", &config.bucket))?;
+    pub(crate) async fn open_bucket(config: BucketConfig, transport: Arc<Transport>) -> Result<Self> {
+        let s3 = S3::new(&config, transport).map_err(Error::failed("open", &config.bucket))?;
         let prefix = if config.prefix.is_empty() { String::new() } else { format!("{}/", config.prefix) };
         let bucket = Self { s3: Arc::new(s3), prefix, redirect: config.redirect };
         bucket.s3.list(&format!("{}token-key", bucket.prefix)).await?;
@@ -66,7 +66,7 @@ impl Bucket {
 
     pub(super) async fn read(&self, key: &str) -> Result<Option<Vec<u8>>> {
         let Some(answer) = self.s3.get(&self.key(key), None).await? else { return Ok(None) };
-        let bytes = answer.bytes(RECORD_LIMIT).await.map_err(Error::failed("read", key))?;
+        let bytes = answer.bytes(RECORD_LIMIT).await.map_err(Error::sent("read", key))?;
         Ok(Some(bytes.to_vec()))
     }
 
@@ -103,7 +103,7 @@ impl Bucket {
                 let chunk = match answer.chunk().await {
                     Ok(Some(chunk)) => Ok(chunk),
                     Ok(None) => return,
-                    Err(error) => Err(std::io::Error::other(error)),
+                    Err(error) => Err(std::io::Error::other(error.at_host())),
                 };
                 let last = chunk.is_err();
                 // The client has gone.
@@ -132,7 +132,7 @@ impl Bucket {
         let key = self.key(key);
         let state_key = format!("{key}/state");
         let Some(answer) = self.s3.get(&state_key, None).await? else { return Ok(None) };
-        let bytes = answer.bytes(RECORD_LIMIT).await.map_err(Error::failed("read", &state_key))?;
+        let bytes = answer.bytes(RECORD_LIMIT).await.map_err(Error::sent("read", &state_key))?;
         let odd = |why: String| Error::failed("read", &state_key)(why);
         let state: State = serde_json::from_slice(&bytes).map_err(|e| odd(e.to_string()))?;
         let hasher = match state.sha256.as_str() {
@@ -144,7 +144,7 @@ impl Bucket {
             let name = tail_key(&key, state.size);
             let found = self.s3.get(&name, None).await?.ok_or_else(|| odd("its tail is gone".into()))?;
             tail.extend_from_slice(
-                &found.bytes(RECORD_LIMIT * 64).await.map_err(Error::failed("read", &name))?,
+                &found.bytes(RECORD_LIMIT * 64).await.map_err(Error::sent("read", &name))?,
             );
         }
         Ok(Some(Growing {
@@ -164,7 +164,7 @@ async fn digest(s3: &S3, key: &str, alike: &Digest) -> Result<Digest> {
     let found = s3.get(key, None).await?;
     let mut answer = found.ok_or_else(|| Error::failed("read", key)("it is not there".into()))?;
     let mut check = Check::alike(alike);
-    while let Some(chunk) = answer.chunk().await.map_err(Error::failed("read", key))? {
+    while let Some(chunk) = answer.chunk().await.map_err(Error::sent("read", key))? {
         check.update(&chunk);
     }
     Ok(check.finish())

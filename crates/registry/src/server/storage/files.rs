@@ -168,8 +168,7 @@ impl Files {
 fn below<T>(path: &Path, work: impl Fn(&Path) -> std::result::Result<T, sys::Error>) -> Result<T> {
     let directory = path.parent().expect("it is below the root");
     for _ in 0..8 {
-        file::create_dir_all(directory, 0o700)?;
-        match work(path) {
+        match file::create_dir_all(directory, 0o700).and_then(|()| work(path)) {
             Err(e) if e.source.kind() == std::io::ErrorKind::NotFound => {}
             done => return Ok(done?),
         }

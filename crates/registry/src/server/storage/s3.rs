@@ -1,4 +1,4 @@
-//! Requests to an S3-compatible object store: signed by `rusty-s3`, sent by `outward`, tried again when that may help.
+//! Requests to an S3-compatible object store: signed by `rusty-s3`, sent by the client's transport, tried again when that may help.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -10,7 +10,7 @@ use rusty_s3::{Bucket, Credentials, S3Action, UrlStyle};
 
 use super::bucket::BucketConfig;
 use super::{Entry, Error, Result, Stat};
-use crate::server::outward::{Answer, Outward};
+use crate::client::{Answer, Body, Transport, Url};
 
 /// How long a signature is good.
 const SIGNED: Duration = Duration::from_secs(300);
@@ -26,11 +26,11 @@ const COPY: u64 = 4 << 30;
 pub(super) struct S3 {
     bucket: Bucket,
     credentials: Credentials,
-    outward: Arc<Outward>,
+    transport: Arc<Transport>,
 }
 
 impl S3 {
-    pub(super) fn new(config: &BucketConfig, outward: Arc<Outward>) -> std::result::Result<Self, String> {
+    pub(super) fn new(config: &BucketConfig, transport: Arc<Transport>) -> std::result::Result<Self, String> {
         let Ok(endpoint) = config.endpoint.parse() else {
             return Err(format!("{} is not an address", config.endpoint));
         };
@@ -47,7 +47,7 @@ impl S3 {
                 "credentials are missing: give s3.credentials-file, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
             )?,
         };
-        Ok(Self { bucket, credentials, outward })
+        Ok(Self { bucket, credentials, transport })
     }
 
     async fn send(
@@ -66,7 +66,9 @@ impl S3 {
                 tokio::time::sleep(pause).await;
                 pause *= 3;
             }
-            match self.outward.send(method.clone(), &url(), headers, body.clone()).await {
+            let url = Url::parse(&url()).map_err(Error::failed(step, key))?;
+            let body = Body::Full(body.clone());
+            match self.transport.once(method.clone(), &url, headers, body).await {
                 Ok(answer) if answer.status.is_success() || answer.status == StatusCode::NOT_FOUND => {
                     return Ok(answer);
                 }
@@ -80,7 +82,7 @@ impl S3 {
                         break;
                     }
                 }
-                Err(error) => why = error,
+                Err(error) => why = error.at_host(),
             }
         }
         Err(Error::failed(step, key)(why))
@@ -98,7 +100,7 @@ impl S3 {
     ) -> Result<Option<(HeaderMap, String)>> {
         let answer = self.send(step, key, method, url, headers, body).await?;
         let (status, headers) = (answer.status, answer.headers.clone());
-        let body = answer.bytes(SMALL).await.map_err(Error::failed(step, key))?;
+        let body = answer.bytes(SMALL).await.map_err(Error::sent(step, key))?;
         Ok((status != StatusCode::NOT_FOUND).then(|| (headers, String::from_utf8_lossy(&body).into_owned())))
     }
 

@@ -1,0 +1,26 @@
+//! A layer's archive, of any compression: unpacked, or refused with nothing left.
+#![no_main]
+
+use std::sync::LazyLock;
+
+use libfuzzer_sys::fuzz_target;
+use spec::ErrorKind;
+use store::Store;
+
+static STORE: LazyLock<(tempfile::TempDir, Store)> = LazyLock::new(|| {
+    let directory = tempfile::tempdir().expect("a scratch directory (TMPDIR on a tmpfs is fastest)");
+    let store = Store::open(directory.path()).expect("an empty store");
+    (directory, store)
+});
+
+fuzz_target!(|bytes: &[u8]| {
+    let (directory, store) = &*STORE;
+    if let Err(error) = store.unpack(&mut &bytes[..], None, None) {
+        assert_eq!(error.kind(), ErrorKind::InvalidParameter, "{error}");
+    }
+    store.collect(&[], &[]).expect("nothing is named");
+    for place in ["ingest", "layers"] {
+        let left = std::fs::read_dir(directory.path().join(place)).expect("it is there").count();
+        assert_eq!(left, 0, "{place}");
+    }
+});
