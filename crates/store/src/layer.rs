@@ -52,6 +52,9 @@ pub(crate) struct LayerMeta {
     /// Nothing below this layer is seen.
     #[serde(default)]
     pub(crate) opaque: bool,
+    /// Its files may still be in memory only: the run of the machine in which it is whole.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) boot: String,
 }
 
 /// A directory in `ingest/` that becomes something else by rename, or goes away.
@@ -163,8 +166,13 @@ impl Store {
         if let Some(expected) = expected.filter(|expected| *expected != diff_id) {
             return Err(Error::DigestMismatch { expected, actual: diff_id });
         }
-        let meta =
-            LayerMeta { parent: parent.copied(), diff_id, size: unpacked.size, opaque: unpacked.opaque };
+        let meta = LayerMeta {
+            parent: parent.copied(),
+            diff_id,
+            size: unpacked.size,
+            opaque: unpacked.opaque,
+            boot: String::new(),
+        };
         Ok((self.commit_layer(&scratch, meta)?, diff_id))
     }
 
@@ -185,8 +193,53 @@ impl Store {
                 file::rename(scratch.path(), &path)?;
             }
         }
+        if !meta.boot.is_empty() {
+            lock(&self.inner.unsettled).push(chain);
+        }
         self.hold(chain.0);
         Ok(chain)
+    }
+
+    /// Writes to the disk what is in memory only of the layers that builds have made: from then on they survive a crash of
+    /// the machine.
+    ///
+    /// # Errors
+    /// A file error; what was not settled can be once more.
+    pub fn settle(&self) -> Result<()> {
+        let _one = lock(&self.inner.settling);
+        let chains = lock(&self.inner.unsettled).clone();
+        if chains.is_empty() {
+            return Ok(());
+        }
+        file::sync_file_system(self.root())?;
+        for chain in &chains {
+            let _shared = self.shared();
+            // One that has been collected meanwhile needs nothing.
+            let Ok(meta) = self.layer_meta(chain) else { continue };
+            let settled = LayerMeta { boot: String::new(), ..meta };
+            put_meta(&self.layer_path(chain), &settled)?;
+            lock(&self.inner.layers).insert(*chain, settled);
+        }
+        lock(&self.inner.unsettled).retain(|chain| !chains.contains(chain));
+        Ok(())
+    }
+
+    /// The same before something stands on a stack that is to survive a crash, if any of it has not been settled yet.
+    pub(crate) fn settle_stack(&self, top: &ChainId) -> Result<()> {
+        let mut next = Some(*top);
+        let mut unsettled = Vec::new();
+        while let Some(chain) = next {
+            let meta = self.layer_meta(&chain)?;
+            if !meta.boot.is_empty() {
+                unsettled.push(chain);
+            }
+            next = meta.parent;
+        }
+        if unsettled.is_empty() {
+            return Ok(());
+        }
+        lock(&self.inner.unsettled).extend(unsettled);
+        self.settle()
     }
 
     /// Bytes of an unpacked stack on disk, all layers: files rounded up to blocks, taken when they were unpacked.
@@ -245,6 +298,10 @@ impl Store {
         }
         // Under the lock, so that a layer that is removed meanwhile is not remembered.
         let meta: LayerMeta = get_meta(&self.layer_path(chain))?.ok_or(Error::NoLayer(*chain))?;
+        if !meta.boot.is_empty() && meta.boot != self.inner.boot {
+            // The machine went down before its files were on the disk. Its blob was.
+            return Err(Error::NoLayer(*chain));
+        }
         known.insert(*chain, meta.clone());
         Ok(meta)
     }

@@ -26,6 +26,9 @@
 //! | `compression`, `gzip`, `hash` | streams inflated, deflated and hashed on the way |
 //! | `lease`, `collect`, `usage` | what is held, what is garbage, what takes space |
 //!
+//! The files of a layer that a build made go to the disk some time after it ([`Store::settle`]); until then its record names
+//! the run of the machine, and in another run it is no layer. Blobs are on the disk when they have their name.
+//!
 //! Leaves first, root last: blob → layer → images.json; removing is the reverse. Everything is written in `ingest/` and
 //! renamed into place, so a crash leaves only garbage, and [`Store::collect`] marks from the roots and sweeps.
 //!
@@ -108,8 +111,14 @@ struct Inner {
     holds: Mutex<Holds>,
     unpacking: Turns,
     arriving: Arriving,
-    /// Records of layers, which never change.
+    /// Records of layers, which never change but by [`Store::settle`].
     layers: Mutex<HashMap<ChainId, LayerMeta>>,
+    /// Which run of the machine this is; empty: not known.
+    boot: String,
+    /// Layers whose files may still be in memory only.
+    unsettled: Mutex<Vec<ChainId>>,
+    /// One writes them at a time.
+    settling: Mutex<()>,
 }
 
 impl Store {
@@ -156,6 +165,9 @@ impl Store {
                 unpacking: Turns::default(),
                 arriving: Arriving::default(),
                 layers: Mutex::default(),
+                boot: boot()?,
+                unsettled: Mutex::default(),
+                settling: Mutex::default(),
             }),
         })
     }
@@ -183,6 +195,12 @@ impl Store {
     fn exclusive(&self) -> RwLockWriteGuard<'_, ()> {
         self.inner.sweep.write().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What the kernel calls this run of the machine (random(4)).
+fn boot() -> Result<String> {
+    let id = file::read_if_exists(Path::new("/proc/sys/kernel/random/boot_id"))?.unwrap_or_default();
+    Ok(String::from_utf8_lossy(&id).trim().to_owned())
 }
 
 /// A mutex's content. A panic elsewhere does not make a map of plain values wrong.

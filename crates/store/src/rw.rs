@@ -10,7 +10,9 @@ use spec::oci::image::{Descriptor, media};
 use sys::file;
 use sys::root::{OpenFile, Root, TooDeep, Visit};
 
-use crate::archive::{Entry, EntryKind, Owners, Pack, Packed, Take, Whiteouts, Writer, pack_some};
+use crate::archive::{
+    Entry, EntryKind, OPAQUE_XATTR, OVERLAY_XATTRS, Owners, Pack, Packed, Take, Whiteouts, Writer, pack_some,
+};
 use crate::blob::BlobWriter;
 use crate::changes::Judge;
 use crate::error::{Error, Result};
@@ -94,6 +96,9 @@ impl Store {
             }
             // Before anything is in it: what is made in it belongs to its project.
             sys::quota::limit(scratch.path(), bytes)?;
+        }
+        if let (Some(parent), false) = (parent, volatile) {
+            self.settle_stack(parent)?;
         }
         // Shared until the layer is in place: the collector sees either no layer, or one that needs its parent.
         let _shared = self.shared();
@@ -245,16 +250,20 @@ impl Store {
         }
         let (blob, diff_id) = finish(out)?;
         let path = self.rw_path(id)?;
-        strip_overlay_xattrs(&path.join("diff"))?;
+        strip_overlay_xattrs(&path.join("diff"), &packed.noted)?;
 
         let scratch = self.scratch()?;
         let (from, to) = (path.join("diff"), scratch.path().join("diff"));
         file::rename(&from, &to)?;
+        let mut boot = String::new();
         if meta.volatile {
-            // What unmounting it would have done: from here on it is needed after a crash of the machine.
-            file::sync_file_system(&to)?;
+            // Unmounting it did not write its files to the disk. That takes long, and need not be now.
+            boot.clone_from(&self.inner.boot);
+            if boot.is_empty() {
+                file::sync_file_system(&to)?;
+            }
         }
-        let meta = LayerMeta { parent: meta.parent, diff_id, size: packed.size, opaque: false };
+        let meta = LayerMeta { parent: meta.parent, diff_id, size: packed.size, opaque: false, boot };
         let chain = match self.commit_layer(&scratch, meta) {
             Ok(chain) => chain,
             Err(e) => {
@@ -320,14 +329,15 @@ fn finish(out: Writer<HashWriter<BufWriter<Gzip<BufWriter<BlobWriter>>>>>) -> Re
 }
 
 /// Removes what overlayfs notes for itself in an upper directory; the opaque mark stays, a layer needs it.
-fn strip_overlay_xattrs(upper: &Path) -> Result<()> {
-    Root::open(upper)?.walk("", TooDeep::Fail, |visit| {
-        for (key, _) in visit.dir.xattrs(visit.name)? {
-            let Some(key_text) = key.to_str() else { continue };
-            if key_text.starts_with("trusted.overlay.") && key_text != crate::archive::OPAQUE_XATTR {
-                visit.dir.remove_xattr(visit.name, &key)?;
+fn strip_overlay_xattrs(upper: &Path, noted: &[PathBuf]) -> Result<()> {
+    let root = Root::open(upper)?;
+    for path in noted {
+        let (dir, name) = root.parent(path)?;
+        for (key, _) in dir.xattrs(&name)? {
+            if key.as_encoded_bytes().starts_with(OVERLAY_XATTRS) && key != OPAQUE_XATTR {
+                dir.remove_xattr(&name, &key)?;
             }
         }
-        Ok(())
-    })
+    }
+    Ok(())
 }

@@ -168,3 +168,39 @@ fn ids_and_parents_are_checked() {
     f.store.rw_remove("x").unwrap();
     assert_eq!((f.list("rw").len(), f.list("ingest").len()), (0, 0));
 }
+
+#[test]
+#[allow(clippy::disallowed_methods, reason = "a test writes scratch files")]
+fn a_layer_of_a_build_counts_in_its_run_of_the_machine_until_it_is_settled() {
+    let f = fixture();
+    let build = |id: &str| {
+        let options = store::RwOptions { volatile: true, ..store::RwOptions::default() };
+        let mount = f.store.rw_create_with(id, None, options).unwrap();
+        std::fs::write(mount.upper.join(id), id).unwrap();
+        f.store.rw_commit(id).unwrap().unwrap()
+    };
+    let record = |made: &store::Committed| f.layer(&made.chain).with_file_name("meta.json");
+    let is_settled =
+        |made: &store::Committed| !std::fs::read_to_string(record(made)).unwrap().contains("boot");
+    let (kept, lost) = (build("kept"), build("lost"));
+    assert!(!is_settled(&kept) && !is_settled(&lost));
+    // What is to survive a crash stands on nothing that does not.
+    f.store.rw_create("container", Some(&kept.chain)).unwrap();
+    assert!(is_settled(&kept) && is_settled(&lost));
+
+    // As if the machine had gone down before.
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+    let again = build("again");
+    let text = std::fs::read_to_string(record(&again)).unwrap();
+    let Fixture { store, directory } = f;
+    let path = store.chain_dirs(&again.chain).unwrap()[0].clone();
+    drop(store);
+    std::fs::write(path.join("again"), "").unwrap();
+    std::fs::write(path.with_file_name("meta.json"), text.replace(boot.trim(), "another")).unwrap();
+    let store = Store::open(&directory.path().join("store")).unwrap();
+    assert!(store.has_layer(&kept.chain) && !store.has_layer(&again.chain));
+    let mut blob = store.blob(&again.blob.digest).unwrap();
+    store.unpack(&mut blob, None, Some(again.diff_id)).unwrap();
+    let whole = store.chain_dirs(&again.chain).unwrap()[0].join("again");
+    assert_eq!(std::fs::read_to_string(whole).unwrap(), "again");
+}
