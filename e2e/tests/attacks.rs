@@ -313,6 +313,67 @@ fn a_build_reaches_nothing_of_the_host() {
     host.finish();
 }
 
+/// CVE-2019-14271, CVE-2026-41567: archives, compression, git, processes' lists are the daemon's own affair. What an image
+/// brings under the names of such programs runs when a container asks for it, and never outside of one.
+#[test]
+fn no_program_of_an_image_is_run() {
+    let host = Host::new();
+    let mark = host.path("mark").display().to_string();
+    image(&host, "evil", &[], |tree| {
+        let script = format!("#!/bin/busybox sh\necho ran >> {mark}\n");
+        for directory in ["bin", "sbin", "usr/bin", "usr/sbin"] {
+            std::fs::create_dir_all(tree.join(directory)).unwrap();
+            for name in
+                ["tar", "git", "gzip", "unpigz", "xz", "bzip2", "zstd", "mount", "nft", "ps", "corten-shim"]
+            {
+                let path = tree.join(directory).join(name);
+                let _ = std::fs::remove_file(&path);
+                std::fs::write(&path, &script).unwrap();
+                std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+            }
+        }
+    });
+    let context = host.path("context");
+    std::fs::create_dir(&context).unwrap();
+    let there = context.display().to_string();
+    std::fs::write(context.join("f"), "f").unwrap();
+    for (flag, name) in [("z", "a.tgz"), ("J", "b.txz"), ("j", "c.tbz")] {
+        Command::new(&["tar", "-C", &there, &format!("-c{flag}f"), &format!("{there}/{name}"), "f"]).ok();
+    }
+    let dockerfile = "FROM evil\nADD a.tgz b.txz c.tbz /d/\nCOPY --from=evil /bin/tar /e/\nWORKDIR /w\nRUN [\"/bin/true\"]\n";
+    std::fs::write(context.join("Dockerfile"), dockerfile).unwrap();
+
+    let daemon: Vec<u32> =
+        testkit::audit::processes_of(&host.path("")).into_iter().map(i32::cast_unsigned).collect();
+    let trace = trace::Trace::start(&daemon, false).unwrap();
+    let archive = host.path("x.tar").display().to_string();
+    host.corten(&["build", "-q", "-t", "x", &there]).ok();
+    host.corten(&["run", "-d", "--name", "c1", "x", "/bin/sleep", "1000"]).ok();
+    host.corten(&["cp", "c1:/d", &host.path("out").display().to_string()]).ok();
+    host.corten(&["cp", &format!("{there}/f"), "c1:/w/"]).ok();
+    host.corten(&["top", "c1"]).ok();
+    host.corten(&["export", "-o", &archive, "c1"]).ok();
+    host.corten(&["commit", "c1", "y"]).ok();
+    host.corten(&["save", "-o", &archive, "y"]).ok();
+    host.corten(&["rm", "-f", "c1"]).ok();
+    host.corten(&["load", "-i", &archive]).ok();
+    let programs: std::collections::BTreeSet<String> = trace
+        .stop()
+        .unwrap()
+        .into_iter()
+        .filter_map(|event| match event.what {
+            trace::What::Exec { path } => Some(path),
+            _ => None,
+        })
+        .collect();
+    // The shim comes out of the daemon's memory; the others are what the containers are for.
+    let asked: Vec<&String> = programs.iter().filter(|path| !path.starts_with("/dev/fd/")).collect();
+    assert_eq!(asked, ["/bin/sleep", "/bin/true"], "{programs:?}");
+    assert!(programs.len() > asked.len(), "{programs:?}");
+    assert!(!Path::new(&mark).exists());
+    host.finish();
+}
+
 /// CVE-2024-41110, CVE-2026-34040 and BuildKit's unknown security mode: what is too large, or has a value that nobody
 /// knows, is not run in part.
 #[test]

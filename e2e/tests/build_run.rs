@@ -253,10 +253,23 @@ fn one_build_makes_an_image_for_each_platform() {
     built.expect(0);
     assert!(built.stderr.contains("[linux/arm64 make 2/2]"), "{}", built.stderr);
     let out = host.path("out");
-    build(&host, text, &[&both[..], &["-o", &out.display().to_string()]].concat()).expect(0);
+    let told = ["--provenance=true", "--sbom=true", "-o", &out.display().to_string()];
+    build(&host, text, &[&both[..], &told].concat()).expect(0);
     for name in ["amd64", "arm64"] {
         let directory = out.join(format!("linux_{name}"));
         let read = |file: &str| std::fs::read_to_string(directory.join(file)).unwrap();
+        // Here they speak of the files that they are beside.
+        for (file, kind) in [
+            ("sbom.spdx.json", "https://spdx.dev/Document"),
+            ("provenance.json", "https://slsa.dev/provenance/v1"),
+        ] {
+            let statement: serde_json::Value = serde_json::from_str(&read(file)).unwrap();
+            assert_eq!(statement["predicateType"], kind);
+            let made =
+                statement["subject"].as_array().unwrap().iter().find(|subject| subject["name"] == "made");
+            let sum = host.command(&["sha256sum", &directory.join("made").display().to_string()]).ok();
+            assert!(sum.starts_with(made.unwrap()["digest"]["sha256"].as_str().unwrap()), "{sum}");
+        }
         assert_eq!((read("made"), read("is")), (format!("linux/{name} by amd64\n"), name.to_owned()));
         let platform = format!("linux/{name}");
         let of = |format: &str| {

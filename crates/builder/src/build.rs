@@ -12,6 +12,8 @@ use tokio::sync::mpsc::Sender;
 use crate::cache::Cache;
 use crate::context::Context;
 use crate::convert::Convert;
+use crate::export::attest::Statement;
+use crate::export::output::Built;
 use crate::finish::Finished;
 use crate::graph::{Op, Squash, Vertex};
 use crate::ignore::Ignore;
@@ -186,7 +188,7 @@ impl Build<'_> {
         }
         if !unused.is_empty() {
             output
-                .line(format!("[Warning] One or more build-args [{}] were not consumed", unused.join(" ")))
+                .summary(format!("[Warning] One or more build-args [{}] were not consumed", unused.join(" ")))
                 .await?;
         }
         let mut images = Vec::new();
@@ -214,9 +216,12 @@ impl Build<'_> {
         if request.quiet {
             output.send(Progress::stream(format!("{}\n", target.digest))).await?;
         }
-        output.line(format!("Successfully built {}", target.digest.short())).await?;
-        for tag in tags {
-            output.line(format!("Successfully tagged {}", tag.familiar())).await?;
+        let is_image = |output: &Target| matches!(output.kind, Kind::Image { .. });
+        if request.outputs.is_empty() || request.outputs.iter().any(is_image) {
+            output.summary(format!("Successfully built {}", target.digest.short())).await?;
+            for tag in tags {
+                output.summary(format!("Successfully tagged {}", tag.familiar())).await?;
+            }
         }
         Ok(Some(target.digest))
     }
@@ -277,7 +282,7 @@ impl Build<'_> {
         };
         let (kept, known) = (outputs.clone(), names.clone());
         let target = op::blocking(move || {
-            let target = finish_images(&this, &request, &source, &images, &known, wanted)?;
+            let (target, statements) = finish_images(&this, &request, &source, &images, &known, wanted)?;
             let store = &this.host.store;
             if kept.iter().any(|output| matches!(output.kind, Kind::Image { .. })) {
                 for name in &known {
@@ -287,8 +292,9 @@ impl Build<'_> {
                     store.keep_dangling(&target)?;
                 }
             }
+            let built = Built { images: &images, statements: &statements, target: &target, names: &known };
             for (number, output) in kept.iter().enumerate() {
-                export::output::send(&this, number, output.kind, &images, &target, &known)?;
+                export::output::send(&this, number, output, &built)?;
             }
             Cache::new(&this.host.cache).trim()?;
             Ok(target)
@@ -323,7 +329,7 @@ impl Build<'_> {
                 let layers = layers(&this.host.store, &image);
                 let cache = share::manifest(&this, &wish, &layers)?;
                 if matches!(wish, Place::Local { .. }) {
-                    export::output::send(&this, outputs + number, Kind::Oci, &[], &cache, &[])?;
+                    export::output::send_layout(&this, outputs + number, &cache)?;
                 }
                 Ok(cache)
             })
@@ -373,7 +379,7 @@ struct Wanted {
     places: HashMap<Digest, u32>,
 }
 
-/// Writes manifests, statements and the cache that is embedded.
+/// Writes manifests, statements and the cache that is embedded; the statements are by image.
 fn finish_images(
     solver: &Arc<Solver>,
     request: &Request,
@@ -381,7 +387,7 @@ fn finish_images(
     images: &[(Finished, Tree)],
     names: &[Reference],
     wanted: Wanted,
-) -> Result<Descriptor, Error> {
+) -> Result<(Descriptor, Vec<Vec<Statement>>), Error> {
     let mut finished: Vec<Finished> = images.iter().map(|(image, _)| image.clone()).collect();
     let inline = request.cache_to.iter().any(|place| matches!(place, Place::Inline))
         || request.args.get("BUILDKIT_INLINE_CACHE").and_then(Option::as_deref) == Some("1");
@@ -415,7 +421,8 @@ fn finish_images(
         }
         statements.push(about);
     }
-    export::write(&solver.host.store, &finished, &wanted.annotations, names, &statements)
+    let target = export::write(&solver.host.store, &finished, &wanted.annotations, names, &statements)?;
+    Ok((target, statements))
 }
 
 /// The DiffIDs of an image's layers.

@@ -175,8 +175,10 @@ fn unset(config: &mut ImageConfig, verb: &str, name: &str) -> std::result::Resul
     }
 }
 
-/// `80`, `80/udp`, `7000-7002/tcp` as the configuration's keys.
+/// `80`, `80/udp`, `7000-7002/tcp` as the configuration's keys. What a mapping (`127.0.0.1:8080:80`) says beside the
+/// container's port is dropped, and the linter warns of it.
 fn ports_of(text: &str) -> Option<Vec<String>> {
+    let text = text.rsplit_once(':').map_or(text, |(_, port)| port);
     let (range, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
     let protocol = protocol.to_ascii_lowercase();
     if !matches!(protocol.as_str(), "tcp" | "udp" | "sctp") {
@@ -246,7 +248,7 @@ mod tests {
     #[test]
     fn the_rest_lands_in_the_configuration() {
         let (state, history) = run(
-            "FROM scratch\nENV p=8080\nEXPOSE $p 53/udp 1-2\nLABEL a=\"b c\" d=e\nVOLUME [\"/v\"]\nUSER u:g\nSTOPSIGNAL INT\nSHELL [\"/bin/b\", \"-c\"]\nCMD hi\nONBUILD RUN x\nMAINTAINER me <m@e>",
+            "FROM scratch\nENV p=8080\nEXPOSE 127.0.0.1:80:$p 53/udp 1-2\nLABEL a=\"b c\" d=e\nVOLUME [\"/v\"]\nUSER u:g\nSTOPSIGNAL INT\nSHELL [\"/bin/b\", \"-c\"]\nCMD hi\nONBUILD RUN x\nMAINTAINER me <m@e>",
             &[],
         );
         let config = &state.image.config;

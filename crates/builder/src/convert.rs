@@ -652,9 +652,7 @@ impl<'c> Convert<'c> {
             let names: Vec<&str> =
                 self.file.stages[..index].iter().filter_map(|stage| stage.name.as_deref()).collect();
             match crate::instructions::read::nearest(name, &names) {
-                Some(near) => {
-                    Error::at(line, format!("{name}: {} (did you mean the stage {near}?)", error.text()))
-                }
+                Some(near) => Error::at(line, format!("{} (did you mean the stage {near}?)", error.text())),
                 None => error.in_dockerfile(line),
             }
         })?;
@@ -690,9 +688,9 @@ fn checked(mut address: Address, checksum: Option<String>, line: u32) -> Result<
 
 /// An ONBUILD's instruction as a step.
 fn triggered(text: &str, line: u32) -> Result<Step> {
-    let node = parse::parse_trigger(text, &[], line)?;
+    let node = parse::parse_trigger(text, line)?;
     let instruction = crate::instructions::read::instruction(&node, '\\')?;
-    Ok(Step { line, text: text.to_owned(), instruction })
+    Ok(Step { line, text: node.text, instruction })
 }
 
 /// `--label` is a LABEL at the end.

@@ -69,7 +69,15 @@ pub enum Error {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] store::Error),
-    /// A base image cannot be had.
+    /// An image is not here and cannot be had.
+    #[error("{name}: {}", .error.text())]
+    Image {
+        /// As the Dockerfile has it.
+        name: String,
+        /// Why.
+        error: Box<Error>,
+    },
+    /// A registry failed.
     #[error(transparent)]
     Registry(Box<registry::Error>),
     /// A RUN's network cannot be had.
@@ -96,7 +104,7 @@ impl Error {
             | Self::NoInstructions
             | Self::NoTarget(_)
             | Self::Request(_) => ErrorKind::InvalidParameter,
-            Self::Located { error, .. } => error.kind(),
+            Self::Located { error, .. } | Self::Image { error, .. } => error.kind(),
             Self::Unsupported { .. } => ErrorKind::NotImplemented,
             Self::Run { .. } | Self::Step { .. } | Self::System(_) | Self::Shim(_) => ErrorKind::Internal,
             Self::Cancelled => ErrorKind::Cancelled,

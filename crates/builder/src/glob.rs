@@ -7,22 +7,47 @@ pub(crate) struct BadPattern;
 
 /// Go's `filepath.Match`: the whole `name` must match.
 pub(crate) fn matches(pattern: &str, name: &str) -> Result<bool, BadPattern> {
-    Ok(run(&compile(pattern, Dialect::Go)?, &name.chars().collect::<Vec<_>>()))
+    Ok(run(&compile(pattern, Dialect::Go)?, name.chars()))
 }
 
 /// A pattern of a .dockerignore file, ready to match cleaned relative paths.
 #[derive(Debug, Clone)]
-pub(crate) struct Pattern(Vec<Token>);
+pub(crate) struct Pattern {
+    tokens: Vec<Token>,
+    /// What every match begins with: most of very many paths are told apart by it.
+    start: String,
+}
 
 impl Pattern {
     /// Reads it.
     pub(crate) fn new(pattern: &str) -> Result<Self, BadPattern> {
-        compile(pattern, Dialect::Ignore).map(Self)
+        let tokens = compile(pattern, Dialect::Ignore)?;
+        let literal = |token: &Token| if let Token::Literal(c) = token { Some(*c) } else { None };
+        let start = tokens.iter().map_while(literal).collect();
+        Ok(Self { tokens, start })
     }
 
-    /// Whether the whole path matches.
-    pub(crate) fn matches(&self, path: &str) -> bool {
-        run(&self.0, &path.chars().collect::<Vec<_>>())
+    /// Whether the path or a directory above it matches.
+    pub(crate) fn covers(&self, path: &str) -> bool {
+        if !path.starts_with(&self.start) {
+            return false;
+        }
+        let mut run = Run::new(&self.tokens);
+        for c in path.chars() {
+            if c == '/' && run.accepts() {
+                return true;
+            }
+            if !run.step(c) {
+                return false;
+            }
+        }
+        run.accepts()
+    }
+
+    /// Whether something below a directory may match.
+    pub(crate) fn may_match_below(&self, directory: &str) -> bool {
+        let mut run = Run::new(&self.tokens);
+        directory.chars().chain(['/']).all(|c| run.step(c))
     }
 }
 
@@ -47,8 +72,10 @@ pub(crate) fn trim_suffix(value: &str, pattern: &str, greedy: bool) -> String {
     if !greedy {
         starts.reverse();
     }
-    let start =
-        starts.into_iter().find(|&start| run(&tokens, &characters[start..])).unwrap_or(characters.len());
+    let start = starts
+        .into_iter()
+        .find(|&start| run(&tokens, characters[start..].iter().copied()))
+        .unwrap_or(characters.len());
     characters[..start].iter().collect()
 }
 
@@ -165,22 +192,56 @@ fn compile(pattern: &str, dialect: Dialect) -> Result<Vec<Token>, BadPattern> {
 }
 
 /// Whether the whole text matches.
-fn run(tokens: &[Token], text: &[char]) -> bool {
-    ends(tokens, text).last() == Some(&text.len())
+fn run(tokens: &[Token], mut text: impl Iterator<Item = char>) -> bool {
+    let mut run = Run::new(tokens);
+    text.all(|c| run.step(c)) && run.accepts()
 }
 
-/// The lengths of the beginnings of `text` that match, in order. Goes by the set of token positions that are possible
-/// after each character: no backtracking, so no pattern takes longer than tokens × characters.
+/// The lengths of the beginnings of `text` that match, in order.
 fn ends(tokens: &[Token], text: &[char]) -> Vec<usize> {
+    let mut run = Run::new(tokens);
     let mut ends = Vec::new();
-    let mut states = vec![false; tokens.len() + 1];
-    states[0] = true;
-    skip_empty(tokens, &mut states);
-    if states[tokens.len()] {
+    if run.accepts() {
         ends.push(0);
     }
     for (index, &c) in text.iter().enumerate() {
-        let mut next = vec![false; tokens.len() + 1];
+        if !run.step(c) {
+            break;
+        }
+        if run.accepts() {
+            ends.push(index + 1);
+        }
+    }
+    ends
+}
+
+/// Goes by the set of token positions that are possible after each character: no backtracking, so no pattern takes longer
+/// than tokens × characters.
+struct Run<'t> {
+    tokens: &'t [Token],
+    states: Vec<bool>,
+    /// Those after the next character.
+    next: Vec<bool>,
+}
+
+impl<'t> Run<'t> {
+    fn new(tokens: &'t [Token]) -> Self {
+        let mut states = vec![false; tokens.len() + 1];
+        states[0] = true;
+        skip_empty(tokens, &mut states);
+        let next = vec![false; states.len()];
+        Self { tokens, states, next }
+    }
+
+    /// Whether what was read so far matches.
+    fn accepts(&self) -> bool {
+        self.states[self.tokens.len()]
+    }
+
+    /// Reads a character; whether anything may still match.
+    fn step(&mut self, c: char) -> bool {
+        let Self { tokens, states, next } = self;
+        next.fill(false);
         for (at, token) in tokens.iter().enumerate().filter(|(at, _)| states[*at]) {
             match token {
                 Token::Literal(l) => next[at + 1] |= *l == c,
@@ -200,16 +261,10 @@ fn ends(tokens: &[Token], text: &[char]) -> Vec<usize> {
                 }
             }
         }
-        if !next.contains(&true) {
-            break;
-        }
-        states = next;
-        skip_empty(tokens, &mut states);
-        if states[tokens.len()] {
-            ends.push(index + 1);
-        }
+        skip_empty(tokens, next);
+        std::mem::swap(states, next);
+        states.contains(&true)
     }
-    ends
 }
 
 /// Adds the positions that are reached without a character.
@@ -285,7 +340,30 @@ mod tests {
             ("a**/b", "ax/b", true),
             ("**/**/c", "c", true),
         ] {
-            assert_eq!(Pattern::new(pattern).unwrap().matches(path), expected, "{pattern} {path}");
+            let tokens = compile(pattern, Dialect::Ignore).unwrap();
+            assert_eq!(run(&tokens, path.chars()), expected, "{pattern} {path}");
+        }
+    }
+
+    #[test]
+    fn a_match_covers_what_is_below_it() {
+        for (pattern, path, covered, below) in [
+            ("a/b", "a/b", true, false),
+            ("a/b", "a/b/c/d", true, false),
+            ("a/b", "a", false, true),
+            ("a/b", "a/bc", false, false),
+            ("a/b", "ab", false, false),
+            ("*/b", "x/b/c", true, false),
+            ("*/b", "x", false, true),
+            ("*/b", "x/y", false, false),
+            ("**/b", "x/y", false, true),
+            ("a*", "ab/c", true, false),
+            ("**", "a", true, true),
+            ("é/[x-z]", "é/y/k", true, false),
+        ] {
+            let pattern_of = Pattern::new(pattern).unwrap();
+            assert_eq!(pattern_of.covers(path), covered, "{pattern} {path}");
+            assert_eq!(pattern_of.may_match_below(path), below, "{pattern} below {path}");
         }
     }
 }

@@ -40,6 +40,10 @@ pub(crate) fn opening(word: &str, escape: char) -> Option<Heredoc> {
         Some(quoted) => (true, quoted),
         None => (false, rest),
     };
+    // A line that goes on after it is a command with a heredoc, not a heredoc.
+    if words::split(quoted, escape).len() != 1 {
+        return None;
+    }
     let name: String = words::unquote(quoted, escape).ok()?;
     if name.is_empty() {
         return None;

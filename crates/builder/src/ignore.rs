@@ -56,7 +56,7 @@ impl Ignore {
         let mut ignored = false;
         for rule in &self.rules {
             // A rule that would change nothing is not asked.
-            if rule.keep == ignored && self::covers(&rule.pattern, path) {
+            if rule.keep == ignored && rule.pattern.covers(path) {
                 ignored = !rule.keep;
             }
         }
@@ -64,14 +64,9 @@ impl Ignore {
     }
 
     /// Whether a directory that is left out may still hold something that is not.
-    pub(crate) fn may_keep_below(&self) -> bool {
-        self.rules.iter().any(|rule| rule.keep)
+    pub(crate) fn may_keep_below(&self, directory: &str) -> bool {
+        self.rules.iter().any(|rule| rule.keep && rule.pattern.may_match_below(directory))
     }
-}
-
-/// A pattern covers a path when it matches it or one of its parents.
-fn covers(pattern: &Pattern, path: &str) -> bool {
-    pattern.matches(path) || path.match_indices('/').any(|(at, _)| pattern.matches(&path[..at]))
 }
 
 /// Go's `filepath.Clean`, made relative: no `.`, no empty components, `..` stops at the root.
@@ -124,7 +119,9 @@ mod tests {
     fn everything_but() {
         let ignore = Ignore::parse(b"*\n!src\nsrc/private\n").unwrap();
         assert!(ignore.ignores("Dockerfile") && !ignore.ignores("src/a") && ignore.ignores("src/private/k"));
-        assert!(ignore.may_keep_below());
+        assert!(!ignore.may_keep_below("node_modules") && !ignore.may_keep_below("src/private"));
+        let deep = Ignore::parse(b"*\n!src/*/keep\n!**/x\n").unwrap();
+        assert!(deep.may_keep_below("src") && deep.may_keep_below("elsewhere"));
         assert!(Ignore::parse(b"!\n").is_err());
         assert!(Ignore::parse(b"[a\n").is_err());
     }

@@ -403,7 +403,8 @@ fn steps(stage: &crate::instructions::Stage, ignore: &Ignore, found: &mut Vec<Bu
                 for source in &copy.sources {
                     let path = clean(source);
                     let plain = !glob::is_pattern(&path) && !path.contains('$') && !source.contains("://");
-                    if plain && ignore.ignores(&path) && !ignore.may_keep_below() {
+                    let hidden = !path.is_empty() && ignore.ignores(&path) && !ignore.may_keep_below(&path);
+                    if plain && hidden {
                         let detail =
                             format!("Attempting to {verb} file {source:?} that is excluded by .dockerignore");
                         found.push(finding("CopyIgnoredFile", detail, line));
@@ -499,8 +500,8 @@ mod tests {
         found.iter().map(|one| format!("{}:{}", one.line, one.rule_name)).collect()
     }
 
-    /// For each rule what breaks it, where, and the nearest thing that does not. The two that need a build are in
-    /// `e2e/tests/builder.rs`.
+    /// For each rule what breaks it, where, and the nearest thing that does not. The two that need base images
+    /// are in `e2e/tests`: UndefinedVar in `builder.rs`, InvalidBaseImagePlatform in `build_run.rs`.
     #[test]
     fn every_rule_finds_its_mistake_and_no_other() {
         let checked = "# check=experimental=InvalidDefinitionDescription\n";

@@ -92,6 +92,12 @@ impl Output {
         if self.quiet || self.events { Ok(()) } else { self.send(Progress::stream(text)).await }
     }
 
+    /// A line about the build as a whole: in the classic stream, and for those who want events.
+    pub(crate) async fn summary(&self, text: String) -> Result<()> {
+        self.line(text.clone()).await?;
+        self.event(BuildEvent { log: text + "\n", ..BuildEvent::default() }).await
+    }
+
     /// The result: always sent.
     pub(crate) async fn send(&self, progress: Progress) -> Result<()> {
         self.sender.send(progress).await.map_err(|_| Error::Cancelled)

@@ -89,10 +89,16 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<File> {
     if nodes.is_empty() { Err(Error::NoInstructions) } else { Ok(File { escape, check, nodes }) }
 }
 
-/// Splits the instruction inside an ONBUILD, which may not have flags of its own.
-pub(crate) fn parse_trigger(text: &str, heredocs: &[Heredoc], line: u32) -> Result<Node> {
-    let mut node = split(text, '\\', line)?;
-    node.heredocs = heredocs.to_vec();
+/// Splits the instruction inside an ONBUILD, its heredocs on the lines after it: written in another Dockerfile, it counts
+/// as being on `line`.
+pub(crate) fn parse_trigger(text: &str, line: u32) -> Result<Node> {
+    let here = |error| match error {
+        Error::Dockerfile { detail, .. } => Error::at(line, detail),
+        other => other,
+    };
+    let node = parse(text.as_bytes()).map_err(here)?.nodes.into_iter().next();
+    let mut node = node.ok_or(Error::NoInstructions)?;
+    node.lines = (line, line);
     Ok(node)
 }
 

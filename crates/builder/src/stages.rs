@@ -32,6 +32,8 @@ pub(crate) fn globals(
     target: &Platform,
 ) -> Result<Vec<(String, Option<String>)>> {
     let mut globals = platform_arguments(target);
+    let stage = if request.target.is_empty() { "default" } else { &request.target };
+    globals.push(("TARGETSTAGE".into(), Some(stage.into())));
     for step in &file.globals {
         let Instruction::Arg(declared) = &step.instruction else { continue };
         for (name, default) in declared {

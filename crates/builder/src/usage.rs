@@ -161,10 +161,32 @@ impl Item {
 pub struct Prune {
     /// Also what images hold, and sources.
     pub all: bool,
-    /// Bytes that may stay.
+    /// Bytes that stay.
     pub reserved: u64,
+    /// The most bytes that stay; 0 says nothing.
+    pub most: u64,
+    /// As much goes as it takes for these bytes to be free on the disk.
+    pub free: u64,
     /// `until`, `id`, `type`, `description`, `inuse`, `shared`.
     pub filters: Filters,
+}
+
+impl Prune {
+    /// How many of `total` bytes stay; `None` when nothing is said of it.
+    fn keep(&self, total: u64, free: u64) -> Option<u64> {
+        if (self.reserved, self.most, self.free) == (0, 0, 0) {
+            return None;
+        }
+        let mut keep = self.most;
+        if let Some(missing) = self.free.checked_sub(free).filter(|missing| *missing > 0) {
+            let rest = total.saturating_sub(missing);
+            keep = if keep == 0 { rest } else { keep.min(rest) };
+        } else if self.most == 0 && self.free > 0 {
+            // Enough is free already.
+            keep = total;
+        }
+        Some(keep.max(self.reserved))
+    }
 }
 
 /// Forgets what the wish covers, the least recently used first; the store's collector then frees what only they held.
@@ -176,10 +198,11 @@ pub fn prune(host: &Host, wish: &Prune, needed: &Needed) -> Result<Vec<String>> 
     let conditions = Conditions::read(&wish.filters)?;
     let mut items = items(host, needed)?;
     let mut total: u64 = items.iter().map(|item| u64::try_from(item.about.size).unwrap_or(0)).sum();
+    let keep = wish.keep(total, host.store.space()?.free);
     items.reverse();
     let mut forgotten = Vec::new();
     for item in items {
-        if wish.reserved > 0 && total <= wish.reserved {
+        if keep.is_some_and(|keep| total <= keep) {
             break;
         }
         let spared = item.about.in_use || (item.about.shared && !wish.all);

@@ -43,5 +43,5 @@ pub use frames::Frames;
 pub use hijack::Hijacked;
 pub use host::{Host, SshHost};
 pub use image::{BuildOptions, CommitOptions, ImportOptions};
-pub use system::EventOptions;
+pub use system::{CacheRoom, EventOptions};
 pub use tls::Tls;

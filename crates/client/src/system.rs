@@ -19,6 +19,17 @@ pub struct EventOptions {
     pub filters: Filters,
 }
 
+/// How much of the build cache a prune leaves, in bytes; 0 says nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct CacheRoom {
+    /// This much stays.
+    pub reserved: i64,
+    /// More than this goes.
+    pub most: i64,
+    /// As much goes as it takes for this to be free on the disk.
+    pub free: i64,
+}
+
 impl Client {
     /// `GET /info`, as the engine wrote it.
     ///
@@ -76,16 +87,18 @@ impl Client {
         self.raw(Call::get("/images/search").query(query).header("X-Registry-Auth", auth)).await
     }
 
-    /// `POST /build/prune`, as the engine wrote it. `keep` is how many bytes of cache may stay.
+    /// `POST /build/prune`, as the engine wrote it.
     ///
     /// # Errors
     /// As every call.
-    pub async fn build_prune_raw(&self, all: bool, keep: i64, filters: &Filters) -> Result<Bytes> {
-        let keep = Some(keep).filter(|keep| *keep != 0);
+    pub async fn build_prune_raw(&self, all: bool, keep: CacheRoom, filters: &Filters) -> Result<Bytes> {
+        let given = |bytes: i64| Some(bytes).filter(|bytes| *bytes != 0);
         let query = Query::new()
             .flag("all", all)
-            .number("keep-storage", keep)
-            .number("reserved-space", keep)
+            .number("keep-storage", given(keep.reserved))
+            .number("reserved-space", given(keep.reserved))
+            .number("max-used-space", given(keep.most))
+            .number("min-free-space", given(keep.free))
             .with("filters", &filters.to_param());
         self.raw(Call::post("/build/prune").query(query)).await
     }

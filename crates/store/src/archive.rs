@@ -125,6 +125,8 @@ pub(crate) const AUFS_PREFIX: &str = ".wh..wh.";
 pub(crate) const OPAQUE_MARKER: &str = ".wh..wh..opq";
 /// overlayfs's attribute for the same.
 pub(crate) const OPAQUE_XATTR: &str = "trusted.overlay.opaque";
+/// What the names of overlayfs's attributes begin with.
+pub(crate) const OVERLAY_XATTRS: &[u8] = b"trusted.overlay.";
 
 /// The extended attributes that go into and come out of archives. overlayfs's own would let content redirect
 /// directories; security labels are the host's to give.

@@ -1,4 +1,4 @@
-//! gzip on all cores: pieces are deflated side by side and follow each other in one stream (RFC 1952), which any
+//! gzip on all cores: pieces are deflated side by side, each a member of one stream (RFC 1952, section 2.2), which any
 //! reader inflates. The same bytes give the same stream, however many cores there are.
 
 use std::collections::VecDeque;
@@ -6,27 +6,21 @@ use std::io::{self, Write};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use flate2::{Compress, Compression, Crc, FlushCompress, Status};
+use libdeflater::{CompressionLvl, Compressor};
 
 /// Bytes that are deflated at once.
 const PIECE: usize = 1 << 20;
 /// Bytes by which a piece is tried: what does not shrink is stored, which costs next to nothing.
 const SAMPLE: usize = 32 << 10;
 /// Fast rather than small: a build step waits for it.
-const LEVEL: u32 = 3;
-/// Magic, deflate, no flags, no time, unknown system.
-const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
-/// An empty last block.
-const END: [u8; 2] = [3, 0];
+const LEVEL: i32 = 1;
 
 /// Deflates what is written to it. To be ended with [`Gzip::finish`].
 pub(crate) struct Gzip<W> {
     out: W,
     piece: Vec<u8>,
-    crc: Crc,
     /// From the second piece on.
     workers: Option<Workers>,
-    begun: bool,
 }
 
 struct Workers {
@@ -43,12 +37,11 @@ struct Job {
 
 impl<W: Write> Gzip<W> {
     pub(crate) fn new(out: W) -> Self {
-        Self { out, piece: Vec::new(), crc: Crc::new(), workers: None, begun: false }
+        Self { out, piece: Vec::new(), workers: None }
     }
 
     /// Ends the stream and returns what it was written to.
     pub(crate) fn finish(mut self) -> io::Result<W> {
-        self.begin()?;
         match self.workers.take() {
             None => self.out.write_all(&deflate(&self.piece)?)?,
             Some(mut workers) => {
@@ -58,22 +51,11 @@ impl<W: Write> Gzip<W> {
                 }
             }
         }
-        self.out.write_all(&END)?;
-        self.out.write_all(&self.crc.sum().to_le_bytes())?;
-        self.out.write_all(&self.crc.amount().to_le_bytes())?;
         Ok(self.out)
-    }
-
-    fn begin(&mut self) -> io::Result<()> {
-        if !std::mem::replace(&mut self.begun, true) {
-            self.out.write_all(&HEADER)?;
-        }
-        Ok(())
     }
 
     /// Gives a full piece away.
     fn give(&mut self) -> io::Result<()> {
-        self.begin()?;
         let piece = std::mem::replace(&mut self.piece, Vec::with_capacity(PIECE));
         let workers = match &mut self.workers {
             Some(workers) => workers,
@@ -96,7 +78,6 @@ impl<W: Write> Write for Gzip<W> {
         }
         let taken = bytes.len().min(PIECE - self.piece.len());
         self.piece.extend_from_slice(&bytes[..taken]);
-        self.crc.update(&bytes[..taken]);
         Ok(taken)
     }
 
@@ -141,30 +122,21 @@ impl Workers {
     }
 }
 
-/// Whole blocks that end at a byte, none of them the last.
+/// A member of the stream.
 fn deflate(piece: &[u8]) -> io::Result<Vec<u8>> {
     let sample = &piece[..piece.len().min(SAMPLE)];
     let shrinks = piece.len() < SAMPLE || compress(sample, LEVEL)?.len() < SAMPLE - SAMPLE / 32;
     compress(piece, if shrinks { LEVEL } else { 0 })
 }
 
-fn compress(piece: &[u8], level: u32) -> io::Result<Vec<u8>> {
-    let mut deflater = Compress::new(Compression::new(level), false);
-    // Stored blocks have five bytes each, and hold 16 KiB at least.
-    let mut out = Vec::with_capacity(piece.len() + piece.len() / 1024 + 64);
-    loop {
-        let read = usize::try_from(deflater.total_in()).unwrap_or(usize::MAX);
-        let status =
-            deflater.compress_vec(&piece[read..], &mut out, FlushCompress::Sync).map_err(io::Error::other)?;
-        let done = usize::try_from(deflater.total_in()).is_ok_and(|read| read == piece.len());
-        if done && out.len() < out.capacity() {
-            return Ok(out);
-        }
-        if status == Status::StreamEnd {
-            return Err(io::Error::other("a deflate stream ended before its end"));
-        }
-        out.reserve(out.capacity().max(1024));
-    }
+fn compress(piece: &[u8], level: i32) -> io::Result<Vec<u8>> {
+    let level = CompressionLvl::new(level).expect("both levels are ones that the library has");
+    let mut compressor = Compressor::new(level);
+    let mut out = vec![0; compressor.gzip_compress_bound(piece.len())];
+    let length =
+        compressor.gzip_compress(piece, &mut out).map_err(|error| io::Error::other(error.to_string()))?;
+    out.truncate(length);
+    Ok(out)
 }
 
 #[cfg(test)]
@@ -202,7 +174,7 @@ mod tests {
             let packed = gzip.finish().unwrap();
             assert!(packed.len() <= bytes.len() + bytes.len() / 500 + 100);
             let mut back = Vec::new();
-            flate2::read::GzDecoder::new(&packed[..]).read_to_end(&mut back).unwrap();
+            flate2::read::MultiGzDecoder::new(&packed[..]).read_to_end(&mut back).unwrap();
             assert!(back == bytes, "{} bytes", bytes.len());
         }
     }

@@ -10,7 +10,9 @@ use spec::oci::image::{Descriptor, media};
 use sys::file;
 use sys::root::{OpenFile, Root, TooDeep, Visit};
 
-use crate::archive::{Entry, EntryKind, Owners, Pack, Packed, Take, Whiteouts, Writer, pack_some};
+use crate::archive::{
+    Entry, EntryKind, OPAQUE_XATTR, OVERLAY_XATTRS, Owners, Pack, Packed, Take, Whiteouts, Writer, pack_some,
+};
 use crate::blob::BlobWriter;
 use crate::changes::Judge;
 use crate::error::{Error, Result};
@@ -276,7 +278,7 @@ impl Store {
         }
         let (blob, diff_id) = finish(out)?;
         let path = self.rw_path(id)?;
-        strip_overlay_xattrs(&path.join("diff"))?;
+        strip_overlay_xattrs(&path.join("diff"), &packed.noted)?;
 
         let scratch = self.scratch()?;
         let (from, to) = (path.join("diff"), scratch.path().join("diff"));
@@ -355,14 +357,15 @@ fn finish(out: Writer<HashWriter<BufWriter<Gzip<BufWriter<BlobWriter>>>>>) -> Re
 }
 
 /// Removes what overlayfs notes for itself in an upper directory; the opaque mark stays, a layer needs it.
-fn strip_overlay_xattrs(upper: &Path) -> Result<()> {
-    Root::open(upper)?.walk("", TooDeep::Fail, |visit| {
-        for (key, _) in visit.dir.xattrs(visit.name)? {
-            let Some(key_text) = key.to_str() else { continue };
-            if key_text.starts_with("trusted.overlay.") && key_text != crate::archive::OPAQUE_XATTR {
-                visit.dir.remove_xattr(visit.name, &key)?;
+fn strip_overlay_xattrs(upper: &Path, noted: &[PathBuf]) -> Result<()> {
+    let root = Root::open(upper)?;
+    for path in noted {
+        let (dir, name) = root.parent(path)?;
+        for (key, _) in dir.xattrs(&name)? {
+            if key.as_encoded_bytes().starts_with(OVERLAY_XATTRS) && key != OPAQUE_XATTR {
+                dir.remove_xattr(&name, &key)?;
             }
         }
-        Ok(())
-    })
+    }
+    Ok(())
 }

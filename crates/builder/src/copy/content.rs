@@ -1,12 +1,16 @@
 //! The digest of what a COPY reads: names, kinds, modes, owners, bytes, link targets; not times.
 
+use std::collections::HashMap;
+use std::fs::File;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 
 use sha2::{Digest as _, Sha256};
 use spec::Digest;
 use sys::root::{Kind, OpenFile};
 
+use super::spread::spread;
 use super::tree::{Filter, Found, Source, Visitor, walk};
 use crate::error::Result;
 use crate::index::Index;
@@ -20,7 +24,7 @@ pub(crate) fn digest(
     owners: bool,
     index: Option<&mut Index>,
 ) -> Result<Digest> {
-    let mut visitor = Content { hasher: Hasher::default(), owners, index };
+    let mut visitor = Content { hasher: Hasher::default(), owners, index, digests: HashMap::new() };
     visitor.hasher.field(source.path.as_bytes()).number(u64::from(source.is_dir()));
     walk(source, filter, &mut visitor)?;
     Ok(visitor.hasher.finish())
@@ -30,6 +34,8 @@ struct Content<'i> {
     hasher: Hasher,
     owners: bool,
     index: Option<&'i mut Index>,
+    /// Of the files that come as leaves next.
+    digests: HashMap<PathBuf, [u8; 32]>,
 }
 
 impl Content<'_> {
@@ -47,6 +53,24 @@ impl Content<'_> {
 }
 
 impl Visitor for Content<'_> {
+    fn files(&mut self, found: &[Found<'_>]) -> Result<()> {
+        let mut unknown = Vec::new();
+        for file in found {
+            match self.index.as_mut().map(|index| index.find(&file.metadata)).transpose()?.flatten() {
+                Some(digest) => drop(self.digests.insert(file.path.to_owned(), digest)),
+                None => unknown.push(*file),
+            }
+        }
+        let digests = spread(&unknown, file)?;
+        for (file, digest) in unknown.iter().zip(digests) {
+            if let Some(index) = &mut self.index {
+                index.learn(&file.metadata, digest);
+            }
+            self.digests.insert(file.path.to_owned(), digest);
+        }
+        Ok(())
+    }
+
     fn enter(&mut self, found: &Found<'_>) -> Result<()> {
         self.header(found, b"directory")
     }
@@ -67,18 +91,13 @@ impl Visitor for Content<'_> {
                 if self.owners {
                     self.hasher.number(u64::from(metadata.uid)).number(u64::from(metadata.gid));
                 }
-                let known = self.index.as_mut().map(|index| index.find(metadata)).transpose()?;
-                let digest = match known.flatten() {
-                    Some(digest) => digest,
-                    None => {
-                        let digest = file(found)?;
-                        if let Some(index) = &mut self.index {
-                            index.learn(metadata, digest);
-                        }
-                        digest
-                    }
-                };
-                self.hasher.field(&digest);
+                // A source that is a file itself has not been seen yet.
+                if !self.digests.contains_key(found.path) {
+                    self.files(&[*found])?;
+                }
+                if let Some(digest) = self.digests.remove(found.path) {
+                    self.hasher.field(&digest);
+                }
             }
             Kind::Symlink => {
                 self.header(found, b"link")?;
@@ -107,14 +126,19 @@ fn file(found: &Found<'_>) -> Result<[u8; 32]> {
         digest.update(&value);
     }
     digest.update([0]);
-    let size = usize::try_from(found.metadata.size).unwrap_or(usize::MAX);
+    feed(&mut digest, &mut file, found.metadata.size)
+        .map_err(|e| sys::Error::new("read", found.path.display().to_string(), e))?;
+    Ok(digest.finalize().into())
+}
+
+/// Feeds a file's bytes; `size` says about how many there are.
+pub(crate) fn feed(digest: &mut Sha256, file: &mut File, size: u64) -> std::io::Result<()> {
+    let size = usize::try_from(size).unwrap_or(usize::MAX);
     let mut buffer = vec![0; size.clamp(4 << 10, 128 << 10)];
     loop {
-        let failed = |e| sys::Error::new("read", found.path.display().to_string(), e);
-        let read = file.read(&mut buffer).map_err(failed)?;
-        if read == 0 {
-            return Ok(digest.finalize().into());
+        match file.read(&mut buffer)? {
+            0 => return Ok(()),
+            read => digest.update(&buffer[..read]),
         }
-        digest.update(&buffer[..read]);
     }
 }

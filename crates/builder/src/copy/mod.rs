@@ -6,6 +6,7 @@
 //! | [`content`] | their digest, for the cache |
 //! | [`place`] | into a root |
 //! | `archive` | archives, for ADD |
+//! | `spread` | many files on all processors |
 //! | [`mode`] | `--chmod` |
 //! | [`owner`] | `--chown` |
 
@@ -14,6 +15,7 @@ pub(crate) mod content;
 pub(crate) mod mode;
 pub(crate) mod owner;
 pub(crate) mod place;
+mod spread;
 pub(crate) mod tree;
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use sys::root::{Access, Dir, Follow, Kind, OpenFile, Root};
 
 use super::mode::Mode;
+use super::spread::spread;
 use super::tree::{Filter, Found, Source, Visitor, kind_at, walk};
 use crate::error::{Error, Result};
 
@@ -213,6 +214,11 @@ impl Copier<'_> {
 }
 
 impl Visitor for Copier<'_> {
+    fn files(&mut self, found: &[Found<'_>]) -> Result<()> {
+        let copier = &*self;
+        spread(found, |file| copier.file(file, file.name)).map(drop)
+    }
+
     fn enter(&mut self, found: &Found<'_>) -> Result<()> {
         let dir = self.dir();
         let inner = match dir.metadata(found.name) {
@@ -232,11 +238,12 @@ impl Visitor for Copier<'_> {
     }
 
     fn leaf(&mut self, found: &Found<'_>) -> Result<()> {
+        if found.metadata.kind == Kind::File {
+            // Those of a directory are there already.
+            return self.name.as_ref().map_or(Ok(()), |name| self.file(found, name.as_ref()));
+        }
         let name = self.name.clone().map_or_else(|| found.name.to_owned(), Into::into);
         let dir = self.dir();
-        if found.metadata.kind == Kind::File {
-            return self.file(found, &name);
-        }
         self.make_room(&name)?;
         match found.metadata.kind {
             Kind::Symlink => dir.symlink(found.dir.read_link(found.name)?, &name)?,

@@ -52,6 +52,7 @@ impl Source {
 }
 
 /// A file, link, directory or node on a walk.
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Found<'a> {
     /// Below the walk's source; empty for a source that is a file.
     pub(crate) path: &'a Path,
@@ -72,6 +73,9 @@ impl Found<'_> {
 
 /// What happens on a walk.
 pub(crate) trait Visitor {
+    /// The regular files of a directory that is about to be walked: there may be very many, and together they can be had
+    /// faster. They come as leaves as well.
+    fn files(&mut self, found: &[Found<'_>]) -> Result<()>;
     /// A directory begins.
     fn enter(&mut self, found: &Found<'_>) -> Result<()>;
     /// That directory ends.
@@ -97,8 +101,24 @@ impl Filter {
             || self.exclude.ignores(&below.to_string_lossy())
     }
 
-    fn may_show_below(&self) -> bool {
-        self.ignore.may_keep_below() || self.exclude.may_keep_below()
+    /// Whether a directory that is hidden may hold something that is not.
+    fn may_show_below(&self, path: &Path, below: &Path) -> bool {
+        let text = path.to_string_lossy();
+        self.ignore.may_keep_below(&text)
+            || self.exclude.may_keep_below(&text)
+            || self.exclude.may_keep_below(&below.to_string_lossy())
+    }
+
+    /// Whether a source itself, with all that is below it, is hidden. The tree as a whole never is.
+    fn hides_source(&self, source: &Source) -> Result<bool> {
+        let (path, below) = (Path::new(&source.path), Path::new(""));
+        if source.path.is_empty() || !self.hides(path, below) {
+            return Ok(false);
+        }
+        match &source.dir {
+            Some(dir) => Ok(!shows_any(dir, path, below, self)?),
+            None => Ok(true),
+        }
     }
 }
 
@@ -126,15 +146,19 @@ pub(crate) fn select(
             paths.sort();
             paths.dedup();
             for path in paths {
-                if !filter.hides(Path::new(&path), Path::new("")) {
-                    found.push(kept(open(root, path)?));
+                let (text, top) = (Path::new(&path), Path::new(""));
+                if filter.hides(text, top) && !filter.may_show_below(text, top) {
+                    continue;
+                }
+                let source = open(root, path)?;
+                if !filter.hides_source(&source)? {
+                    found.push(kept(source));
                 }
             }
             continue;
         }
-        let hidden = filter.hides(Path::new(&path), Path::new("")) && !filter.may_show_below();
         match open(root, path) {
-            Ok(source) if !hidden => found.push(kept(source)),
+            Ok(source) if !filter.hides_source(&source)? => found.push(kept(source)),
             Err(Error::System(e)) if !matches!(e.errno(), libc_errno::ENOENT | libc_errno::ENOTDIR) => {
                 return Err(e.into());
             }
@@ -158,6 +182,9 @@ fn missing(verb: &str, text: &str, hint: &str) -> Error {
 
 /// What is there in place of a path that is not: the nearest name, else some of what there is.
 fn there_is(root: &Root, text: &str) -> String {
+    if text.split('/').next() == Some("..") {
+        return " (paths begin at the build context, and nothing above it can be copied: build from a directory further up, or name another with --build-context)".into();
+    }
     let path = clean(text);
     let (above, name) = path.rsplit_once('/').unwrap_or(("", &path));
     let Ok(entries) = root.dir(above).and_then(|dir| dir.entries()) else { return String::new() };
@@ -166,8 +193,16 @@ fn there_is(root: &Root, text: &str) -> String {
     names.sort();
     let known: Vec<&str> = names.iter().map(String::as_str).collect();
     if known.contains(&name) {
-        // A link that leads nowhere.
-        return String::new();
+        let target = root.parent(&path).and_then(|(dir, name)| dir.read_link(&name));
+        return target.map_or_else(
+            |_| String::new(),
+            |target| {
+                format!(
+                    " (it is a link to {}, which is not in the build context: copy the file itself there)",
+                    Path::new(&target).display()
+                )
+            },
+        );
     }
     if let Some(near) = nearest(name, &known) {
         return format!(" (did you mean {near}?)");
@@ -289,19 +324,32 @@ fn walk_dir(
             format!("more than {MAX_DEPTH} directories inside each other: {}", top.join(below).display());
         return Err(Error::Step { step: "COPY failed".into(), detail });
     }
+    let mut entries = Vec::new();
     for name in sorted(dir)? {
         let path = below.join(&name);
-        let metadata = dir.metadata(&name)?;
         let hidden = filter.hides(&top.join(&path), &path);
-        let found = Found { path: &path, dir, name: &name, metadata };
-        match metadata.kind {
+        let metadata = dir.metadata(&name)?;
+        entries.push((name, path, metadata, hidden));
+    }
+    let found = entries
+        .iter()
+        .map(|(name, path, metadata, hidden)| (Found { path, dir, name, metadata: *metadata }, *hidden));
+    let files: Vec<Found<'_>> = found
+        .clone()
+        .filter(|(file, hidden)| !hidden && file.metadata.kind == Kind::File)
+        .map(|(file, _)| file)
+        .collect();
+    visitor.files(&files)?;
+    drop(files);
+    for (found, hidden) in found {
+        match found.metadata.kind {
             Kind::Directory => {
-                let inner = dir.dir(&name)?;
-                if hidden && !shows_any(&inner, top, &path, filter)? {
+                let inner = dir.dir(found.name)?;
+                if hidden && !shows_any(&inner, top, found.path, filter)? {
                     continue;
                 }
                 visitor.enter(&found)?;
-                walk_dir(&inner, top, &path, depth + 1, filter, visitor)?;
+                walk_dir(&inner, top, found.path, depth + 1, filter, visitor)?;
                 visitor.leave(&found)?;
             }
             // A socket is an end of something that is not there any more.
@@ -318,7 +366,7 @@ fn walk_dir(
 
 /// Whether a hidden directory holds something that a `!` pattern shows.
 fn shows_any(dir: &Dir, top: &Path, below: &Path, filter: &Filter) -> Result<bool> {
-    if !filter.may_show_below() {
+    if !filter.may_show_below(&top.join(below), below) {
         return Ok(false);
     }
     for name in sorted(dir)? {

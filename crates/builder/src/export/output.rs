@@ -8,6 +8,7 @@ use spec::Reference;
 use spec::oci::image::Descriptor;
 use store::archive::{Entry, EntryKind, Owners, Pack, Whiteouts, Writer, pack};
 
+use super::attest::{self, Statement};
 use crate::error::{Error, Result};
 use crate::finish::Finished;
 use crate::op::tree::Opened;
@@ -28,6 +29,10 @@ pub struct Target {
     pub destination: String,
     /// `annotation.key=value`, and other attributes that concern the image.
     pub annotations: Vec<String>,
+    /// What the names of statements among files begin with.
+    pub prefix: String,
+    /// Files of each platform in a directory of its own; `None` where there are several.
+    pub split: Option<bool>,
 }
 
 /// In what form.
@@ -65,6 +70,8 @@ impl Target {
             names: Vec::new(),
             destination: String::new(),
             annotations: Vec::new(),
+            prefix: String::new(),
+            split: None,
         }
     }
 
@@ -99,6 +106,7 @@ impl Target {
         }
         let mut annotations = Vec::new();
         for (name, value) in attributes {
+            known(name, value)?;
             if let Some(rest) = name.strip_prefix("annotation") {
                 // `annotation.k` and `annotation-index.k` as `k` and `index:k`.
                 let annotation = match rest.split_once('.') {
@@ -110,45 +118,99 @@ impl Target {
             }
         }
         let names = get("name").split(',').filter(|name| !name.is_empty()).map(Into::into).collect();
-        Ok(Self { kind, names, destination, annotations })
+        let prefix = get("attestation-prefix").to_owned();
+        let split = attributes.contains_key("platform-split").then(|| on("platform-split"));
+        Ok(Self { kind, names, destination, annotations, prefix, split })
     }
 }
 
+/// Refuses an attribute that nobody knows, and a value of one that asks for what there is not.
+fn known(name: &str, value: &str) -> Result<()> {
+    const OURS: [&str; 7] = ["type", "dest", "name", "push", "tar", "platform-split", "attestation-prefix"];
+    // What comes of these is what there is anyway.
+    const GIVEN: [(&str, &[&str]); 13] = [
+        ("attestation-inline", &["true"]),
+        ("buildinfo", &["true", "false"]),
+        ("compression", &["gzip"]),
+        ("force-compression", &["true", "false"]),
+        ("mode", &["copy"]),
+        ("name-canonical", &["true", "false"]),
+        ("oci-artifact", &["true"]),
+        ("oci-mediatypes", &["true"]),
+        ("prefer-nondist-layers", &["false"]),
+        ("push-by-digest", &["false"]),
+        ("rewrite-timestamp", &["true"]),
+        ("store", &["true"]),
+        ("unpack", &["true", "false"]),
+    ];
+    if OURS.contains(&name) || name.starts_with("annotation.") || name.starts_with("annotation-") {
+        return Ok(());
+    }
+    match GIVEN.iter().find(|(given, _)| *given == name) {
+        Some((_, values)) if values.contains(&value) => Ok(()),
+        Some((_, values)) => Err(Error::Request(format!(
+            "output attribute {name}={value} is not supported: expected {name}={}",
+            values.join(" or ")
+        ))),
+        None => {
+            let names: Vec<&str> = OURS.into_iter().chain(GIVEN.iter().map(|(name, _)| *name)).collect();
+            let hint = crate::instructions::read::nearest(name, &names);
+            let hint = hint.map(|near| format!(" (did you mean {near}?)")).unwrap_or_default();
+            Err(Error::Request(format!("unknown output attribute {name:?}{hint}")))
+        }
+    }
+}
+
+/// What a build came to.
+#[derive(Debug)]
+pub(crate) struct Built<'b> {
+    /// By platform.
+    pub(crate) images: &'b [(Finished, Tree)],
+    /// What is said of each, in their order.
+    pub(crate) statements: &'b [Vec<Statement>],
+    /// In the store.
+    pub(crate) target: &'b Descriptor,
+    pub(crate) names: &'b [Reference],
+}
+
 /// Sends one output to the client, as pieces of an archive.
-pub(crate) fn send(
-    solver: &Solver,
-    number: usize,
-    kind: Kind,
-    images: &[(Finished, Tree)],
-    target: &Descriptor,
-    names: &[Reference],
-) -> Result<()> {
+pub(crate) fn send(solver: &Solver, number: usize, output: &Target, built: &Built<'_>) -> Result<()> {
     let mut out = Pieces { output: &solver.output, number, pending: Vec::with_capacity(PIECE) };
-    match kind {
-        Kind::Docker | Kind::Oci => solver.host.store.save_target(target, names, &mut out)?,
-        Kind::Local | Kind::Tar => files(solver, images, &mut out)?,
+    match output.kind {
+        Kind::Docker | Kind::Oci => solver.host.store.save_target(built.target, built.names, &mut out)?,
+        Kind::Local | Kind::Tar => files(solver, output, built, &mut out)?,
         Kind::Image { .. } | Kind::Nothing => return Ok(()),
     }
     out.flush().map_err(|e| sys::Error::new("send", "an output", e))?;
     Ok(())
 }
 
+/// Sends an archive of something in the store that is no image.
+pub(crate) fn send_layout(solver: &Solver, number: usize, target: &Descriptor) -> Result<()> {
+    let layout = Target { kind: Kind::Oci, ..Target::image() };
+    send(solver, number, &layout, &Built { images: &[], statements: &[], target, names: &[] })
+}
+
 /// The files of all platforms; of several, each in a directory of its own.
-fn files(solver: &Solver, images: &[(Finished, Tree)], out: &mut Pieces<'_>) -> Result<()> {
+fn files(solver: &Solver, output: &Target, built: &Built<'_>, out: &mut Pieces<'_>) -> Result<()> {
     let mut writer = Writer::new(io::BufWriter::with_capacity(PIECE, out));
-    for (image, tree) in images {
-        let prefix = match images.len() {
-            1 => PathBuf::new(),
-            _ => {
-                let config = &image.config;
-                let mut name = format!("{}_{}", config.os, config.architecture);
-                if !config.variant.is_empty() {
-                    name.push_str(&format!("_{}", config.variant));
-                }
-                writer.append_empty(&Entry::new(format!("{name}/"), EntryKind::Directory, 0o755))?;
-                PathBuf::from(name)
+    let split = output.split.unwrap_or(built.images.len() > 1);
+    if built.images.len() > 1 && !split {
+        let detail =
+            "platform-split=false is not supported for several platforms: their files have the same names";
+        return Err(Error::Request(detail.into()));
+    }
+    for ((image, tree), statements) in built.images.iter().zip(built.statements) {
+        let mut prefix = PathBuf::new();
+        if split {
+            let config = &image.config;
+            let mut name = format!("{}_{}", config.os, config.architecture);
+            if !config.variant.is_empty() {
+                name.push_str(&format!("_{}", config.variant));
             }
-        };
+            writer.append_empty(&Entry::new(format!("{name}/"), EntryKind::Directory, 0o755))?;
+            prefix = PathBuf::from(name);
+        }
         let opened = Opened::tree(&solver.host.store, tree)?;
         let how = Pack {
             base: Path::new(""),
@@ -158,6 +220,12 @@ fn files(solver: &Solver, images: &[(Finished, Tree)], out: &mut Pieces<'_>) -> 
             owners: Owners::default(),
         };
         pack(&opened.root, &how, &mut writer)?;
+        for (name, bytes) in attest::files(&opened.root, statements)? {
+            let path = prefix.join(format!("{}{name}", output.prefix));
+            let mut entry = Entry::new(path, EntryKind::File, 0o644);
+            entry.size = bytes.len() as u64;
+            writer.append(&entry, &mut bytes.as_slice())?;
+        }
     }
     writer.finish()?;
     Ok(())
@@ -205,7 +273,14 @@ mod tests {
         assert_eq!(read("type=docker,dest=x").unwrap().kind, Kind::Docker);
         let oci = read("type=oci,dest=-,annotation.a=b,annotation-index.c=d").unwrap();
         assert_eq!((oci.kind, oci.annotations), (Kind::Oci, vec!["index:c=d".to_owned(), "a=b".into()]));
-        for (bad, words) in [("type=lcal", "did you mean local"), ("type=local", "dest is required")] {
+        let split = read("type=local,dest=x,platform-split=true,attestation-prefix=p-,mode=copy").unwrap();
+        assert_eq!((split.split, split.prefix.as_str()), (Some(true), "p-"));
+        for (bad, words) in [
+            ("type=lcal", "did you mean local"),
+            ("type=local", "dest is required"),
+            ("type=image,compression=zstd", "expected compression=gzip"),
+            ("type=tar,dest=x,platfrom-split=true", "did you mean platform-split?"),
+        ] {
             assert!(read(bad).unwrap_err().to_string().contains(words), "{bad}");
         }
     }

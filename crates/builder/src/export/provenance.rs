@@ -31,6 +31,10 @@ pub struct Provenance {
     pub builder: String,
     /// The user says that the same comes of it each time.
     pub reproducible: bool,
+    /// Not among the files of an output.
+    pub inline_only: bool,
+    /// What it is called there; empty is `provenance.json`.
+    pub file: String,
 }
 
 impl Provenance {
@@ -58,8 +62,12 @@ impl Provenance {
                     Ok(value) => read.reproducible = value,
                     Err(_) => return wrong("reproducible=true or reproducible=false"),
                 },
-                // Statements are beside images only, whatever these say.
-                ("inline-only" | "filename", _) => {}
+                ("inline-only", value) => match value.parse() {
+                    Ok(value) => read.inline_only = value,
+                    Err(_) => return wrong("inline-only=true or inline-only=false"),
+                },
+                ("filename", name) if name.contains('/') => return wrong("a file's name"),
+                ("filename", name) => name.clone_into(&mut read.file),
                 (name, _) => {
                     let known = ["mode", "version", "builder-id", "reproducible", "inline-only", "filename"];
                     let hint = nearest(name, &known).map(|near| format!(" (did you mean {near}?)"));
@@ -150,7 +158,8 @@ impl Facts<'_> {
             (PREDICATE_1, content)
         };
         prune(&mut content);
-        Statement { predicate, content }
+        let named = if self.wish.file.is_empty() { "provenance.json" } else { &self.wish.file };
+        Statement { predicate, content, file: (!self.wish.inline_only).then(|| named.to_owned()) }
     }
 
     fn images(&self, vertices: &[Edge]) -> Vec<Value> {

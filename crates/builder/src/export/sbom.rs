@@ -87,7 +87,8 @@ pub(crate) fn statement(root: &Root, image: &Image) -> Result<Statement> {
     packages.dedup();
     // Told rather than passed over: the document does not say all.
     let unread = ["var/lib/rpm", "usr/lib/sysimage/rpm"].iter().any(|path| root.dir(path).is_ok());
-    Ok(Statement { predicate: PREDICATE, content: document(&packages, &release, image, unread) })
+    let content = document(&packages, &release, image, unread);
+    Ok(Statement { predicate: PREDICATE, content, file: Some("sbom.spdx.json".into()) })
 }
 
 fn document(packages: &[Package], release: &Release, image: &Image, unread: bool) -> Value {

@@ -213,15 +213,15 @@ fn arguments(node: &Node, escape: char) -> Result<Vec<(String, Option<String>)>>
 
 /// The instruction that an ONBUILD keeps for the child: checked now, run then.
 fn trigger(node: &Node, escape: char) -> Result<String> {
-    let text = exactly_one(node)?;
-    let inner = parse::parse_trigger(&text, &node.heredocs, node.lines.0)?;
+    let mut text = exactly_one(node)?;
+    for heredoc in &node.heredocs {
+        text.push_str(&format!("\n{}{}", heredoc.content, heredoc.name));
+    }
+    let inner = parse::parse_trigger(&text, node.lines.0)?;
     match inner.name.as_str() {
         "ONBUILD" => Err(error(node, "Chaining ONBUILD via `ONBUILD ONBUILD` isn't allowed")),
         "FROM" | "MAINTAINER" => {
             Err(error(node, format!("{} isn't allowed as an ONBUILD trigger", inner.name)))
-        }
-        _ if !inner.heredocs.is_empty() => {
-            Err(error(node, "a heredoc in an ONBUILD trigger is not supported yet"))
         }
         _ => instruction(&inner, escape).map(|_| text),
     }

@@ -50,6 +50,7 @@ fn heredocs_are_files_or_scripts() {
     };
     assert_eq!(program("RUN <<-E\n\ta\n\tb\nE").arguments, strings(&["/bin/sh", "-c", "a\nb\n"]));
     assert_eq!(program("RUN cat <<E >x\nq\nE").arguments, strings(&["/bin/sh", "-c", "cat <<E >x\nq\nE"]));
+    assert_eq!(program("RUN <<E cat >x\nq\nE").arguments, strings(&["/bin/sh", "-c", "<<E cat >x\nq\nE"]));
     let script = program("RUN <<E\n#!/bin/awk\nq\nE");
     assert_eq!(script.arguments, strings(&["/dev/pipes/E"]));
     assert_eq!(script.script.as_deref(), Some("#!/bin/awk\nq\n"));

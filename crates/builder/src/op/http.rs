@@ -39,7 +39,13 @@ pub(crate) async fn solve(solver: &Arc<Solver>, vertex: &Edge) -> Result<Solved>
         }));
     }
     let failed = |detail: String| Error::Step { step: format!("ADD {} failed", http.url), detail };
-    let mut answer = solver.host.registry.download(&http.url, &headers).await?;
+    let answer = solver.host.registry.download(&http.url, &headers).await;
+    let mut answer = answer.map_err(|error| match error {
+        registry::Error::Unreachable { host, detail } => {
+            failed(format!("{host} cannot be reached: {detail}"))
+        }
+        other => other.into(),
+    })?;
     match (answer.status(), known) {
         (304, Some(record)) => return Ok(solved(solver, record, true)),
         (200..=299, _) => {}

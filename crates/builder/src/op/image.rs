@@ -36,7 +36,10 @@ pub(crate) async fn base(
             let step = format!("{name} is not here for {platform}, and cannot be had");
             return Err(Error::Step { step, detail: Error::from(error).text() });
         }
-        pulled => pulled?,
+        Err(error) => {
+            return Err(Error::Image { name: name.to_owned(), error: Box::new(error.into()) });
+        }
+        Ok(target) => target,
     };
     let (host, platform) = (host.clone(), platform.clone());
     blocking(move || {

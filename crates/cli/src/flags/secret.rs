@@ -1,5 +1,6 @@
 //! `--secret id=NAME,src=FILE|env=VAR[,target=PATH][,mode=0400][,uid=N][,gid=N]`: a file that only this container
-//! sees. Its content is read here and is in no image, layer or configuration.
+//! sees. Its content is read here and is in no image, layer or configuration. A build's secrets have no place of their
+//! own: `--secret id=NAME[,type=file|env][,src=FILE|env=VAR]`.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -21,24 +22,36 @@ enum Origin {
 /// Reads one `--secret`, and its content.
 pub(crate) fn read(text: &str) -> Result<ContainerSecret, String> {
     let (mut secret, origin) = parse(text)?;
-    let content = match origin {
-        Origin::Variable(name) => std::env::var(&name)
-            .map_err(|_| format!("secret {:?}: {name} is not set", secret.name))?
-            .into_bytes(),
+    secret.data = content(&secret.name, origin)?;
+    Ok(secret)
+}
+
+/// Reads one `--secret` of a build: its name, and its content in base64.
+pub(crate) fn of_build(text: &str) -> Result<(String, String), String> {
+    let (name, origin) = parse_of_build(text, &|name| std::env::var_os(name).is_some())?;
+    let content = content(&name, origin)?;
+    Ok((name, content))
+}
+
+/// A secret's content in base64.
+fn content(name: &str, origin: Origin) -> Result<String, String> {
+    let bytes = match origin {
+        Origin::Variable(variable) => std::env::var_os(&variable)
+            .map(std::os::unix::ffi::OsStringExt::into_vec)
+            .ok_or_else(|| format!("secret {name:?}: {variable} is not set"))?,
         Origin::File(path) => {
             let failed = |verb| {
                 let path = path.clone();
-                move |source| format!("secret: {}", Error::file(verb, path)(source).line())
+                move |source| format!("secret {name:?}: {}", Error::file(verb, path)(source).line())
             };
             let size = std::fs::metadata(&path).map_err(failed("open"))?.len();
             if size > LONGEST {
-                return Err(format!("secret {:?}: {path} is larger than {LONGEST} bytes", secret.name));
+                return Err(format!("secret {name:?}: {path} is larger than {LONGEST} bytes"));
             }
             std::fs::read(&path).map_err(failed("read"))?
         }
     };
-    secret.data = STANDARD.encode(content);
-    Ok(secret)
+    Ok(STANDARD.encode(bytes))
 }
 
 /// Checks one `--secret` without reading its content.
@@ -80,6 +93,36 @@ fn parse(text: &str) -> Result<(ContainerSecret, Origin), String> {
     Ok((secret, origin))
 }
 
+/// A name alone is that of a variable, if there is one, else of a file: as buildx has it.
+fn parse_of_build(text: &str, is_set: &dyn Fn(&str) -> bool) -> Result<(String, Origin), String> {
+    let (mut name, mut kind, mut source, mut variable) = (String::new(), String::new(), None, None);
+    for field in csv(text)? {
+        let (key, value) = key_value(&field)?;
+        let value = value.to_owned();
+        match key.as_str() {
+            "id" => name = value,
+            "type" if matches!(value.as_str(), "file" | "env") => kind = value,
+            "type" => return Err(format!("unsupported secret type {value:?}: expected file or env")),
+            "src" | "source" => source = Some(value),
+            "env" => variable = Some(value),
+            _ => return Err(format!("unexpected key '{key}' in '{field}'")),
+        }
+    }
+    if name.is_empty() {
+        return Err(format!("invalid secret {text:?}: id is required"));
+    }
+    let origin = match (kind.as_str(), source, variable) {
+        (_, Some(_), Some(_)) => return Err("a secret has one source: src or env".into()),
+        ("file", None, Some(_)) => return Err("env is for secrets of type=env".into()),
+        (_, None, Some(variable)) | ("env", Some(variable), None) => Origin::Variable(variable),
+        (_, Some(path), None) => Origin::File(path),
+        ("env", None, None) => Origin::Variable(name.clone()),
+        ("", None, None) if is_set(&name) => Origin::Variable(name.clone()),
+        (_, None, None) => Origin::File(name.clone()),
+    };
+    Ok((name, origin))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -111,7 +154,26 @@ mod tests {
     fn content_is_read_and_a_missing_one_is_told() {
         assert_eq!(read("id=k,src=/proc/self/comm").unwrap().name, "k");
         let error = read("id=k,src=/no/such/file").unwrap_err();
-        assert_eq!(error, "secret: open /no/such/file: no such file or directory");
+        assert_eq!(error, "secret \"k\": open /no/such/file: no such file or directory");
         assert!(read("id=k,env=NO_SUCH_VARIABLE").unwrap_err().contains("is not set"));
+    }
+
+    #[test]
+    fn a_builds_secret_may_be_its_name_alone() {
+        let origin = |text| parse_of_build(text, &|name| name == "TOKEN").unwrap().1;
+        let (file, variable) =
+            (|path: &str| Origin::File(path.into()), |name: &str| Origin::Variable(name.into()));
+        assert_eq!(origin("id=TOKEN"), variable("TOKEN"));
+        assert_eq!(origin("id=.npmrc"), file(".npmrc"));
+        assert_eq!(origin("id=TOKEN,type=file"), file("TOKEN"));
+        assert_eq!(origin("type=env,id=x"), variable("x"));
+        assert_eq!(origin("id=x,type=env,src=Y"), variable("Y"));
+        assert_eq!(origin("id=x,env=Y"), variable("Y"));
+        assert_eq!(origin("id=x,src=/f"), file("/f"));
+        for bad in
+            ["", "src=/k", "id=x,src=a,env=b", "id=x,type=file,env=b", "id=x,type=vault", "id=x,target=/y"]
+        {
+            assert!(parse_of_build(bad, &|_| true).is_err(), "{bad}");
+        }
     }
 }

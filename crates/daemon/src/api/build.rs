@@ -271,6 +271,8 @@ pub(super) async fn prune(call: &Call) -> Result<Response<Body>> {
     let wish = builder::Prune {
         all: query.bool("all"),
         reserved: query.number("reserved-space")?.or(query.number("keep-storage")?).unwrap_or(0),
+        most: query.number("max-used-space")?.unwrap_or(0),
+        free: query.number("min-free-space")?.unwrap_or(0),
         filters: Filters::parse(query.get("filters"), &known).map_err(|e| Error::invalid(e.to_string()))?,
     };
     let host = call.services.builder.clone();

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use sys::root::{Descend, Dir, Kind, Metadata, Root, TooDeep, Visit};
 
 use super::{
-    Entry, EntryKind, OPAQUE_MARKER, OPAQUE_XATTR, Owners, WHITEOUT_PREFIX, Whiteouts, Writer, keeps_xattr,
+    Entry, EntryKind, OPAQUE_MARKER, OPAQUE_XATTR, OVERLAY_XATTRS, Owners, WHITEOUT_PREFIX, Whiteouts,
+    Writer, keeps_xattr,
 };
 use crate::error::{Error, Result};
 
@@ -30,12 +31,14 @@ pub struct Pack<'p> {
 }
 
 /// What went in.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Packed {
     /// Entries written.
     pub entries: u64,
     /// Bytes on disk of what they stand for.
     pub size: u64,
+    /// What of an upper directory carries overlayfs's notes for itself, the opaque mark aside.
+    pub noted: Vec<PathBuf>,
 }
 
 /// How much of an entry goes in.
@@ -126,6 +129,7 @@ impl<W: Write> Packing<'_, W> {
         let mut opaque = false;
         let mut xattrs = Vec::new();
         let Some(found) = unless_vanished(dir.xattrs(name))? else { return Ok(()) };
+        let mut noted = false;
         for (key, value) in found {
             if keeps_xattr(&key) {
                 xattrs.push((key, value));
@@ -136,7 +140,12 @@ impl<W: Write> Packing<'_, W> {
                     "{} was made with overlayfs's redirect_dir or metacopy: mount with both off",
                     path.display()
                 )));
+            } else {
+                noted |= overlay && key.as_bytes().starts_with(OVERLAY_XATTRS);
             }
+        }
+        if noted {
+            self.packed.noted.push(path.to_owned());
         }
         let Some(mut entry) = entry_of(self.how.prefix.join(path), metadata) else { return Ok(()) };
         (entry.uid, entry.gid) = self.how.owners.inside(entry.uid, entry.gid);

@@ -170,6 +170,7 @@ fn ids_and_parents_are_checked() {
 }
 
 #[test]
+#[allow(clippy::disallowed_methods, reason = "a test writes scratch files")]
 fn layers_made_beforehand_are_like_others_and_go_with_the_store() {
     let f = fixture();
     f.store.rw_make_ready().unwrap();

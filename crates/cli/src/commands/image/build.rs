@@ -17,7 +17,7 @@ use spec::api::{NO_DESCRIPTOR, Progress};
 use crate::app::App;
 use crate::commands::container::create::platform;
 use crate::error::{Error, Result};
-use crate::flags::limits;
+use crate::flags::{key_value, limits};
 use crate::verb::Verb;
 use crate::{print, units};
 
@@ -35,6 +35,9 @@ pub(crate) struct Build {
     /// Put a statement beside the image (type=provenance[,mode=min|max], type=sbom)
     #[arg(long)]
     attest: Vec<String>,
+    /// Accepted, and without effect: the engine is the builder
+    #[arg(long, hide = true, default_value = "")]
+    builder: String,
     /// Set a build argument
     #[arg(long)]
     build_arg: Vec<String>,
@@ -131,13 +134,16 @@ pub(crate) struct Build {
     /// Print the image ID only
     #[arg(short, long)]
     quiet: bool,
+    /// A limit of RUN instructions (memory=2g, cpu-quota=50000)
+    #[arg(long)]
+    resource: Vec<String>,
     /// Remove intermediate containers after a successful build
     #[arg(long, default_value_t = true)]
     rm: bool,
     /// Say which packages are in the image, beside it ("true")
     #[arg(long, default_value = "")]
     sbom: String,
-    /// A file that RUN instructions see and no layer keeps (id=NAME[,src=FILE|env=VAR])
+    /// What RUN instructions see and no layer keeps (id=NAME[,src=FILE|env=VAR]; NAME alone is a variable's or a file's)
     #[arg(long)]
     secret: Vec<String>,
     /// Make one layer of everything above the base image
@@ -286,7 +292,7 @@ impl Build {
             .iter()
             .map(|text| limits::ulimit(text).map_err(Error::Invalid))
             .collect::<Result<_>>()?;
-        Ok(BuildOptions {
+        let mut options = BuildOptions {
             tags: self.tag.clone(),
             quiet: self.quiet,
             no_cache: self.no_cache,
@@ -311,8 +317,34 @@ impl Build {
             ulimits: json(&ulimits, ulimits.is_empty()),
             registry_config: app.config()?.all_registries(),
             ..BuildOptions::default()
-        })
+        };
+        for text in &self.resource {
+            resource(&mut options, text).map_err(Error::Invalid)?;
+        }
+        Ok(options)
     }
+}
+
+/// `--resource`: one limit by its name.
+fn resource(options: &mut BuildOptions, text: &str) -> std::result::Result<(), String> {
+    let (name, value) = key_value(text)?;
+    let number =
+        || value.parse::<i64>().map_err(|_| format!("invalid --resource {text:?}: {value} is not a number"));
+    match name.as_str() {
+        "memory" => options.memory = units::parse_bytes(value)?,
+        "memory-swap" => options.memory_swap = limits::bytes_or_unlimited(value)?,
+        "cpu-shares" => options.cpu_shares = number()?,
+        "cpu-period" => options.cpu_period = number()?,
+        "cpu-quota" => options.cpu_quota = number()?,
+        "cpuset-cpus" => value.clone_into(&mut options.cpuset_cpus),
+        "cpuset-mems" => value.clone_into(&mut options.cpuset_mems),
+        _ => {
+            return Err(format!(
+                "invalid --resource {text:?}: expected memory, memory-swap, cpu-shares, cpu-period, cpu-quota, cpuset-cpus or cpuset-mems"
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// JSON of a list or map; nothing if that is empty.

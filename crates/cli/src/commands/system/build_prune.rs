@@ -18,6 +18,12 @@ pub(crate) struct BuildPrune {
     /// Remove all unused build cache, not just dangling ones
     #[arg(short, long)]
     all: bool,
+    /// The most that the cache may take afterwards
+    #[arg(long, default_value = "0", value_name = "bytes", value_parser = units::parse_bytes)]
+    max_used_space: i64,
+    /// Remove as much as it takes for this to be free on the disk
+    #[arg(long, default_value = "0", value_name = "bytes", value_parser = units::parse_bytes)]
+    min_free_space: i64,
     /// Amount of disk space to keep for cache
     #[arg(long, alias = "keep-storage", default_value = "0", value_name = "bytes", value_parser = units::parse_bytes)]
     reserved_space: i64,
@@ -34,11 +40,12 @@ impl Verb for BuildPrune {
         if !self.flags.agreed(if self.all { ALL } else { DANGLING })? {
             return Ok(0);
         }
-        let answer = app
-            .client()
-            .await?
-            .build_prune_raw(self.all, self.reserved_space, &self.flags.filters(app)?)
-            .await?;
+        let keep = client::CacheRoom {
+            reserved: self.reserved_space,
+            most: self.max_used_space,
+            free: self.min_free_space,
+        };
+        let answer = app.client().await?.build_prune_raw(self.all, keep, &self.flags.filters(app)?).await?;
         let answer = Json::parse(&answer).unwrap_or(Json::Null);
         let deleted = texts(answer.items(&["CachesDeleted"]));
         print::out(reclaimed("Deleted build cache objects:", &deleted, answer.int(&["SpaceReclaimed"])));

@@ -78,7 +78,7 @@ impl Verb for Prune {
         let images = client.image_prune(&of_images).await?;
         total += images.space_reclaimed;
         section(&mut out, "Deleted Images:", &deleted_images(&images.images_deleted));
-        let cache = client.build_prune_raw(self.all, 0, &filters).await?;
+        let cache = client.build_prune_raw(self.all, client::CacheRoom::default(), &filters).await?;
         let cache = Json::parse(&cache).unwrap_or(Json::Null);
         total += cache.int(&["SpaceReclaimed"]);
         section(&mut out, "Deleted build cache objects:", &texts(cache.items(&["CachesDeleted"])));

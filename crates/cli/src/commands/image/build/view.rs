@@ -71,7 +71,7 @@ pub(super) async fn show(mut lines: JsonLines<Progress>, mode: Mode, sinks: &mut
     let (mut live, mut plain) = (live::Live::new(), plain::Plain::default());
     let mut tick = tokio::time::interval(std::time::Duration::from_millis(100));
     let mut shown = Shown::default();
-    let mut excerpt = String::new();
+    let (mut excerpt, mut summary) = (String::new(), String::new());
     let outcome = loop {
         let message = tokio::select! {
             message = lines.next() => message?,
@@ -102,6 +102,9 @@ pub(super) async fn show(mut lines: JsonLines<Progress>, mode: Mode, sinks: &mut
                 continue;
             }
             shown.metadata.extend(event.metadata.clone());
+            if event.vertex.is_empty() {
+                summary.push_str(&event.log);
+            }
             if event.answer.is_some() {
                 shown.answer = event.answer;
                 continue;
@@ -129,7 +132,10 @@ pub(super) async fn show(mut lines: JsonLines<Progress>, mode: Mode, sinks: &mut
     };
     if mode == Mode::Live {
         live.end();
-        print::err(live.draw(terminal::size()));
+        print::err(live.draw(terminal::size()) + &live.warnings());
+    }
+    if matches!(mode, Mode::Live | Mode::Plain) {
+        print::err(summary);
     }
     if outcome.is_err() && matches!(mode, Mode::Live | Mode::Plain) {
         if mode == Mode::Live {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::Path;
 
 use client::{Client, Host};
@@ -78,8 +79,8 @@ pub(super) fn of(build: &Build, client: &Client) -> Result<(BuildWish, Vec<Owned
         wish.contexts.insert(name.to_owned(), place);
     }
     for text in &build.secret {
-        let read = secret::read(text).map_err(Error::Invalid)?;
-        wish.secrets.insert(read.name, read.data);
+        let (name, content) = secret::of_build(text).map_err(Error::Invalid)?;
+        wish.secrets.insert(name, content);
     }
     // They travel in a header.
     if wish.secrets.values().map(String::len).sum::<usize>() > LONGEST_SECRETS {
@@ -100,6 +101,12 @@ pub(super) fn of(build: &Build, client: &Client) -> Result<(BuildWish, Vec<Owned
                 (text.clone(), path)
             }
         };
+        let is_socket = std::fs::metadata(&path).map(|metadata| metadata.file_type().is_socket());
+        if !is_socket.map_err(Error::file("no ssh agent at", &path))? {
+            return Err(Error::invalid(format!(
+                "--ssh {text}: {path} is not the socket of an ssh agent: add the key to one (ssh-add {path}) and use --ssh {id}"
+            )));
+        }
         wish.ssh.insert(id, path);
     }
     wish.descriptors = descriptors.len();

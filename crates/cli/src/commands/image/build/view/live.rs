@@ -19,7 +19,7 @@ pub(super) struct Live {
     began: Instant,
     /// Lines of the last picture, to go up by.
     drawn: usize,
-    warnings: usize,
+    warnings: Vec<String>,
     ended: bool,
 }
 
@@ -43,12 +43,15 @@ struct Done {
 
 impl Live {
     pub(super) fn new() -> Self {
-        Self { vertices: Vec::new(), began: Instant::now(), drawn: 0, warnings: 0, ended: false }
+        Self { vertices: Vec::new(), began: Instant::now(), drawn: 0, warnings: Vec::new(), ended: false }
     }
 
     /// Takes note of one event.
     pub(super) fn take(&mut self, event: &BuildEvent) {
-        self.warnings += usize::from(event.warning.is_some());
+        if let Some(warning) = &event.warning {
+            let line = format!(" - {}: {} (line {})\n", warning.rule_name, warning.detail, warning.line);
+            self.warnings.push(line);
+        }
         if event.vertex.is_empty() {
             return;
         }
@@ -111,7 +114,7 @@ impl Live {
         let begun = || self.vertices.iter().filter(|v| v.since.is_some() || v.done.is_some());
         let done = self.vertices.iter().filter(|v| v.done.is_some()).count();
         let state = if self.ended { "Built" } else { "Building" };
-        let warnings = match self.warnings {
+        let warnings = match self.warnings.len() {
             0 => String::new(),
             1 => ", 1 warning".into(),
             more => format!(", {more} warnings"),
@@ -143,6 +146,15 @@ impl Live {
         // What is done first leaves a small screen first.
         let from = if self.ended { 0 } else { lines.len().saturating_sub(height - 1) };
         std::iter::once(cut(&head, width - 1)).chain(lines.drain(from..)).collect()
+    }
+
+    /// The linter's warnings, for the end.
+    pub(super) fn warnings(&self) -> String {
+        match self.warnings.len() {
+            0 => String::new(),
+            1 => format!("\n 1 warning found:\n{}", self.warnings.concat()),
+            more => format!("\n {more} warnings found:\n{}", self.warnings.concat()),
+        }
     }
 
     /// What the vertex that failed wrote last.
@@ -192,6 +204,8 @@ fn cut(text: &str, width: usize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use spec::api::BuildWarning;
+
     use super::*;
 
     #[test]
@@ -211,6 +225,10 @@ mod tests {
         assert!(live.draw(Some([10, 40])).starts_with("\x1b[4A\x1b[J"));
         assert_eq!(live.draw(Some([3, 40])).lines().count(), 3, "a small screen");
         live.take(&BuildEvent { completed: "2026-01-01T00:00:02Z".into(), error: "x".into(), ..of("b") });
+        let warning =
+            BuildWarning { rule_name: "Rule".into(), detail: "x".into(), line: 3, ..Default::default() };
+        live.take(&BuildEvent { warning: Some(warning), ..BuildEvent::default() });
+        assert_eq!(live.warnings(), "\n 1 warning found:\n - Rule: x (line 3)\n");
         assert_eq!(live.failure(), "------\n > [2/2] RUN b:\nnew\nhalf\n------\n");
     }
 }
