@@ -4,7 +4,7 @@
 
 use testkit::layout::{GZIP, Layout, TAR, ZSTD, tar};
 use testkit::web::{Answer, Web};
-use testkit::{Command, Host, image};
+use testkit::{Command, Host, audit, image};
 
 #[test]
 fn the_first_container_needs_nothing() {
@@ -77,7 +77,7 @@ fn a_root_file_system_is_imported_from_an_address() {
     }
     assert!(host.docker(&["import", "http://127.0.0.1:1/x", "web:3"]).fails(1).contains("refused"));
     assert_eq!(host.docker(&["images", "-aq", "web:3"]).ok(), "");
-    assert_eq!(std::fs::read_dir(host.path("data/ingest")).unwrap().count(), 0);
+    assert_eq!(audit::in_flight(&host), 0);
     host.finish();
 }
 
