@@ -1,6 +1,6 @@
 //! List: `ps` and its filters.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use regex_lite::Regex;
@@ -10,6 +10,7 @@ use spec::api::{
 };
 
 use super::record::Record;
+use super::state::Phase;
 use super::{Container, View, health, ports, status};
 use crate::{Engine, Error, time};
 
@@ -41,12 +42,14 @@ impl Engine {
             self.inner.containers.all().into_iter().map(|c| (c.clone(), c.view())).collect();
         found.sort_by_key(|(_, view)| std::cmp::Reverse(view.record.created_at));
         let now = time::now();
+        // A thousand containers are made of a few images.
+        let mut shown: HashMap<(String, spec::Digest), String> = HashMap::new();
         let mut answer = Vec::new();
         for (container, view) in found {
             if limit > 0 && answer.len() == limit {
                 break;
             }
-            let running = inspect_running(&view);
+            let running = is_running(&view);
             if !(all || running) || !bounds.contains(view.record.created_at) {
                 continue;
             }
@@ -55,7 +58,8 @@ impl Engine {
                 continue;
             }
             let mut line = summary(&view, networks, now);
-            line.image = self.shown_image(&view.record);
+            let image = (view.record.config.image.clone(), view.record.image);
+            line.image = shown.entry(image).or_insert_with(|| self.shown_image(&view.record)).clone();
             if options.size {
                 // One that is removed meanwhile has no size.
                 if let Ok((rw, all)) = self.sizes(&container).await {
@@ -101,8 +105,9 @@ impl Bounds {
     }
 }
 
-fn inspect_running(view: &View) -> bool {
-    view.state.api().running
+/// As `State.Running` of inspect says it.
+fn is_running(view: &View) -> bool {
+    matches!(view.state.phase, Phase::Running | Phase::Paused | Phase::Restarting)
 }
 
 /// Whether a container passes the filters that look at it alone. `images`: ids the `ancestor` filter means.
@@ -225,7 +230,7 @@ fn command(words: &[String]) -> String {
 mod tests {
     use super::*;
     use crate::container::inspect;
-    use crate::container::state::{Phase, State};
+    use crate::container::state::State;
     use crate::container::testing;
 
     fn filtered(pairs: &[(&str, &str)]) -> bool {
