@@ -43,7 +43,7 @@ impl Machine {
         let networks = network::Networks::open(
             network::Config {
                 state: dir.path().join("network"),
-                run: dir.path().join("run"),
+                run: dir.path().join("network"),
                 bridge: "ctb0".into(),
                 table: "ct_builder".into(),
                 ready: 0,
