@@ -46,9 +46,9 @@ const PROGRAMS: &[&str] = &[
 const MODULES: &str =
     "overlay veth bridge nf_tables nft_chain_nat nft_masq nft_ct nft_fib_ipv4 dummy loop ext4 quota_v2";
 
-/// Test binaries that run there unless others are named: what the kernel's cgroups, security modules and
+/// Test binaries that run there unless others are named: what the kernel's cgroups, security modules, links and
 /// quotas decide.
-const TESTS: [&str; 7] = [RUNTIME, "isolation", "sandbox", "stats", "runtimes", "quota", "userns"];
+const TESTS: [&str; 8] = [RUNTIME, "isolation", "sandbox", "stats", "runtimes", "quota", "userns", NETWORK];
 /// The same where systemd is the first process.
 const TESTS_OF_SYSTEMD: [&str; 1] = ["cgroup_driver"];
 const SYSTEMD: &str = "/lib/systemd/systemd";
