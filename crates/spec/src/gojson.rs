@@ -7,6 +7,29 @@
 //!
 //! A document is at most 128 levels deep.
 
+/// Gives a macro of either reader the methods for scalars, with what null is to each.
+macro_rules! scalars {
+    ($zero:ident) => {
+        $zero! {
+            deserialize_bool => visit_bool(false),
+            deserialize_i8 => visit_i64(0),
+            deserialize_i16 => visit_i64(0),
+            deserialize_i32 => visit_i64(0),
+            deserialize_i64 => visit_i64(0),
+            deserialize_i128 => visit_i64(0),
+            deserialize_u8 => visit_u64(0),
+            deserialize_u16 => visit_u64(0),
+            deserialize_u32 => visit_u64(0),
+            deserialize_u64 => visit_u64(0),
+            deserialize_u128 => visit_u64(0),
+            deserialize_f32 => visit_f64(0.0),
+            deserialize_f64 => visit_f64(0.0),
+            deserialize_str => visit_str(""),
+            deserialize_string => visit_str(""),
+        }
+    };
+}
+
 mod quick;
 
 use serde::de::value::StringDeserializer;
@@ -63,23 +86,7 @@ macro_rules! zero {
 impl<'de> Deserializer<'de> for Go {
     type Error = Error;
 
-    zero! {
-        deserialize_bool => visit_bool(false),
-        deserialize_i8 => visit_i64(0),
-        deserialize_i16 => visit_i64(0),
-        deserialize_i32 => visit_i64(0),
-        deserialize_i64 => visit_i64(0),
-        deserialize_i128 => visit_i64(0),
-        deserialize_u8 => visit_u64(0),
-        deserialize_u16 => visit_u64(0),
-        deserialize_u32 => visit_u64(0),
-        deserialize_u64 => visit_u64(0),
-        deserialize_u128 => visit_u64(0),
-        deserialize_f32 => visit_f64(0.0),
-        deserialize_f64 => visit_f64(0.0),
-        deserialize_str => visit_str(""),
-        deserialize_string => visit_str(""),
-    }
+    scalars!(zero);
 
     /// For types that look at what comes: nothing is changed, but what lies inside is read with Go's rules again.
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {

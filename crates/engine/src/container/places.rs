@@ -23,10 +23,8 @@ pub(crate) struct Places {
 impl Places {
     /// Those of a container with this record.
     pub(crate) fn of(config: &Config, record: &Record) -> Self {
-        let (run, logs) =
-            (run_root(config).join(record.id.as_str()), disk_root(config).join(record.id.as_str()));
-        let records = if record.is_transient() { run.clone() } else { logs.clone() };
-        Self { records, run, logs }
+        let root = if record.is_transient() { run_root(config) } else { disk_root(config) };
+        Self::found(config, &root.join(record.id.as_str()))
     }
 
     /// Whether the records are in memory.
