@@ -131,7 +131,7 @@ impl Store {
     }
 
     /// Makes some writable layers before they are wanted, for the creates that come next without a limit: the file system
-    /// has to find places for four new files and directories, which takes as long as all the rest of a create.
+    /// has to find places for four new files and directories.
     ///
     /// # Errors
     /// A file error.

@@ -66,6 +66,12 @@ impl Options {
                 return Err(format!("{name}: {} is not an absolute path", path.display()));
             }
         }
+        if data_root == exec_root {
+            return Err(format!(
+                "exec-root: {} is the data-root, too: give two directories",
+                exec_root.display()
+            ));
+        }
         let settings = settings(&mut left, &env)?;
         let tls_wanted = left.flag("tls");
         let tls = tls::Files::new(
@@ -732,6 +738,7 @@ mod tests {
             (json!({ "builder": { "gc": { "enabled": true } } }), "builder.gc"),
             (json!({ "registry-mirrors": ["ftp://x"] }), "invalid mirror"),
             (json!({ "data-root": "x" }), "data-root: x is not an absolute path"),
+            (json!({ "data-root": "/x", "exec-root": "/x" }), "exec-root: /x is the data-root, too"),
             (
                 json!({ "default-address-pools": [{ "base": "10.0.0.0/24", "size": 8 }] }),
                 "default-address-pools",
