@@ -81,7 +81,7 @@ pub use member::{Member, MemberKind};
 pub use names::ImageRecord;
 pub use rw::{Committed, RwMount, RwOptions};
 pub use settle::Repaired;
-pub use unpack::Step;
+pub use unpack::{Step, on_all_processors};
 pub use usage::Space;
 
 use error::Result;

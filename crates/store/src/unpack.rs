@@ -101,10 +101,13 @@ impl Store {
 
 /// Does one thing for each of several, as many at once as there are processors; the results in their order. After a
 /// failure nothing more is begun.
-pub(crate) fn on_all_processors<J: Sync, T: Send>(
+///
+/// # Errors
+/// The first failure.
+pub fn on_all_processors<J: Sync, T: Send, E: Send>(
     jobs: &[J],
-    work: impl Fn(&J) -> Result<T> + Sync,
-) -> Result<Vec<T>> {
+    work: impl Fn(&J) -> std::result::Result<T, E> + Sync,
+) -> std::result::Result<Vec<T>, E> {
     let next = AtomicUsize::new(0);
     let results: Mutex<Vec<Option<T>>> = Mutex::new(jobs.iter().map(|_| None).collect());
     let failure = Mutex::new(None);
