@@ -4,6 +4,10 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// How long a lock is waited for that may be a dead daemon's.
+const DYING: Duration = Duration::from_secs(1);
 
 /// A held lock; released when dropped.
 #[derive(Debug)]
@@ -54,7 +58,14 @@ impl Lock {
             .mode(0o600)
             .open(&path)
             .map_err(io("open"))?;
-        match file.try_lock() {
+        let mut locked = file.try_lock();
+        // Another daemon keeps it. A program that a killed one was about to start has its files for a moment longer.
+        let until = Instant::now() + DYING;
+        while matches!(locked, Err(TryLockError::WouldBlock)) && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(10));
+            locked = file.try_lock();
+        }
+        match locked {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let mut pid = String::new();
