@@ -1,10 +1,11 @@
 //! A throw-away host: a network namespace with an outside, a directory, a cgroup, and a `cortend`.
 
+use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 
-use crate::{Command, audit, image, need_root, program, schema, until};
+use crate::{BOUND, Command, audit, image, need_root, program, schema, until};
 
 /// The host's address on its way to the outside (TEST-NET-2 of RFC 5737).
 pub const HOST_ADDRESS: &str = "198.51.100.1";
@@ -142,7 +143,7 @@ impl Host {
             if let Ok(Some(status)) = self.daemon.as_mut().expect("just set").try_wait() {
                 panic!("cortend ended at once: {status}\n{}", self.daemon_log());
             }
-            UnixStream::connect(&socket).ok()
+            answers(&socket).then_some(())
         });
     }
 
@@ -231,6 +232,17 @@ impl Default for Host {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// Whether a daemon says something at a socket. That it takes a connection is not enough: what a killed daemon was about to
+/// start has its sockets for a moment longer.
+fn answers(socket: &Path) -> bool {
+    let Ok(mut line) = UnixStream::connect(socket) else { return false };
+    let asked = line.set_read_timeout(Some(BOUND)).and_then(|()| {
+        line.write_all(b"GET /_ping HTTP/1.1\r\nHost: corten\r\nConnection: close\r\n\r\n")?;
+        line.read_exact(&mut [0; 12])
+    });
+    asked.is_ok()
 }
 
 impl Drop for Host {
