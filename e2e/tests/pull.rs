@@ -80,15 +80,17 @@ fn a_pull_goes_on_after_the_daemons_and_the_clients_death() {
     let name = format!("{}/team/big:1", relay.address);
     let mut client = host.corten(&["pull", &name]).spawn();
     until("more of the layer", || (parts(&host) > kept + 500_000).then_some(()));
+    let connections = relay.connections();
     client.kill().unwrap();
     client.wait().unwrap();
+    until("the end of the layer's connection", || (relay.connections() < connections).then_some(()));
     relay.down.open();
-    until("the end of the pull", || (relay.connections() == 0).then_some(()));
     let kept = parts(&host);
 
-    // Garbage is collected meanwhile: an interrupted pull's content is none.
+    // Garbage is collected meanwhile: an interrupted pull's content is none. What had come before the connection's end may still
+    // be on its way to the file.
     host.corten(&["rmi", "-f", "busybox"]).ok();
-    assert_eq!(parts(&host), kept);
+    assert!(parts(&host) >= kept, "the collection threw away what had come");
     let relay = Relay::new(&host, server.address, u64::MAX, u64::MAX);
     let name = format!("{}/team/big:1", relay.address);
     host.corten(&["pull", &name]).ok();

@@ -73,18 +73,16 @@ impl Relay {
                 let count = Arc::clone(&count);
                 count.fetch_add(1, Ordering::SeqCst);
                 std::thread::spawn(move || {
-                    let other = std::thread::spawn(move || copy(client_too, server_too, &up));
-                    copy(server, client, &down);
-                    // A panic there is none here.
-                    let _ = other.join();
+                    copy(client_too, server_too, &up);
                     count.fetch_sub(1, Ordering::SeqCst);
                 });
+                std::thread::spawn(move || copy(server, client, &down));
             }
         });
         Self { address: address.recv().expect("the relay's address"), up, down, open }
     }
 
-    /// Connections that are open.
+    /// Connections whose client is still there, also where the gate of what comes down holds up the rest.
     pub fn connections(&self) -> usize {
         self.open.load(Ordering::SeqCst)
     }
