@@ -92,6 +92,11 @@ pub(crate) fn open_source(
         What::Made(new(kind, &mount.source, &destination, &options)?)
     } else if matches!(kind, "cgroup" | "cgroup2") {
         match cgroup.version() {
+            // One more mount of the host's own tree would take the options of the host's away (nsdelegate, favordynmods: what a mount
+            // says holds for all), and wait for a grace period of RCU, some 20 ms, to do so.
+            Version::V2 if plan.is_some_and(|plan| !plan.has_cgroup()) && options.data.is_empty() => {
+                What::Bind(copy_unified(cgroup)?)
+            }
             Version::V2 if plan.is_some_and(|plan| plan.user.is_some() && !plan.has_cgroup()) => {
                 What::Made(new("cgroup2", "cgroup", &destination, &options)?)
             }
@@ -151,6 +156,11 @@ pub(crate) fn plain(mount: &runtime::Mount, source: &str) -> runtime::Mount {
     }
     let (destination, source) = (mount.destination.clone(), source.to_owned());
     runtime::Mount { destination, source, r#type: "bind".into(), options, ..runtime::Mount::default() }
+}
+
+fn copy_unified(cgroup: &Cgroup) -> Result<Mount, Failure> {
+    let point = cgroup.directories().next().map_or("/sys/fs/cgroup", |(point, ..)| point);
+    Mount::copy(Path::new(point), Depth::One).map_err(at_path("mount", point))
 }
 
 fn open_cgroups(cgroup: &Cgroup) -> Result<Vec<(String, Vec<String>, Mount)>, Failure> {

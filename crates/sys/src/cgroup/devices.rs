@@ -88,11 +88,17 @@ struct Instruction {
 // Operations (linux/bpf_common.h, linux/bpf.h) that the program needs.
 const LOAD_WORD: u8 = 0x61;
 const AND: u8 = 0x57;
+const OR_REGISTER: u8 = 0x4f;
+const SHIFT_LEFT: u8 = 0x67;
 const SHIFT_RIGHT: u8 = 0x77;
 const MOVE: u8 = 0xb7;
 const MOVE_REGISTER: u8 = 0xbf;
+const JUMP: u8 = 0x05;
 const JUMP_NOT_EQUAL: u8 = 0x55;
 const JUMP_EQUAL: u8 = 0x15;
+/// Of the low 32 bits (Linux 5.1).
+const JUMP_NOT_EQUAL_32: u8 = 0x56;
+const JUMP_EQUAL_32: u8 = 0x16;
 const EXIT: u8 = 0x95;
 
 /// Registers: r1 is the context on entry, r0 the answer.
@@ -102,55 +108,129 @@ const KIND: u8 = 2;
 const ACCESS: u8 = 3;
 const MAJOR: u8 = 4;
 const MINOR: u8 = 5;
+/// Both numbers in one, as the kernel itself keeps them.
+const DEVICE: u8 = 6;
 
-/// The program: 1 (allowed) or 0 for one access (`struct bpf_cgroup_dev_ctx`).
-fn compile(policy: &DevicePolicy) -> Vec<Instruction> {
-    let mut program = Vec::new();
-    let mut push = |code, destination: u8, source: u8, offset: i16, immediate: i32| {
-        program.push(Instruction { code, registers: source << 4 | destination, offset, immediate });
-    };
-    // access_type is access << 16 | kind.
-    push(LOAD_WORD, KIND, SCRATCH, 0, 0);
-    push(MOVE_REGISTER, ACCESS, KIND, 0, 0);
-    push(AND, KIND, 0, 0, 0xffff);
-    push(SHIFT_RIGHT, ACCESS, 0, 0, 16);
-    push(LOAD_WORD, MAJOR, SCRATCH, 4, 0);
-    push(LOAD_WORD, MINOR, SCRATCH, 8, 0);
-    for exception in &policy.exceptions {
-        let kind = match exception.kind {
-            DeviceKind::Block => 1,
-            DeviceKind::Character => 2,
+/// The bits of the numbers (linux/kdev_t.h).
+const MINOR_BITS: u32 = 20;
+const MAJOR_BITS: u32 = 12;
+
+/// A program while it is written.
+#[derive(Default)]
+struct Program {
+    instructions: Vec<Instruction>,
+    /// The jumps that lead to the answer for an exception.
+    to_exception: Vec<usize>,
+}
+
+impl Program {
+    fn push(&mut self, code: u8, destination: u8, source: u8, offset: i16, immediate: i32) -> usize {
+        let registers = source << 4 | destination;
+        self.instructions.push(Instruction { code, registers, offset, immediate });
+        self.instructions.len() - 1
+    }
+
+    /// Lets a jump lead to what is written next.
+    fn land(&mut self, jump: usize) {
+        self.instructions[jump].offset = (self.instructions.len() - jump - 1) as i16;
+    }
+
+    fn except(&mut self, code: u8, register: u8, immediate: i32) {
+        let jump = self.push(code, register, 0, 0, immediate);
+        self.to_exception.push(jump);
+    }
+
+    fn answer(&mut self, allowed: bool) {
+        self.push(MOVE, ANSWER, 0, 0, i32::from(allowed));
+        self.push(EXIT, 0, 0, 0, 0);
+    }
+
+    /// One exception of the kind that is looked at. The kernel's verifier takes both ways at each jump, so there are as few as can be.
+    fn exception(&mut self, exception: &DeviceException, allow_by_default: bool) {
+        let number = match (exception.major, exception.minor) {
+            (None, None) => None,
+            (Some(major), None) => Some((MAJOR, major)),
+            (None, Some(minor)) => Some((MINOR, minor)),
+            (Some(major), Some(minor)) => Some((DEVICE, major << MINOR_BITS | minor)),
         };
-        let numbers = [(MAJOR, exception.major), (MINOR, exception.minor)];
-        let numbers: Vec<(u8, u32)> = numbers.iter().filter_map(|(r, n)| Some((*r, (*n)?))).collect();
-        // What follows the tests of kind and numbers: three on the access, two for the answer.
-        let mut left = numbers.len() as i16 + 5;
-        push(JUMP_NOT_EQUAL, KIND, 0, left, kind);
-        for (register, number) in numbers {
-            left -= 1;
-            push(JUMP_NOT_EQUAL, register, 0, left, number.cast_signed());
+        if !allow_by_default && exception.access == DeviceAccess::ALL {
+            // No access that is asked for can be outside of it.
+            match number {
+                Some((register, number)) => self.except(JUMP_EQUAL_32, register, number.cast_signed()),
+                None => self.except(JUMP, 0, 0),
+            }
+            return;
         }
-        push(MOVE_REGISTER, SCRATCH, ACCESS, 0, 0);
-        if policy.allow_by_default {
+        let another = number
+            .map(|(register, number)| self.push(JUMP_NOT_EQUAL_32, register, 0, 0, number.cast_signed()));
+        self.push(MOVE_REGISTER, SCRATCH, ACCESS, 0, 0);
+        if allow_by_default {
             // Forbidden when any access that is asked for is in the exception.
-            push(AND, SCRATCH, 0, 0, exception.access.0.cast_signed());
-            push(JUMP_EQUAL, SCRATCH, 0, 2, 0);
+            self.push(AND, SCRATCH, 0, 0, exception.access.0.cast_signed());
+            self.except(JUMP_NOT_EQUAL, SCRATCH, 0);
         } else {
             // Allowed when no access that is asked for is outside of it.
-            push(AND, SCRATCH, 0, 0, (!exception.access.0 & DeviceAccess::ALL.0).cast_signed());
-            push(JUMP_NOT_EQUAL, SCRATCH, 0, 2, 0);
+            self.push(AND, SCRATCH, 0, 0, (!exception.access.0 & DeviceAccess::ALL.0).cast_signed());
+            self.except(JUMP_EQUAL, SCRATCH, 0);
         }
-        push(MOVE, ANSWER, 0, 0, i32::from(!policy.allow_by_default));
-        push(EXIT, 0, 0, 0, 0);
+        if let Some(jump) = another {
+            self.land(jump);
+        }
     }
-    push(MOVE, ANSWER, 0, 0, i32::from(policy.allow_by_default));
-    push(EXIT, 0, 0, 0, 0);
-    program
+}
+
+/// The program: 1 (allowed) or 0 for one access (`struct bpf_cgroup_dev_ctx`). `None`: longer than its jumps can be.
+fn compile(policy: &DevicePolicy) -> Option<Vec<Instruction>> {
+    let mut program = Program::default();
+    // access_type is access << 16 | kind.
+    program.push(LOAD_WORD, KIND, SCRATCH, 0, 0);
+    program.push(MOVE_REGISTER, ACCESS, KIND, 0, 0);
+    program.push(AND, KIND, 0, 0, 0xffff);
+    program.push(SHIFT_RIGHT, ACCESS, 0, 0, 16);
+    program.push(LOAD_WORD, MAJOR, SCRATCH, 4, 0);
+    program.push(LOAD_WORD, MINOR, SCRATCH, 8, 0);
+    program.push(MOVE_REGISTER, DEVICE, MAJOR, 0, 0);
+    program.push(SHIFT_LEFT, DEVICE, 0, 0, MINOR_BITS.cast_signed());
+    program.push(OR_REGISTER, DEVICE, MINOR, 0, 0);
+    for (kind, number) in [(DeviceKind::Character, 2), (DeviceKind::Block, 1)] {
+        // No device has numbers that the kernel has no room for.
+        let can_be = |e: &&DeviceException| {
+            e.kind == kind
+                && e.major.is_none_or(|n| n >> MAJOR_BITS == 0)
+                && e.minor.is_none_or(|n| n >> MINOR_BITS == 0)
+        };
+        let exceptions: Vec<_> = policy.exceptions.iter().filter(can_be).collect();
+        if exceptions.is_empty() {
+            continue;
+        }
+        let other = program.push(JUMP_NOT_EQUAL, KIND, 0, 0, number);
+        for exception in exceptions {
+            program.exception(exception, policy.allow_by_default);
+            if program.instructions.last().is_some_and(|last| last.code == JUMP) {
+                break;
+            }
+        }
+        // After an exception of everything nothing is reached, which the verifier refuses.
+        if program.instructions.last().is_none_or(|last| last.code != JUMP) {
+            program.answer(policy.allow_by_default);
+        }
+        program.land(other);
+    }
+    program.answer(policy.allow_by_default);
+    let to_exception = std::mem::take(&mut program.to_exception);
+    if !to_exception.is_empty() {
+        to_exception.iter().for_each(|jump| program.land(*jump));
+        program.answer(!policy.allow_by_default);
+    }
+    (i16::try_from(program.instructions.len()).is_ok()).then_some(program.instructions)
 }
 
 /// Asks the program about every access of a cgroup's processes, from now until the cgroup is removed.
 pub(super) fn restrict(cgroup: BorrowedFd<'_>, label: &str, policy: &DevicePolicy) -> Result<()> {
-    let program = load(&compile(policy))?;
+    let program = compile(policy).ok_or_else(|| {
+        Error::new("load", "the device program", std::io::Error::from_raw_os_error(libc::E2BIG))
+    })?;
+    let program = load(&program)?;
     /// The part of `union bpf_attr` for BPF_PROG_ATTACH.
     #[repr(C)]
     struct Attach {
@@ -260,6 +340,23 @@ mod tests {
         ];
         let policy = DevicePolicy { allow_by_default: false, exceptions };
         assert_eq!(in_a_cgroup("deny", &policy), "rw.r..");
+    }
+
+    #[test]
+    fn what_can_be_no_device_is_no_exception() {
+        let far = DeviceException { minor: Some(1 << MINOR_BITS | 3), ..character(0, DeviceAccess::ALL) };
+        let any = DeviceException { major: None, ..character(5, DeviceAccess::READ) };
+        let all = DeviceException { minor: None, ..character(0, DeviceAccess::WRITE) };
+        let policy = |exceptions: &[DeviceException]| DevicePolicy {
+            allow_by_default: false,
+            exceptions: exceptions.to_vec(),
+        };
+        // The shell needs it.
+        let null = character(3, DeviceAccess::ALL);
+        assert_eq!(in_a_cgroup("far", &policy(&[far, any, null])), "rw.r..");
+        assert_eq!(in_a_cgroup("all", &policy(&[all, any])), "w.rw.w.");
+        let everything = DeviceException { major: None, minor: None, ..character(0, DeviceAccess::ALL) };
+        assert_eq!(in_a_cgroup("everything", &policy(&[any, everything, all])), "rw.rw.rw.");
     }
 
     #[test]

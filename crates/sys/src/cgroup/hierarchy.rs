@@ -36,6 +36,7 @@ impl Hierarchies {
         for line in mountinfo.lines() {
             let Some((mount, system)) = line.split_once(" - ") else { continue };
             let Some(point) = mount.split(' ').nth(4) else { continue };
+            found.hide(point);
             let mut system = system.split(' ');
             match (system.next(), system.nth(1)) {
                 (Some("cgroup2"), _) => {
@@ -56,6 +57,14 @@ impl Hierarchies {
             }
         }
         found
+    }
+
+    /// Forgets what a later mount at `point` covers.
+    fn hide(&mut self, point: &str) {
+        let covered =
+            |one: &str| one.strip_prefix(point).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        self.unified.take_if(|one| covered(one));
+        self.v1.retain(|(_, one)| !covered(one));
     }
 
     fn version(&self) -> Version {
@@ -236,6 +245,11 @@ mod tests {
         let points: Vec<&str> = found.v1.iter().map(|(_, point)| point.as_str()).collect();
         assert_eq!(points, ["/sys/fs/cgroup/cpu,cpuacct", "/sys/fs/cgroup/memory"]);
         assert_eq!(found.v1[0].0, ["cpu", "cpuacct"]);
+
+        // Another one over all of them.
+        let over = format!("{hybrid}50 31 0:38 / /sys/fs/cgroup rw - cgroup2 none rw\n");
+        let found = Hierarchies::parse(&over);
+        assert_eq!((found.unified.as_deref(), found.version()), (Some("/sys/fs/cgroup"), Version::V2));
     }
 
     #[test]
