@@ -16,6 +16,8 @@ use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, WaitOptions};
 
 use crate::{Error, Result};
 
+#[cfg(target_arch = "x86_64")]
+mod early;
 mod execute;
 mod inherit;
 mod limit;

@@ -12,6 +12,8 @@ use crate::Outcome;
 
 /// So many times faster than each peer is the goal.
 const GOALS: [(&str, f64); 2] = [("runc", 6.0), ("crun", 2.0)];
+/// Where the runtimes keep their states: in memory, as `/run` is on a host.
+const STATES: &str = "/dev/shm";
 /// Megabytes of resident memory at most.
 const MEMORY: f64 = 2.0;
 
@@ -19,8 +21,11 @@ const MEMORY: f64 = 2.0;
 pub(super) fn bench(options: &Options) -> Outcome {
     let dist = options.dist()?;
     let directory = std::env::temp_dir().join(format!("ct-bench-runtime-{}", std::process::id()));
-    let measured = measure(&dist, &directory, options.times);
-    let _ = std::fs::remove_dir_all(&directory);
+    let states = Path::new(STATES).join(format!("ct-bench-runtime-{}", std::process::id()));
+    let measured = measure(&dist, &directory, &states, options.times);
+    for made in [&directory, &states] {
+        let _ = std::fs::remove_dir_all(made);
+    }
     let (figures, peak) = measured?;
     let names: Vec<&str> = ["corten"].into_iter().chain(GOALS.map(|(peer, _)| peer)).collect();
     let v2 = !Path::new("/sys/fs/cgroup/memory").exists();
@@ -51,7 +56,7 @@ fn in_v2() -> Outcome {
     if status.success() { Ok(()) } else { Err("not with cgroup v2 alone".into()) }
 }
 
-fn measure(dist: &Path, directory: &Path, times: usize) -> Result<(Vec<f64>, f64), String> {
+fn measure(dist: &Path, directory: &Path, states: &Path, times: usize) -> Result<(Vec<f64>, f64), String> {
     let failed = |e: std::io::Error| format!("{}: {e}", directory.display());
     let bin = directory.join("rootfs/bin");
     std::fs::create_dir_all(&bin).map_err(failed)?;
@@ -77,7 +82,7 @@ fn measure(dist: &Path, directory: &Path, times: usize) -> Result<(Vec<f64>, f64
                 continue;
             }
             let start = Instant::now();
-            match run(&mut command(runtime, directory)) {
+            match run(&mut command(runtime, directory, states)) {
                 Err(_) if *runtime != ours => *willing = false,
                 done => done?,
             }
@@ -87,18 +92,18 @@ fn measure(dist: &Path, directory: &Path, times: usize) -> Result<(Vec<f64>, f64
             }
         }
     }
-    Ok((figures.into_iter().map(median).collect(), peak(&ours, directory)?))
+    Ok((figures.into_iter().map(median).collect(), peak(&ours, directory, states)?))
 }
 
-fn command(runtime: &Path, directory: &Path) -> Command {
+fn command(runtime: &Path, directory: &Path, states: &Path) -> Command {
     let mut command = Command::new(runtime);
-    command.arg("--root").arg(directory.join("state")).args(["run", "--bundle"]).arg(directory).arg("bench");
+    command.arg("--root").arg(states).args(["run", "--bundle"]).arg(directory).arg("bench");
     command
 }
 
 /// The largest process of one run, as GNU time tells it.
-fn peak(runtime: &Path, directory: &Path) -> Result<f64, String> {
-    let line = command(runtime, directory);
+fn peak(runtime: &Path, directory: &Path, states: &Path) -> Result<f64, String> {
+    let line = command(runtime, directory, states);
     let mut timed = Command::new("/usr/bin/time");
     timed.args(["-f", "%M"]).arg(line.get_program()).args(line.get_args());
     let output = timed.stdin(Stdio::null()).output().map_err(|e| format!("/usr/bin/time: {e}"))?;
