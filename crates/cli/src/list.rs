@@ -23,7 +23,7 @@ impl Kind {
         format: Option<&str>,
         fallback: Option<&str>,
         quiet: bool,
-        rows: &[Json],
+        rows: impl IntoIterator<Item = Json>,
     ) -> Result<()> {
         print::out(self.text(format, fallback, quiet, rows)?);
         Ok(())
@@ -35,7 +35,7 @@ impl Kind {
         format: Option<&str>,
         fallback: Option<&str>,
         quiet: bool,
-        rows: &[Json],
+        rows: impl IntoIterator<Item = Json>,
     ) -> Result<String> {
         let format = match format.filter(|f| !f.is_empty()).or(fallback.filter(|_| !quiet)) {
             None if quiet => self.quiet,
@@ -47,7 +47,7 @@ impl Kind {
         self.render(format, rows)
     }
 
-    fn render(&self, format: &str, rows: &[Json]) -> Result<String> {
+    fn render(&self, format: &str, rows: impl IntoIterator<Item = Json>) -> Result<String> {
         let text = format.trim_matches(' ');
         let (is_table, text) = match text.strip_prefix("table") {
             Some(rest) => (true, rest.trim()),
@@ -70,7 +70,7 @@ impl Kind {
             out.push('\n');
         }
         for row in rows {
-            let text = template.render(row);
+            let text = template.render(&row);
             out.push_str(&text.map_err(executed)?);
             out.push('\n');
         }

@@ -14,8 +14,8 @@ use tokio::sync::mpsc;
 
 use crate::{Error, Result};
 
-/// Bytes gathered before they are handed to the connection.
-const CHUNK: usize = 64 * 1024;
+/// Bytes of an upload gathered before they are handed to the connection.
+pub const CHUNK: usize = 64 * 1024;
 /// Chunks in flight between the thread that makes an upload and the connection.
 const QUEUE: usize = 8;
 /// The longest line of JSON read; a progress message is far below it.

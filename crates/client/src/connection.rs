@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_TYPE, HOST, UPGRADE, USER_AGENT};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
@@ -21,6 +21,9 @@ use crate::descriptors::WithDescriptors;
 use crate::query::Query;
 use crate::ssh::Ssh;
 use crate::{Body, Error, Hijacked, Host, JsonLines, Result, Tls, Upload, tls};
+
+/// Bytes of an answer for which there is room beforehand, at most.
+const MOST_AT_ONCE: u64 = 16 << 20;
 
 /// A client of one engine. Cheap to make: nothing is opened before the first call.
 #[derive(Debug)]
@@ -370,7 +373,16 @@ impl Client {
 
     /// Sends a call and returns the answer's bytes.
     pub(crate) async fn raw(&self, call: Call) -> Result<Bytes> {
-        Ok(self.send(call).await?.into_body().collect().await?.to_bytes())
+        let mut body = self.send(call).await?.into_body();
+        // What is told beforehand is room for a start: nobody has to send it.
+        let length = body.size_hint().exact().unwrap_or_default().min(MOST_AT_ONCE);
+        let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or_default());
+        while let Some(frame) = body.frame().await {
+            if let Ok(data) = frame?.into_data() {
+                bytes.extend_from_slice(&data);
+            }
+        }
+        Ok(bytes.into())
     }
 
     /// Sends a call and reads the answer's JSON.

@@ -35,7 +35,7 @@ mod system;
 pub mod tls;
 mod volume;
 
-pub use body::{Body, JsonLines, Upload, UploadWriter};
+pub use body::{Body, CHUNK, JsonLines, Upload, UploadWriter};
 pub use connection::{Client, Options, Stream};
 pub use container::{AttachOptions, LogOptions, WaitCondition, Waiting};
 pub use error::{Error, Result};

@@ -48,7 +48,9 @@ pub use collect::{Forget, FreeSpace};
 pub use container::archive::{Encoding, Extraction};
 pub use container::attach::{AttachOptions, Attached};
 pub use container::exec::ExecStarting;
-pub use container::{CommitOptions, ListOptions, LogOptions, RemoveOptions, Stats, WaitCondition, Waiter};
+pub use container::{
+    CommitOptions, Line, ListOptions, LogOptions, RemoveOptions, Stats, WaitCondition, Waiter,
+};
 pub use engine::{Config, Engine, Roots};
 pub use error::Error;
 pub use image::ImageListOptions;

@@ -22,6 +22,11 @@ pub enum InvalidFilter {
 }
 
 impl Filters {
+    /// Whether everything passes.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Reads the parameter; an empty text is no filter. Keys must be in `known`.
     ///
     /// # Errors

@@ -174,7 +174,7 @@ impl IntoDeserializer<'_, Error> for Go {
     }
 }
 
-/// The members a struct asks for, under the struct's own spelling. A null counts as absent: it changes nothing.
+/// The members a struct asks for, under the struct's own spelling. A null counts as absent: what is asked for is zero then.
 fn folded(members: Map<String, Value>, fields: &[&'static str]) -> Map<String, Value> {
     let mut folded = Map::new();
     let mut others = Vec::new();
@@ -293,6 +293,7 @@ mod tests {
         host.resources.memory = 3;
         host.tmpfs.insert("/x".into(), String::new());
         let text = serde_json::to_vec(&host).unwrap();
+        assert_eq!(super::quick::from_slice::<HostConfig>(&text).unwrap(), host);
         assert_eq!(super::from_slice::<HostConfig>(&text).unwrap(), host);
         assert_eq!(serde_json::from_slice::<HostConfig>(&text).unwrap(), host);
     }

@@ -17,6 +17,9 @@ use crate::path;
 /// Links followed from one to the next before it is taken for a circle, as the kernel does.
 const LONGEST_CHAIN: usize = 40;
 
+/// Every file in a tar is filled up to a multiple of this.
+const BLOCK: u64 = 512;
+
 /// Looks at what is to be copied. Links in front of the last component are followed, the last one if `follow`.
 pub(crate) fn source(path: &str, follow: bool) -> Result<Source> {
     let (resolved, known_as) = if follow {
@@ -131,9 +134,27 @@ impl<W: Write> Packer<'_, W> {
         }
         header.set_entry_type(EntryType::Regular);
         header.set_size(length);
+        self.tar.append_data(&mut header, as_path(name), io::empty())?;
+        self.content(file, length).map_err(at(path))
+    }
+
+    /// Adds what the header before it announced, in pieces of the upload's own size: the archive's writer would take 8 KiB at a time.
+    fn content(&mut self, file: std::fs::File, length: u64) -> io::Result<()> {
+        let out = self.tar.get_mut();
         // The header has been sent when the last byte is read: a file that grows meanwhile is cut.
-        let mut content = Exactly { file: file.take(length), left: length };
-        self.tar.append_data(&mut header, as_path(name), &mut content).map_err(at(path))
+        let mut content = file.take(length);
+        let mut buffer = vec![0; client::CHUNK.min(usize::try_from(length).unwrap_or(usize::MAX))];
+        let mut left = length;
+        while left > 0 {
+            let n = content.read(&mut buffer)?;
+            if n == 0 {
+                return Err(io::Error::other("the file shrank while it was copied"));
+            }
+            out.write_all(&buffer[..n])?;
+            left -= n as u64;
+        }
+        let padding = usize::try_from(length.next_multiple_of(BLOCK) - length).expect("less than a block");
+        out.write_all(&[0; BLOCK as usize][..padding])
     }
 
     /// Adds a directory's entries; the same files give the same tar.
@@ -145,23 +166,6 @@ impl<W: Write> Packer<'_, W> {
             self.add(&path.join(&entry), [name, entry.as_bytes()].concat())?;
         }
         Ok(())
-    }
-}
-
-/// A file's content; one that ends too early is an error.
-struct Exactly {
-    file: io::Take<std::fs::File>,
-    left: u64,
-}
-
-impl io::Read for Exactly {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let n = self.file.read(buffer)?;
-        self.left -= n as u64;
-        if n == 0 && self.left > 0 && !buffer.is_empty() {
-            return Err(io::Error::other("the file shrank while it was copied"));
-        }
-        Ok(n)
     }
 }
 

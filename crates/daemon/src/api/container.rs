@@ -42,7 +42,7 @@ pub(super) async fn list(call: &Call) -> Result<Response<Body>> {
         size: call.query.bool("size"),
         filters: Filters::parse(call.query.get("filters"), LIST_FILTERS)?,
     };
-    shaped(call, &call.engine.containers(options).await?, versions::container_list)
+    shaped(call, &call.engine.container_lines(options).await?, versions::container_list)
 }
 
 pub(super) async fn create(call: Call) -> Result<Response<Body>> {

@@ -1,13 +1,15 @@
 //! List: `ps` and its filters.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use regex_lite::Regex;
-use spec::Filters;
+use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
 use spec::api::{
     ContainerSummary, EndpointSettings, PortSummary, SummaryHealth, SummaryHostConfig, SummaryNetworkSettings,
 };
+use spec::{Digest, Filters};
 
 use super::record::Record;
 use super::state::Phase;
@@ -27,9 +29,101 @@ pub struct ListOptions {
     pub filters: Filters,
 }
 
+/// One container of a list, as JSON.
+#[derive(Debug, Clone)]
+pub struct Line(Arc<RawValue>);
+
+impl Line {
+    fn of(summary: &ContainerSummary) -> Self {
+        Self(serde_json::value::to_raw_value(summary).expect("API objects have string keys").into())
+    }
+}
+
+impl Serialize for Line {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
+/// The line that a running container was last listed with: a list of a thousand is mostly what it was a moment ago.
+#[derive(Debug, Default)]
+pub(crate) struct LastLine(Mutex<Option<Kept>>);
+
+/// A line, and what it was made of.
+#[derive(Debug)]
+struct Kept {
+    view: Arc<View>,
+    image: String,
+    status: String,
+    line: Line,
+}
+
+impl LastLine {
+    /// The same line again if it would say the same; otherwise what `make` makes.
+    fn get(
+        &self,
+        view: &Arc<View>,
+        image: &str,
+        status: &str,
+        make: impl FnOnce() -> ContainerSummary,
+    ) -> Line {
+        let mut last = self.0.lock().expect("no holder of this lock can panic");
+        if let Some(kept) = &*last
+            && Arc::ptr_eq(&kept.view, view)
+            && kept.image == image
+            && kept.status == status
+        {
+            return kept.line.clone();
+        }
+        let line = Line::of(&make());
+        // What is shown of one that does not run depends on networks that may come and go.
+        *last = view.state.is_alive().then(|| Kept {
+            view: view.clone(),
+            image: image.to_owned(),
+            status: status.to_owned(),
+            line: line.clone(),
+        });
+        line
+    }
+}
+
 impl Engine {
     /// `GET /containers/json`, the newest first.
     pub async fn containers(&self, options: ListOptions) -> Result<Vec<ContainerSummary>, Error> {
+        let chosen = self.chosen(&options).await?;
+        let (now, mut images, mut answer) = (time::now(), HashMap::new(), Vec::new());
+        for (container, view) in &chosen {
+            let image = self.shown_image(&view.record, &mut images);
+            let mut line = summary(view, self.networks_of(view), image, status::text(&view.state, now));
+            if options.size {
+                // One that is removed meanwhile has no size.
+                if let Ok((rw, all)) = self.sizes(container).await {
+                    (line.size_rw, line.size_root_fs) = (Some(rw), Some(all));
+                }
+            }
+            answer.push(line);
+        }
+        Ok(answer)
+    }
+
+    /// The same for who wants nothing but the JSON.
+    pub async fn container_lines(&self, options: ListOptions) -> Result<Vec<Line>, Error> {
+        if options.size {
+            return Ok(self.containers(options).await?.iter().map(Line::of).collect());
+        }
+        let chosen = self.chosen(&options).await?;
+        let (now, mut images, mut lines) = (time::now(), HashMap::new(), Vec::new());
+        for (container, view) in &chosen {
+            let image = self.shown_image(&view.record, &mut images);
+            let status = status::text(&view.state, now);
+            let made = || summary(view, self.networks_of(view), image, status.clone());
+            lines.push(container.last_line.get(view, image, &status, made));
+        }
+        Ok(lines)
+    }
+
+    /// The containers that are asked for, the newest first.
+    async fn chosen(&self, options: &ListOptions) -> Result<Vec<(Arc<Container>, Arc<View>)>, Error> {
         let filters = &options.filters;
         let limit = usize::try_from(options.limit).unwrap_or(0);
         let all = options.all
@@ -41,42 +135,33 @@ impl Engine {
         let mut found: Vec<(Arc<Container>, Arc<View>)> =
             self.inner.containers.all().into_iter().map(|c| (c.clone(), c.view())).collect();
         found.sort_by_key(|(_, view)| std::cmp::Reverse(view.record.created_at));
-        let now = time::now();
-        // A thousand containers are made of a few images.
-        let mut shown: HashMap<(String, spec::Digest), String> = HashMap::new();
-        let mut answer = Vec::new();
+        let mut chosen = Vec::new();
         for (container, view) in found {
-            if limit > 0 && answer.len() == limit {
+            if limit > 0 && chosen.len() == limit {
                 break;
             }
-            let running = is_running(&view);
-            if !(all || running) || !bounds.contains(view.record.created_at) {
-                continue;
+            if (all || is_running(&view))
+                && bounds.contains(view.record.created_at)
+                && (filters.is_empty() || passes(&view, &self.networks_of(&view), filters, &images)?)
+            {
+                chosen.push((container, view));
             }
-            let networks = self.networks_of(&view);
-            if !passes(&view, &networks, filters, &images)? {
-                continue;
-            }
-            let mut line = summary(&view, networks, now);
-            let image = (view.record.config.image.clone(), view.record.image);
-            line.image = shown.entry(image).or_insert_with(|| self.shown_image(&view.record)).clone();
-            if options.size {
-                // One that is removed meanwhile has no size.
-                if let Ok((rw, all)) = self.sizes(&container).await {
-                    (line.size_rw, line.size_root_fs) = (Some(rw), Some(all));
-                }
-            }
-            answer.push(line);
         }
-        Ok(answer)
+        Ok(chosen)
     }
 
-    /// What it was made of: the name that was given, while that means this image; later the image's id.
-    fn shown_image(&self, record: &Record) -> String {
-        match self.inner.store.resolve(&record.config.image) {
-            Ok(target) if target.digest == record.image => record.config.image.clone(),
+    /// What it was made of: the name that was given, while that means this image; later the image's id. `shown` are those asked for
+    /// already: a thousand containers are made of a few images.
+    fn shown_image<'s, 'r>(
+        &self,
+        record: &'r Record,
+        shown: &'s mut HashMap<(&'r str, Digest), String>,
+    ) -> &'s str {
+        let named = &record.config.image;
+        shown.entry((named, record.image)).or_insert_with(|| match self.inner.store.resolve(named) {
+            Ok(target) if target.digest == record.image => named.clone(),
             Ok(_) | Err(_) => record.image.to_string(),
-        }
+        })
     }
 
     /// The `before` and `since` filters: created before or after another container.
@@ -182,12 +267,17 @@ pub(crate) fn pattern_matches(pattern: &str, name: &str) -> bool {
     pattern == name || Regex::new(pattern).is_ok_and(|pattern| pattern.is_match(name))
 }
 
-fn summary(view: &View, networks: BTreeMap<String, EndpointSettings>, now: u64) -> ContainerSummary {
+fn summary(
+    view: &View,
+    networks: BTreeMap<String, EndpointSettings>,
+    image: &str,
+    status: String,
+) -> ContainerSummary {
     let record = &view.record;
     ContainerSummary {
         id: record.id.to_string(),
         names: vec![format!("/{}", record.name)],
-        image: record.config.image.clone(),
+        image: image.to_owned(),
         image_id: record.image.to_string(),
         image_manifest_descriptor: Some(record.manifest.clone()),
         command: command(&record.command()),
@@ -199,7 +289,7 @@ fn summary(view: &View, networks: BTreeMap<String, EndpointSettings>, now: u64) 
         },
         labels: record.config.labels.clone(),
         state: view.state.word().into(),
-        status: status::text(&view.state, now),
+        status,
         host_config: SummaryHostConfig {
             network_mode: if record.host.network_mode.is_empty() {
                 "bridge".into()
@@ -259,6 +349,28 @@ mod tests {
         assert!(filtered(&[("ancestor", "nginx")]) && !filtered(&[("ancestor", "busybox")]));
         assert!(filtered(&[("health", "none")]) && !filtered(&[("health", "healthy")]));
         assert!(filtered(&[("network", "bridge")]) && !filtered(&[("network", "other")]));
+    }
+
+    #[test]
+    fn a_line_is_kept_while_it_would_say_the_same() {
+        let (last, mut view) = (LastLine::default(), testing::view());
+        view.state.phase = Phase::Running;
+        let line = |view: &Arc<View>, image: &str, status: &str| {
+            let networks = inspect::endpoint_settings(view);
+            last.get(view, image, status, || summary(view, networks, image, status.to_owned()))
+        };
+        let running = Arc::new(view.clone());
+        let first = line(&running, "x", "Up 1 second");
+        assert!(first.0.get().contains("\"Status\":\"Up 1 second\""), "{first:?}");
+        assert!(Arc::ptr_eq(&first.0, &line(&running, "x", "Up 1 second").0));
+        for (image, status) in [("x", "Up 2 seconds"), ("y", "Up 2 seconds")] {
+            let another = line(&running, image, status);
+            assert!(another.0.get().contains(status) && another.0.get().contains(&format!("\"{image}\"")));
+        }
+        view.state.phase = Phase::Exited;
+        let ended = Arc::new(view);
+        let first = line(&ended, "x", "Exited");
+        assert!(!Arc::ptr_eq(&first.0, &line(&ended, "x", "Exited").0));
     }
 
     #[test]

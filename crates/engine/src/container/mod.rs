@@ -87,7 +87,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 pub use commit::CommitOptions;
-pub use list::ListOptions;
+pub use list::{Line, ListOptions};
 pub use logs::LogOptions;
 pub(crate) use mounts::{check_volume_name, clean};
 pub(crate) use prune::until;
@@ -151,6 +151,8 @@ pub(crate) struct Container {
     pub(crate) early: Mutex<Vec<EarlyClient>>,
     /// Who looks at what it uses.
     pub(crate) stats: stats::Shared,
+    /// How it was last listed.
+    pub(crate) last_line: list::LastLine,
     link: Mutex<Option<Arc<Link>>>,
     /// The shim of the run before, until it has ended: it holds the mount of the writable layer.
     pub(crate) leaving: tokio::sync::Mutex<Option<Leaving>>,
@@ -171,6 +173,7 @@ impl Container {
             held: AtomicU32::new(0),
             early: Mutex::new(Vec::new()),
             stats: stats::Shared::default(),
+            last_line: list::LastLine::default(),
             link: Mutex::new(None),
             leaving: tokio::sync::Mutex::default(),
             view: watch::Sender::new(Arc::new(view)),

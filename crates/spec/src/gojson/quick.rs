@@ -1,147 +1,73 @@
-//! The same rules, read off the text itself: no tree of values is made. What needs a second look (a member twice, anything
-//! wrong) is refused here, and read as a tree by the caller.
+//! The same rules in one pass over the text: no tree of values is made. What needs a second look (a name in another spelling, a
+//! Go array, anything wrong) is refused here, and read as a tree by the caller.
 
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::value::CowStrDeserializer;
-use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::de::value::{CowStrDeserializer, MapDeserializer, SeqDeserializer};
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Error;
-use serde_json::value::RawValue;
-
-/// Deeper documents are refused.
-const DEPTH: usize = 128;
 
 /// Decodes one document, or says that it is to be read the other way.
 pub(super) fn from_slice<'de, T: serde::Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, Error> {
-    if depth(bytes) > DEPTH {
-        return Err(other_way());
-    }
-    let document: &RawValue = serde_json::from_slice(bytes)?;
-    T::deserialize(Raw(document.get()))
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    let value = T::deserialize(Text(&mut json))?;
+    json.end()?;
+    Ok(value)
 }
 
-fn other_way() -> Error {
-    Error::custom("to be read as a tree")
-}
+/// A value that is still text, read with Go's rules. `D` reads it as JSON.
+struct Text<D>(D);
 
-/// How deep arrays and objects lie in each other.
-fn depth(bytes: &[u8]) -> usize {
-    let (mut depth, mut deepest, mut in_string, mut escaped) = (0_usize, 0, false, false);
-    for byte in bytes {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if in_string => escaped = true,
-            b'"' => in_string = !in_string,
-            b'[' | b'{' if !in_string => {
-                depth += 1;
-                deepest = deepest.max(depth);
-            }
-            b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-    }
-    deepest
-}
-
-/// One value's text, without space around it.
-#[derive(Clone, Copy)]
-struct Raw<'de>(&'de str);
-
-impl<'de> Raw<'de> {
-    fn is_null(self) -> bool {
-        self.0 == "null"
-    }
-
-    fn begins(self, with: char) -> bool {
-        self.0.starts_with(with)
-    }
-
-    fn json(self) -> serde_json::Deserializer<serde_json::de::StrRead<'de>> {
-        serde_json::Deserializer::from_str(self.0)
-    }
-
-    fn items(self) -> Result<Vec<&'de str>, Error> {
-        let items: Vec<&RawValue> = serde_json::from_str(self.0)?;
-        Ok(items.into_iter().map(RawValue::get).collect())
-    }
-
-    fn members(self) -> Result<Vec<(Cow<'de, str>, &'de str)>, Error> {
-        self.json().deserialize_map(Pairs)
-    }
-}
-
-/// Collects an object's members.
-struct Pairs;
-
-impl<'de> Visitor<'de> for Pairs {
-    type Value = Vec<(Cow<'de, str>, &'de str)>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
-        let mut pairs = Vec::new();
-        while let Some((Key(key), value)) = members.next_entry::<Key<'de>, &RawValue>()? {
-            pairs.push((key, value.get()));
-        }
-        Ok(pairs)
-    }
-}
-
-/// A key, borrowed where it has no escapes.
-#[derive(serde::Deserialize)]
-struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
+/// What asks for a value: a visitor that lets what lies inside be read with Go's rules, too.
+struct Asking<V>(V);
 
 /// Scalars: null is zero.
 macro_rules! zero {
     ($($method:ident => $visit:ident($zero:expr)),* $(,)?) => {$(
-        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-            if self.is_null() { visitor.$visit($zero) } else { self.json().$method(visitor) }
+        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+            struct OrZero<V>(V);
+
+            impl<'de, V: Visitor<'de>> Visitor<'de> for OrZero<V> {
+                type Value = V::Value;
+
+                fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                    self.0.expecting(f)
+                }
+
+                fn visit_none<E: serde::de::Error>(self) -> Result<V::Value, E> {
+                    self.0.$visit($zero)
+                }
+
+                fn visit_some<D: Deserializer<'de>>(self, json: D) -> Result<V::Value, D::Error> {
+                    json.$method(self.0)
+                }
+            }
+
+            self.0.deserialize_option(OrZero(visitor))
         }
     )*};
 }
 
-impl<'de> Deserializer<'de> for Raw<'de> {
-    type Error = Error;
+impl<'de, D: Deserializer<'de>> Deserializer<'de> for Text<D> {
+    type Error = D::Error;
 
     scalars!(zero);
 
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        if self.begins('[') {
-            visitor.visit_seq(Items(self.items()?.into_iter()))
-        } else if self.begins('{') {
-            visitor.visit_map(Members::new(self.members()?))
-        } else {
-            self.json().deserialize_any(visitor)
-        }
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+        self.0.deserialize_any(Asking(visitor))
     }
 
-    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        if self.is_null() { visitor.visit_none() } else { visitor.visit_some(self) }
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+        self.0.deserialize_option(Asking(visitor))
     }
 
-    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        if self.is_null() {
-            visitor.visit_seq(Items(Vec::new().into_iter()))
-        } else {
-            self.deserialize_any(visitor)
-        }
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+        self.0.deserialize_option(OrEmpty { visitor, of: Of::Items })
     }
 
-    fn deserialize_tuple<V: Visitor<'de>>(self, length: usize, visitor: V) -> Result<V::Value, Error> {
-        let mut items = if self.is_null() { Vec::new() } else { self.items()? };
-        items.resize(length, "null");
-        visitor.visit_seq(Items(items.into_iter()))
-    }
-
-    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        if self.is_null() {
-            visitor.visit_map(Members::new(Vec::new()))
-        } else {
-            self.deserialize_any(visitor)
-        }
+    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+        self.0.deserialize_option(OrEmpty { visitor, of: Of::Keys })
     }
 
     fn deserialize_struct<V: Visitor<'de>>(
@@ -149,26 +75,19 @@ impl<'de> Deserializer<'de> for Raw<'de> {
         _name: &'static str,
         fields: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, Error> {
-        if self.is_null() {
-            return visitor.visit_map(Members::new(Vec::new()));
-        }
-        let mut members = self.members()?;
-        // A null counts as absent. A name in another spelling may be one of two for the same member.
-        members.retain(|(_, value)| *value != "null");
-        let known = |key: &str| fields.contains(&key);
-        if members.iter().any(|(key, _)| !known(key) && fields.iter().any(|f| f.eq_ignore_ascii_case(key))) {
-            return Err(other_way());
-        }
-        members.retain(|(key, _)| known(key));
-        visitor.visit_map(Members::new(members))
+    ) -> Result<V::Value, D::Error> {
+        self.0.deserialize_option(OrEmpty { visitor, of: Of::Fields(fields) })
+    }
+
+    fn deserialize_tuple<V: Visitor<'de>>(self, _length: usize, _visitor: V) -> Result<V::Value, D::Error> {
+        Err(other_way())
     }
 
     fn deserialize_newtype_struct<V: Visitor<'de>>(
         self,
         _name: &'static str,
         visitor: V,
-    ) -> Result<V::Value, Error> {
+    ) -> Result<V::Value, D::Error> {
         visitor.visit_newtype_struct(self)
     }
 
@@ -177,12 +96,12 @@ impl<'de> Deserializer<'de> for Raw<'de> {
         name: &'static str,
         variants: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, Error> {
-        self.json().deserialize_enum(name, variants, visitor)
+    ) -> Result<V::Value, D::Error> {
+        self.0.deserialize_enum(name, variants, visitor)
     }
 
-    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        visitor.visit_unit()
+    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+        self.0.deserialize_ignored_any(visitor)
     }
 
     serde::forward_to_deserialize_any! {
@@ -190,61 +109,182 @@ impl<'de> Deserializer<'de> for Raw<'de> {
     }
 }
 
-/// An array's items.
-struct Items<'de>(std::vec::IntoIter<&'de str>);
+fn other_way<E: serde::de::Error>() -> E {
+    E::custom("to be read as a tree")
+}
 
-impl<'de> SeqAccess<'de> for Items<'de> {
-    type Error = Error;
+impl<'de, V: Visitor<'de>> Visitor<'de> for Asking<V> {
+    type Value = V::Value;
 
-    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Error> {
-        self.0.next().map(|item| seed.deserialize(Raw(item))).transpose()
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.expecting(f)
     }
 
-    fn size_hint(&self) -> Option<usize> {
-        Some(self.0.len())
+    fn visit_bool<E: serde::de::Error>(self, value: bool) -> Result<V::Value, E> {
+        self.0.visit_bool(value)
+    }
+
+    fn visit_i64<E: serde::de::Error>(self, value: i64) -> Result<V::Value, E> {
+        self.0.visit_i64(value)
+    }
+
+    fn visit_u64<E: serde::de::Error>(self, value: u64) -> Result<V::Value, E> {
+        self.0.visit_u64(value)
+    }
+
+    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<V::Value, E> {
+        self.0.visit_f64(value)
+    }
+
+    fn visit_str<E: serde::de::Error>(self, value: &str) -> Result<V::Value, E> {
+        self.0.visit_str(value)
+    }
+
+    fn visit_borrowed_str<E: serde::de::Error>(self, value: &'de str) -> Result<V::Value, E> {
+        self.0.visit_borrowed_str(value)
+    }
+
+    fn visit_unit<E: serde::de::Error>(self) -> Result<V::Value, E> {
+        self.0.visit_unit()
+    }
+
+    fn visit_none<E: serde::de::Error>(self) -> Result<V::Value, E> {
+        self.0.visit_none()
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, json: D) -> Result<V::Value, D::Error> {
+        self.0.visit_some(Text(json))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<V::Value, A::Error> {
+        self.0.visit_seq(Inside(items))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<V::Value, A::Error> {
+        self.0.visit_map(Inside(members))
     }
 }
 
-/// An object's members.
-struct Members<'de> {
-    rest: std::vec::IntoIter<(Cow<'de, str>, &'de str)>,
-    value: &'de str,
+/// What several values stand in.
+enum Of {
+    Items,
+    /// Any keys: they are the user's.
+    Keys,
+    /// A struct's names.
+    Fields(&'static [&'static str]),
 }
 
-impl<'de> Members<'de> {
-    fn new(members: Vec<(Cow<'de, str>, &'de str)>) -> Self {
-        Self { rest: members.into_iter(), value: "null" }
-    }
+/// Asks for an array or an object; null is an empty one.
+struct OrEmpty<V> {
+    visitor: V,
+    of: Of,
 }
 
-impl<'de> MapAccess<'de> for Members<'de> {
-    type Error = Error;
+impl<'de, V: Visitor<'de>> Visitor<'de> for OrEmpty<V> {
+    type Value = V::Value;
 
-    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Error> {
-        let Some((key, value)) = self.rest.next() else { return Ok(None) };
-        self.value = value;
-        seed.deserialize(CowStrDeserializer::new(key)).map(Some)
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.visitor.expecting(f)
     }
 
-    fn next_value_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<T::Value, Error> {
-        seed.deserialize(Raw(self.value))
-    }
-
-    fn size_hint(&self) -> Option<usize> {
-        Some(self.rest.len())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::depth;
-
-    #[test]
-    fn depth_is_that_of_brackets_outside_of_strings() {
-        for (text, expected) in
-            [("1", 0), ("[]", 1), (r#"{"a":[{}]}"#, 3), (r#"["[[\"[["]"#, 1), ("[[],[]]", 2)]
-        {
-            assert_eq!(depth(text.as_bytes()), expected, "{text}");
+    fn visit_none<E: serde::de::Error>(self) -> Result<V::Value, E> {
+        match self.of {
+            Of::Items => self.visitor.visit_seq(SeqDeserializer::<_, E>::new(std::iter::empty::<()>())),
+            Of::Keys | Of::Fields(_) => {
+                self.visitor.visit_map(MapDeserializer::<_, E>::new(std::iter::empty::<((), ())>()))
+            }
         }
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, json: D) -> Result<V::Value, D::Error> {
+        match self.of {
+            Of::Items | Of::Keys => json.deserialize_any(Asking(self.visitor)),
+            Of::Fields(names) => json.deserialize_map(Struct { visitor: self.visitor, names }),
+        }
+    }
+}
+
+/// Asks for a struct.
+struct Struct<V> {
+    visitor: V,
+    names: &'static [&'static str],
+}
+
+impl<'de, V: Visitor<'de>> Visitor<'de> for Struct<V> {
+    type Value = V::Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.visitor.expecting(f)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<V::Value, A::Error> {
+        self.visitor.visit_map(Fields { members, names: self.names })
+    }
+}
+
+/// A struct's members: those that it has a name for.
+struct Fields<A> {
+    members: A,
+    names: &'static [&'static str],
+}
+
+impl<'de, A: MapAccess<'de>> MapAccess<'de> for Fields<A> {
+    type Error = A::Error;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, A::Error> {
+        while let Some(Key(key)) = self.members.next_key::<Key<'de>>()? {
+            if self.names.contains(&&*key) {
+                return seed.deserialize(CowStrDeserializer::new(key)).map(Some);
+            }
+            // It may be one of two for the same member.
+            if self.names.iter().any(|name| name.eq_ignore_ascii_case(&key)) {
+                return Err(other_way());
+            }
+            self.members.next_value::<IgnoredAny>()?;
+        }
+        Ok(None)
+    }
+
+    fn next_value_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<T::Value, A::Error> {
+        self.members.next_value_seed(Asking(seed))
+    }
+}
+
+/// A key, borrowed where it has no escapes.
+#[derive(serde::Deserialize)]
+struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// What lies in an array or object.
+struct Inside<A>(A);
+
+impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Inside<A> {
+    type Error = A::Error;
+
+    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, A::Error> {
+        self.0.next_element_seed(Asking(seed))
+    }
+
+    fn size_hint(&self) -> Option<usize> {
+        self.0.size_hint()
+    }
+}
+
+impl<'de, A: MapAccess<'de>> MapAccess<'de> for Inside<A> {
+    type Error = A::Error;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, A::Error> {
+        self.0.next_key_seed(seed)
+    }
+
+    fn next_value_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<T::Value, A::Error> {
+        self.0.next_value_seed(Asking(seed))
+    }
+}
+
+impl<'de, T: DeserializeSeed<'de>> DeserializeSeed<'de> for Asking<T> {
+    type Value = T::Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<T::Value, D::Error> {
+        self.0.deserialize(Text(json))
     }
 }

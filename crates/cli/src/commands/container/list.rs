@@ -100,7 +100,7 @@ impl Verb for List {
         // Sizes are slow to find out: only for those who look at them.
         let size = self.size || shown.contains(".Size") || shown.contains("{{json .}}");
         let containers = app.client().await?.container_list(self.all, limit, size, &filters).await?;
-        let rows: Vec<_> = containers.iter().map(|container| fields(container, !self.no_trunc)).collect();
+        let rows = containers.into_iter().map(|container| fields(&container, !self.no_trunc));
         let kind = if self.size { &SIZED } else { &KIND };
         let format = match self.format.as_deref() {
             Some("raw") if self.quiet => Some("container_id: {{.ID}}"),
@@ -108,7 +108,7 @@ impl Verb for List {
             Some("raw") => Some(RAW),
             format => format,
         };
-        kind.show(format, configured.as_deref(), self.quiet, &rows)?;
+        kind.show(format, configured.as_deref(), self.quiet, rows)?;
         Ok(0)
     }
 }

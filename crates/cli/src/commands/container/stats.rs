@@ -126,13 +126,9 @@ impl Verb for Stats {
 
 impl Stats {
     fn draw(&self, configured: Option<&str>, watched: &Watched) -> Result<()> {
-        let rows: Vec<_> = watched
-            .0
-            .borrow()
-            .iter()
-            .map(|w| fields(&w.asked, &w.sample, w.error.is_none(), !self.no_trunc))
-            .collect();
-        let text = KIND.text(self.format.as_deref(), configured, false, &rows)?;
+        let now = watched.0.borrow();
+        let rows = now.iter().map(|w| fields(&w.asked, &w.sample, w.error.is_none(), !self.no_trunc));
+        let text = KIND.text(self.format.as_deref(), configured, false, rows)?;
         if self.no_stream || !terminal::stdout_is_terminal() {
             print::out(text);
             return Ok(());

@@ -54,7 +54,7 @@ impl Verb for List {
             rows.push(fields(&current, &current, "", "", &error));
         }
         rows.sort_by(|a, b| a.text(&["Name"]).cmp(b.text(&["Name"])));
-        KIND.show(self.format.as_deref(), None, self.quiet, &rows)?;
+        KIND.show(self.format.as_deref(), None, self.quiet, rows)?;
         if !self.quiet && app.globals().hosts.is_empty() && current == DEFAULT {
             warn(app)?;
         }

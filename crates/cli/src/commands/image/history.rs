@@ -52,26 +52,20 @@ impl Verb for History {
             .await?
             .image_history(&self.image[0], &super::push::platform_json(&self.platform))
             .await?;
-        let rows: Vec<_> = items
-            .iter()
-            .map(|item| {
-                let by = item.created_by.replace('\t', " ");
-                let created = if self.human { time::ago(item.created) } else { time::rfc3339(item.created) };
-                let size = if self.human { units::human_size_3(item.size) } else { item.size.to_string() };
-                row(vec![
-                    ("Comment", item.comment.as_str().into()),
-                    ("CreatedAt", time::rfc3339(item.created).into()),
-                    ("CreatedBy", if self.no_trunc { by } else { ellipsis(&by, 45) }.into()),
-                    (
-                        "CreatedSince",
-                        if item.created == 0 && self.human { "N/A".into() } else { created.into() },
-                    ),
-                    ("ID", if self.no_trunc { &item.id } else { short_id(&item.id) }.into()),
-                    ("Size", size.into()),
-                ])
-            })
-            .collect();
-        KIND.show(self.format.as_deref(), None, self.quiet, &rows)?;
+        let rows = items.iter().map(|item| {
+            let by = item.created_by.replace('\t', " ");
+            let created = if self.human { time::ago(item.created) } else { time::rfc3339(item.created) };
+            let size = if self.human { units::human_size_3(item.size) } else { item.size.to_string() };
+            row(vec![
+                ("Comment", item.comment.as_str().into()),
+                ("CreatedAt", time::rfc3339(item.created).into()),
+                ("CreatedBy", if self.no_trunc { by } else { ellipsis(&by, 45) }.into()),
+                ("CreatedSince", if item.created == 0 && self.human { "N/A".into() } else { created.into() }),
+                ("ID", if self.no_trunc { &item.id } else { short_id(&item.id) }.into()),
+                ("Size", size.into()),
+            ])
+        });
+        KIND.show(self.format.as_deref(), None, self.quiet, rows)?;
         Ok(0)
     }
 }

@@ -58,8 +58,8 @@ impl Verb for Layers {
         }
         let report: ImageLayers = serde_json::from_slice(&bytes)
             .map_err(|error| Error::invalid(format!("the daemon's answer cannot be read: {error}")))?;
-        let rows: Vec<_> = report.layers.iter().map(|layer| self.row(layer)).collect();
-        KIND.show(self.format.as_deref(), None, false, &rows)?;
+        let rows = report.layers.iter().map(|layer| self.row(layer));
+        KIND.show(self.format.as_deref(), None, false, rows)?;
         if self.format.is_none() {
             print::out(summary(&report));
         }

@@ -99,9 +99,9 @@ impl Verb for List {
         }
         let format = self.format.as_deref().unwrap_or_default();
         let digests = self.digests || format.contains(".Digest");
-        let rows: Vec<_> = images.iter().flat_map(|image| rows(image, !self.no_trunc, digests)).collect();
+        let rows = images.iter().flat_map(|image| rows(image, !self.no_trunc, digests));
         let kind = if self.digests { &WITH_DIGESTS } else { &KIND };
-        kind.show(self.format.as_deref(), configured.as_deref(), self.quiet, &rows)?;
+        kind.show(self.format.as_deref(), configured.as_deref(), self.quiet, rows)?;
         Ok(0)
     }
 }

@@ -50,26 +50,23 @@ impl Verb for List {
         let configured = app.config()?.text("networksFormat");
         let mut networks = app.client().await?.network_list(&filter::filters(&self.filter)?).await?;
         networks.sort_by(|a, b| a.name.cmp(&b.name));
-        let rows: Vec<_> = networks
-            .iter()
-            .map(|network| {
-                let (labels_text, labels_map) = labels(&network.labels);
-                let id = if self.no_trunc { &network.id } else { short_id(&network.id) };
-                row(vec![
-                    ("CreatedAt", time::full_nano(&network.created).into()),
-                    ("Driver", network.driver.as_str().into()),
-                    ("ID", id.into()),
-                    ("IPv4", network.enable_ipv4.to_string().into()),
-                    ("IPv6", network.enable_ipv6.to_string().into()),
-                    ("Internal", network.internal.to_string().into()),
-                    ("Labels", labels_text),
-                    ("Name", network.name.as_str().into()),
-                    ("Scope", network.scope.as_str().into()),
-                    ("\0labels", labels_map),
-                ])
-            })
-            .collect();
-        KIND.show(self.format.as_deref(), configured, self.quiet, &rows)?;
+        let rows = networks.iter().map(|network| {
+            let (labels_text, labels_map) = labels(&network.labels);
+            let id = if self.no_trunc { &network.id } else { short_id(&network.id) };
+            row(vec![
+                ("CreatedAt", time::full_nano(&network.created).into()),
+                ("Driver", network.driver.as_str().into()),
+                ("ID", id.into()),
+                ("IPv4", network.enable_ipv4.to_string().into()),
+                ("IPv6", network.enable_ipv6.to_string().into()),
+                ("Internal", network.internal.to_string().into()),
+                ("Labels", labels_text),
+                ("Name", network.name.as_str().into()),
+                ("Scope", network.scope.as_str().into()),
+                ("\0labels", labels_map),
+            ])
+        });
+        KIND.show(self.format.as_deref(), configured, self.quiet, rows)?;
         Ok(0)
     }
 }

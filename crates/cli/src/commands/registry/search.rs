@@ -54,21 +54,18 @@ impl Verb for Search {
             .map_err(|error| Error::invalid(format!("the daemon's answer is no JSON: {error}")))?;
         let mut items: Vec<&Json> = found.items(&[]).iter().collect();
         items.sort_by_key(|item| std::cmp::Reverse(item.int(&["star_count"])));
-        let rows: Vec<_> = items
-            .into_iter()
-            .map(|item| {
-                let description = item.text(&["description"]).replace(['\n', '\r'], " ");
-                let description = if self.no_trunc { description } else { ellipsis(&description, 45) };
-                let official = if item.flag(&["is_official"]) { "[OK]" } else { "" };
-                row(vec![
-                    ("Description", description.into()),
-                    ("IsOfficial", official.into()),
-                    ("Name", item.text(&["name"]).into()),
-                    ("StarCount", item.int(&["star_count"]).to_string().into()),
-                ])
-            })
-            .collect();
-        KIND.show(self.format.as_deref(), None, false, &rows)?;
+        let rows = items.into_iter().map(|item| {
+            let description = item.text(&["description"]).replace(['\n', '\r'], " ");
+            let description = if self.no_trunc { description } else { ellipsis(&description, 45) };
+            let official = if item.flag(&["is_official"]) { "[OK]" } else { "" };
+            row(vec![
+                ("Description", description.into()),
+                ("IsOfficial", official.into()),
+                ("Name", item.text(&["name"]).into()),
+                ("StarCount", item.int(&["star_count"]).to_string().into()),
+            ])
+        });
+        KIND.show(self.format.as_deref(), None, false, rows)?;
         Ok(0)
     }
 }

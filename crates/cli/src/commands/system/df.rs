@@ -43,9 +43,8 @@ impl Verb for DiskUsage {
         if self.verbose {
             return verbose(&usage);
         }
-        let rows: Vec<_> = [images(&usage), containers(&usage), volumes(&usage), cache(&usage)]
-            .into_iter()
-            .map(|line| {
+        let rows =
+            [images(&usage), containers(&usage), volumes(&usage), cache(&usage)].into_iter().map(|line| {
                 let share = if line.size > 0 {
                     format!(" ({}%)", i128::from(line.reclaimable) * 100 / i128::from(line.size))
                 } else {
@@ -60,9 +59,8 @@ impl Verb for DiskUsage {
                     ("TotalCount", line.total.to_string().into()),
                     ("Type", line.kind.into()),
                 ])
-            })
-            .collect();
-        KIND.show(self.format.as_deref(), None, false, &rows)?;
+            });
+        KIND.show(self.format.as_deref(), None, false, rows)?;
         let total = usage.int(&["DataRoot", "Total"]);
         if self.format.is_none() && total > 0 {
             let path = usage.text(&["DataRoot", "Path"]);

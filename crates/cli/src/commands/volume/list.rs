@@ -52,27 +52,24 @@ impl Verb for List {
         }
         let mut volumes = listed.volumes;
         volumes.sort_by(|a, b| a.name.cmp(&b.name));
-        let rows: Vec<_> = volumes
-            .iter()
-            .map(|volume| {
-                let (labels_text, labels_map) = labels(&volume.labels);
-                let usage = volume.usage_data.as_ref();
-                row(vec![
-                    ("Availability", "N/A".into()),
-                    ("Driver", volume.driver.as_str().into()),
-                    ("Group", "N/A".into()),
-                    ("Labels", labels_text),
-                    ("Links", usage.map_or_else(|| "N/A".into(), |u| u.ref_count.to_string().into())),
-                    ("Mountpoint", volume.mountpoint.as_str().into()),
-                    ("Name", volume.name.as_str().into()),
-                    ("Scope", volume.scope.as_str().into()),
-                    ("Size", usage.map_or_else(|| "N/A".into(), |u| units::human_size(u.size).into())),
-                    ("Status", "N/A".into()),
-                    ("\0labels", labels_map),
-                ])
-            })
-            .collect();
-        KIND.show(self.format.as_deref(), configured, self.quiet, &rows)?;
+        let rows = volumes.iter().map(|volume| {
+            let (labels_text, labels_map) = labels(&volume.labels);
+            let usage = volume.usage_data.as_ref();
+            row(vec![
+                ("Availability", "N/A".into()),
+                ("Driver", volume.driver.as_str().into()),
+                ("Group", "N/A".into()),
+                ("Labels", labels_text),
+                ("Links", usage.map_or_else(|| "N/A".into(), |u| u.ref_count.to_string().into())),
+                ("Mountpoint", volume.mountpoint.as_str().into()),
+                ("Name", volume.name.as_str().into()),
+                ("Scope", volume.scope.as_str().into()),
+                ("Size", usage.map_or_else(|| "N/A".into(), |u| units::human_size(u.size).into())),
+                ("Status", "N/A".into()),
+                ("\0labels", labels_map),
+            ])
+        });
+        KIND.show(self.format.as_deref(), configured, self.quiet, rows)?;
         Ok(0)
     }
 }
