@@ -42,9 +42,23 @@ struct Options {
     built: bool,
 }
 
-/// Runs the benchmark: `[WORD] [-n TIMES] [--gate] [--alone | --compare REV] [--built]`. With `--built` the binaries that
-/// `cargo xtask build` made last are taken as they are.
+const USAGE: &str = "usage: cargo xtask bench [WORD] [-n TIMES] [--gate] [--alone | --compare REV] [--built]; the words are at \
+                     the head of xtask/src/bench.rs";
+
+/// Runs the benchmark: see [`USAGE`]. With `--built` the binaries that `cargo xtask build` made last are taken as they are.
 pub(crate) fn bench(arguments: &[String]) -> Outcome {
+    let takes_value = |flag: &str| matches!(flag, "-n" | "--compare");
+    let mut before = "";
+    for argument in arguments {
+        let known = takes_value(before)
+            || takes_value(argument)
+            || matches!(argument.as_str(), "--gate" | "--alone" | "--built")
+            || (before.is_empty() && !argument.starts_with('-'));
+        if !known {
+            return Err(format!("{argument}: not known; {USAGE}"));
+        }
+        before = argument;
+    }
     let value = |flag: &str| arguments.iter().position(|a| a == flag).and_then(|i| arguments.get(i + 1));
     let has = |flag: &str| arguments.iter().any(|a| a == flag);
     let options = Options {
@@ -65,7 +79,7 @@ pub(crate) fn bench(arguments: &[String]) -> Outcome {
         "registry" => registry::bench(&options),
         "build" => build::bench(&options),
         "profile" => profile::bench(&options),
-        other => Err(format!("no such benchmark: {other}; see the head of xtask/src/bench.rs")),
+        other => Err(format!("no such benchmark: {other}; {USAGE}")),
     }
 }
 

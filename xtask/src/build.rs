@@ -1,4 +1,4 @@
-//! The binaries as they ship: corten and cortend in release mode, the shim small, static and at a fixed address,
+//! The binaries as they ship: corten and cortend with what is in a hurry made fast, the shim small, static and at a fixed address,
 //! because its memory is paid once per container.
 
 use std::path::PathBuf;
@@ -15,7 +15,7 @@ const SHIM: &str = "-C target-feature=+crt-static -C relocation-model=static -C 
 pub(crate) fn build() -> Result<PathBuf, String> {
     let dist = root().join("target/dist");
     std::fs::create_dir_all(&dist).map_err(|e| format!("{}: {e}", dist.display()))?;
-    run(&mut cargo(&["build", "--release", "-p", "cli", "-p", "daemon"]))?;
+    run(&mut cargo(&["build", "--profile", "ship", "-p", "cli", "-p", "daemon"]))?;
     // A target directory of its own: other flags would throw the release build's cache away.
     run(cargo(&[
         "build",
@@ -30,8 +30,8 @@ pub(crate) fn build() -> Result<PathBuf, String> {
     ])
     .env("RUSTFLAGS", SHIM))?;
     for (from, to) in [
-        ("target/release/corten".to_owned(), "corten"),
-        ("target/release/cortend".to_owned(), "cortend"),
+        ("target/ship/corten".to_owned(), "corten"),
+        ("target/ship/cortend".to_owned(), "cortend"),
         (format!("target/shim/{TARGET}/tiny/corten-shim"), "corten-shim"),
     ] {
         // By rename: a running program's file cannot be written.
