@@ -10,7 +10,7 @@ use crate::failure::at;
 use crate::handshake::{Heard, Settled};
 use crate::namespaces::{self, Plan};
 use crate::{
-    Child, Container, Failure, Io, cgroup, handshake, hooks, host, init, net_devices, rdt, seccomp, stage,
+    Child, Container, Failure, Filter, Io, cgroup, handshake, hooks, host, init, net_devices, rdt, stage,
     sysctl,
 };
 
@@ -35,6 +35,8 @@ pub struct Request<'a> {
     pub io: Io,
     /// The network namespace to join; overrides the path in the configuration.
     pub netns: Option<BorrowedFd<'a>>,
+    /// The seccomp filter; without it, what the configuration has is compiled.
+    pub filter: Option<&'a Filter>,
     /// Who the container is to its hooks and to a seccomp listener.
     pub state: State,
     /// With it, init waits for [`Container::start_through`] on a connection to this socket, whoever makes it;
@@ -60,6 +62,7 @@ impl<'a> Request<'a> {
             first: FirstProcess::Program,
             io,
             netns: None,
+            filter: None,
             state,
             gate: None,
             preserved: 0,
@@ -99,7 +102,11 @@ pub fn create_with(request: &Request<'_>) -> Result<(Container, Child), Failure>
     if let (Some(class), Some(rdt)) = (&class, &spec.linux.intel_rdt) {
         class.check(rdt)?;
     }
-    let filter = spec.linux.seccomp.as_ref().map(seccomp::Filter::compile).transpose()?;
+    let filter = match (request.filter, &spec.linux.seccomp) {
+        (Some(filter), _) => Some(filter.clone()),
+        (None, Some(profile)) => Some(Filter::compile(profile)?),
+        (None, None) => None,
+    };
     // A copy of this process must not be traceable by what runs in the container (CVE-2016-9962).
     process::set_dumpable(false).map_err(at("clone"))?;
     let place = cgroup::Place::of(&spec.linux.cgroups_path, request.cgroups, &request.state.id)?;

@@ -80,6 +80,7 @@ pub use hold::Holder;
 pub use limits::{Lowered, lowered};
 pub use open::{Existing, delete_remains};
 pub use reaper::init;
+pub use seccomp::Filter;
 
 /// The three standard streams a process gets. With a terminal, `stdin` is the pty's peer for all three.
 #[derive(Debug)]

@@ -183,7 +183,7 @@ impl Connection {
     }
 
     /// Makes the container, and starts it if `create.start`; init's pid on the host. `sockets` are the clients
-    /// of `create.attach`, in its order; `create.netns` is set from `netns`.
+    /// of `create.attach`, in its order; `create.netns` is set from `netns`, `create.filter` from `filter`.
     ///
     /// # Errors
     /// As [`Connection::call`]; nothing is left of the container then.
@@ -191,11 +191,12 @@ impl Connection {
         &mut self,
         mut create: Create,
         netns: Option<BorrowedFd<'_>>,
+        filter: Option<BorrowedFd<'_>>,
         sockets: &[OwnedFd],
     ) -> Result<i32, Error> {
-        create.netns = netns.is_some();
-        let fds: Vec<&dyn AsFd> =
-            netns.iter().map(|fd| fd as &dyn AsFd).chain(sockets.iter().map(|fd| fd as &dyn AsFd)).collect();
+        (create.netns, create.filter) = (netns.is_some(), filter.is_some());
+        let first = netns.iter().chain(&filter).map(|fd| fd as &dyn AsFd);
+        let fds: Vec<&dyn AsFd> = first.chain(sockets.iter().map(|fd| fd as &dyn AsFd)).collect();
         self.pid(&Request::Create(Box::new(create)), &fds)
     }
 

@@ -111,6 +111,10 @@ pub struct Create {
     pub spec: Spec,
     /// A network namespace fd comes with the message.
     pub netns: bool,
+    /// A memory file with the compiled seccomp filter comes with the message, after the network namespace; the configuration has
+    /// none then.
+    #[serde(default)]
+    pub filter: bool,
     /// Where the log goes; `None` keeps none (log driver `none`).
     pub log: Option<Log>,
     /// Stdin is a pipe that stays open (`OpenStdin`); otherwise stdin is /dev/null.

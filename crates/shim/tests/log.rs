@@ -111,7 +111,7 @@ fn a_log_server_that_is_not_there_fails_the_start_with_dockers_words() {
     let mut place = Place::new();
     let mut create = place.sh("true");
     create.log = Some(Log { remote: Some(fluentd(Address::Unix("/nonexistent".into()))), ..Log::default() });
-    let error = place.connection().create(create, None, &[]).unwrap_err();
+    let error = place.connection().create(create, None, None, &[]).unwrap_err();
     let shim::client::Error::Failed(failure) = error else { panic!("{error}") };
     assert_eq!(failure.step, shim::proto::LOG_SERVER);
     assert_eq!(failure.detail, "dial unix /nonexistent: connect: no such file or directory");

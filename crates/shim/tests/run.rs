@@ -99,7 +99,7 @@ fn long_lines_and_bytes_that_are_no_text_come_through_the_log() {
 fn a_program_that_is_not_there_leaves_nothing() {
     let mut place = Place::new();
     let create = place.create(&["/bin/no-such-program"]);
-    let Err(Error::Failed(failure)) = place.connection().create(create, None, &[]) else {
+    let Err(Error::Failed(failure)) = place.connection().create(create, None, None, &[]) else {
         panic!("it cannot have started")
     };
     assert_eq!((failure.step.as_str(), failure.errno), ("exec", 2), "{failure}");

@@ -106,6 +106,20 @@ pub struct Instruction {
     k: u32,
 }
 
+impl Instruction {
+    /// Its eight bytes, as another process of this machine reads them with [`Instruction::from_bytes`].
+    pub fn to_bytes(self) -> [u8; 8] {
+        let ([a, b], [c, d, e, f]) = (self.code.to_ne_bytes(), self.k.to_ne_bytes());
+        [a, b, self.jump_true, self.jump_false, c, d, e, f]
+    }
+
+    /// The instruction of these bytes.
+    pub fn from_bytes([a, b, jump_true, jump_false, c, d, e, f]: [u8; 8]) -> Self {
+        let (code, k) = (u16::from_ne_bytes([a, b]), u32::from_ne_bytes([c, d, e, f]));
+        Self { code, jump_true, jump_false, k }
+    }
+}
+
 /// As [`load`]; the answer is a descriptor on which a supervisor is told of calls with [`Action::Notify`]
 /// (seccomp_unotify(2)), close-on-exec.
 ///

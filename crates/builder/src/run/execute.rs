@@ -1,6 +1,6 @@
 //! One RUN: writable layer, files for /etc, network, shim; then all of it away again, and the layer is committed.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
@@ -83,7 +83,7 @@ pub(crate) fn execute(
         "" => &host.cgroup_parent,
         chosen => chosen,
     };
-    let spec = oci::spec(Settings {
+    let (spec, filter) = oci::spec(Settings {
         arguments: job.program.arguments.clone(),
         env: job.env.clone(),
         working_dir: &job.working_dir,
@@ -95,10 +95,11 @@ pub(crate) fn execute(
         security: job.security,
         hostname: &job.hostname,
         limits: &solver.request.limits,
-    });
+    })?;
     let create = Create {
         spec,
         netns: false,
+        filter: false,
         log: None,
         open_stdin: false,
         stdin_once: false,
@@ -110,7 +111,7 @@ pub(crate) fn execute(
         exit_file: scratch.path.join("exit.json"),
     };
     solver.output.runs_in(&vertex.digest, job.id.short());
-    let exit = in_shim(solver, vertex, job, &scratch.path, create, &sandbox)?;
+    let exit = in_shim(solver, vertex, job, &scratch.path, create, &sandbox, filter.as_deref())?;
     drop(sandbox);
     cancel.check()?;
     if exit.code != 0 {
@@ -153,6 +154,7 @@ fn in_shim(
     scratch: &Path,
     create: Create,
     sandbox: &Connected,
+    filter: Option<&OwnedFd>,
 ) -> Result<Exit> {
     let Solver { host, output, cancel, .. } = solver;
     let dir = scratch.join("shim");
@@ -164,7 +166,7 @@ fn in_shim(
         // Before the start, so that no event is missed.
         let watch = Connection::connect(&dir)?.watch()?;
         let netns = sandbox.sandbox.as_ref().map(|sandbox| sandbox.netns.as_fd());
-        connection.create(create, netns, &[theirs.into()])?;
+        connection.create(create, netns, filter.map(AsFd::as_fd), &[theirs.into()])?;
         if cancel.begin(&dir).is_err() {
             kill(&dir);
         }

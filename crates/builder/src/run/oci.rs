@@ -1,6 +1,8 @@
 //! The OCI configuration of a RUN: an ordinary, unprivileged container.
 
+use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::sync::Arc;
 
 use spec::defaults::{self, oci};
 use spec::oci::runtime::{
@@ -10,6 +12,7 @@ use spec::oci::runtime::{
 use store::RwMount;
 
 use crate::Limits;
+use crate::error::Result;
 use crate::instructions::run::Security;
 
 /// What differs from one RUN to the next.
@@ -39,8 +42,8 @@ pub(crate) struct Settings<'a> {
     pub(crate) limits: &'a Limits,
 }
 
-/// The configuration.
-pub(crate) fn spec(settings: Settings<'_>) -> Spec {
+/// The configuration, and the compiled seccomp filter that goes with it.
+pub(crate) fn spec(settings: Settings<'_>) -> Result<(Spec, Option<Arc<OwnedFd>>)> {
     let insecure = settings.security == Security::Insecure;
     let capabilities =
         if insecure { defaults::ALL_CAPABILITIES.map(Into::into).to_vec() } else { oci::capabilities() };
@@ -52,7 +55,8 @@ pub(crate) fn spec(settings: Settings<'_>) -> Spec {
         namespaces.retain(|namespace| namespace.r#type != NamespaceKind::Network);
     }
     let text = |path: &Path| path.to_string_lossy().into_owned();
-    Spec {
+    let filter = if insecure { None } else { Some(shim::built_in_filter(&capabilities)?) };
+    let spec = Spec {
         oci_version: OCI_VERSION.into(),
         process: Some(Process {
             args: settings.arguments,
@@ -80,7 +84,6 @@ pub(crate) fn spec(settings: Settings<'_>) -> Spec {
             cgroups_path: settings.cgroup,
             namespaces,
             devices: oci::standard_devices(),
-            seccomp: (!insecure).then(|| defaults::default_profile(&capabilities)),
             masked_paths: if insecure { Vec::new() } else { defaults::MASKED_PATHS.map(Into::into).to_vec() },
             readonly_paths: if insecure {
                 Vec::new()
@@ -90,7 +93,8 @@ pub(crate) fn spec(settings: Settings<'_>) -> Spec {
             ..Linux::default()
         },
         ..Spec::default()
-    }
+    };
+    Ok((spec, filter))
 }
 
 fn resources(limits: &Limits, insecure: bool) -> Resources {

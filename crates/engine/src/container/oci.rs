@@ -1,7 +1,9 @@
 //! A record becomes an OCI configuration. Pure but for what it is told of the host in [`Host`].
 
 use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::sync::Arc;
 
 use spec::api::{self, HostConfig};
 use spec::defaults;
@@ -47,16 +49,22 @@ pub(crate) struct Host<'a> {
     pub(crate) masked: Vec<String>,
     /// Major and minor version of the kernel.
     pub(crate) kernel: (u32, u32),
+    /// The built-in seccomp profile goes along compiled, which our own runtime understands.
+    pub(crate) compiled: bool,
 }
 
-/// The OCI configuration of a container.
-pub(crate) fn spec(record: &Record, host: &Host<'_>) -> Result<oci::Spec, Error> {
+/// The OCI configuration of a container; and its seccomp filter, if that goes along compiled.
+pub(crate) fn spec(record: &Record, host: &Host<'_>) -> Result<(oci::Spec, Option<Arc<OwnedFd>>), Error> {
     let wanted = &record.host;
     let security = security::read(&wanted.security_opt)?;
     let capabilities = security::capabilities(wanted)?;
     let own_uts = wanted.uts_mode != "host";
     let facts = Facts { capabilities: &capabilities, kernel: host.kernel };
-    let seccomp = security.filter(wanted.privileged, facts);
+    let (filter, seccomp) = if host.compiled && security.has_built_in(wanted.privileged) {
+        (Some(shim::built_in_filter(&capabilities)?), None)
+    } else {
+        (None, security.filter(wanted.privileged, facts))
+    };
     let paths = |given: &Option<Vec<String>>, standard: &[&str]| -> Vec<String> {
         match given {
             Some(paths) => paths.clone(),
@@ -68,7 +76,7 @@ pub(crate) fn spec(record: &Record, host: &Host<'_>) -> Result<oci::Spec, Error>
     if wanted.masked_paths.is_none() && !wanted.privileged {
         masked_paths.extend(host.masked.iter().cloned());
     }
-    Ok(oci::Spec {
+    let spec = oci::Spec {
         oci_version: oci::OCI_VERSION.into(),
         process: Some(process(record, host.hostname, &capabilities, &security)?),
         root: Some(oci::Root {
@@ -105,7 +113,8 @@ pub(crate) fn spec(record: &Record, host: &Host<'_>) -> Result<oci::Spec, Error>
             ..oci::Linux::default()
         },
         ..oci::Spec::default()
-    })
+    };
+    Ok((spec, filter))
 }
 
 fn process(
@@ -480,8 +489,14 @@ mod tests {
             swap_limit: true,
             masked: Vec::new(),
             kernel: (6, 1),
+            compiled: false,
         };
-        spec(&record, &host).unwrap()
+        let (named, filter) = spec(&record, &host).unwrap();
+        assert!(filter.is_none());
+        let (compiled, filter) = spec(&record, &Host { compiled: true, ..host }).unwrap();
+        assert!(compiled.linux.seccomp.is_none());
+        assert_eq!(filter.is_some(), named.linux.seccomp.is_some());
+        named
     }
 
     fn mount<'a>(spec: &'a oci::Spec, destination: &str) -> Option<&'a oci::Mount> {

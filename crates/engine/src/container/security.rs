@@ -110,6 +110,15 @@ fn system_calls(value: &str) -> Result<SystemCalls, Error> {
 }
 
 impl Security {
+    /// Whether it is the built-in filter that [`Security::filter`] gives.
+    pub(crate) fn has_built_in(&self, privileged: bool) -> bool {
+        match self.seccomp {
+            SystemCalls::Default => !privileged,
+            SystemCalls::BuiltIn => true,
+            SystemCalls::Unconfined | SystemCalls::Own(_) => false,
+        }
+    }
+
     /// The filter of a container with these capabilities. A privileged one has only a filter of its own.
     pub(crate) fn filter(&self, privileged: bool, facts: Facts<'_>) -> Option<Seccomp> {
         match &self.seccomp {

@@ -209,30 +209,38 @@ impl Engine {
                 None => None,
             },
         };
-        let spec = {
+        let runtime = self.foreign_runtime(record)?;
+        let (spec, filter) = {
             let (engine, container, record) = (self.clone(), container.clone(), record.clone());
+            let ours = runtime.is_none();
             let files = plan.shares.as_ref().map(|c| c.places.run.clone());
             let hostname = shared.as_ref().map(|v| hostname(&v.record)).unwrap_or_else(|| hostname(&record));
             let endpoints = endpoints.clone();
-            blocking(move || engine.prepare(&container, &record, &rw, files, &hostname, &endpoints, joined))
-                .await?
+            blocking(move || {
+                engine.prepare(&container, &record, &rw, files, &hostname, &endpoints, joined, ours)
+            })
+            .await?
         };
         let early = container.take_early();
-        let mut fds: Vec<OwnedFd> = netns.into_iter().collect();
+        let copy =
+            |file: &Arc<OwnedFd>| file.try_clone().map_err(|e| sys::Error::new("dup", "the filter", e));
+        let filter = filter.as_ref().map(copy).transpose()?;
         let create = Create {
             spec,
-            netns: !fds.is_empty(),
+            netns: netns.is_some(),
+            filter: filter.is_some(),
             log: container.log_settings(record).await?,
             open_stdin: record.config.open_stdin,
             stdin_once: record.config.stdin_once,
             attach: early.iter().map(|e| e.attach).collect(),
             start: true,
             reaper: record.host.resources.init == Some(true),
-            runtime: self.foreign_runtime(record)?,
+            runtime,
             cgroups: self.inner.config.cgroups,
             exit_file: container.places.records.join("exit.json"),
         };
-        fds.extend(early.into_iter().map(|e| e.socket));
+        let sockets = early.into_iter().map(|e| e.socket);
+        let fds: Vec<OwnedFd> = netns.into_iter().chain(filter).chain(sockets).collect();
         let pid = match link.call(Request::Create(Box::new(create)), fds).await {
             Ok(Reply::Pid(pid)) => pid,
             Ok(other) => return Err(Error::Internal(format!("the shim answered Create with {other:?}"))),
@@ -401,7 +409,8 @@ impl Engine {
         hostname: &str,
         endpoints: &[Endpoint],
         joined: Joined,
-    ) -> Result<spec::oci::runtime::Spec, Error> {
+        ours: bool,
+    ) -> Result<(spec::oci::runtime::Spec, Option<Arc<OwnedFd>>), Error> {
         self.check_sources(record)?;
         // An old record must not be taken for this run's.
         sys::file::remove(&container.places.records.join("exit.json"))?;
@@ -429,14 +438,15 @@ impl Engine {
             swap_limit: crate::system::swap_limit(),
             masked: super::devices::thermal_throttle_paths(),
             kernel: super::seccomp::kernel(&crate::system::kernel()).unwrap_or_default(),
+            compiled: ours,
         };
-        let mut spec = oci::spec(record, &host)?;
+        let (mut spec, filter) = oci::spec(record, &host)?;
         idmap::apply(record, &mut spec)?;
         self.inject_devices(&record.host, &mut spec)?;
         if spec.process.as_ref().is_some_and(|p| p.apparmor_profile == apparmor::DEFAULT) {
             apparmor::load_default(&self.inner.config.exec_root)?;
         }
-        Ok(spec)
+        Ok((spec, filter))
     }
 
     fn write_files(

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-use runtime::{Failure, FirstProcess, Holder, Request, foreign};
+use runtime::{Failure, Filter, FirstProcess, Holder, Request, foreign};
 use shim::log::write::{self as log, Writer};
 use shim::message::Incoming;
 use shim::proto::{Create, Ids, LOG_SERVER};
@@ -49,6 +49,7 @@ impl Supervisor {
         let _held = self.holder.take();
         // All fds first: what is left in `incoming` would be taken for the next request's.
         let netns = if create.netns { Some(netns(incoming)?) } else { None };
+        let filter = if create.filter { Some(filter(incoming)?) } else { None };
         let sockets: Vec<UnixStream> =
             create.attach.iter().map(|_| attach::socket(incoming)).collect::<Result<_, _>>()?;
         if self.container.is_some() {
@@ -79,7 +80,13 @@ impl Supervisor {
         let id = self.dir.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let (kernel, child) = match &create.runtime {
             None => {
-                let mut request = Request { first, netns, cgroups, ..Request::new(&create.spec, io) };
+                let mut request = Request {
+                    first,
+                    netns,
+                    filter: filter.as_ref(),
+                    cgroups,
+                    ..Request::new(&create.spec, io)
+                };
                 // Hooks are told, and a class of its own is named after it.
                 id.clone_into(&mut request.state.id);
                 Kernel::own(&request)?
@@ -127,6 +134,11 @@ impl Supervisor {
         }
         Ok(pid)
     }
+}
+
+fn filter(incoming: &mut Incoming) -> Result<Filter, Failure> {
+    let missing = || refusal("create", errno::EINVAL, "no seccomp filter came with the request");
+    shim::filter(incoming.fd().ok_or_else(missing)?).map_err(|e| failure("seccomp", "the filter", &e))
 }
 
 fn netns(incoming: &mut Incoming) -> Result<OwnedFd, Failure> {

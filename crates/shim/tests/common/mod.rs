@@ -107,6 +107,7 @@ impl Place {
                 ..Spec::default()
             },
             netns: false,
+            filter: false,
             log: Some(Log { files: Some(self.log_files(LogFormat::JsonFile, 0, 1)), ..Log::default() }),
             open_stdin: false,
             stdin_once: false,
@@ -128,14 +129,14 @@ impl Place {
     }
 
     pub fn run(&mut self, create: Create) -> i32 {
-        self.connection().create(create, None, &[]).unwrap()
+        self.connection().create(create, None, None, &[]).unwrap()
     }
 
     /// Runs with one client attached from the start.
     pub fn run_attached(&mut self, mut create: Create, wants: Attach) -> Client {
         let (client, theirs) = Client::pair();
         create.attach = vec![wants];
-        self.connection().create(create, None, &[theirs]).unwrap();
+        self.connection().create(create, None, None, &[theirs]).unwrap();
         client
     }
 
