@@ -109,6 +109,80 @@ fn environment_labels_and_mounts() {
 }
 
 #[test]
+fn parts_of_volumes_and_images_come_and_go() {
+    let host = Host::new();
+    let make = "mkdir -p /v/dir; echo part > /v/dir/file; ln -s / /v/out; ln -s dir /v/in";
+    host.corten(&["run", "--rm", "-v", "data:/v", "busybox", "sh", "-c", make]).ok();
+    for name in ["c1", "c2"] {
+        host.corten(&["run", "-d", "--name", name, "busybox", "sleep", "1000"]).ok();
+    }
+    let update = |words: &[&str]| host.corten(&[&["update"], words].concat());
+    let add = |mount: &str| update(&["--mount-add", mount, "c1"]);
+    let part = "type=volume,src=data,dst=/x,volume-subpath=dir";
+    let image = "type=image,src=busybox,dst=/i";
+    let file = "type=image,src=busybox,dst=/i/below,image-subpath=bin/sh";
+    let linked = "type=volume,src=data,dst=/y,volume-subpath=in,ro";
+    let all = ["--mount-add", part, "--mount-add", image, "--mount-add", linked, "c1"];
+    update(&all).ok();
+    let seen = || host.corten(&["exec", "c1", "sh", "-c", "cat /x/file /y/file; ls -d /x/* /i/bin/sh"]).ok();
+    assert_eq!(seen(), "part\npart\n/i/bin/sh\n/x/file");
+    for path in ["/i/x", "/y/x"] {
+        let refused = host.corten(&["exec", "c1", "touch", path]).fails(1);
+        assert!(refused.contains("Read-only file system"), "{refused}");
+    }
+    let format = "{{range .Mounts}}{{.Type}} {{.Name}} {{.Destination}} {{.RW}};{{end}}";
+    let mounts = host.corten(&["inspect", "-f", format, "c1"]).ok();
+    for mount in ["volume data /x true;", "volume data /y false;", "image busybox /i false;"] {
+        assert!(mounts.contains(mount), "{mounts}");
+    }
+    let layers = || std::fs::read_dir(host.path("data/rw")).unwrap().count();
+    assert_eq!(layers(), 3);
+
+    // What is wrong says so and changes nothing: not what came before it in the request, either.
+    let out = "type=volume,src=data,dst=/z,volume-subpath=out/etc";
+    for (mount, why) in [
+        ("type=volume,src=data,dst=/z,volume-subpath=none", "none"),
+        ("type=volume,src=data,dst=/z,volume-subpath=../..", "relative path"),
+        // A link that leads out leads to what is inside, where there is no such thing.
+        (out, "out/etc"),
+        ("type=image,src=nothing,dst=/z", "No such image: nothing"),
+        ("type=image,src=busybox,dst=/z,image-subpath=none", "cannot find subpath \"none\" in image busybox"),
+        ("type=image,src=busybox,dst=/i", "Duplicate mount point: /i"),
+        (file, "mount /i/below: open: read-only file system"),
+    ] {
+        let refused = update(&["--mount-add", "type=image,src=busybox,dst=/w", "--mount-add", mount, "c1"]);
+        let refused = refused.fails(1);
+        assert!(refused.contains(why), "{mount}: {refused}");
+    }
+    assert_eq!((host.corten(&["inspect", "-f", format, "c1"]).ok(), layers()), (mounts, 3));
+    let covered = add("type=tmpfs,dst=/x").fails(1);
+    assert!(covered.contains("Duplicate mount point: /x"), "{covered}");
+    host.corten(&["update", "--mount-add", "type=tmpfs,dst=/deep/er", "c1"]).ok();
+    let covered = add("type=image,src=busybox,dst=/deep").fails(1);
+    assert!(covered.contains("/deep/er is mounted below it"), "{covered}");
+
+    // They last, and go.
+    host.corten(&["restart", "-t", "0", "c1"]).ok();
+    assert_eq!(seen(), "part\npart\n/i/bin/sh\n/x/file");
+    update(&["--mount-rm", "/i", "--mount-add", "type=image,src=busybox,dst=/j,image-subpath=bin", "c1"])
+        .ok();
+    update(&["--mount-rm", "/x", "c1"]).ok();
+    let listed = host.corten(&["exec", "c1", "sh", "-c", "ls /i /x; ls /j/sh; cat /y/file"]).ok();
+    assert_eq!(listed, "/i:\n\n/x:\n/j/sh\npart");
+    assert_eq!(layers(), 3);
+    // Also while it does not run.
+    host.corten(&["rm", "-f", "c2"]).ok();
+    host.corten(&["create", "--name", "c2", "busybox", "cat", "/x/file", "/i/etc/passwd"]).ok();
+    update(&["--mount-add", part, "--mount-add", image, "c2"]).ok();
+    assert!(host.corten(&["start", "-a", "c2"]).ok().starts_with("part\nroot:"));
+    update(&["--mount-rm", "/i", "c2"]).ok();
+    host.corten(&["rm", "-f", "c1", "c2"]).ok();
+    assert_eq!(layers(), 0);
+    host.corten(&["volume", "rm", "data"]).ok();
+    host.finish();
+}
+
+#[test]
 fn a_secret_is_seen_by_its_container_only() {
     let host = Host::new();
     let body = r#"{"Image":"busybox","Cmd":["sleep","1000"],"CortenSecrets":[

@@ -388,6 +388,9 @@ fn the_rest_of_a_containers_life_is_as_ever() {
     host.corten(&["update", "--mount-add", "type=volume,src=late,dst=/late", "c1"]).ok();
     assert_eq!(inside(&host, "c1", "touch /late/f; stat -c %u:%g /late/f"), "0:0");
     assert_eq!(std::fs::metadata(host.path("data/volumes/late/_data/f")).unwrap().uid(), 0);
+    host.corten(&["update", "--mount-add", "type=image,src=busybox,dst=/image", "c1"]).ok();
+    assert_eq!(inside(&host, "c1", "stat -c %u:%g /image/bin /image/etc/passwd"), "0:0\n0:0");
+    host.corten(&["update", "--mount-rm", "/image", "c1"]).ok();
     host.docker(&["pause", "c1"]).ok();
     host.docker(&["unpause", "c1"]).ok();
     host.docker(&["stop", "-t", "0", "c1"]).ok();

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![allow(clippy::disallowed_methods, reason = "a test writes scratch files")]
 
-use testkit::{Command, Host};
+use testkit::{Command, Disk, Host};
 
 /// Every kind of file, each attribute that a volume keeps.
 const MAKE: &str = "
@@ -58,6 +58,34 @@ fn a_copy_and_an_archive_are_exact() {
     assert_eq!(on_host(SHOW, &data(&host, "four")), shown);
     host.corten(&["volume", "rm", "one", "two", "three", "four"]).ok();
     host.finish();
+}
+
+#[test]
+fn a_copy_shares_its_blocks_where_the_file_system_can() {
+    const MIB: u64 = 48;
+    for kind in ["btrfs", "xfs"] {
+        let disk = Disk::of(kind);
+        let mut host = disk.host();
+        host.start_daemon();
+        let on_disk = |script: &str| on_host(script, &disk.path());
+        let used = || on_disk("sync -f $1; df -k --output=used $1 | tail -1").trim().parse::<u64>().unwrap();
+        host.corten(&["volume", "create", "one"]).ok();
+        let file = |name: &str| data(&host, name).join("file").display().to_string();
+        on_disk(&format!("head -c {MIB}M /dev/urandom > {}", file("one")));
+        let before = used();
+        host.corten(&["volume", "cp", "one", "two"]).ok();
+        let more = used().saturating_sub(before);
+        assert!(more < MIB * 1024 / 8, "{kind}: {more} KiB more for a copy of {MIB} MiB");
+        // What is written to one is not seen in the other.
+        let sum = |name: &str| on_disk(&format!("sha256sum < {}", file(name)));
+        let one = sum("one");
+        assert_eq!(sum("two"), one);
+        on_disk(&format!("printf new | dd of={} conv=notrunc 2>/dev/null", file("two")));
+        assert_eq!(on_disk(&format!("head -c 3 {}", file("two"))), "new");
+        assert_eq!(sum("one"), one);
+        host.corten(&["volume", "rm", "one", "two"]).ok();
+        host.finish();
+    }
 }
 
 #[test]

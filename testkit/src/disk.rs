@@ -25,6 +25,11 @@ impl Disk {
         }
     }
 
+    /// A btrfs or xfs of 400 MiB, whose files can share blocks.
+    pub fn of(kind: &str) -> Self {
+        Self::mounted(&format!("truncate -s 400M img; mkfs.{kind} -q img; mount -o loop img mnt"))
+    }
+
     fn mounted(script: &str) -> Self {
         let disk = Self::scratch();
         disk.run(script).ok();

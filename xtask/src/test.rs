@@ -27,6 +27,8 @@ const NEEDS: &[(&str, &str)] = &[
     ("acl", "/usr/bin/setfacl"),
     ("attr", "/usr/bin/getfattr"),
     ("quota", "/usr/sbin/repquota"),
+    ("btrfs-progs", "/usr/sbin/mkfs.btrfs"),
+    ("xfsprogs", "/usr/sbin/mkfs.xfs"),
     ("skopeo", "/usr/bin/skopeo"),
     ("openssl", "/usr/bin/openssl"),
     ("openssh-client", "/usr/bin/ssh-agent"),

@@ -46,9 +46,10 @@ const PROGRAMS: &[&str] = &[
 const MODULES: &str =
     "overlay veth bridge nf_tables nft_chain_nat nft_masq nft_ct nft_fib_ipv4 dummy loop ext4 quota_v2";
 
-/// Test binaries that run there unless others are named: what the kernel's cgroups, security modules, links and
-/// quotas decide.
-const TESTS: [&str; 8] = [RUNTIME, "isolation", "sandbox", "stats", "runtimes", "quota", "userns", NETWORK];
+/// Test binaries that run there unless others are named: what the kernel's cgroups, security modules, links,
+/// quotas and file systems decide.
+const TESTS: [&str; 9] =
+    [RUNTIME, "isolation", "sandbox", "stats", "runtimes", "quota", "userns", "volume_servers", NETWORK];
 /// The same where systemd is the first process.
 const TESTS_OF_SYSTEMD: [&str; 1] = ["cgroup_driver"];
 const SYSTEMD: &str = "/lib/systemd/systemd";
@@ -102,7 +103,7 @@ fn kernel(home: &Path, tree: &Path) -> Result<PathBuf, String> {
     }
     // Of the modules those that the tests can need: the less there is, the sooner it has booted.
     sh(&format!(
-        "v=$(ls {1}/lib/modules); to={0}/lib/modules/$v; mkdir -p $to; cd {1}/lib/modules/$v; cp modules.order modules.builtin* $to/; cp --parents -r kernel/net kernel/lib kernel/crypto kernel/arch kernel/fs/overlayfs kernel/fs/quota kernel/drivers/block/loop.ko kernel/drivers/net/*.ko kernel/drivers/net/ipvlan $to/; depmod -b {0} $v",
+        "v=$(ls {1}/lib/modules); to={0}/lib/modules/$v; mkdir -p $to; cd {1}/lib/modules/$v; cp modules.order modules.builtin* $to/; cp --parents -r kernel/net kernel/lib kernel/crypto kernel/arch kernel/fs/overlayfs kernel/fs/quota kernel/fs/nfs kernel/fs/nfsd kernel/fs/nfs_common kernel/fs/lockd kernel/fs/fscache kernel/fs/netfs kernel/drivers/block/loop.ko kernel/drivers/net/*.ko kernel/drivers/net/ipvlan $to/; depmod -b {0} $v",
         tree.display(),
         unpacked.display()
     ))?;
@@ -140,7 +141,7 @@ fn fill(tree: &Path, names: &[&str]) -> Outcome {
         ))?;
     }
     sh(&format!(
-        "ln -sf dash {to}/bin/sh; ln -sf ../bin/modprobe {to}/sbin/modprobe; echo root:x:0:0:root:/root:/bin/sh > {to}/etc/passwd; echo root:x:0: > {to}/etc/group; echo nameserver 198.51.100.2 > {to}/etc/resolv.conf"
+        "ln -sf dash {to}/bin/sh; ln -sf ../bin/modprobe {to}/sbin/modprobe; echo root:x:0:0:root:/root:/bin/sh > {to}/etc/passwd; echo root:x:0: > {to}/etc/group; echo nameserver 198.51.100.2 > {to}/etc/resolv.conf; echo 127.0.0.1 localhost > {to}/etc/hosts"
     ))?;
     run(&mut cargo(&["build", "--workspace", "--bins", "--locked"]))?;
     for name in ["corten", "cortend", "corten-shim"] {

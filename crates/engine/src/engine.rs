@@ -162,6 +162,9 @@ impl Engine {
             let program = Arc::new(shim::client::Program::seal(&config.shim)?);
             let shims = Shims::new(program, config.exec_root.join("shim"));
             let found = find_all(&config, &store, answers)?;
+            for obstacle in networks.obstacles(None) {
+                tracing::warn!("{obstacle}");
+            }
             let inner = Inner {
                 store,
                 networks,

@@ -115,9 +115,14 @@ impl Engine {
         let engine = self.clone();
         to_the_end(async move {
             let inner = engine.inner.clone();
-            let network = blocking(move || inner.networks.create(new)).await?;
+            let made = blocking(move || {
+                let network = inner.networks.create(new)?;
+                let obstacles = inner.networks.obstacles(Some(network.id.as_str()));
+                Ok::<_, Error>((network, obstacles))
+            });
+            let (network, obstacles) = made.await?;
             engine.network_event("create", &network);
-            Ok(NetworkCreateResponse { id: network.id.to_string(), warning: String::new() })
+            Ok(NetworkCreateResponse { id: network.id.to_string(), warning: obstacles.join("; ") })
         })
         .await
     }

@@ -166,6 +166,9 @@ impl Engine {
         if !host.forwarding {
             warnings.push("WARNING: IPv4 forwarding is disabled".to_owned());
         }
+        let inner = self.inner.clone();
+        let obstacles = blocking(move || inner.networks.obstacles(None)).await;
+        warnings.extend(obstacles.into_iter().map(|obstacle| format!("WARNING: {obstacle}")));
         let words = |list: &[&str]| list.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>();
         let pools = &self.inner.config.network.pools;
         let config = &self.inner.config;

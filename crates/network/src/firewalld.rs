@@ -20,6 +20,12 @@ const ZONES: Target<'static> = Target {
     interface: "org.fedoraproject.FirewallD1.zone",
 };
 
+const POLICIES: Target<'static> = Target { interface: "org.fedoraproject.FirewallD1.policy", ..ZONES };
+
+/// A policy of its administrator's that lets what comes from other zones pass to ours, and the one that Docker makes. Only
+/// its files can have a new one, so it is not ours to make.
+const FORWARDING: [&str; 2] = ["corten-forwarding", "docker-forwarding"];
+
 /// Zones for our bridges, of which the first that there is: one that the administrator has made for us; Docker's, which it
 /// makes for the same; the one that accepts which firewalld always has.
 const ACCEPTING: [&str; 3] = ["corten", "docker", "trusted"];
@@ -65,6 +71,15 @@ impl Firewalld {
         Ok(())
     }
 
+    /// The zone of our bridges, if what comes from other zones is rejected there: all but answers and what is led to another
+    /// address.
+    pub(crate) fn rejecting(&self) -> sys::Result<Option<&'static str>> {
+        let Some(mut zones) = self.zones()? else { return Ok(None) };
+        let policies = list(&mut zones.connection, POLICIES, "getPolicies")?;
+        let passes = policies.iter().any(|known| FORWARDING.contains(&known.as_str()));
+        Ok(Some(zones.own).filter(|_| !passes))
+    }
+
     /// `None` where it does not run.
     fn zones(&self) -> sys::Result<Option<Zones>> {
         if !self.bus.exists() {
@@ -80,16 +95,21 @@ impl Firewalld {
         if !runs {
             return Ok(None);
         }
-        let mut all = Vec::new();
-        if let Answer::Done(body) = connection.call(ZONES, "getZones", &Body::default())? {
-            let mut reader = body.reader();
-            // The array's length, then its texts to the end.
-            reader.number();
-            all.extend(std::iter::from_fn(|| reader.string()));
-        }
+        let all = list(&mut connection, ZONES, "getZones")?;
         let own = ACCEPTING.into_iter().find(|zone| all.iter().any(|known| known == zone));
         Ok(own.map(|own| Zones { connection, own }))
     }
+}
+
+/// Names that it lists.
+fn list(connection: &mut Connection, target: Target<'_>, member: &str) -> sys::Result<Vec<String>> {
+    let Answer::Done(body) = connection.call(target, member, &Body::default())? else {
+        return Ok(Vec::new());
+    };
+    let mut reader = body.reader();
+    // The array's length, then its texts to the end.
+    reader.number();
+    Ok(std::iter::from_fn(|| reader.string()).collect())
 }
 
 impl Zones {

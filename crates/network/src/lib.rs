@@ -14,6 +14,7 @@
 //! | `forwarding` | that the kernel forwards |
 //! | `redirection` | where published ports lead |
 //! | `firewall`, `host_chains`, `firewalld`, `watch` | our nftables table; passing those of others; putting it back |
+//! | `obstacles` | what of the host's own hinders us, and what its administrator can do |
 //! | `relay`, `pump` | published ports that the kernel cannot redirect |
 //! | `names`, `resolver`, `upstream` | what a name means; the server at 127.0.0.11; asking the host's servers |
 //! | `resolv` | resolv.conf, read and written |
@@ -50,6 +51,7 @@ mod names;
 mod namespace;
 mod network;
 mod networks;
+mod obstacles;
 mod open;
 mod options;
 mod parent;

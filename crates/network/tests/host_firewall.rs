@@ -226,6 +226,28 @@ fn firewalld_is_told_of_our_bridges() {
         assert_eq!(firewalld.zone_of(&front.interface), "trusted");
         networks.remove("front").unwrap();
         assert_eq!(firewalld.zone_of(&front.interface), "");
+        // Containers of a routed network are reached at their own addresses, which takes a policy of the administrator's.
+        let mode = ("com.docker.network.bridge.gateway_mode_ipv4".to_owned(), "routed".to_owned());
+        let lan = NewNetwork { name: "lan".into(), options: [mode].into(), ..NewNetwork::default() };
+        networks.create(lan).unwrap();
+        let routed = networks.connect(&id(3), &[on("lan", "r")], &[publish([0; 4], 8081, 80)]).unwrap();
+        serve(&routed.netns, 80, "routed");
+        serve(&routed.netns, 81, "not published");
+        let reached = |port| inside(&outside, || ask(v4(&routed), port)).is_some();
+        assert!(!reached(80));
+        let obstacles = networks.obstacles(Some("lan"));
+        assert!(obstacles.len() == 1 && obstacles[0].contains("--add-egress-zone trusted"), "{obstacles:?}");
+        assert_eq!(networks.obstacles(Some("bridge")), [""; 0]);
+        // As the commands that are named there write it.
+        let policies = directory.path().join("firewalld/policies");
+        std::fs::create_dir_all(&policies).unwrap();
+        let policy =
+            "<policy target='ACCEPT'><ingress-zone name='ANY'/><egress-zone name='trusted'/></policy>";
+        std::fs::write(policies.join("corten-forwarding.xml"), policy).unwrap();
+        firewalld.ask("", "reload", "").unwrap();
+        until("the way to be open", || firewalld.zone_of("ct0") == "trusted" && reached(80));
+        assert!(!reached(81), "ours still say what is published");
+        assert_eq!(networks.obstacles(None), [""; 0]);
         networks.shutdown().unwrap();
         assert_eq!(firewalld.zone_of("ct0"), "");
     });
@@ -234,11 +256,35 @@ fn firewalld_is_told_of_our_bridges() {
 #[test]
 fn iptables_legacy_does_not_disturb() {
     on_a_host(|host| {
-        output("iptables-legacy -P FORWARD ACCEPT");
         let networks = host.open();
+        assert_eq!(networks.obstacles(None), [""; 0]);
+        assert_eq!(output("cat /proc/net/ip_tables_names"), "", "looking makes no table");
+        output("iptables-legacy -P FORWARD ACCEPT");
         let (web, outside) = web_and_outside(&networks);
         assert!(succeeds("iptables-legacy -t nat -A POSTROUTING -o nosuch -j MASQUERADE"));
         assert_eq!(both_ways(&web, &outside), (true, true));
+        assert_eq!(networks.obstacles(None), [""; 0]);
+        // Its tables are its own: what there is to do is said.
+        output("iptables-legacy -P FORWARD DROP");
+        output("iptables-legacy -A FORWARD -i ct0 -p tcp -j ACCEPT");
+        output("iptables-legacy -A FORWARD -i other+ -j ACCEPT");
+        assert_eq!(both_ways(&web, &outside), (false, false));
+        let obstacles = networks.obstacles(None);
+        let (_, rules) = obstacles[0].rsplit_once(": ").unwrap();
+        for rule in rules.split("; ") {
+            assert!(succeeds(rule), "{rule}");
+        }
+        assert_eq!(both_ways(&web, &outside), (true, true));
+        assert_eq!(networks.obstacles(None), [""; 0]);
+        // Another network needs others; an internal one none.
+        let new = |name: &str| NewNetwork { name: name.into(), ..NewNetwork::default() };
+        let front = networks.create(new("front")).unwrap();
+        networks.create(NewNetwork { internal: true, ..new("closed") }).unwrap();
+        let obstacles = networks.obstacles(None);
+        assert!(obstacles.len() == 1 && obstacles[0].contains(&format!("-o {} ", front.interface)));
+        assert_eq!(networks.obstacles(Some("bridge")), [""; 0]);
+        let text = output("ip6tables-legacy -P FORWARD DROP");
+        assert_eq!((text.as_str(), networks.obstacles(None).len()), ("", 1), "no network has IPv6");
         networks.shutdown().unwrap();
     });
 }

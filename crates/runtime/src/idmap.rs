@@ -18,7 +18,10 @@ use crate::namespaces::{Plan, User, root_ids};
 /// By whose maps: the container's.
 #[derive(Debug)]
 pub(crate) struct Owners<'a> {
-    linux: &'a Linux,
+    uids: &'a [IdMapping],
+    gids: &'a [IdMapping],
+    /// The host's ids of its root, where they are not the same.
+    root: Option<(u32, u32)>,
     /// Its user namespace, or one with the same maps. Made when it is first needed.
     namespace: OnceCell<OwnedFd>,
     /// Directories that are covered with mapped copies: of a layer of the root there may be one more overlay.
@@ -44,12 +47,24 @@ impl<'a> Owners<'a> {
         if let Some(user) = user {
             namespace.set(user).expect("it is new");
         }
-        Self { linux, namespace, covered: RefCell::default() }
+        Self {
+            uids: &linux.uid_mappings,
+            gids: &linux.gid_mappings,
+            root: root_ids(linux),
+            namespace,
+            covered: RefCell::default(),
+        }
+    }
+
+    /// Of a container that runs, with its user namespace and its root's ids on the host if it has them.
+    pub(crate) fn of_running(user: Option<OwnedFd>, root: Option<(u32, u32)>) -> Self {
+        let namespace = user.map_or_else(OnceCell::new, OnceCell::from);
+        Self { uids: &[], gids: &[], root, namespace, covered: RefCell::default() }
     }
 
     fn own(&self) -> Result<BorrowedFd<'_>, Failure> {
         if self.namespace.get().is_none() {
-            let made = namespace(&self.linux.uid_mappings, &self.linux.gid_mappings)?;
+            let made = namespace(self.uids, self.gids)?;
             let _ = self.namespace.set(made);
         }
         Ok(self.namespace.get().expect("just set").as_fd())
@@ -58,7 +73,7 @@ impl<'a> Owners<'a> {
     /// Does something as the container's root: overlayfs makes files of its own as who has mounted it, and those of the
     /// host's root have no id on mapped mounts.
     pub(crate) fn as_root<T>(&self, work: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
-        let Some((uid, gid)) = root_ids(self.linux) else { return work() };
+        let Some((uid, gid)) = self.root else { return work() };
         caps::act_as(uid, gid).map_err(at("user"))?;
         let done = work();
         caps::act_as(0, 0).map_err(at("user"))?;

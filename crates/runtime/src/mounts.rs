@@ -226,7 +226,7 @@ fn mount_one(root: &Root, planned: Planned) -> Result<Mount, Failure> {
         What::New { kind, source } => new(&kind, &source, &destination, &options)?,
         What::Made(mount) => mount,
         What::Overlay => {
-            let why = "an overlay cannot come to a running container";
+            let why = "the overlay was to be made before the host's tree was left";
             return Err(Failure::new("mount", destination, why));
         }
     };

@@ -1,16 +1,17 @@
 //! Mounts that come to a running container, or leave it.
 //!
 //! A child of the caller joins the mount namespace, so that targets are resolved in the container's root and nowhere
-//! else; what is mounted was opened on the host before.
+//! else; what is mounted was opened on the host before. An overlay that child makes itself first, in a mount namespace
+//! of its own: nothing of it shows on the host.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use spec::oci::runtime::{Linux, Mount};
-use sys::mount;
+use spec::oci::runtime::Mount;
+use sys::mount::{self, Propagation};
 use sys::namespace::{self, Namespaces};
 use sys::process::{self, Clone};
-use sys::root::{Follow, Root};
+use sys::root::Root;
 
 use crate::failure::{at, at_path};
 use crate::idmap::Owners;
@@ -28,21 +29,28 @@ impl Container {
         } else {
             None
         };
-        let linux = Linux::default();
-        let owners = Owners::of_namespace(&linux, user);
-        let planned = mounts::open_source(mount, &self.cgroup, "", None, &owners)?;
-        self.inside(|root| mounts::mount_all(root, vec![planned]).and_then(|mounted| mounted.finish()))
+        let owners = Owners::of_running(user, self.root);
+        let mut planned = vec![mounts::open_source(mount, &self.cgroup, "", None, &owners)?];
+        let is_overlay = mount.r#type == "overlay";
+        let own = if is_overlay { Namespaces::MOUNT } else { Namespaces::empty() };
+        self.in_child(own, || {
+            if is_overlay {
+                mount::propagate_all(Propagation::Private).map_err(at("mount"))?;
+                mounts::make_overlays(&mut planned, &owners)?;
+            }
+            mounts::mount_all(&self.enter_mounts()?, planned)?.finish()
+        })
     }
 
     /// Takes away what is mounted at `destination`. Programs that have files of it open keep these.
     ///
     /// # Errors
-    /// Step `unmount`: EINVAL when nothing is mounted there, EBUSY when something is mounted below.
+    /// Step `unmount`: EINVAL when nothing is mounted there.
     pub fn unmount(&self, destination: &str) -> Result<(), Failure> {
         let failed = at_path("unmount", destination);
-        self.inside(|root| {
-            let top = root.find(destination, Follow::No).map_err(&failed)?;
-            mount::detach(top.as_fd()).map_err(&failed)
+        self.in_child(Namespaces::empty(), || {
+            let (parent, name) = self.enter_mounts()?.parent(destination).map_err(&failed)?;
+            mount::detach(parent.as_fd(), &name).map_err(&failed)
         })
     }
 
@@ -57,19 +65,18 @@ impl Container {
         Root::open(Path::new("/")).map_err(at("namespace"))
     }
 
-    /// Does something in the container's mount namespace, in a child that ends afterwards.
-    fn inside(&self, act: impl FnOnce(&Root) -> Result<(), Failure>) -> Result<(), Failure> {
+    /// Does something in a child that ends afterwards; `own` are namespaces of its own.
+    fn in_child(&self, own: Namespaces, act: impl FnOnce() -> Result<(), Failure>) -> Result<(), Failure> {
         // As for an exec: what runs in the container must not look into the child.
         process::set_dumpable(false).map_err(at("clone"))?;
         let (caller, child) = handshake::pair()?;
         let (mut caller, mut child) = (Some(caller), Some(child));
-        let options = Clone { namespaces: Namespaces::empty(), cgroup: None, sibling: false };
+        let options = Clone { namespaces: own, cgroup: None, sibling: false };
         let mut act = Some(act);
         let spawned = process::clone_child(&options, || {
             drop(caller.take());
             let (Some(child), Some(act)) = (child.take(), act.take()) else { return 1 };
-            let done = self.enter_mounts().and_then(|root| act(&root));
-            match done.and_then(|()| child.ready(None)) {
+            match act().and_then(|()| child.ready(None)) {
                 Ok(()) => 0,
                 Err(failure) => {
                     child.failed(&failure);

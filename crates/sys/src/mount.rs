@@ -5,7 +5,7 @@
 
 #![allow(unsafe_code)]
 
-use std::ffi::CStr;
+use std::ffi::{CStr, OsStr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
@@ -256,18 +256,16 @@ pub fn is_procfs(fd: BorrowedFd<'_>) -> Result<bool> {
     Ok(found.f_type as u64 & 0xffff_ffff == PROC_SUPER_MAGIC)
 }
 
-/// Takes away the mount whose top `fd` is, at once for new users and in the end for those who have files of it open.
+/// Takes away what is mounted at `name` in a directory, at once for new users and in the end for those who have files of it
+/// open. The directory is the caller's working directory then. A link is not followed.
 ///
 /// # Errors
-/// umount2(2)'s: EINVAL when it is no mount's top, EBUSY when there are mounts below it.
-pub fn detach(fd: BorrowedFd<'_>) -> Result<()> {
-    // umount2(2) takes a path only. This one leads through a procfs that is mounted nowhere, so nobody else's.
-    let attributes = Attributes::NO_SUID.with(Attributes::NO_DEV).with(Attributes::NO_EXEC);
-    let proc = Mount::new("proc", "proc", &[], attributes)?;
-    let failed = |step| move |errno| Error::new(step, "", errno);
-    rustix::process::fchdir(&proc).map_err(failed("fchdir"))?;
-    let path = format!("thread-self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&fd));
-    rustix::mount::unmount(path, UnmountFlags::DETACH).map_err(failed("umount"))
+/// umount2(2)'s: EINVAL when nothing is mounted there.
+pub fn detach(directory: BorrowedFd<'_>, name: &OsStr) -> Result<()> {
+    // umount2(2) takes a path only, and a procfs for one by descriptor cannot be had in every user namespace.
+    let failed = |step| move |errno| Error::new(step, name.to_string_lossy(), errno);
+    rustix::process::fchdir(directory).map_err(failed("fchdir"))?;
+    rustix::mount::unmount(name, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW).map_err(failed("umount"))
 }
 
 impl AsFd for Mount {

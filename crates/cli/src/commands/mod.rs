@@ -125,7 +125,7 @@ pub(crate) static ALL: &[Command] = &[
     verb::<system::install::Uninstall>("system uninstall", &[]),
     verb::<system::prune::Prune>("system prune", &[]),
     verb::<system::version::Version>("version", &[]),
-    verb::<volume::copy::Copy>("volume cp", &[]),
+    verb::<volume::copy::Copy>("volume cp", &["volume clone"]),
     verb::<volume::create::Create>("volume create", &[]),
     verb::<volume::export::Export>("volume export", &[]),
     verb::<volume::import::Import>("volume import", &[]),

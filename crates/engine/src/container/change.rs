@@ -3,6 +3,7 @@
 //! [`apply`] is pure: a record and the wish become a new record, and what has to be done to a running container. The
 //! rest does that.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -10,11 +11,12 @@ use shim::proto::Request;
 use spec::api::{ContainerChanges, EnvChanges, LabelChanges, MountChanges, PublishChanges};
 
 use network::{PortRequest, PublishedPort};
+use store::{Image, RwMount, RwOptions};
 
 use super::mounts::{self, Kind, MountPoint};
 use super::record::{Attachment, NetworkMode, Record};
 use super::{Container, create, has_ended, oci, ports, propagation};
-use crate::blocking::blocking;
+use crate::blocking::{blocking, lasting};
 use crate::{Engine, Error};
 
 /// What a running container needs so that it becomes what its record says.
@@ -24,10 +26,20 @@ pub(crate) struct Live {
     pub(crate) publish: Vec<PortRequest>,
     /// Ports no longer to be published: number and protocol in the container.
     pub(crate) unpublish: Vec<(u16, String)>,
-    /// Mounts to add, parents before children. A volume among them has no source yet.
+    /// Mounts to add, parents before children. Volumes and images among them have no source yet.
     pub(crate) mount: Vec<MountPoint>,
     /// Mounts to take away.
     pub(crate) unmount: Vec<MountPoint>,
+}
+
+/// What new mounts needed; it goes again when the change fails.
+#[derive(Debug, Default)]
+pub(crate) struct Made {
+    volumes: create::MadeVolumes,
+    /// Above images.
+    layers: Vec<String>,
+    /// What the user should know of the images.
+    pub(crate) warnings: Vec<String>,
 }
 
 /// Changes the record; ports without an address are published on `publish_on`,
@@ -134,19 +146,19 @@ fn mount(record: &mut Record, changes: MountChanges, live: &mut Live) -> Result<
         if record.mounts.iter().any(|m| m.destination.starts_with(&format!("{target}/"))) {
             return Err(Error::Conflict(format!("there are mounts below {target}: remove them first")));
         }
-        if record.mounts[at].kind == Kind::Image {
-            return Err(image_stays());
-        }
         live.unmount.push(record.mounts.remove(at));
         mounts::forget(&mut record.host, &mut record.config, &target);
     }
     for wish in changes.add {
-        let mount = mounts::from_mount(&wish)?;
-        if mount.kind == Kind::Image {
-            return Err(image_stays());
-        }
+        let mut mount = mounts::from_mount(&wish)?;
         if record.mounts.iter().any(|m| m.destination == mount.destination) {
             return Err(Error::Invalid(format!("Duplicate mount point: {}", mount.destination)));
+        }
+        if mount.kind == Kind::Image {
+            // The layers of those that leave are there until the change is done.
+            let taken =
+                record.mounts.iter().chain(&live.unmount).filter_map(|m| layer_number(&m.layer)).max();
+            mount.layer = format!("{}.{}", record.id, taken.unwrap_or(0) + 1);
         }
         record.host.mounts.push(wish);
         record.mounts.push(mount.clone());
@@ -158,41 +170,87 @@ fn mount(record: &mut Record, changes: MountChanges, live: &mut Live) -> Result<
     Ok(())
 }
 
-fn image_stays() -> Error {
-    let text = "a mount of type \"image\" is made with its container and stays until that is removed";
-    Error::NotImplemented(text.into())
+/// `n` of a layer `<container>.<n>`.
+fn layer_number(layer: &str) -> Option<u32> {
+    layer.rsplit_once('.')?.1.parse().ok()
 }
 
 impl Engine {
-    /// Makes the volumes that new mounts name, and makes sure of the sources of binds.
+    /// Makes the volumes that new mounts name and layers above images, and makes sure of the sources of binds.
     /// They stay as long as they are held.
     pub(crate) async fn make_sources(
         &self,
         record: &mut Record,
         live: &mut Live,
-    ) -> Result<create::MadeVolumes, Error> {
-        let mut made = create::MadeVolumes::default();
+        made: &mut Made,
+    ) -> Result<(), Error> {
         for wish in &mut live.mount {
             match wish.kind {
-                // Images are refused.
-                Kind::Tmpfs | Kind::Image => continue,
+                Kind::Tmpfs => continue,
                 Kind::Bind => {
                     propagation::guard(wish, &self.inner.config.data_root)?;
                     create::bind_source(wish)?;
                     propagation::check(&mut wish.clone())?;
                 }
-                Kind::Volume => {
-                    if !wish.subpath.is_empty() {
-                        let text = format!("volume-subpath {:?} is not supported here", wish.subpath);
-                        return Err(Error::NotImplemented(text));
-                    }
-                    self.make_volume_of(wish, &mut made).await?;
+                Kind::Volume => self.make_volume_of(wish, &mut made.volumes).await?,
+                Kind::Image => {
+                    let (image, warnings) = self.image_for(&wish.name, None).await?;
+                    made.warnings.extend(warnings);
+                    wish.source = image.target.digest.to_string();
+                    made.layers.push(wish.layer.clone());
+                    self.make_layer(wish.clone(), image, record.host.auto_remove).await?;
                 }
             }
             let recorded = record.mounts.iter_mut().find(|m| m.destination == wish.destination);
             wish.clone_into(recorded.expect("the wish is in the record"));
         }
-        Ok(made)
+        Ok(())
+    }
+
+    /// The layer above an image that a container has mounted.
+    async fn make_layer(&self, mount: MountPoint, image: Image, volatile: bool) -> Result<(), Error> {
+        let inner = self.inner.clone();
+        lasting(move || {
+            // Held until the layer needs them: nothing may collect the image's in between.
+            let _lease = inner.store.lease("update")?;
+            let below = inner.store.unpack_image(&image)?;
+            let options = RwOptions { limit: None, volatile };
+            let layers = inner.store.rw_create_with(&mount.layer, below.as_ref(), options)?;
+            create::check_subpath(&mount, &layers)
+        })
+        .await
+    }
+
+    /// Removes what was made for a change that failed. Every one is tried.
+    pub(crate) async fn unmake(&self, made: Made) -> Vec<Error> {
+        let Made { volumes, layers, .. } = made;
+        let anonymous = volumes.let_go();
+        let mut undone = self.remove_layers(layers).await;
+        for name in anonymous {
+            undone.extend(self.volume_remove(&name, true).await.err());
+        }
+        undone
+    }
+
+    /// Removes layers above images that nobody has mounted any more. Every one is tried.
+    pub(crate) async fn remove_layers(&self, layers: Vec<String>) -> Vec<Error> {
+        if layers.is_empty() {
+            return Vec::new();
+        }
+        let inner = self.inner.clone();
+        let (aside, failed) = blocking(move || {
+            let (mut aside, mut failed) = (Vec::new(), Vec::new());
+            for layer in &layers {
+                match inner.store.rw_set_aside(layer) {
+                    Ok(tree) => aside.extend(tree),
+                    Err(error) => failed.push(error.into()),
+                }
+            }
+            (aside, failed)
+        })
+        .await;
+        self.remove_later(aside);
+        failed
     }
 
     /// Does to a running container what its record says from now on: all of it, or nothing.
@@ -202,7 +260,7 @@ impl Engine {
             live.mount.iter_mut().try_for_each(propagation::check)?;
             self.mount_volumes(&mut live.mount, who).await?;
             let ports = self.change_ports(container, &live).await?;
-            let mounted = change_mounts(container, &live).await;
+            let mounted = self.change_mounts(container, &live).await;
             if let Err(error) = mounted {
                 let undone = self.restore_ports(container, &ports).await.err();
                 return Err(Error::first(error, undone));
@@ -225,6 +283,52 @@ impl Engine {
             Some(error) => Err(Error::first(error, failed)),
             None => Error::all(failed),
         }
+    }
+
+    /// Unmounts what leaves, then mounts what comes; when one of them fails, everything is as it was.
+    async fn change_mounts(&self, container: &Arc<Container>, live: &Live) -> Result<(), Error> {
+        if live.mount.is_empty() && live.unmount.is_empty() {
+            return Ok(());
+        }
+        let record = container.view().record.clone();
+        live.mount.iter().try_for_each(|mount| can_come(mount, live, &record))?;
+        let images = self.layers_of_images(live).await?;
+        let link = container.running_link()?;
+        let unmount = |mount: &MountPoint| Request::Unmount { destination: mount.destination.clone() };
+        let mount = |mount: &MountPoint| Request::Mount(Box::new(oci::user_mount(&record, mount, &images)));
+        let leave = live.unmount.iter().map(|m| (unmount(m), mount(m)));
+        let come = live.mount.iter().map(|m| (mount(m), unmount(m)));
+        let mut undo = Vec::new();
+        for (step, back) in leave.chain(come) {
+            if let Err(error) = link.call(step, Vec::new()).await {
+                let mut left = Vec::new();
+                for back in undo.into_iter().rev() {
+                    left.extend(link.call(back, Vec::new()).await.err());
+                }
+                // It has just ended: what was recorded holds for its next start.
+                if has_ended(&error) {
+                    return Ok(());
+                }
+                return Err(Error::first(error.into(), left.into_iter().map(Error::from)));
+            }
+            undo.push(back);
+        }
+        Ok(())
+    }
+
+    /// The directories of the images that come or leave.
+    async fn layers_of_images(&self, live: &Live) -> Result<BTreeMap<String, RwMount>, Error> {
+        let mounts = live.mount.iter().chain(&live.unmount).filter(|m| m.kind == Kind::Image);
+        let layers: Vec<String> = mounts.map(|m| m.layer.clone()).collect();
+        if layers.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let inner = self.inner.clone();
+        blocking(move || -> Result<_, Error> {
+            let with_place = |layer: String| inner.store.rw_mount(&layer).map(|place| (layer, place));
+            Ok(layers.into_iter().map(with_place).collect::<Result<_, _>>()?)
+        })
+        .await
     }
 
     /// Ports first go, then come: a port can move to another one of the host. Returns what was there before.
@@ -267,6 +371,22 @@ impl Engine {
     }
 }
 
+/// Whether a mount can come to a container that runs.
+fn can_come(mount: &MountPoint, live: &Live, record: &Record) -> Result<(), Error> {
+    let refused =
+        |why: &str| format!("{}: {why}: add the mount while the container is stopped", mount.destination);
+    if mount.match_user {
+        return Err(Error::NotImplemented(refused("idmap takes a restart")));
+    }
+    // It would hide them, and at the next start they would be in it.
+    let below = format!("{}/", mount.destination);
+    let comes = |other: &MountPoint| live.mount.iter().any(|m| m.destination == other.destination);
+    match record.mounts.iter().find(|m| m.destination.starts_with(&below) && !comes(m)) {
+        Some(other) => Err(Error::Conflict(refused(&format!("{} is mounted below it", other.destination)))),
+        None => Ok(()),
+    }
+}
+
 /// Exactly these ports.
 fn as_requests(ports: &[PublishedPort]) -> Vec<PortRequest> {
     let request = |port: &PublishedPort| PortRequest {
@@ -283,41 +403,6 @@ async fn save_ports(container: &Arc<Container>, ports: Vec<PublishedPort>) -> Re
     let network = Arc::new(Attachment { ports, ..(*view.network).clone() });
     container.save_state(view.state.clone(), network.clone()).await?;
     container.publish(|view| view.network = network);
-    Ok(())
-}
-
-/// Unmounts what leaves, then mounts what comes; when one of them fails, everything is as it was.
-async fn change_mounts(container: &Arc<Container>, live: &Live) -> Result<(), Error> {
-    if live.mount.is_empty() && live.unmount.is_empty() {
-        return Ok(());
-    }
-    if let Some(mount) = live.mount.iter().find(|m| m.match_user) {
-        return Err(Error::NotImplemented(format!(
-            "{}: idmap takes a restart: add the mount while the container is stopped",
-            mount.destination
-        )));
-    }
-    let link = container.running_link()?;
-    let unmount = |mount: &MountPoint| Request::Unmount { destination: mount.destination.clone() };
-    let record = container.view().record.clone();
-    let mount = |mount: &MountPoint| Request::Mount(Box::new(oci::user_mount(&record, mount)));
-    let leave = live.unmount.iter().map(|m| (unmount(m), mount(m)));
-    let come = live.mount.iter().map(|m| (mount(m), unmount(m)));
-    let mut undo = Vec::new();
-    for (step, back) in leave.chain(come) {
-        if let Err(error) = link.call(step, Vec::new()).await {
-            let mut left = Vec::new();
-            for back in undo.into_iter().rev() {
-                left.extend(link.call(back, Vec::new()).await.err());
-            }
-            // It has just ended: what was recorded holds for its next start.
-            if has_ended(&error) {
-                return Ok(());
-            }
-            return Err(Error::first(error.into(), left.into_iter().map(Error::from)));
-        }
-        undo.push(back);
-    }
     Ok(())
 }
 

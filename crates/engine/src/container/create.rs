@@ -36,6 +36,14 @@ pub(crate) struct MadeVolumes {
     holds: Vec<Hold>,
 }
 
+impl MadeVolumes {
+    /// The anonymous ones, which nobody knows of if what they were made for has failed; they can be removed now.
+    pub(crate) fn let_go(self) -> Vec<String> {
+        drop(self.holds);
+        self.anonymous
+    }
+}
+
 impl Engine {
     /// `POST /containers/create`. An image that is not here is 404 `No such image`: the client then pulls it.
     pub async fn create(
@@ -192,7 +200,6 @@ impl Engine {
             Ok(container) => return Ok((container, made.holds)),
             Err(error) => error,
         };
-        drop(made.holds);
         let inner = self.inner.clone();
         let mut undone = blocking(move || -> Vec<Error> {
             let removed = sys::file::remove_tree(&places.records).err().map(Error::from);
@@ -200,7 +207,7 @@ impl Engine {
             removed.into_iter().chain(rw).collect()
         })
         .await;
-        for name in made.anonymous {
+        for name in made.let_go() {
             undone.extend(self.volume_remove(&name, true).await.err());
         }
         Err(Error::first(error, undone))
@@ -314,7 +321,11 @@ impl Engine {
     }
 
     /// The image of a create: here, or built in.
-    async fn image_for(&self, name: &str, platform: Option<Platform>) -> Result<(Image, Vec<String>), Error> {
+    pub(crate) async fn image_for(
+        &self,
+        name: &str,
+        platform: Option<Platform>,
+    ) -> Result<(Image, Vec<String>), Error> {
         let target = match self.inner.store.resolve(name) {
             Err(store::Error::NotFound(_)) => {
                 if !self.load_built_in(name).await? {
@@ -442,7 +453,7 @@ pub(crate) fn bind_source(mount: &MountPoint) -> Result<(), Error> {
 }
 
 /// What of an image is to be mounted must be in it.
-fn check_subpath(mount: &MountPoint, layers: &RwMount) -> Result<(), Error> {
+pub(crate) fn check_subpath(mount: &MountPoint, layers: &RwMount) -> Result<(), Error> {
     if mount.subpath.is_empty() {
         return Ok(());
     }

@@ -243,14 +243,7 @@ fn mounts(record: &Record, host: &Host<'_>, security: &Security) -> Vec<oci::Mou
             mounts.push(mount);
         }
     }
-    mounts.extend(record.mounts.iter().map(|mount| match host.images.get(&mount.layer) {
-        Some(layers) => {
-            let mut mount = image_mount(mount, layers);
-            map_ids(&mut mount, record);
-            mount
-        }
-        None => user_mount(record, mount),
-    }));
+    mounts.extend(record.mounts.iter().map(|mount| user_mount(record, mount, &host.images)));
     mounts.extend(host.secrets.iter().cloned().map(|mut mount| {
         map_ids(&mut mount, record);
         mount
@@ -265,8 +258,17 @@ fn map_ids(mount: &mut oci::Mount, record: &Record) {
     }
 }
 
-/// A mount of the user's.
-pub(crate) fn user_mount(record: &Record, mount: &MountPoint) -> oci::Mount {
+/// A mount of the user's. `images`: by layer, the directories of those that are mounted.
+pub(crate) fn user_mount(
+    record: &Record,
+    mount: &MountPoint,
+    images: &BTreeMap<String, RwMount>,
+) -> oci::Mount {
+    if let Some(layers) = images.get(&mount.layer) {
+        let mut result = image_mount(mount, layers);
+        map_ids(&mut result, record);
+        return result;
+    }
     match mount.kind {
         Kind::Tmpfs => oci::Mount {
             destination: mount.destination.clone(),

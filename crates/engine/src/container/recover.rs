@@ -69,7 +69,7 @@ impl Answers {
 /// Reads all records, and removes what belongs to no container. Blocking.
 pub(crate) fn find_all(config: &Config, store: &Store, mut answers: Answers) -> Result<Found, Error> {
     let mut found = Vec::new();
-    let mut known = HashSet::new();
+    let (mut known, mut layers) = (HashSet::new(), HashSet::new());
     let mut unfinished = Vec::new();
     for dir in places::all(config)? {
         let name = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -81,6 +81,7 @@ pub(crate) fn find_all(config: &Config, store: &Store, mut answers: Answers) -> 
                     Saved::default()
                 });
                 let shim = answers.0.remove(&name);
+                layers.extend(record.layers());
                 found.push(One { places: Places::found(config, &dir), record, saved, shim });
             }
             Ok(None) => {
@@ -98,7 +99,7 @@ pub(crate) fn find_all(config: &Config, store: &Store, mut answers: Answers) -> 
     for (_, dir) in unfinished.into_iter().filter(|(name, _)| !known.contains(name)) {
         sys::file::remove_tree(&dir)?;
     }
-    remove_orphans(config, store, &known);
+    remove_orphans(config, store, &known, &layers);
     found.sort_by_key(|one| one.record.created_at);
     Ok(Found(found))
 }
@@ -134,8 +135,9 @@ fn answering(dir: &Path) -> Option<Answering> {
     }
 }
 
-/// Writable layers, shims and cgroups whose container is not known. Failures are told, and no reason not to start.
-fn remove_orphans(config: &Config, store: &Store, known: &HashSet<String>) {
+/// Writable layers, shims and cgroups whose container is not known, and layers that no record names. Failures are told,
+/// and no reason not to start.
+fn remove_orphans(config: &Config, store: &Store, known: &HashSet<String>, layers: &HashSet<String>) {
     let tell = |what: &str, name: &str, error: Error| {
         tracing::warn!(what, name, "cannot remove what belongs to no container: {}", error.message());
     };
@@ -156,8 +158,11 @@ fn remove_orphans(config: &Config, store: &Store, known: &HashSet<String>) {
     for (_, path) in cgroup::found(config).into_iter().filter(|(id, _)| !known.contains(id.as_str())) {
         leftovers::remove(&path);
     }
-    // `<id>`, and `<id>.<n>` of the images it has mounted.
-    let owned = |layer: &str| known.contains(layer.split('.').next().unwrap_or(layer));
+    // `<id>`, and `<id>.<n>` of the images it has mounted. What a container has whose record cannot be read stays.
+    let owned = |layer: &str| {
+        let id = layer.split('.').next().unwrap_or(layer);
+        layers.contains(layer) || known.contains(id) && !layers.contains(id)
+    };
     for name in store.rw_list().unwrap_or_default().into_iter().filter(|layer| !owned(layer)) {
         if let Err(error) = store.rw_remove(&name) {
             tell("writable layer", &name, error.into());

@@ -127,7 +127,7 @@ impl Engine {
     }
 
     /// Removes trees from the disk while nobody waits for it.
-    fn remove_later(&self, aside: Vec<Aside>) {
+    pub(crate) fn remove_later(&self, aside: Vec<Aside>) {
         let inner = self.inner.clone();
         tokio::spawn(async move {
             let _turn = inner.removals.lock().await;

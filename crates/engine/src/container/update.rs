@@ -5,6 +5,7 @@ use std::sync::Arc;
 use shim::proto::Request;
 use spec::api::{ContainerUpdateRequest, ContainerUpdateResponse, HostConfig, Resources};
 
+use super::record::Record;
 use super::{Container, change, check, devices, oci};
 use crate::blocking::{blocking, to_the_end};
 use crate::{Engine, Error};
@@ -29,16 +30,22 @@ impl Engine {
             let changes = request.changes.take().unwrap_or_default();
             merge(&mut record.host, request)?;
             check::resources(&record.host.resources)?;
-            let warnings = engine.adapt(&mut record.host.resources).await?;
+            let mut warnings = engine.adapt(&mut record.host.resources).await?;
             check::restart(&record.host)?;
             let publish_on = engine.settings().publish_on(&record.host);
-            let mut live = change::apply(&mut record, changes, publish_on)?;
-            let _held = engine.make_sources(&mut record, &mut live).await?;
-            let before = (*container.view().record).clone();
-            // The record first: what it says is what a running container is made to be.
-            container.commit_record(record).await?;
-            if let Err(error) = engine.update_live(&container, live).await {
-                return Err(Error::first(error, container.commit_record(before).await.err()));
+            let live = change::apply(&mut record, changes, publish_on)?;
+            let gone = live.unmount.iter().map(|mount| mount.layer.clone()).filter(|layer| !layer.is_empty());
+            let gone = gone.collect();
+            let mut made = change::Made::default();
+            if let Err(error) = engine.update_now(&container, record, live, &mut made).await {
+                return Err(Error::first(error, engine.unmake(made).await));
+            }
+            warnings.append(&mut made.warnings);
+            for error in engine.remove_layers(gone).await {
+                tracing::warn!(
+                    "the layer of an image that was mounted goes at the next start: {}",
+                    error.message()
+                );
             }
             engine.publish(container.event("update", &[]));
             Ok(ContainerUpdateResponse { warnings })
@@ -48,6 +55,24 @@ impl Engine {
             error @ Error::Invalid(_) => error,
             error => Error::within(format!("Cannot update container {id}"), error),
         })
+    }
+
+    /// Makes what the change needs, then records it, then does it. What was made is `made`, also after an error.
+    async fn update_now(
+        &self,
+        container: &Arc<Container>,
+        mut record: Record,
+        mut live: change::Live,
+        made: &mut change::Made,
+    ) -> Result<(), Error> {
+        self.make_sources(&mut record, &mut live, made).await?;
+        let before = (*container.view().record).clone();
+        // The record first: what it says is what a running container is made to be.
+        container.commit_record(record).await?;
+        match self.update_live(container, live).await {
+            Ok(()) => Ok(()),
+            Err(error) => Err(Error::first(error, container.commit_record(before).await.err())),
+        }
     }
 
     /// Makes a running container what its record says.
