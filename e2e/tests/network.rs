@@ -111,6 +111,37 @@ fn a_user_network_has_names() {
 }
 
 #[test]
+fn a_running_container_learns_of_its_networks() {
+    let host = Host::new();
+    host.docker(&["network", "create", "front"]).ok();
+    host.docker(&["run", "-d", "--name", "web", "--network", "front", "busybox", "sleep", "1000"]).ok();
+    for name in ["c1", "own"] {
+        host.docker(&["run", "-d", "--name", name, "--hostname", name, "busybox", "sleep", "1000"]).ok();
+    }
+    let inside = |name: &str, script: &str| host.docker(&["exec", name, "sh", "-c", script]).ok();
+    let files = |name: &str| inside(name, "cat /etc/hosts /etc/resolv.conf");
+    let before = files("c1");
+    let change = "echo 'nameserver 192.0.2.1' > /etc/resolv.conf";
+    inside("own", change);
+    host.docker(&["network", "connect", "--link", "web:linked", "front", "c1"]).ok();
+    host.docker(&["network", "connect", "front", "own"]).ok();
+    let format = "{{.NetworkSettings.Networks.front.IPAddress}}";
+    let line = host.docker(&["inspect", "-f", format, "c1"]).ok() + "\tc1\n";
+    let after = files("c1");
+    assert!(after.contains(&line) && after.contains("nameserver 127.0.0.11"), "{after}");
+    for name in ["web", "linked"] {
+        inside("c1", &format!("ping -c 1 -W 5 {name}"));
+    }
+    // What it has written itself stays.
+    assert_eq!(inside("own", "cat /etc/resolv.conf"), "nameserver 192.0.2.1");
+    host.docker(&["network", "disconnect", "front", "c1"]).ok();
+    assert_eq!(files("c1"), before);
+    host.docker(&["rm", "-f", "web", "c1", "own"]).ok();
+    host.docker(&["network", "rm", "front"]).ok();
+    host.finish();
+}
+
+#[test]
 fn none_and_host() {
     let host = Host::new();
     let links = |network: &str| {

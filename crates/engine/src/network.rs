@@ -12,7 +12,7 @@ use spec::api::{
 
 use crate::blocking::{blocking, to_the_end};
 use crate::container::Container;
-use crate::container::record::{Attachment, NetworkMode};
+use crate::container::record::{Attachment, NetworkMode, Record};
 use crate::engine::Prune;
 use crate::volume::{excluded, is_boolean, is_true};
 use crate::{Engine, Error, events, time};
@@ -226,17 +226,21 @@ impl Engine {
                 )));
             }
             let mut record = (*view.record).clone();
+            let mut came = None;
             if view.state.is_alive() {
                 let request = engine.endpoint_request(&record, &network.name, &settings)?;
                 let (inner, id, pid) = (engine.inner.clone(), container.id.clone(), view.state.pid);
                 let endpoint = blocking(move || inner.networks.connect_live(&id, pid, &request)).await?;
                 engine.publish(engine.member_event("connect", &endpoint, &container.id));
                 let mut endpoints = view.network.endpoints.clone();
-                endpoints.push(endpoint);
+                endpoints.push(endpoint.clone());
+                came = Some(endpoint);
                 engine.commit_endpoints(&container, endpoints).await?;
             }
             record.networks.insert(network.name.clone(), settings);
-            container.commit_record(record).await
+            container.commit_record(record).await?;
+            engine.tell_files(&container, view.record.clone(), came).await;
+            Ok(())
         })
         .await
     }
@@ -261,17 +265,29 @@ impl Engine {
                     container.id, network.name
                 )));
             }
-            if let Some(endpoint) = endpoint.filter(|_| view.state.is_alive()) {
+            let endpoint = endpoint.filter(|_| view.state.is_alive());
+            if let Some(endpoint) = &endpoint {
                 let (inner, id, pid) = (engine.inner.clone(), container.id.clone(), view.state.pid);
                 let name = network.id.to_string();
                 blocking(move || inner.networks.disconnect_live(&id, pid, &name)).await?;
-                engine.publish(engine.member_event("disconnect", &endpoint, &container.id));
+                engine.publish(engine.member_event("disconnect", endpoint, &container.id));
                 let rest = view.network.endpoints.iter().filter(|e| e.id != endpoint.id).cloned().collect();
                 engine.commit_endpoints(&container, rest).await?;
             }
-            container.commit_record(record).await
+            container.commit_record(record).await?;
+            engine.tell_files(&container, view.record.clone(), endpoint).await;
+            Ok(())
         })
         .await
+    }
+
+    /// Its files follow where its place on a network has come or gone while it runs.
+    async fn tell_files(&self, container: &Arc<Container>, before: Arc<Record>, endpoint: Option<Endpoint>) {
+        let Some(endpoint) = endpoint else { return };
+        let (engine, followed) = (self.clone(), container.clone());
+        if let Err(error) = blocking(move || engine.follow_network(&followed, &before, &endpoint)).await {
+            tracing::warn!(container = %container.id, "its hosts and resolv.conf: {}", error.message());
+        }
     }
 
     async fn commit_endpoints(

@@ -293,7 +293,7 @@ impl Ports {
 
 fn bind_error(ip: IpAddr, port: u16, errno: Errno) -> Error {
     Error::Kernel {
-        step: "bind host port",
+        step: "failed to bind host port",
         object: SocketAddr::new(ip, port).to_string(),
         source: errno.into(),
     }

@@ -6,8 +6,10 @@ use std::path::Path;
 use network::Endpoint;
 use sys::file::{self, Durability};
 
-use super::record::Record;
-use crate::Error;
+use super::Container;
+use super::record::{NetworkMode, Record};
+use super::start::hostname;
+use crate::{Engine, Error};
 
 const LOCAL: &str = "127.0.0.1\tlocalhost\n\
     ::1\tlocalhost ip6-localhost ip6-loopback\n\
@@ -39,6 +41,15 @@ pub(crate) fn hosts(
         let (name, ip) = extra_host(extra, gateway)?;
         text.push_str(&format!("{ip}\t{name}\n"));
     }
+    for endpoint in endpoints {
+        text.push_str(&own_lines(record, hostname, endpoint));
+    }
+    text.push_str(linked);
+    Ok(text)
+}
+
+/// The lines of the container itself on one of its networks.
+fn own_lines(record: &Record, hostname: &str, endpoint: &Endpoint) -> String {
     let domain = &record.config.domainname;
     let mut names = hostname.to_owned();
     if !domain.is_empty() {
@@ -48,11 +59,52 @@ pub(crate) fn hosts(
     if let Some((first, _)) = names.split_once('.') {
         names = format!("{names} {first}");
     }
-    for address in endpoints.iter().flat_map(Endpoint::addresses) {
-        text.push_str(&format!("{}\t{names}\n", address.ip));
+    endpoint.addresses().map(|address| format!("{}\t{names}\n", address.ip)).collect()
+}
+
+/// Changes a file of a container that runs: in place, it has this very file mounted. Blocking.
+pub(crate) fn change(path: &Path, change: impl FnOnce(&str) -> String) -> Result<(), Error> {
+    let text = String::from_utf8_lossy(&file::read(path)?).into_owned();
+    let changed = change(&text);
+    if changed != text {
+        let failed = |e| sys::Error::new("write", path.display().to_string(), e);
+        let mut file = file::create(path, 0o644)?;
+        std::io::Write::write_all(&mut file, changed.as_bytes()).map_err(failed)?;
     }
-    text.push_str(linked);
-    Ok(text)
+    Ok(())
+}
+
+impl Engine {
+    /// A container that runs has come to a network or left it, where it has had `endpoint`: its files say so. A resolv.conf
+    /// that is not as it was written for the networks `before` is the container's own, and stays. Blocking.
+    pub(crate) fn follow_network(
+        &self,
+        container: &Container,
+        before: &Record,
+        endpoint: &Endpoint,
+    ) -> Result<(), Error> {
+        let record = container.view().record.clone();
+        let lines = own_lines(&record, &hostname(&record), endpoint);
+        let is_there = record.networks.contains_key(&endpoint.network_name);
+        change(&container.places.run.join("hosts"), |hosts| {
+            let other = |line: &&str| !lines.lines().any(|own| own == *line);
+            let rest: String = hosts.lines().filter(other).map(|line| format!("{line}\n")).collect();
+            if is_there { rest + &lines } else { rest }
+        })?;
+        let (old, new) = (self.resolv_conf(before)?, self.resolv_conf(&record)?);
+        change(&container.places.run.join("resolv.conf"), |text| if text == old { new } else { text.into() })
+    }
+
+    /// The text of its resolv.conf on a network namespace of its own.
+    pub(crate) fn resolv_conf(&self, record: &Record) -> Result<String, Error> {
+        let requests = match record.network_mode() {
+            NetworkMode::Networks => self.endpoint_requests(record)?,
+            NetworkMode::Host | NetworkMode::None | NetworkMode::Container(_) => Vec::new(),
+        };
+        let settings = self.settings();
+        let [servers, search, options] = settings.resolver(&record.host);
+        Ok(self.inner.networks.resolv_conf(&requests, servers, search, options).text)
+    }
 }
 
 /// `name:address` or `name=address`; `host-gateway` is the default bridge's address.

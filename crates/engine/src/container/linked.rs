@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use spec::api::HostConfig;
 
-use super::Container;
 use super::record::{NetworkMode, Record};
 use super::state::Phase;
+use super::{Container, files};
 use crate::blocking::{lasting, to_the_end};
 use crate::{Engine, Error};
 
@@ -151,16 +151,7 @@ impl Engine {
 
 /// Changes the hosts file of a container that runs. Blocking.
 fn change_hosts(container: &Container, change: impl FnOnce(&str) -> String) -> Result<(), Error> {
-    let path = container.places.run.join("hosts");
-    let text = String::from_utf8_lossy(&sys::file::read(&path)?).into_owned();
-    let changed = change(&text);
-    if changed != text {
-        // In place: the container has this very file mounted.
-        let failed = |e| sys::Error::new("write", path.display().to_string(), e);
-        let mut file = sys::file::create(&path, 0o644)?;
-        std::io::Write::write_all(&mut file, changed.as_bytes()).map_err(failed)?;
-    }
-    Ok(())
+    files::change(&container.places.run.join("hosts"), change)
 }
 
 /// A hosts file without the line whose first name is `alias`.

@@ -474,14 +474,8 @@ impl Engine {
             };
             return files::write(run, hostname, &hosts, &read("/etc/resolv.conf")?);
         }
-        let requests = match record.network_mode() {
-            NetworkMode::Networks => self.endpoint_requests(record)?,
-            NetworkMode::Host | NetworkMode::None | NetworkMode::Container(_) => Vec::new(),
-        };
-        let [servers, search, options] = settings.resolver(&record.host);
-        let resolv = self.inner.networks.resolv_conf(&requests, servers, search, options);
         let hosts = files::hosts(record, hostname, endpoints, gateway, &self.linked_hosts(record)?)?;
-        files::write(run, hostname, &hosts, &resolv.text)
+        files::write(run, hostname, &hosts, &self.resolv_conf(record)?)
     }
 
     /// Sources of bind mounts may have gone since the create.
