@@ -479,6 +479,11 @@ fn what_is_said_of_an_image_is_beside_it() {
     let statement = &told("x:1/attestations?statement=true")[0];
     assert_eq!(statement["PredicateType"], "https://slsa.dev/provenance/v0.2");
     assert_eq!(statement["Statement"], old[0]);
+    // Its id and time are the image's own, as the engine has seen them.
+    let build = &told("x:1/json")["Identity"]["Build"][0];
+    let metadata = &old[0]["predicate"]["metadata"];
+    assert_eq!(build["Ref"], metadata["buildInvocationID"], "{build}");
+    assert_eq!(build["CreatedAt"], metadata["buildStartedOn"]);
     let short = &told("x:1/attestations?type=https://slsa.dev/provenance/v0.2")[0];
     assert!(short.get("Statement").is_none() && short["Descriptor"] == statement["Descriptor"], "{short}");
     assert_eq!(told("x:1/attestations?type=https://spdx.dev/Document"), serde_json::json!([]));
@@ -504,6 +509,12 @@ fn what_is_said_of_an_image_is_beside_it() {
     host.corten(&["pull", "-q", &name]).ok();
     assert_eq!(host.corten(&["inspect", "-f", "{{.Id}}", &name]).ok(), id);
     host.corten(&["run", "--rm", &name, "true"]).ok();
+    let kinds = |told: serde_json::Value| -> Vec<String> {
+        let all = told.as_array().unwrap().iter();
+        all.map(|statement| statement["PredicateType"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(kinds(told(&format!("{name}/attestations"))), ["https://spdx.dev/Document"]);
+    assert!(host.corten(&["images", "--tree"]).ok().contains("\n   └─ attestation "));
     // Where it came from is told under every name of it.
     host.corten(&["tag", &name, "y:1"]).ok();
     let from = serde_json::json!({ "Pull": [{ "Repository": format!("{listen}/x") }] });

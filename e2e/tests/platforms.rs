@@ -136,7 +136,8 @@ fn each_platform_is_seen_and_runs() {
     let lines: Vec<&str> = tree.lines().collect();
     assert!(lines[1].starts_with("multi:1 ") && lines[1].ends_with(" U"), "{tree}");
     assert!(lines[2].starts_with("├─ linux/amd64") && !lines[2].ends_with('U'), "{tree}");
-    assert!(lines[3].starts_with("└─ linux/arm64/v8") && lines[3].ends_with(" U"), "{tree}");
+    assert!(lines[3].starts_with("│  └─ attestation"), "{tree}");
+    assert!(lines[4].starts_with("└─ linux/arm64/v8") && lines[4].ends_with(" U"), "{tree}");
     host.finish();
 }
 

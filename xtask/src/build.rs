@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use crate::{cargo, root, run};
 
-const TARGET: &str =
+/// What is built for: this machine.
+pub(crate) const TARGET: &str =
     if cfg!(target_arch = "aarch64") { "aarch64-unknown-linux-gnu" } else { "x86_64-unknown-linux-gnu" };
 
 /// Static, at a fixed address, and without tables for unwinding: a panic of the shim aborts.

@@ -9,6 +9,7 @@
 //! | `layers` | only the layers of `layers.toml` |
 //! | `man` | the man pages, in `target/dist/man/` |
 //! | `vm` | the end-to-end tests on a cgroup v2 machine, under qemu |
+//! | `fuzz` | the fuzz targets, or the one that is named, for so many seconds |
 //! | `bench` | times Corten beside Debian's docker.io; writes a table. A word names another: `build`, `images`, `network`, `pull`, `registry` |
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a developer's tool talks to its developer")]
@@ -18,6 +19,7 @@ mod bench;
 mod build;
 mod check;
 mod clients;
+mod fuzz;
 mod layers;
 mod man;
 mod test;
@@ -42,9 +44,10 @@ fn main() -> ExitCode {
         Some("layers") => layers::layers(),
         Some("man") => man::man().map(|directory| println!("wrote {}", directory.display())),
         Some("vm") => vm::vm(&arguments[1..]),
+        Some("fuzz") => fuzz::fuzz(&arguments[1..]),
         Some("bench") => bench::bench(&arguments[1..]),
         Some(_) | None => {
-            Err("usage: cargo xtask build | test | clients | check | layers | man | vm | bench".into())
+            Err("usage: cargo xtask build | test | clients | check | layers | man | vm | fuzz | bench".into())
         }
     };
     finish(outcome)

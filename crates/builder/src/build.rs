@@ -206,7 +206,8 @@ impl Build<'_> {
             }
         }
         let places = plans.into_iter().flat_map(|(_, _, places)| places).collect();
-        let facts = Wanted { started, annotations, resolved, places };
+        let id = spec::digest::hex(&sys::random::bytes::<16>());
+        let facts = Wanted { id, started, annotations, resolved, places };
         let target = self.export(&solver, images, facts).await?;
         drop(solver);
 
@@ -281,15 +282,17 @@ impl Build<'_> {
             false => request.outputs.clone(),
         };
         let (kept, known) = (outputs.clone(), names.clone());
+        let build = store::Build { id: wanted.id.clone(), started: wanted.started.clone() };
+        let origin = store::Origin { build: Some(build), ..store::Origin::default() };
         let target = op::blocking(move || {
             let (target, statements) = finish_images(&this, &request, &source, &images, &known, wanted)?;
             let store = &this.host.store;
             if kept.iter().any(|output| matches!(output.kind, Kind::Image { .. })) {
                 for name in &known {
-                    store.tag(name, &target)?;
+                    store.tag_from(name, &target, &origin)?;
                 }
                 if known.is_empty() {
-                    store.keep_dangling(&target)?;
+                    store.keep_dangling_from(&target, &origin)?;
                 }
             }
             let built = Built { images: &images, statements: &statements, target: &target, names: &known };
@@ -371,6 +374,8 @@ impl Build<'_> {
 
 /// What goes into the image beside its files.
 struct Wanted {
+    /// The build's id.
+    id: String,
     started: String,
     annotations: Vec<export::Annotation>,
     /// What sources turned out to be, by vertex.
@@ -414,6 +419,7 @@ fn finish_images(
                 platform: &export::platform(image),
                 resolved: &wanted.resolved,
                 places: &wanted.places,
+                invocation: &wanted.id,
                 started: &wanted.started,
                 finished: &ended,
             };

@@ -245,3 +245,23 @@ pub fn forget(host: &Host) -> Result<usize, Error> {
 pub fn recover(host: &Host) -> Result<usize, Error> {
     run::recover::recover(host)
 }
+
+/// Reads a Dockerfile, looks through it and expands its words, or refuses it: for the fuzz target alone.
+#[cfg(fuzzing)]
+pub fn reads_dockerfile(bytes: &[u8]) -> bool {
+    struct Variable;
+
+    impl words::Variables for Variable {
+        fn get(&self, name: &str) -> Option<String> {
+            name.starts_with('a').then(|| format!("{name}\"$ '\\"))
+        }
+    }
+
+    let Ok(file) = instructions::Dockerfile::read_with(bytes, &|_| Ok(None)) else { return false };
+    lint::lint(&file, &ignore::Ignore::parse(bytes).unwrap_or_default());
+    for node in &file.nodes {
+        let _ = words::expand(&node.text, file.escape, &Variable);
+        let _ = words::expand_split(&node.text, file.escape, &Variable);
+    }
+    true
+}

@@ -12,9 +12,10 @@
 //! | `download`, `flight` | a blob's bytes, resumed and over several connections; blobs that several pulls want |
 //! | `content`, `upload` | what belongs to an image here, and a blob on its way out |
 //! | `signature` | which images are let in |
-//! | `resolve`, `pull`, `layer`, `push`, `login`, `search`, `catalog`, `copy` | the verbs |
+//! | `resolve`, `pull`, `layer`, `attestation`, `push`, `login`, `search`, `catalog`, `copy` | the verbs |
 //! | `web` | any address on the web, for who builds from it |
 
+mod attestation;
 mod catalog;
 mod challenge;
 mod content;
@@ -43,6 +44,7 @@ pub(crate) use hosts::{Place, Trust};
 pub(crate) use message::{Answer, Body};
 pub use proxy::Proxies;
 pub(crate) use session::{Intent, Session};
+pub use pull::Pulled;
 pub use signature::Rule;
 pub(crate) use transport::{Transport, Url};
 pub use web::Download;
@@ -146,8 +148,8 @@ impl Client {
         &self.transport
     }
 
-    /// Brings an image and its layers into the store (blobs, unpacked layers) and returns the target.
-    /// The caller tags it, and holds a lease until it has. Sends Docker's status lines (`Pulling fs layer`, `Downloading`, `Pull complete` …),
+    /// Brings an image and its layers into the store (blobs, unpacked layers), with the statements about it that its index
+    /// has. The caller tags it, and holds a lease until it has. Sends Docker's status lines (`Pulling fs layer`, `Downloading`, `Pull complete` …),
     /// not the last two (`Digest:`, `Status:`).
     ///
     /// # Errors
@@ -159,7 +161,7 @@ impl Client {
         platform: &Platform,
         auth: Option<&AuthConfig>,
         progress: Sender<Progress>,
-    ) -> Result<Descriptor, Error> {
+    ) -> Result<Pulled, Error> {
         pull::pull(self, store, reference, platform, auth, progress).await
     }
 
@@ -233,7 +235,8 @@ impl Client {
     ) -> Result<ChainId, Error> {
         let sources = sources::Sources::of(self, reference, auth)?;
         let chain = ChainId::on(parent.as_ref(), diff_id);
-        let wanted = layer::Wanted { blob: blob.clone(), diff_id, parent, chain };
+        let wanted =
+            layer::Wanted { blob: blob.clone(), layer: Some(layer::Layer { diff_id, parent, chain }) };
         let flight = self.flights.of(store.root(), blob.digest);
         let slot = tokio::sync::Semaphore::new(1);
         let (progress, mut heard) = tokio::sync::mpsc::channel(16);

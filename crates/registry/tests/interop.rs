@@ -56,7 +56,7 @@ async fn the_original_registry_takes_and_gives_our_images() {
     push(&client, &ours.store, &to, &image).await;
     let (sender, _lines) = Lines::new();
     let pulled = client.pull(&theirs.store, &to, &Platform::host(), None, sender).await.unwrap();
-    assert_eq!(pulled, image);
+    assert_eq!(pulled.target, image);
     assert_whole(&theirs.store, &image);
 
     // It knows ranges too.

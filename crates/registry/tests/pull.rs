@@ -25,7 +25,7 @@ async fn what_was_pushed_comes_back() {
 
     let (sender, lines) = Lines::new();
     let pulled = client.pull(&theirs.store, &to, &Platform::host(), None, sender).await.unwrap();
-    assert_eq!(pulled, image);
+    assert_eq!(pulled.target, image);
     assert_whole(&theirs.store, &image);
     let lines = lines.all().await;
     assert_eq!(lines[0].status.as_deref(), Some("Pulling from a/b"));

@@ -5,6 +5,7 @@
 
 mod common;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
@@ -15,7 +16,7 @@ use registry::client::{Client, Config, Rule};
 use serde_json::{Value, json};
 use spec::oci::image::{Descriptor, Platform, media};
 use spec::{Reference, oci::image::Manifest};
-use store::Store;
+use store::{Origin, Store};
 
 fn openssl(directory: &Path, words: &str) {
     let output = Command::new("openssl")
@@ -112,11 +113,11 @@ fn sign(
     store.put_blob(media::MANIFEST, &serde_json::to_vec(&manifest).unwrap()).unwrap()
 }
 
-async fn pull(address: std::net::SocketAddr, rules: Vec<Rule>) -> Result<(), registry::Error> {
+async fn pull(address: std::net::SocketAddr, rules: Vec<Rule>) -> Result<Origin, registry::Error> {
     pull_as(&name(address, "team/app"), rules).await
 }
 
-async fn pull_as(name: &Reference, rules: Vec<Rule>) -> Result<(), registry::Error> {
+async fn pull_as(name: &Reference, rules: Vec<Rule>) -> Result<Origin, registry::Error> {
     let theirs = store();
     let _lease = theirs.store.lease("test").unwrap();
     let client = Client::with_certificates(Config { signatures: rules, ..Config::default() }, Vec::new());
@@ -127,7 +128,14 @@ async fn pull_as(name: &Reference, rules: Vec<Rule>) -> Result<(), registry::Err
         assert!(theirs.store.images().is_empty());
         assert!(sys::file::list(&theirs.directory.path().join("blobs/sha256")).unwrap().is_empty());
     }
-    pulled.map(drop)
+    pulled.map(|pulled| pulled.origin)
+}
+
+/// The key and format of the one signature that let an image in.
+fn signer(origin: &Origin) -> (&str, &str) {
+    assert_eq!(origin.signatures.len(), 1);
+    let signature = origin.signatures.first().unwrap();
+    (&signature.key, &signature.format)
 }
 
 #[tokio::test]
@@ -172,7 +180,8 @@ async fn only_what_is_signed_comes_in() {
     for signer in ["ec", "rsa"] {
         let good = sign(at, signer, &ours.store, &image, |payload| payload);
         push(&client(), &ours.store, &sig, &good).await;
-        pull(registry.address, vec![rule(&["ec", "rsa"])]).await.unwrap();
+        let origin = pull(registry.address, vec![rule(&["ec", "rsa"])]).await.unwrap();
+        assert_eq!(self::signer(&origin), (signer, "simplesigning-v1"));
         refused(vec![rule(&["other"])], "is good for other").await;
     }
     // Bundles are found as referrers; one after the other, the bad ones stay beside the good one.
@@ -198,13 +207,15 @@ async fn only_what_is_signed_comes_in() {
         let error = add(key, about, predicate, adjust).await.expect_err(text).to_string();
         assert!(error.contains(text), "{error}");
     }
-    add("ec", &another, sign, none).await.unwrap();
+    let origin = add("ec", &another, sign, none).await.unwrap();
+    assert_eq!(signer(&origin), ("ec", "bundle-v0.3"));
 
     // The first rule that fits counts; one that does not fit is none.
     let reject = Rule { pattern: "**".into(), keys: Vec::new(), reject: true };
     refused(vec![reject.clone()], "no image of that name may be pulled").await;
     let accept = Rule { reject: false, ..reject.clone() };
-    pull(registry.address, vec![accept, rule(&["other"])]).await.unwrap();
+    let origin = pull(registry.address, vec![accept, rule(&["other"])]).await.unwrap();
+    assert!(origin.signatures.is_empty() && origin.repositories == BTreeSet::from([to.repository()]));
     let stranger = Rule { pattern: "docker.io/**".into(), ..reject };
     pull(registry.address, vec![stranger]).await.unwrap();
 }

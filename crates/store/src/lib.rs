@@ -17,7 +17,7 @@
 //! | `ingest` | blobs that arrive piece by piece, and may go on another day |
 //! | `layer` | unpacked layers, chain ids |
 //! | `rw`, `changes` | writable layers: make, mount, diff, commit; what is in them |
-//! | `names` | image names: tag, untag, resolve |
+//! | `names`, `origin` | image names: tag, untag, resolve; where images are from |
 //! | `image` | from a target to a platform's manifest and configuration, and back |
 //! | `member` | all manifests behind a target, and what of them is here |
 //! | `explore` | what each layer of an image does, and wastes |
@@ -53,6 +53,7 @@ mod lease;
 mod load;
 mod member;
 mod names;
+mod origin;
 mod rw;
 mod save;
 mod settle;
@@ -79,6 +80,7 @@ pub use lease::Lease;
 pub use load::Loaded;
 pub use member::{Member, MemberKind};
 pub use names::ImageRecord;
+pub use origin::{Build, Origin, Signature};
 pub use rw::{Committed, RwMount, RwOptions};
 pub use settle::Repaired;
 pub use unpack::{Step, on_all_processors};

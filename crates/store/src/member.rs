@@ -42,6 +42,18 @@ pub enum MemberKind {
     Unknown,
 }
 
+impl MemberKind {
+    /// As an index says it.
+    pub fn of(descriptor: &Descriptor) -> Self {
+        let subject = || descriptor.annotations.get(REFERENCE_DIGEST).and_then(|digest| digest.parse().ok());
+        match descriptor.annotations.get(REFERENCE_TYPE).map(String::as_str) {
+            Some("attestation-manifest") => subject().map_or(Self::Unknown, Self::Attestation),
+            _ if descriptor.platform.as_ref().is_some_and(|platform| platform.os == "unknown") => Self::Unknown,
+            _ => Self::Image,
+        }
+    }
+}
+
 impl Member {
     /// Bytes of its blobs.
     pub fn content(&self) -> u64 {
@@ -129,17 +141,10 @@ impl Store {
 
 /// A manifest of which nothing but its descriptor is known.
 fn absent(descriptor: &Descriptor) -> Member {
-    let platform = descriptor.platform.clone().unwrap_or_default();
-    let subject = || descriptor.annotations.get(REFERENCE_DIGEST).and_then(|digest| digest.parse().ok());
-    let kind = match descriptor.annotations.get(REFERENCE_TYPE).map(String::as_str) {
-        Some("attestation-manifest") => subject().map_or(MemberKind::Unknown, MemberKind::Attestation),
-        _ if platform.os == "unknown" => MemberKind::Unknown,
-        _ => MemberKind::Image,
-    };
     Member {
         descriptor: descriptor.clone(),
-        kind,
-        platform,
+        kind: MemberKind::of(descriptor),
+        platform: descriptor.platform.clone().unwrap_or_default(),
         is_whole: false,
         blobs: Vec::new(),
         layers: Vec::new(),

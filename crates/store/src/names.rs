@@ -1,6 +1,6 @@
 //! Image names: `images.json`, the root set, one atomic file.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -12,6 +12,7 @@ use sys::file::{self, Durability};
 
 use crate::error::{Error, Result};
 use crate::image::Document;
+use crate::origin::Origin;
 use crate::{Store, lock};
 
 /// What stands in a record's name where an image has none.
@@ -28,9 +29,9 @@ pub struct ImageRecord {
     pub target: Descriptor,
     /// Seconds since 1970 when this name was set.
     pub tagged_at: u64,
-    /// Full names of the repositories that the target was pulled from or pushed to. All names of a target have the same.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub repositories: BTreeSet<String>,
+    /// Where the target is from.
+    #[serde(flatten)]
+    pub origin: Origin,
 }
 
 impl ImageRecord {
@@ -55,45 +56,54 @@ impl Store {
     /// # Errors
     /// [`Error::NoBlob`] when the target, its configuration or a layer is missing, or a file error.
     pub fn tag(&self, name: &Reference, target: &Descriptor) -> Result<()> {
-        self.put_name(name.clone().or_latest().to_string(), target, None)
+        self.tag_from(name, target, &Origin::default())
     }
 
-    /// The same for a target that has just been pulled under that name.
+    /// The same for a target whose origin has been seen: it was pulled, or built.
     ///
     /// # Errors
     /// As [`Store::tag`].
-    pub fn tag_pulled(&self, name: &Reference, target: &Descriptor) -> Result<()> {
-        self.put_name(name.clone().or_latest().to_string(), target, Some(name.repository()))
+    pub fn tag_from(&self, name: &Reference, target: &Descriptor, origin: &Origin) -> Result<()> {
+        self.put_name(name.clone().or_latest().to_string(), target, origin)
     }
 
-    /// Notes a repository that a target has been pushed to.
+    /// Adds to what is known of a target's origin.
     ///
     /// # Errors
     /// A file error.
-    pub fn note_repository(&self, target: &Descriptor, repository: &str) -> Result<()> {
-        self.change_names(|names| Ok(note(names, &target.digest, repository)))
+    pub fn note_origin(&self, target: &Descriptor, origin: &Origin) -> Result<()> {
+        self.change_names(|names| Ok(note(names, &target.digest, origin)))
     }
 
-    /// Keeps an image without a name (a build without `-t`). Does nothing when it has one.
+    /// Keeps an image without a name (an import or commit without one). Does nothing when it has one.
     ///
     /// # Errors
     /// As [`Store::tag`].
     pub fn keep_dangling(&self, target: &Descriptor) -> Result<()> {
-        if self.names().values().any(|record| record.target.digest == target.digest) {
-            return Ok(());
-        }
-        self.put_name(dangling(&target.digest), target, None)
+        self.keep_dangling_from(target, &Origin::default())
     }
 
-    fn put_name(&self, name: String, target: &Descriptor, from: Option<String>) -> Result<()> {
+    /// The same for a target whose origin has been seen.
+    ///
+    /// # Errors
+    /// As [`Store::tag`].
+    pub fn keep_dangling_from(&self, target: &Descriptor, origin: &Origin) -> Result<()> {
+        if self.names().values().any(|record| record.target.digest == target.digest) {
+            return self.note_origin(target, origin);
+        }
+        self.put_name(dangling(&target.digest), target, origin)
+    }
+
+    fn put_name(&self, name: String, target: &Descriptor, origin: &Origin) -> Result<()> {
         // Shared until the name is written: the collector sees the name, or sees the lease that the caller has.
         let _shared = self.shared();
         self.check_complete(target)?;
         let tagged_at = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         self.change_names(|names| {
             let known = names.values().find(|other| other.target.digest == target.digest);
-            let repositories = known.map(|known| known.repositories.clone()).unwrap_or_default();
-            let record = ImageRecord { name: name.clone(), target: target.clone(), tagged_at, repositories };
+            let known = known.map(|known| known.origin.clone()).unwrap_or_default();
+            let record =
+                ImageRecord { name: name.clone(), target: target.clone(), tagged_at, origin: known };
             let before = names.insert(name.clone(), record);
             let mut same = before.as_ref().is_some_and(|before| before.target == *target);
             if !name.starts_with(DANGLING) {
@@ -102,9 +112,7 @@ impl Store {
             if let Some(before) = before.filter(|before| before.target.digest != target.digest) {
                 keep_nameless(names, before);
             }
-            if let Some(repository) = &from {
-                same &= !note(names, &target.digest, repository);
-            }
+            same &= !note(names, &target.digest, origin);
             // A build that found everything in its cache names what has the name already: only the time is new, and goes
             // to the disk with the next change.
             Ok(!same)
@@ -254,10 +262,10 @@ fn keep_nameless(names: &mut Names, record: ImageRecord) {
     }
 }
 
-/// Notes a repository with all names of a target; whether that is news.
-fn note(names: &mut Names, target: &Digest, repository: &str) -> bool {
+/// Notes an origin with all names of a target; whether that is news.
+fn note(names: &mut Names, target: &Digest, origin: &Origin) -> bool {
     let records = names.values_mut().filter(|record| record.target.digest == *target);
-    records.fold(false, |new, record| record.repositories.insert(repository.to_owned()) | new)
+    records.fold(false, |new, record| record.origin.learn(origin) | new)
 }
 
 fn dangling(digest: &Digest) -> String {

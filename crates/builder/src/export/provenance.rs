@@ -92,6 +92,8 @@ pub(crate) struct Facts<'f> {
     pub(crate) resolved: &'f HashMap<Digest, String>,
     /// The Dockerfile's line of each vertex.
     pub(crate) places: &'f HashMap<Digest, u32>,
+    /// The build's id.
+    pub(crate) invocation: &'f str,
     pub(crate) started: &'f str,
     pub(crate) finished: &'f str,
 }
@@ -111,7 +113,6 @@ impl Facts<'_> {
         let metadata = self.metadata(&vertices);
         let build = if self.wish.max { json!({ "llbDefinition": steps(&vertices) }) } else { Value::Null };
         let host = Platform::host().to_string();
-        let invocation = spec::digest::hex(&sys::random::bytes::<16>());
         let (predicate, mut content) = if self.wish.old {
             let content = json!({
                 "builder": { "id": self.wish.builder },
@@ -124,7 +125,7 @@ impl Facts<'_> {
                 },
                 "buildConfig": build,
                 "metadata": {
-                    "buildInvocationID": invocation,
+                    "buildInvocationID": self.invocation,
                     "buildStartedOn": self.started,
                     "buildFinishedOn": self.finished,
                     "completeness": { "parameters": told, "environment": true, "materials": complete },
@@ -145,7 +146,7 @@ impl Facts<'_> {
                 "runDetails": {
                     "builder": { "id": self.wish.builder },
                     "metadata": {
-                        "invocationId": invocation,
+                        "invocationId": self.invocation,
                         "startedOn": self.started,
                         "finishedOn": self.finished,
                         "buildkit_metadata": metadata,

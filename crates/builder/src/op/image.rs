@@ -30,7 +30,7 @@ pub(crate) async fn base(
     let reference = reference.or_latest();
     let auth = credentials(&request.auths, &reference);
     let pulled = host.registry.pull(&host.store, &reference, platform, auth, output.pull()).await;
-    let target = match pulled {
+    let pulled = match pulled {
         // It may be here, but only for others.
         Err(error) if host.store.resolve(name).is_ok() => {
             let step = format!("{name} is not here for {platform}, and cannot be had");
@@ -39,13 +39,13 @@ pub(crate) async fn base(
         Err(error) => {
             return Err(Error::Image { name: name.to_owned(), error: Box::new(error.into()) });
         }
-        Ok(target) => target,
+        Ok(pulled) => pulled,
     };
     let (host, platform) = (host.clone(), platform.clone());
     blocking(move || {
         // Kept under its name, so that the next build finds it and the collector does not.
-        host.store.tag(&reference, &target)?;
-        open(&host, &reference.familiar(), &target, &platform)
+        host.store.tag_from(&reference, &pulled.target, &pulled.origin)?;
+        open(&host, &reference.familiar(), &pulled.target, &platform)
     })
     .await
 }

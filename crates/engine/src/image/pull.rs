@@ -55,11 +55,11 @@ impl Engine {
         }
         let lease_store = self.inner.clone();
         let _lease = blocking(move || lease_store.store.lease("pull")).await?;
-        let target =
+        let pulled =
             self.inner.registry.pull(&self.inner.store, &wanted, platform, auth, progress.clone()).await?;
-        let digest = target.digest;
+        let digest = pulled.target.digest;
         let (inner, named) = (self.inner.clone(), wanted.clone());
-        blocking(move || inner.store.tag_pulled(&named, &target)).await?;
+        blocking(move || inner.store.tag_from(&named, &pulled.target, &pulled.origin)).await?;
         self.image_event("pull", &familiar, &wanted.familiar_repository());
         tell(Progress::status(format!("Digest: {digest}"))).await;
         let status =

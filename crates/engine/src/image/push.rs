@@ -47,8 +47,8 @@ impl Engine {
             let registry = &self.inner.registry;
             let store = &self.inner.store;
             registry.push(store, &reference, &target, platform, auth.as_ref(), progress.clone()).await?;
-            let (inner, full) = (self.inner.clone(), full.clone());
-            blocking(move || inner.store.note_repository(&target, &full)).await?;
+            let (inner, origin) = (self.inner.clone(), store::Origin::repository(full.clone()));
+            blocking(move || inner.store.note_origin(&target, &origin)).await?;
             self.image_event("push", &reference.familiar(), &reference.familiar_repository());
         }
         Ok(())

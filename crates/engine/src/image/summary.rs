@@ -2,11 +2,11 @@
 
 use spec::Digest;
 use spec::api::{
-    AttestationProperties, Identity, ImageManifestSummary, ImageProperties, ManifestSize, Platform,
-    PullIdentity, UnpackedSize,
+    AttestationProperties, BuildIdentity, Identity, ImageManifestSummary, ImageProperties, ManifestSize,
+    Platform, PullIdentity, SignatureIdentity, UnpackedSize,
 };
 use spec::oci::image::Descriptor;
-use store::{Image, ImageRecord, Member, MemberKind, Store};
+use store::{Image, ImageRecord, Member, MemberKind, Origin, Store};
 
 use crate::{Engine, Error};
 
@@ -98,9 +98,17 @@ impl Engine {
 
 /// Where a target is from, by its names' records.
 pub(super) fn identity(records: &[ImageRecord]) -> Option<Identity> {
-    let repositories = &records.first()?.repositories;
+    let Origin { repositories, build, signatures } = &records.first()?.origin;
     let pull = repositories.iter().map(|name| PullIdentity { repository: name.clone() });
-    (!repositories.is_empty()).then(|| Identity { pull: pull.collect() })
+    let build = build.iter().map(|b| BuildIdentity { r#ref: b.id.clone(), created_at: b.started.clone() });
+    let signature = signatures.iter().map(|signature| SignatureIdentity {
+        name: signature.key.clone(),
+        docker_reference: signature.reference.clone(),
+        signature_type: signature.format.clone(),
+    });
+    let identity =
+        Identity { signature: signature.collect(), pull: pull.collect(), build: build.collect() };
+    (identity != Identity::default()).then_some(identity)
 }
 
 /// An image that is here, but not for the platform.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use bytes::Bytes;
 use spec::oci::image::{Descriptor, Image, Index, Manifest, Platform, media};
 use spec::{Digest, Reference};
-use store::Store;
+use store::{MemberKind, Store};
 use tokio::sync::OnceCell;
 
 use super::pull::blocking;
@@ -91,22 +91,20 @@ pub(crate) fn collect(
     if whole || here.len() == index.manifests.len() {
         return all(store, &here, target.clone(), store.blob_bytes(&target.digest)?.into());
     }
-    let mut images = here.iter().filter(|d| !is_attestation(d));
+    let is_image = |d: &&&Descriptor| MemberKind::of(d) == MemberKind::Image;
+    let mut images = here.iter().filter(is_image);
     match (images.next(), images.next()) {
         (None, _) => Err(store::Error::NotFound(reference.familiar()).into()),
         (Some(only), None) => Ok(Content { instead_of: Some(target.clone()), ..alone(store, only)? }),
         (Some(_), Some(_)) => {
             let (root, bytes) = reduced(store, target, &here)?;
-            let left_out = index.manifests.iter().filter(|d| !here.contains(d) && !is_attestation(d));
+            let missing: Vec<&Descriptor> = index.manifests.iter().filter(|d| !here.contains(d)).collect();
+            let left_out = missing.iter().filter(is_image);
             let left_out = left_out
                 .map(|d| d.platform.as_ref().map_or_else(|| d.digest.to_string(), ToString::to_string));
             Ok(Content { left_out: left_out.collect(), ..all(store, &here, root, bytes)? })
         }
     }
-}
-
-fn is_attestation(descriptor: &Descriptor) -> bool {
-    descriptor.annotations.contains_key("vnd.docker.reference.type")
 }
 
 fn not_provided(reference: &Reference, platform: &Platform) -> Error {

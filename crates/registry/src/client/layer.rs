@@ -1,4 +1,4 @@
-//! One layer comes in, in one pass: socket → bounded channel → one blocking thread that hashes and keeps the compressed
+//! One layer (or another blob) comes in, in one pass: socket → bounded channel → one blocking thread that hashes and keeps the compressed
 //! bytes while it inflates, hashes and unpacks them. What an earlier try has left on disk comes first.
 
 use std::io::{self, Read, Write};
@@ -19,13 +19,33 @@ use crate::Error;
 /// Chunks between the socket and the disk.
 const AHEAD: usize = 32;
 
-/// A layer to have.
+/// A blob to have.
 #[derive(Debug, Clone)]
 pub(crate) struct Wanted {
     pub(crate) blob: Descriptor,
+    /// What is unpacked from it; `None` where the blob is all that is wanted.
+    pub(crate) layer: Option<Layer>,
+}
+
+/// A layer to have.
+#[derive(Debug, Clone)]
+pub(crate) struct Layer {
     pub(crate) diff_id: Digest,
     pub(crate) parent: Option<ChainId>,
     pub(crate) chain: ChainId,
+}
+
+impl Wanted {
+    /// The layer that has to be unpacked yet.
+    fn missing_layer(&self, store: &Store) -> Option<&Layer> {
+        self.layer.as_ref().filter(|layer| !store.has_layer(&layer.chain))
+    }
+}
+
+impl Layer {
+    fn unpack(&self, store: &Store, from: &mut (dyn Read + Send)) -> Result<(), store::Error> {
+        store.unpack(from, self.parent.as_ref(), Some(self.diff_id)).map(drop)
+    }
 }
 
 /// Makes sure that blob and unpacked layer are here.
@@ -42,19 +62,19 @@ pub(crate) async fn fetch(
     let _slot = slots.acquire().await.expect("it is never closed");
     let teller = flight.teller(progress);
     let has_blob = store.blob_size(&wanted.blob.digest).is_some();
-    if has_blob && store.has_layer(&wanted.chain) {
+    let missing = wanted.missing_layer(store);
+    if has_blob && missing.is_none() {
         if watched.and_then(|line| line.status).is_none_or(|status| status != "Pull complete") {
             teller.say(Progress::of(&id, "Already exists")).await;
         }
         return Ok(());
     }
-    if has_blob {
+    if let (true, Some(layer)) = (has_blob, missing) {
         teller.say(Progress::of(&id, "Extracting")).await;
-        let (store, wanted) = (store.clone(), wanted.clone());
+        let (store, layer, digest) = (store.clone(), layer.clone(), wanted.blob.digest);
         blocking(move || {
-            let mut blob = store.blob(&wanted.blob.digest)?;
-            store.unpack(&mut blob, wanted.parent.as_ref(), Some(wanted.diff_id))?;
-            Ok(())
+            let mut blob = store.blob(&digest)?;
+            Ok(layer.unpack(&store, &mut blob)?)
         })
         .await?;
     } else {
@@ -138,8 +158,8 @@ async fn receive_from(
 fn keep(store: &Store, wanted: &Wanted, partial: Partial, parts: mpsc::Receiver<Part>) -> Result<(), Error> {
     let mut tee = Tee { parts, chunk: Bytes::new(), ended: false, unwritten: None, partial };
     let mut unpacked = Ok(());
-    if !store.has_layer(&wanted.chain) {
-        unpacked = store.unpack(&mut tee, wanted.parent.as_ref(), Some(wanted.diff_id)).map(drop);
+    if let Some(layer) = wanted.missing_layer(store) {
+        unpacked = layer.unpack(store, &mut tee);
     }
     // Wrong bytes are told as such, not as the archive they seem to spoil: the blob's digest is judged first. A tar may
     // be followed by padding, and a layer that is there already is not read at all.

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use spec::api::{AuthConfig, Progress};
 use spec::oci::image::{Descriptor, Image, Index, Manifest, Platform, media};
 use spec::{Digest, Reference};
-use store::{ChainId, Store};
+use store::{ChainId, MemberKind, Origin, Store};
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::Sender;
 use tokio::task::JoinSet;
@@ -13,8 +14,17 @@ use tokio::task::JoinSet;
 use super::flight::{Flights, say};
 use super::resolve::{Fetched, choose, key, manifest, small_blob};
 use super::sources::Sources;
-use super::{Client, layer, signature};
+use super::{Client, attestation, layer, signature};
 use crate::Error;
+
+/// What a pull has brought in.
+#[derive(Debug, Clone)]
+pub struct Pulled {
+    /// The manifest or index that the name is for.
+    pub target: Descriptor,
+    /// Where it is from, and who has signed it as the policy demands.
+    pub origin: Origin,
+}
 
 /// Runs blocking work of the store.
 pub(crate) async fn blocking<T: Send + 'static>(
@@ -30,28 +40,37 @@ pub(crate) async fn pull(
     platform: &Platform,
     auth: Option<&AuthConfig>,
     progress: Sender<Progress>,
-) -> Result<Descriptor, Error> {
+) -> Result<Pulled, Error> {
     let (sources, target) = Sources::of(client, reference, auth)?.find().await?;
     say(&progress, Progress::of(key(reference), format!("Pulling from {}", reference.path))).await;
-    signature::check(client, reference, &target.descriptor, &sources).await?;
+    let signature = signature::check(client, reference, &target.descriptor, &sources).await?;
 
     let lease = {
         let (store, what) = (store.clone(), format!("pull of {reference}"));
         blocking(move || Ok(store.lease(&what)?)).await?
     };
     keep(store, &target).await?;
-    let chosen = for_platform(&sources, store, reference, platform, &target).await?;
+    let (chosen, attestations) = for_platform(&sources, store, reference, platform, &target).await?;
     // From here on what has come in is kept for another try, unless it is known to be of no use.
     let manifest = chosen.descriptor.clone();
     on_manifest(store, move |store| Ok(store.expect_image(&manifest)?)).await?;
-    let arrived = content(client, sources, store, reference, &chosen, &progress).await;
+    let (sources, flights) = (Arc::new(sources), &client.flights);
+    let at_once = client.transport.config().downloads;
+    // Side by side, and each to its end: nothing is being written when a failure is told.
+    let (arrived, beside) = tokio::join!(
+        content(flights, &sources, store, reference, &chosen, at_once, &progress),
+        attestation::bring(flights, &sources, store, reference, &attestations, at_once),
+    );
+    let arrived = arrived.and(beside);
     if arrived.as_ref().err().is_none_or(|error| !error.is_passing()) {
         let digest = chosen.descriptor.digest;
         on_manifest(store, move |store| Ok(store.forget_image(&digest)?)).await?;
     }
     arrived?;
     drop(lease);
-    Ok(target.descriptor)
+    let mut origin = Origin::repository(reference.repository());
+    origin.signatures.extend(signature);
+    Ok(Pulled { target: target.descriptor, origin })
 }
 
 async fn on_manifest(
@@ -64,19 +83,19 @@ async fn on_manifest(
 
 /// Configuration and layers.
 async fn content(
-    client: &Client,
-    sources: Sources,
+    flights: &Flights,
+    sources: &Arc<Sources>,
     store: &Store,
     reference: &Reference,
     chosen: &Fetched,
+    at_once: usize,
     progress: &Sender<Progress>,
 ) -> Result<(), Error> {
     let session = sources.get(0).await?;
     let manifest: Manifest = serde_json::from_slice(&chosen.bytes)
         .map_err(|e| session.protocol(format!("manifest of {}: {e}", reference.familiar())))?;
-    let diff_ids = configuration(&sources, store, reference, &manifest).await?;
-    let at_once = client.transport.config().downloads;
-    layers(&client.flights, sources, store, &manifest.layers, &diff_ids, at_once, progress).await
+    let diff_ids = configuration(sources, store, reference, &manifest).await?;
+    layers(flights, sources, store, &manifest.layers, &diff_ids, at_once, progress).await
 }
 
 /// Puts a manifest or index into the store.
@@ -86,16 +105,17 @@ async fn keep(store: &Store, fetched: &Fetched) -> Result<(), Error> {
     blocking(move || Ok(store.put_blob(&media_type, &bytes).map(drop)?)).await
 }
 
-/// The manifest itself, or the one of an index that is for the platform.
+/// The manifest itself, or the one of an index that is for the platform, and what the index has of statements about it.
 async fn for_platform(
     sources: &Sources,
     store: &Store,
     reference: &Reference,
     platform: &Platform,
     target: &Fetched,
-) -> Result<Fetched, Error> {
+) -> Result<(Fetched, Vec<Descriptor>), Error> {
     if media::is_manifest(&target.descriptor.media_type) {
-        return Ok(Fetched { descriptor: target.descriptor.clone(), bytes: target.bytes.clone() });
+        let own = Fetched { descriptor: target.descriptor.clone(), bytes: target.bytes.clone() };
+        return Ok((own, Vec::new()));
     }
     let session = sources.get(0).await?;
     let index: Index = serde_json::from_slice(&target.bytes)
@@ -104,11 +124,24 @@ async fn for_platform(
         reference: reference.familiar(),
         platform: platform.to_string(),
     })?;
+    let kind = MemberKind::Attestation(descriptor.digest);
+    let beside = index.manifests.iter();
+    let beside = beside.filter(|d| MemberKind::of(d) == kind && media::is_manifest(&d.media_type));
+    Ok((child(sources, store, reference, descriptor).await?, beside.cloned().collect()))
+}
+
+/// A manifest that an index names, into the store.
+pub(super) async fn child(
+    sources: &Sources,
+    store: &Store,
+    reference: &Reference,
+    descriptor: &Descriptor,
+) -> Result<Fetched, Error> {
     let key = descriptor.digest.to_string();
     let key = key.as_str();
     let fetched = sources.ask(|session| async move { manifest(&session, reference, key).await }).await?;
     if fetched.descriptor.size != descriptor.size {
-        return Err(session.protocol(format!(
+        return Err(sources.get(0).await?.protocol(format!(
             "manifest {} has {} bytes instead of {}",
             descriptor.digest, fetched.descriptor.size, descriptor.size
         )));
@@ -125,7 +158,7 @@ async fn configuration(
     manifest: &Manifest,
 ) -> Result<Vec<Digest>, Error> {
     let session = sources.get(0).await?;
-    let bytes = sources.ask(|session| async move { small_blob(&session, &manifest.config).await }).await?;
+    let bytes = configuration_blob(sources, store, &manifest.config).await?;
     let config: Image = serde_json::from_slice(&bytes)
         .map_err(|e| session.protocol(format!("configuration of {}: {e}", reference.familiar())))?;
     if config.rootfs.diff_ids.len() != manifest.layers.len() {
@@ -136,15 +169,25 @@ async fn configuration(
             config.rootfs.diff_ids.len()
         )));
     }
-    let (store, media_type) = (store.clone(), manifest.config.media_type.clone());
-    blocking(move || Ok(store.put_blob(&media_type, &bytes).map(drop)?)).await?;
     Ok(config.rootfs.diff_ids)
+}
+
+/// Brings a configuration in, whatever it is.
+pub(super) async fn configuration_blob(
+    sources: &Sources,
+    store: &Store,
+    config: &Descriptor,
+) -> Result<Bytes, Error> {
+    let bytes = sources.ask(|session| async move { small_blob(&session, config).await }).await?;
+    let (store, media_type, content) = (store.clone(), config.media_type.clone(), bytes.clone());
+    blocking(move || Ok(store.put_blob(&media_type, &content).map(drop)?)).await?;
+    Ok(bytes)
 }
 
 /// Brings the layers in, several at once and in any order: none needs its parent to be unpacked.
 async fn layers(
     flights: &Flights,
-    sources: Sources,
+    sources: &Arc<Sources>,
     store: &Store,
     layers: &[Descriptor],
     diff_ids: &[Digest],
@@ -154,22 +197,21 @@ async fn layers(
     for layer in layers {
         say(progress, Progress::of(layer.digest.short(), "Pulling fs layer")).await;
     }
-    let (sources, slots) = (Arc::new(sources), Arc::new(Semaphore::new(at_once)));
+    let slots = Arc::new(Semaphore::new(at_once));
     // Dropped, as when the client has gone, it ends its tasks.
     let mut tasks = JoinSet::new();
     let mut parent: Option<ChainId> = None;
     for (position, (layer, diff_id)) in layers.iter().zip(diff_ids).enumerate() {
+        let chain = Store::chain_of(&diff_ids[..=position]).expect("there is at least one");
         let wanted = layer::Wanted {
             blob: layer.clone(),
-            diff_id: *diff_id,
-            parent,
-            chain: Store::chain_of(&diff_ids[..=position]).expect("there is at least one"),
+            layer: Some(layer::Layer { diff_id: *diff_id, parent, chain }),
         };
-        parent = Some(wanted.chain);
+        parent = Some(chain);
         // A blob that occurs twice, or that another pull fetches, comes once.
         let flight = flights.of(store.root(), layer.digest);
         let (sources, store, progress, slots) =
-            (Arc::clone(&sources), store.clone(), progress.clone(), Arc::clone(&slots));
+            (Arc::clone(sources), store.clone(), progress.clone(), Arc::clone(&slots));
         tasks.spawn(async move { layer::fetch(&sources, &store, &wanted, &flight, &slots, &progress).await });
     }
     while let Some(ended) = tasks.join_next().await {

@@ -15,6 +15,7 @@ use rustls::pki_types::pem::PemObject as _;
 use serde::Deserialize;
 use spec::Reference;
 use spec::oci::image::{Descriptor, Manifest};
+use store::Signature;
 
 use super::resolve::{self, small_blob};
 use super::session::Session;
@@ -50,9 +51,17 @@ struct Payload {
 
 #[derive(Debug, Deserialize)]
 struct Critical {
+    #[serde(default)]
+    identity: Named,
     image: Signed,
     #[serde(rename = "type")]
     kind: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Named {
+    #[serde(default, rename = "docker-reference")]
+    reference: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -72,14 +81,15 @@ impl Rule {
             .map_err(|e| format!("{}: {e}: a public key in PEM is needed", path.display()))
     }
 
-    /// Whether one of its keys has signed a message.
-    fn has_signed(&self, message: &[u8], signature: &[u8]) -> bool {
+    /// Which of its keys has signed a message, by name.
+    fn signer(&self, message: &[u8], signature: &[u8]) -> Option<&str> {
         let algorithms: [&'static dyn VerificationAlgorithm; 4] =
             [&ECDSA_P256_SHA256_ASN1, &ECDSA_P384_SHA384_ASN1, &ED25519, &RSA_PKCS1_2048_8192_SHA256];
         // A key of another kind than the algorithm's is none of it.
-        self.keys.iter().any(|(_, key)| {
+        let signed = self.keys.iter().find(|(_, key)| {
             algorithms.iter().any(|a| UnparsedPublicKey::new(*a, key).verify(message, signature).is_ok())
-        })
+        });
+        signed.map(|(name, _)| name.as_str())
     }
 
     /// Whether it is about a repository.
@@ -100,16 +110,16 @@ fn matches(pattern: &[u8], text: &[u8]) -> bool {
     }
 }
 
-/// Refuses an image that the policy does not let in.
+/// Refuses an image that the policy does not let in; the signature that lets it in, if one has to.
 pub(crate) async fn check(
     client: &Client,
     reference: &Reference,
     target: &Descriptor,
     sources: &Sources,
-) -> Result<(), Error> {
+) -> Result<Option<Signature>, Error> {
     let config = client.transport.config();
     let repository = reference.repository();
-    let Some(rule) = config.signatures.iter().find(|rule| rule.fits(&repository)) else { return Ok(()) };
+    let Some(rule) = config.signatures.iter().find(|rule| rule.fits(&repository)) else { return Ok(None) };
     let refused = |detail: String| Error::Unsigned {
         reference: reference.familiar(),
         pattern: rule.pattern.clone(),
@@ -119,7 +129,7 @@ pub(crate) async fn check(
         return Err(refused("no image of that name may be pulled".into()));
     }
     if rule.keys.is_empty() {
-        return Ok(());
+        return Ok(None);
     }
     let signatures = sources.ask(|session| async move { find(&session, reference, target).await }).await?;
     if signatures.is_empty() {
@@ -128,7 +138,7 @@ pub(crate) async fn check(
     let mut reasons = Vec::new();
     for signature in &signatures {
         match verify(rule, target, signature) {
-            Ok(()) => return Ok(()),
+            Ok(signature) => return Ok(Some(signature)),
             Err(reason) => reasons.push(reason),
         }
     }
@@ -152,15 +162,13 @@ enum Found {
 }
 
 /// Whether one of the keys has made a signature, and it is about the target.
-fn verify(rule: &Rule, target: &Descriptor, found: &Found) -> Result<(), &'static str> {
+fn verify(rule: &Rule, target: &Descriptor, found: &Found) -> Result<Signature, &'static str> {
     let (payload, signature) = match found {
         Found::Payload(payload, signature) => (payload, signature),
         Found::Bundle(bytes) => return bundle::verify(rule, &target.digest, bytes),
     };
     let signature = STANDARD.decode(signature).map_err(|_| "a signature is not base64")?;
-    if !rule.has_signed(payload, &signature) {
-        return Err("made with another key, or of another payload");
-    }
+    let key = rule.signer(payload, &signature).ok_or("made with another key, or of another payload")?;
     let payload: Payload = serde_json::from_slice(payload).map_err(|_| "a payload is not cosign's")?;
     if payload.critical.kind != "cosign container image signature" {
         return Err("a payload is of another kind");
@@ -168,7 +176,8 @@ fn verify(rule: &Rule, target: &Descriptor, found: &Found) -> Result<(), &'stati
     if payload.critical.image.digest != target.digest.to_string() {
         return Err("made for another image");
     }
-    Ok(())
+    let reference = payload.critical.identity.reference;
+    Ok(Signature { key: key.to_owned(), format: "simplesigning-v1".into(), reference })
 }
 
 /// All signatures.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
 
 use http::header::{AUTHORIZATION, HOST, LOCATION, PROXY_AUTHORIZATION, USER_AGENT};
@@ -24,8 +24,8 @@ use crate::{Error, tls};
 const CONNECT: Duration = Duration::from_secs(15);
 /// How long a registry may take to digest an upload.
 const UPLOAD: Duration = Duration::from_secs(15 * 60);
-/// How long an idle connection is kept, and how many per host.
-const IDLE: Duration = Duration::from_secs(30);
+/// How long an idle connection is kept (at most twice that), and how many per host.
+const IDLE: Duration = Duration::from_secs(5);
 const IDLE_LIMIT: usize = 32;
 /// How long files with certificates are believed not to change.
 const FRESH: Duration = Duration::from_secs(5);
@@ -81,7 +81,15 @@ pub(crate) struct Transport {
     tls: Mutex<HashMap<(String, bool), Trusting>>,
     /// What hosts.toml adds, by authority.
     trusts: Mutex<HashMap<String, Trust>>,
-    idle: Mutex<HashMap<(Security, String), Vec<Idle>>>,
+    idle: Arc<Mutex<Pool>>,
+}
+
+/// Connections that nobody uses for the moment.
+#[derive(Default)]
+struct Pool {
+    idle: HashMap<(Security, String), Vec<Idle>>,
+    /// A task closes those that nobody has used for long.
+    is_watched: bool,
 }
 
 /// How a host is trusted, and since when that is known.
@@ -113,7 +121,7 @@ impl Transport {
             known: Mutex::default(),
             tls: Mutex::default(),
             trusts: Mutex::default(),
-            idle: Mutex::default(),
+            idle: Arc::default(),
         }
     }
 
@@ -126,7 +134,7 @@ impl Transport {
     pub(crate) fn configure(&self, config: Config) {
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
         lock(&self.known).clear();
-        lock(&self.idle).clear();
+        lock(&self.idle).idle.clear();
         lock(&self.tls).clear();
     }
 
@@ -383,7 +391,7 @@ impl Transport {
     async fn pooled(&self, url: &Url) -> Option<SendRequest<Body>> {
         let key = (url.security, url.authority.clone());
         loop {
-            let mut idle = lock(&self.idle).get_mut(&key)?.pop()?;
+            let mut idle = lock(&self.idle).idle.get_mut(&key)?.pop()?;
             if idle.since.elapsed() < IDLE
                 && timeout(Duration::from_millis(100), idle.sender.ready()).await.is_ok_and(|r| r.is_ok())
             {
@@ -393,11 +401,30 @@ impl Transport {
     }
 
     pub(crate) fn keep(&self, url: &Url, sender: SendRequest<Body>) {
-        let mut idle = lock(&self.idle);
-        let connections = idle.entry((url.security, url.authority.clone())).or_default();
-        connections.retain(|c| c.since.elapsed() < IDLE && !c.sender.is_closed());
+        let mut pool = lock(&self.idle);
+        let connections = pool.idle.entry((url.security, url.authority.clone())).or_default();
         if connections.len() < IDLE_LIMIT {
             connections.push(Idle { sender, since: Instant::now() });
+        }
+        if !std::mem::replace(&mut pool.is_watched, true) {
+            tokio::spawn(close_idle(Arc::downgrade(&self.idle), IDLE));
+        }
+    }
+}
+
+/// Closes what has been idle for so long, and ends when there is nothing left to close.
+async fn close_idle(pool: Weak<Mutex<Pool>>, after: Duration) {
+    loop {
+        tokio::time::sleep(after).await;
+        let Some(pool) = pool.upgrade() else { return };
+        let mut pool = lock(&pool);
+        pool.idle.retain(|_, connections| {
+            connections.retain(|c| c.since.elapsed() < after && !c.sender.is_closed());
+            !connections.is_empty()
+        });
+        if pool.idle.is_empty() {
+            pool.is_watched = false;
+            return;
         }
     }
 }
@@ -434,7 +461,24 @@ where
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncReadExt as _;
+
     use super::*;
+
+    #[tokio::test]
+    async fn a_connection_that_nobody_uses_is_closed() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let authority = listener.local_addr().unwrap().to_string();
+        let transport = Transport::new(Config::default(), Vec::new());
+        let url = Url { security: Security::Plain, authority, path: "/".into() };
+        let (sender, accepted) = tokio::join!(transport.connect(&url), listener.accept());
+        transport.keep(&url, sender.unwrap());
+        assert!(lock(&transport.idle).is_watched);
+        // What keep() has started does this later.
+        close_idle(Arc::downgrade(&transport.idle), Duration::from_millis(1)).await;
+        assert_eq!(accepted.unwrap().0.read(&mut [0]).await.unwrap(), 0, "the end of the stream");
+        assert!(!lock(&transport.idle).is_watched);
+    }
 
     #[test]
     fn addresses_are_followed_but_not_out_of_tls() {

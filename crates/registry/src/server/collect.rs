@@ -58,6 +58,9 @@ struct Run<'r> {
 
 impl Run<'_> {
     async fn all(&mut self, rules: &[Retention]) -> Result<()> {
+        // A link that is being made since before the collection began is noted nowhere: it may be the first of a
+        // repository that the list would not have yet.
+        drop(self.repositories.sweeping().await);
         for name in self.repositories.names().await? {
             let mut gone = HashSet::new();
             for rule in rules.iter().filter(|r| r.repositories.iter().any(|p| p.matches(name.as_str()))) {
@@ -149,9 +152,9 @@ impl Run<'_> {
     /// Links of one repository. `gone` are manifests that would be, in a dry run.
     async fn repository(&mut self, name: &Name, gone: &HashSet<Digest>) -> Result<()> {
         let repositories = self.repositories;
-        // What the manifests say is read before the lock is taken.
+        // What the manifests say is read before the lock is taken. Some may be deleted meanwhile.
         for (digest, _) in repositories.entries(name, Link::Manifest).await? {
-            repositories.contents(&digest).await?;
+            let _ = repositories.contents(&digest).await;
         }
         let _sweeping = repositories.sweeping().await;
         let mut needed = HashSet::new();

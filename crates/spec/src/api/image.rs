@@ -74,7 +74,32 @@ pub struct ImageInspect {
 #[serde(default, rename_all = "PascalCase")]
 pub struct Identity {
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub signature: Vec<SignatureIdentity>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub pull: Vec<PullIdentity>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub build: Vec<BuildIdentity>,
+}
+
+/// A signature of an image that the engine has verified.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct SignatureIdentity {
+    /// Who has signed it.
+    pub name: String,
+    /// The name that was signed with it.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub docker_reference: String,
+    /// `simplesigning-v1` or `bundle-v0.3`.
+    pub signature_type: String,
+}
+
+/// The build that made an image.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct BuildIdentity {
+    pub r#ref: String,
+    pub created_at: String,
 }
 
 /// A repository that an image was pulled from or pushed to.

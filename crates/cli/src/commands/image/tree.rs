@@ -1,4 +1,5 @@
-//! `corten images` as Docker 29 shows it: one line for each name, below it the platforms if asked for.
+//! `corten images` as Docker 29 shows it: one line for each name, below it the platforms if asked for, and below each what
+//! is here of statements about it.
 
 use spec::Reference;
 use spec::api::{ImageManifestSummary, ImageProperties, ImageSummary, Platform};
@@ -83,17 +84,25 @@ fn lines(image: &ImageSummary, platforms: bool, all: bool) -> Vec<Line> {
         lines.push(Line { cells, is_child: false });
     }
     for (at, (manifest, data)) in children.iter().enumerate().filter(|_| platforms) {
-        let branch = if at + 1 == children.len() { "└─" } else { "├─" };
-        let cells = [
-            format!("{branch} {}", platform(&data.platform)),
-            short_id(&manifest.id).to_owned(),
-            units::human_size_3(manifest.size.total),
-            units::human_size_3(manifest.size.content),
-            extra(!data.containers.is_empty()),
-        ];
-        lines.push(Line { cells, is_child: true });
+        let (branch, trunk) = if at + 1 == children.len() { ("└─", "  ") } else { ("├─", "│ ") };
+        let name = format!("{branch} {}", platform(&data.platform));
+        lines.push(child(name, manifest, extra(!data.containers.is_empty())));
+        let about = |m: &&ImageManifestSummary| {
+            m.available && m.attestation_data.as_ref().is_some_and(|data| data.r#for == manifest.id)
+        };
+        let about: Vec<_> = image.manifests.iter().filter(about).collect();
+        for (at, attestation) in about.iter().enumerate() {
+            let branch = if at + 1 == about.len() { "└─" } else { "├─" };
+            lines.push(child(format!("{trunk} {branch} attestation"), attestation, String::new()));
+        }
     }
     lines
+}
+
+fn child(name: String, manifest: &ImageManifestSummary, extra: String) -> Line {
+    let size = manifest.size;
+    let (total, content) = (units::human_size_3(size.total), units::human_size_3(size.content));
+    Line { cells: [name, short_id(&manifest.id).to_owned(), total, content, extra], is_child: true }
 }
 
 /// `linux/arm64/v8`
@@ -104,6 +113,8 @@ fn platform(platform: &Platform) -> String {
 
 #[cfg(test)]
 mod tests {
+    use spec::api::AttestationProperties;
+
     use super::*;
 
     #[test]
@@ -118,11 +129,17 @@ mod tests {
             }))
             .unwrap()
         };
+        let mut attestation = manifest("amd64", &[]);
+        attestation.id = "sha256:cccccccccccc".into();
+        attestation.image_data = None;
+        attestation.attestation_data = Some(AttestationProperties { r#for: manifest("amd64", &[]).id });
+        let absent =
+            ImageManifestSummary { available: false, id: "sha256:dd".into(), ..attestation.clone() };
         let image = ImageSummary {
             id: format!("sha256:{}", "ab".repeat(32)),
             repo_tags: vec!["docker.io/library/busybox:latest".into()],
             size: 6_500_000,
-            manifests: vec![manifest("amd64", &["c"]), manifest("arm64", &[])],
+            manifests: vec![manifest("amd64", &["c"]), manifest("arm64", &[]), attestation, absent],
             ..ImageSummary::default()
         };
         let dangling = ImageSummary { id: "sha256:00".into(), ..ImageSummary::default() };
@@ -130,13 +147,14 @@ mod tests {
         assert_eq!(
             draw(&images, false, false),
             "IMAGE            ID             DISK USAGE   CONTENT SIZE   EXTRA\n\
-             busybox:latest   abababababab        6.5MB            4MB   U\n"
+             busybox:latest   abababababab        6.5MB            8MB   U\n"
         );
         assert_eq!(
             draw(&images, true, false).lines().skip(2).collect::<Vec<_>>(),
             [
-                "├─ linux/amd64   a0a0a0a0a0a0        6.5MB            2MB   U",
-                "└─ linux/arm64   b0b0b0b0b0b0        6.5MB            2MB",
+                "├─ linux/amd64      a0a0a0a0a0a0        6.5MB            2MB   U",
+                "│  └─ attestation   cccccccccccc        6.5MB            2MB",
+                "└─ linux/arm64      b0b0b0b0b0b0        6.5MB            2MB",
             ]
         );
         assert!(draw(&images, false, true).contains("<untagged>"));

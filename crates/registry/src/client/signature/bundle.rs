@@ -6,6 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::Value;
 use spec::Digest;
+use store::Signature as Good;
 
 use super::Rule;
 
@@ -67,7 +68,7 @@ struct Digests {
 }
 
 /// Whether one of the rule's keys has signed a bundle's statement, and the statement is that this was signed.
-pub(super) fn verify(rule: &Rule, signed: &Digest, bundle: &[u8]) -> Result<(), &'static str> {
+pub(super) fn verify(rule: &Rule, signed: &Digest, bundle: &[u8]) -> Result<Good, &'static str> {
     let bundle: Bundle = serde_json::from_slice(bundle).map_err(|_| "a bundle is not sigstore's")?;
     if bundle.media_type != BUNDLE {
         return Err("a bundle is of another version than 0.3");
@@ -85,12 +86,9 @@ pub(super) fn verify(rule: &Rule, signed: &Digest, bundle: &[u8]) -> Result<(), 
     }
     let payload = STANDARD.decode(&envelope.payload).map_err(|_| "a bundle's statement is not base64")?;
     let message = encoded(&envelope.payload_type, &payload);
-    let good = |signature: &Signature| {
-        STANDARD.decode(&signature.sig).is_ok_and(|signature| rule.has_signed(&message, &signature))
-    };
-    if !envelope.signatures.iter().any(good) {
-        return Err("made with another key, or of another payload");
-    }
+    let signer = |signature: &Signature| rule.signer(&message, &STANDARD.decode(&signature.sig).ok()?);
+    let key = envelope.signatures.iter().find_map(signer);
+    let key = key.ok_or("made with another key, or of another payload")?.to_owned();
     let statement: Statement =
         serde_json::from_slice(&payload).map_err(|_| "a bundle's statement is not in-toto's")?;
     if statement.predicate_type != SIGNED {
@@ -100,7 +98,7 @@ pub(super) fn verify(rule: &Rule, signed: &Digest, bundle: &[u8]) -> Result<(), 
     if !statement.subject.iter().any(|subject| subject.digest.sha256.as_ref() == Some(&hex)) {
         return Err("made for another image");
     }
-    Ok(())
+    Ok(Good { key, format: "bundle-v0.3".into(), reference: String::new() })
 }
 
 /// What is signed (DSSE, "PAE"): type and content with their lengths.

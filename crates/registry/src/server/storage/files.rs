@@ -1,7 +1,7 @@
 //! A directory. What is written is synced before it is promised; a blob becomes visible by rename(2).
 
 use std::fs::{File, TryLockError};
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -164,12 +164,13 @@ impl Files {
     }
 }
 
-/// Does something to a path whose directories may be missing, or be pruned meanwhile.
+/// Does something to a path whose directories may be missing, or be pruned meanwhile: then one that was in the way of
+/// mkdir(2) a moment ago is none any more.
 fn below<T>(path: &Path, work: impl Fn(&Path) -> std::result::Result<T, sys::Error>) -> Result<T> {
     let directory = path.parent().expect("it is below the root");
     for _ in 0..8 {
         match file::create_dir_all(directory, 0o700).and_then(|()| work(path)) {
-            Err(e) if e.source.kind() == std::io::ErrorKind::NotFound => {}
+            Err(e) if matches!(e.source.kind(), ErrorKind::NotFound | ErrorKind::AlreadyExists) => {}
             done => return Ok(done?),
         }
     }
@@ -182,7 +183,7 @@ fn existing(path: &Path) -> std::io::Result<File> {
 }
 
 fn is_absent(error: &std::io::Error) -> bool {
-    matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory)
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
 }
 
 fn stat(metadata: &std::fs::Metadata) -> Option<Stat> {
