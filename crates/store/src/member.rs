@@ -48,7 +48,9 @@ impl MemberKind {
         let subject = || descriptor.annotations.get(REFERENCE_DIGEST).and_then(|digest| digest.parse().ok());
         match descriptor.annotations.get(REFERENCE_TYPE).map(String::as_str) {
             Some("attestation-manifest") => subject().map_or(Self::Unknown, Self::Attestation),
-            _ if descriptor.platform.as_ref().is_some_and(|platform| platform.os == "unknown") => Self::Unknown,
+            _ if descriptor.platform.as_ref().is_some_and(|platform| platform.os == "unknown") => {
+                Self::Unknown
+            }
             _ => Self::Image,
         }
     }

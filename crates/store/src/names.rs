@@ -102,8 +102,7 @@ impl Store {
         self.change_names(|names| {
             let known = names.values().find(|other| other.target.digest == target.digest);
             let known = known.map(|known| known.origin.clone()).unwrap_or_default();
-            let record =
-                ImageRecord { name: name.clone(), target: target.clone(), tagged_at, origin: known };
+            let record = ImageRecord { name: name.clone(), target: target.clone(), tagged_at, origin: known };
             let before = names.insert(name.clone(), record);
             let mut same = before.as_ref().is_some_and(|before| before.target == *target);
             if !name.starts_with(DANGLING) {

@@ -106,8 +106,7 @@ pub(super) fn identity(records: &[ImageRecord]) -> Option<Identity> {
         docker_reference: signature.reference.clone(),
         signature_type: signature.format.clone(),
     });
-    let identity =
-        Identity { signature: signature.collect(), pull: pull.collect(), build: build.collect() };
+    let identity = Identity { signature: signature.collect(), pull: pull.collect(), build: build.collect() };
     (identity != Identity::default()).then_some(identity)
 }
 

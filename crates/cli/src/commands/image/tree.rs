@@ -133,8 +133,7 @@ mod tests {
         attestation.id = "sha256:cccccccccccc".into();
         attestation.image_data = None;
         attestation.attestation_data = Some(AttestationProperties { r#for: manifest("amd64", &[]).id });
-        let absent =
-            ImageManifestSummary { available: false, id: "sha256:dd".into(), ..attestation.clone() };
+        let absent = ImageManifestSummary { available: false, id: "sha256:dd".into(), ..attestation.clone() };
         let image = ImageSummary {
             id: format!("sha256:{}", "ab".repeat(32)),
             repo_tags: vec!["docker.io/library/busybox:latest".into()],
