@@ -24,7 +24,7 @@ pub(crate) fn fuzz(arguments: &[String]) -> Outcome {
     let seconds = arguments.get(1).map_or(SECONDS, String::as_str);
     let mut build = cargo(&["build", "--release", "--manifest-path", "fuzz/Cargo.toml", "--target", TARGET]);
     for name in &wanted {
-        build.args(["--bin", name]);
+        build.args(["--bin", name, "--features", name]);
     }
     run(build.env("RUSTFLAGS", FLAGS))?;
     for name in wanted {

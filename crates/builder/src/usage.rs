@@ -126,6 +126,9 @@ fn items(host: &Host, needed: &Needed) -> Result<Vec<Item>> {
         let record = Record { name: "the cache's own directories".into(), ..Record::default() };
         let mut item = Item::new("cache".into(), "internal", &record, rest);
         item.about.in_use = true;
+        // As a directory of records changes with each of them.
+        let used = host.cache.metadata().and_then(|m| m.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
+        (item.used, item.created) = (used, used);
         items.push(item);
     }
     items.sort_by(|a, b| b.used.cmp(&a.used).then_with(|| a.about.id.cmp(&b.about.id)));

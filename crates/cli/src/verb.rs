@@ -25,6 +25,8 @@ pub(crate) trait Verb: clap::Args {
     const HIDDEN: bool = false;
     /// Whether options end at the first such word.
     const OPTIONS_FIRST: bool = false;
+    /// Becomes the program that knows its options, and tells them; returns only where that cannot be.
+    const TELLS_OPTIONS: Option<fn() -> Result<u8>> = None;
 
     /// Does it; the number is the process's exit status.
     fn run(self, app: &App) -> impl Future<Output = Result<u8>>;
@@ -45,6 +47,7 @@ pub(crate) struct Command {
     pub(crate) hidden: bool,
     words: (usize, usize),
     options_first: bool,
+    tells_options: Option<fn() -> Result<u8>>,
     build: fn() -> clap::Command,
     main: fn(&App, &mut ArgMatches) -> Result<u8>,
 }
@@ -59,6 +62,7 @@ pub(crate) const fn verb<V: Verb>(path: &'static str, aliases: &'static [&'stati
         hidden: V::HIDDEN,
         words: (*V::WORDS.start(), *V::WORDS.end()),
         options_first: V::OPTIONS_FIRST,
+        tells_options: V::TELLS_OPTIONS,
         build: || V::augment_args(clap::Command::new("corten")),
         main: |app, matches| {
             let verb = V::from_arg_matches_mut(matches)
@@ -95,6 +99,7 @@ impl Command {
             flags.try_get_matches_from_mut(std::iter::once("corten").chain(words.iter().map(String::as_str)));
         let mut matches = parsed.map_err(|error| self.misuse(&flags, called, words, &error))?;
         if matches.get_flag("help") {
+            let _ = self.tells_options.map(|tell| tell());
             crate::print::out(crate::help::command(self, called, &flags));
             return Ok(Ok(0));
         }

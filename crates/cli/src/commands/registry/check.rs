@@ -17,6 +17,8 @@ impl Verb for Check {
     const ABOUT: &'static str = "Read all of a registry and tell what is damaged (the options are cortend's)";
     const WORDS: RangeInclusive<usize> = 0..=MANY;
     const OPTIONS_FIRST: bool = true;
+    const TELLS_OPTIONS: Option<fn() -> Result<u8>> =
+        Some(|| super::become_daemon("check", &["--help".to_owned()]));
 
     async fn run(self, _: &App) -> Result<u8> {
         super::become_daemon("check", &self.options)

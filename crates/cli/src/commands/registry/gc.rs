@@ -18,6 +18,8 @@ impl Verb for Gc {
         "Remove what nobody refers to in a registry that is not being served (the options are cortend's)";
     const WORDS: RangeInclusive<usize> = 0..=MANY;
     const OPTIONS_FIRST: bool = true;
+    const TELLS_OPTIONS: Option<fn() -> Result<u8>> =
+        Some(|| super::become_daemon("gc", &["--help".to_owned()]));
 
     async fn run(self, _: &App) -> Result<u8> {
         super::become_daemon("gc", &self.options)

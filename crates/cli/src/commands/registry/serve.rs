@@ -17,6 +17,8 @@ impl Verb for Serve {
     const ABOUT: &'static str = "Serve images over the registry protocol (the options are cortend's)";
     const WORDS: RangeInclusive<usize> = 0..=MANY;
     const OPTIONS_FIRST: bool = true;
+    const TELLS_OPTIONS: Option<fn() -> Result<u8>> =
+        Some(|| super::become_daemon("serve", &["--help".to_owned()]));
 
     async fn run(self, _: &App) -> Result<u8> {
         super::become_daemon("serve", &self.options)
