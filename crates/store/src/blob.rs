@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use spec::Digest;
 use spec::oci::image::Descriptor;
-use sys::file;
+use sys::{file, writeback};
 
 use crate::Store;
 use crate::error::{Error, Result};
@@ -28,7 +28,9 @@ pub struct BlobWriter {
 impl Write for BlobWriter {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
         let n = self.file.write(buffer)?;
+        let before = self.hasher.bytes();
         self.hasher.update(&buffer[..n]);
+        writeback::begin(&self.file, before, self.hasher.bytes());
         Ok(n)
     }
 

@@ -30,6 +30,7 @@
 //! | [`seccomp`] | A seccomp profile becomes a BPF filter, and is loaded (seccomp(2)) |
 //! | [`sysctl`] | Kernel parameters under `/proc/sys` |
 //! | [`tree`] | A container's tree, running or not, as the host works in it (mount_namespaces(7)) |
+//! | [`writeback`] | A large file goes to the disk while it is written (sync_file_range(2)) |
 //! | [`xtables`] | What iptables-legacy does with what is forwarded (getsockopt(2)) |
 
 #![deny(missing_docs)]
@@ -61,6 +62,7 @@ pub mod scratch;
 pub mod seccomp;
 pub mod sysctl;
 pub mod tree;
+pub mod writeback;
 pub mod xtables;
 
 /// A system call that failed: what was tried, on what, and why.
