@@ -98,6 +98,23 @@ fn results_go_where_they_are_wanted() {
     assert_eq!(metadata["image.name"], "docker.io/library/b:1");
     assert_eq!(host.corten(&["inspect", "-f", "{{.Id}}", "b:1"]).ok(), id);
 
+    // Compressed otherwise: what it inflates to stays the same, and the base image is as it was unless that is forced.
+    let text = "FROM b:1\nRUN --mount=type=bind,from=busybox,target=/b [\"/b/bin/busybox\", \"touch\", \"/new\"]\n";
+    std::fs::write(context.join("Zstd"), text).unwrap();
+    let layers = |output: &str| {
+        let dest = at("layers.tar");
+        let output = format!("type=oci,dest={dest},{output}");
+        build(&host, &context, &["-f", &at("c/Zstd"), "-t", "z:1", "-o", &output, "-o", "type=image"]).expect(0);
+        let script = "for f in $(tar -tf $0 | grep blobs/sha256/.); do tar -xOf $0 $f | grep -ao '\"mediaType\":\"[^\"]*layer[^\"]*' | sed 's/.*tar//'; done";
+        host.command(&["sh", "-c", script, &dest]).ok().replace('\n', " ")
+    };
+    assert_eq!(layers("compression=zstd,compression-level=1"), "+gzip +zstd");
+    assert_eq!(layers("compression=zstd,force-compression=true"), "+zstd +zstd");
+    assert_eq!(layers("compression=uncompressed"), "+gzip", "the second has no suffix");
+    host.corten(&["rmi", "z:1"]).ok();
+    host.corten(&["load", "-i", &at("layers.tar")]).ok();
+    assert_ne!(host.corten(&["images", "-q", "z:1"]).ok(), "");
+
     let wrong = build(&host, &context, &["-o", "type=lcal,dest=x"]);
     assert!(wrong.code == 1 && wrong.stderr.contains("did you mean local"), "{}", wrong.stderr);
     host.finish();

@@ -1,7 +1,7 @@
 //! A build from its request to its image: the Dockerfile is read, graphs are made and worked off, the result goes where
 //! it is wanted.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use spec::api::{BuildAnswer, BuildEvent, BuildWarning, Platform, Progress};
@@ -13,6 +13,7 @@ use crate::cache::Cache;
 use crate::context::Context;
 use crate::convert::Convert;
 use crate::export::attest::Statement;
+use crate::export::compress::Compress;
 use crate::export::output::Built;
 use crate::finish::Finished;
 use crate::graph::{Op, Squash, Vertex};
@@ -110,6 +111,7 @@ impl Build<'_> {
         }
         let annotations = annotations(request)?;
         entitlements(&request.allow)?;
+        one_image(&request.outputs)?;
         let parent = &request.limits.cgroup_parent;
         host.cgroups.check_parent(parent).map_err(|wrong| Error::Request(wrong.into()))?;
         let started = jiff::Timestamp::now().to_string();
@@ -217,7 +219,6 @@ impl Build<'_> {
         if request.quiet {
             output.send(Progress::stream(format!("{}\n", target.digest))).await?;
         }
-        let is_image = |output: &Target| matches!(output.kind, Kind::Image { .. });
         if request.outputs.is_empty() || request.outputs.iter().any(is_image) {
             output.summary(format!("Successfully built {}", target.digest.short())).await?;
             for tag in tags {
@@ -285,9 +286,19 @@ impl Build<'_> {
         let build = store::Build { id: wanted.id.clone(), started: wanted.started.clone() };
         let origin = store::Origin { build: Some(build), ..store::Origin::default() };
         let target = op::blocking(move || {
-            let (target, statements) = finish_images(&this, &request, &source, &images, &known, wanted)?;
+            // Each form that an output asks for; the image in the store has the first.
+            let main = kept.iter().find(|output| is_image(output)).unwrap_or(&kept[0]).compress;
+            let mut forms: Vec<(Compress, Descriptor, Vec<Vec<Statement>>)> = Vec::new();
+            for form in std::iter::once(main).chain(kept.iter().map(|output| output.compress)) {
+                if !forms.iter().any(|(made, ..)| *made == form) {
+                    let (target, statements) =
+                        finish_images(&this, &request, &source, &images, &known, &wanted, form)?;
+                    forms.push((form, target, statements));
+                }
+            }
+            let target = forms[0].1.clone();
             let store = &this.host.store;
-            if kept.iter().any(|output| matches!(output.kind, Kind::Image { .. })) {
+            if kept.iter().any(is_image) {
                 for name in &known {
                     store.tag_from(name, &target, &origin)?;
                 }
@@ -295,9 +306,12 @@ impl Build<'_> {
                     store.keep_dangling_from(&target, &origin)?;
                 }
             }
-            let built = Built { images: &images, statements: &statements, target: &target, names: &known };
             for (number, output) in kept.iter().enumerate() {
-                export::output::send(&this, number, output, &built)?;
+                let form = forms.iter().find(|(form, ..)| *form == output.compress);
+                if let Some((_, target, statements)) = form {
+                    let built = Built { images: &images, statements, target, names: &known };
+                    export::output::send(&this, number, output, &built)?;
+                }
             }
             Cache::new(&this.host.cache).trim()?;
             Ok(target)
@@ -391,14 +405,18 @@ fn finish_images(
     source: &[u8],
     images: &[(Finished, Tree)],
     names: &[Reference],
-    wanted: Wanted,
+    wanted: &Wanted,
+    form: Compress,
 ) -> Result<(Descriptor, Vec<Vec<Statement>>), Error> {
     let mut finished: Vec<Finished> = images.iter().map(|(image, _)| image.clone()).collect();
+    for image in &mut finished {
+        form.apply(solver, image)?;
+    }
     let inline = request.cache_to.iter().any(|place| matches!(place, Place::Inline))
         || request.args.get("BUILDKIT_INLINE_CACHE").and_then(Option::as_deref) == Some("1");
     if inline {
         for image in &mut finished {
-            let layers = image.config.rootfs.diff_ids.iter().copied().collect();
+            let layers = by_diff_id(&image.config.rootfs.diff_ids, &image.layers);
             image.config.cache = Some(share::embedded(solver, &layers));
         }
     }
@@ -431,10 +449,33 @@ fn finish_images(
     Ok((target, statements))
 }
 
-/// The DiffIDs of an image's layers.
-fn layers(store: &store::Store, target: &Descriptor) -> HashSet<Digest> {
+/// An image's layers by DiffID.
+fn layers(store: &store::Store, target: &Descriptor) -> HashMap<Digest, Descriptor> {
     let image = store.image(target, &Platform::host());
-    image.map(|image| image.config.rootfs.diff_ids.into_iter().collect()).unwrap_or_default()
+    image
+        .map(|image| by_diff_id(&image.config.rootfs.diff_ids, &image.manifest.layers))
+        .unwrap_or_default()
+}
+
+fn by_diff_id(diff_ids: &[Digest], layers: &[Descriptor]) -> HashMap<Digest, Descriptor> {
+    diff_ids.iter().copied().zip(layers.iter().cloned()).collect()
+}
+
+/// Whether an output is an image in the store.
+fn is_image(output: &Target) -> bool {
+    matches!(output.kind, Kind::Image { .. })
+}
+
+/// Checks that the outputs in the store are one image: their names are all its names.
+fn one_image(outputs: &[Target]) -> Result<(), Error> {
+    let mut images = outputs.iter().filter(|output| is_image(output)).map(|output| output.compress);
+    let first = images.next();
+    match images.all(|other| Some(other) == first) {
+        true => Ok(()),
+        false => Err(Error::Request(
+            "outputs that are images differ in compression: build once for each of them, it is cached".into(),
+        )),
+    }
 }
 
 /// `--annotation`s, and those of the outputs.

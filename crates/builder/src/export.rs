@@ -1,6 +1,7 @@
 //! The last states become an image in the store, and what else was asked for: there is nothing to load afterwards.
 
 pub(crate) mod attest;
+pub(crate) mod compress;
 pub(crate) mod output;
 pub(crate) mod provenance;
 pub(crate) mod sbom;

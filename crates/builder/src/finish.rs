@@ -21,6 +21,8 @@ pub(crate) struct Finished {
     pub(crate) config: Image,
     /// Lowest first.
     pub(crate) layers: Vec<Descriptor>,
+    /// So many of them are the base image's.
+    pub(crate) inherited: usize,
     /// Its files.
     pub(crate) root: Option<Edge>,
 }
@@ -42,8 +44,8 @@ pub(crate) async fn finish(solver: &Arc<Solver>, state: &State, squashed: Option
     }
     let root = squashed.or(state.root.as_ref());
     let layers = solver.root(root).await.ok_or(Error::Cancelled)?;
+    let base = solver.root(state.base.as_ref()).await.ok_or(Error::Cancelled)?;
     if let (Some(squashed), Some(solved)) = (squashed, root) {
-        let base = solver.root(state.base.as_ref()).await.ok_or(Error::Cancelled)?;
         if layers.all.len() > base.all.len() {
             let record = solver.get(squashed).await.ok_or(Error::Cancelled)?.record;
             let time = epoch(solver).unwrap_or(record.created);
@@ -58,7 +60,7 @@ pub(crate) async fn finish(solver: &Arc<Solver>, state: &State, squashed: Option
     }
     config.rootfs.diff_ids = layers.all.iter().map(|(_, diff_id)| *diff_id).collect();
     let blobs = layers.all.iter().map(|(blob, _)| blob.clone()).collect();
-    Ok(Finished { config, layers: blobs, root: root.cloned() })
+    Ok(Finished { config, layers: blobs, inherited: base.all.len(), root: root.cloned() })
 }
 
 /// When a step was done, and whether it added no layer; `None` when it failed.

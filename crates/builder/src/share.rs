@@ -4,7 +4,7 @@
 //! key each belongs to: in a registry, in an OCI layout of the client's, or inside of the image itself. Keys are of
 //! content, so they mean the same everywhere.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::io::Write as _;
 use std::sync::Arc;
 
@@ -254,8 +254,9 @@ fn bring(
     Ok(store.unpack(&mut store.blob(&blob.digest)?, base.as_ref(), Some(diff_id))?.0)
 }
 
-/// The configuration of a cache with what this build made and used. `result`: the DiffIDs of the image's layers.
-fn config(solver: &Solver, all: bool, result: &HashSet<Digest>) -> (Config, Vec<Descriptor>) {
+/// The configuration of a cache with what this build made and used. `result`: the image's layers by DiffID, in the form that
+/// the image has them in.
+fn config(solver: &Solver, all: bool, result: &HashMap<Digest, Descriptor>) -> (Config, Vec<Descriptor>) {
     let mut config = Config::default();
     let mut blobs: Vec<Descriptor> = Vec::new();
     let mut records = solver.noted();
@@ -263,18 +264,19 @@ fn config(solver: &Solver, all: bool, result: &HashSet<Digest>) -> (Config, Vec<
     for (key, record) in records {
         let layer = match &record.layer {
             None => -1,
-            Some(layer) if !all && !result.contains(&layer.diff_id) => continue,
+            Some(layer) if !all && !result.contains_key(&layer.diff_id) => continue,
             Some(layer) => {
+                let made = result.get(&layer.diff_id).unwrap_or(&layer.blob);
                 let at =
-                    blobs.iter().position(|blob| blob.digest == layer.blob.digest).unwrap_or_else(|| {
-                        blobs.push(layer.blob.clone());
+                    blobs.iter().position(|blob| blob.digest == made.digest).unwrap_or_else(|| {
+                        blobs.push(made.clone());
                         config.layers.push(ConfigLayer {
-                            blob: Some(layer.blob.digest),
+                            blob: Some(made.digest),
                             parent: -1,
                             annotations: ConfigAnnotations {
-                                media_type: layer.blob.media_type.clone(),
+                                media_type: made.media_type.clone(),
                                 diff_id: Some(layer.diff_id),
-                                size: layer.blob.size,
+                                size: made.size,
                             },
                         });
                         blobs.len() - 1
@@ -289,13 +291,13 @@ fn config(solver: &Solver, all: bool, result: &HashSet<Digest>) -> (Config, Vec<
 }
 
 /// The text that goes into an image's configuration.
-pub(crate) fn embedded(solver: &Solver, result: &HashSet<Digest>) -> String {
+pub(crate) fn embedded(solver: &Solver, result: &HashMap<Digest, Descriptor>) -> String {
     let (config, _) = config(solver, false, result);
     serde_json::to_string(&config).expect("a cache's configuration is plain data")
 }
 
 /// Writes the cache's manifest for a place into the store; what is to be pushed or sent.
-pub(crate) fn manifest(solver: &Solver, place: &Place, result: &HashSet<Digest>) -> Result<Descriptor> {
+pub(crate) fn manifest(solver: &Solver, place: &Place, result: &HashMap<Digest, Descriptor>) -> Result<Descriptor> {
     let store = &solver.host.store;
     let (config, blobs) = config(solver, place.takes_all(), result);
     let bytes = serde_json::to_vec(&config).expect("a cache's configuration is plain data");

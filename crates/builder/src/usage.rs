@@ -11,7 +11,7 @@ use sys::file;
 use sys::root::{Root, TooDeep};
 
 use crate::Host;
-use crate::cache::{self, Cache, Record};
+use crate::cache::{self, Cache, Layer, Record};
 use crate::error::{Error, Result};
 
 /// One thing in the cache: a layer, a tree, a cache mount, what is known of clients' directories, a record of a step that
@@ -61,11 +61,7 @@ fn items(host: &Host, needed: &Needed) -> Result<Vec<Item>> {
         let item = match (&record.layer, &record.tree) {
             (Some(layer), _) => layers.entry(layer.chain).or_insert_with(|| {
                 let own = !needed.layers.contains(&layer.chain);
-                let mut size = if own { host.store.layer_disk(&layer.chain).unwrap_or(0) } else { 0 };
-                // One blob may be in several stacks.
-                if !needed.blobs.contains(&layer.blob.digest) && blobs.insert(layer.blob.digest) {
-                    size += host.store.blob_disk(&layer.blob.digest).unwrap_or(0);
-                }
+                let size = if own { host.store.layer_disk(&layer.chain).unwrap_or(0) } else { 0 };
                 let mut item = Item::new(layer.chain.0.to_string(), "regular", &record, size);
                 item.in_store = size;
                 item.about.shared = !own;
@@ -88,6 +84,15 @@ fn items(host: &Host, needed: &Needed) -> Result<Vec<Item>> {
             }
         };
         item.about.size += i64::try_from(disk).unwrap_or(0);
+        // One blob may be in several stacks, and one layer have several: it can be compressed in many ways.
+        if let Some(Layer { blob, .. }) = &record.layer
+            && !needed.blobs.contains(&blob.digest)
+            && blobs.insert(blob.digest)
+        {
+            let size = host.store.blob_disk(&blob.digest).unwrap_or(0);
+            item.in_store += size;
+            item.about.size += i64::try_from(size).unwrap_or(0);
+        }
         item.about.usage_count += 1;
         item.used = item.used.max(used);
         item.records.push(path);

@@ -44,6 +44,15 @@ impl Compression {
         }
     }
 
+    /// Of a layer, by its media type (OCI's or Docker's).
+    pub fn of_layer(media_type: &str) -> Self {
+        match media_type.rsplit(['+', '.']).next() {
+            Some("gzip") => Self::Gzip,
+            Some("zstd") => Self::Zstd,
+            Some(_) | None => Self::None,
+        }
+    }
+
     /// The media type of a layer that is compressed so. OCI has none for bzip2 and xz; readers go by content.
     pub fn layer_media_type(self) -> &'static str {
         match self {

@@ -18,11 +18,14 @@ const STRIDE: usize = 4;
 const NOISE: usize = 4 << 10;
 /// Fast rather than small: a build step waits for it.
 const LEVEL: i32 = 1;
+/// The hardest that zlib knows; the library goes further.
+const MAX_LEVEL: i32 = 9;
 
 /// Deflates what is written to it. To be ended with [`Gzip::finish`].
 pub(crate) struct Gzip<W> {
     out: W,
     piece: Vec<u8>,
+    level: i32,
     /// From the second piece on.
     workers: Option<Workers>,
 }
@@ -41,13 +44,19 @@ struct Job {
 
 impl<W: Write> Gzip<W> {
     pub(crate) fn new(out: W) -> Self {
-        Self { out, piece: Vec::new(), workers: None }
+        Self::with_level(out, None)
+    }
+
+    /// As hard as zlib's level (0 to 9) says.
+    pub(crate) fn with_level(out: W, level: Option<i32>) -> Self {
+        let level = level.unwrap_or(LEVEL).clamp(0, MAX_LEVEL);
+        Self { out, piece: Vec::new(), level, workers: None }
     }
 
     /// Ends the stream and returns what it was written to.
     pub(crate) fn finish(mut self) -> io::Result<W> {
         match self.workers.take() {
-            None => self.out.write_all(&Deflater::new().piece(&self.piece)?)?,
+            None => self.out.write_all(&Deflater::new(self.level).piece(&self.piece)?)?,
             Some(mut workers) => {
                 workers.give(std::mem::take(&mut self.piece))?;
                 while let Some(deflated) = workers.next()? {
@@ -63,7 +72,7 @@ impl<W: Write> Gzip<W> {
         let piece = std::mem::replace(&mut self.piece, Vec::with_capacity(PIECE));
         let workers = match &mut self.workers {
             Some(workers) => workers,
-            None => self.workers.insert(Workers::start()?),
+            None => self.workers.insert(Workers::start(self.level)?),
         };
         workers.give(piece)?;
         while workers.results.len() >= workers.most {
@@ -92,7 +101,7 @@ impl<W: Write> Write for Gzip<W> {
 }
 
 impl Workers {
-    fn start() -> io::Result<Self> {
+    fn start(level: i32) -> io::Result<Self> {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(8);
         let (jobs, waiting) = sync_channel::<Job>(cores);
         let waiting = Arc::new(Mutex::new(waiting));
@@ -100,7 +109,7 @@ impl Workers {
             let waiting = waiting.clone();
             // It ends when the sender of jobs is gone.
             std::thread::Builder::new().name("gzip".into()).spawn(move || {
-                let mut deflater = Deflater::new();
+                let mut deflater = Deflater::new(level);
                 loop {
                     let job = waiting.lock().unwrap_or_else(PoisonError::into_inner).recv();
                     let Ok(Job { piece, result }) = job else { return };
@@ -129,17 +138,16 @@ impl Workers {
 
 /// Makes members of the stream.
 struct Deflater {
-    fast: Compressor,
-    /// Stores.
-    plain: Compressor,
+    packs: Compressor,
+    stores: Compressor,
 }
 
 impl Deflater {
-    fn new() -> Self {
+    fn new(level: i32) -> Self {
         let compressor = |level| {
-            Compressor::new(CompressionLvl::new(level).expect("both levels are ones that the library has"))
+            Compressor::new(CompressionLvl::new(level).expect("the library has levels 0 to 12"))
         };
-        Self { fast: compressor(LEVEL), plain: compressor(0) }
+        Self { packs: compressor(level), stores: compressor(0) }
     }
 
     /// One member, or several where a part of the piece does not shrink.
@@ -149,7 +157,7 @@ impl Deflater {
         loop {
             let (noisy, length) = run(rest);
             let (part, after) = rest.split_at(length);
-            let compressor = if noisy { &mut self.plain } else { &mut self.fast };
+            let compressor = if noisy { &mut self.stores } else { &mut self.packs };
             let start = out.len();
             out.resize(start + compressor.gzip_compress_bound(part.len()), 0);
             let length = compressor

@@ -24,7 +24,7 @@
 //! | `import`, `load`, `save` | images from and to archives |
 //! | `unpack` | images to layers, on all processors |
 //! | [`archive`] | tar: read, write, unpack, pack |
-//! | `compression`, `gzip`, `hash` | streams inflated, deflated and hashed on the way |
+//! | `compression`, `gzip`, `hash`, `repack` | streams inflated, deflated and hashed on the way |
 //! | `settle` | layers that are on the disk, and what becomes of the others after a power cut |
 //! | `lease`, `collect`, `usage` | what is held, what is garbage, what takes space |
 //!
@@ -54,6 +54,7 @@ mod load;
 mod member;
 mod names;
 mod origin;
+mod repack;
 mod rw;
 mod save;
 mod settle;
@@ -81,6 +82,7 @@ pub use load::Loaded;
 pub use member::{Member, MemberKind};
 pub use names::ImageRecord;
 pub use origin::{Build, Origin, Signature};
+pub use repack::Packing;
 pub use rw::{Committed, RwMount, RwOptions};
 pub use settle::Repaired;
 pub use unpack::{Step, on_all_processors};

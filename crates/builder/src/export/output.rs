@@ -9,6 +9,7 @@ use spec::oci::image::Descriptor;
 use store::archive::{Entry, EntryKind, Owners, Pack, Whiteouts, Writer, pack};
 
 use super::attest::{self, Statement};
+use super::compress::Compress;
 use crate::error::{Error, Result};
 use crate::finish::Finished;
 use crate::op::tree::Opened;
@@ -33,6 +34,8 @@ pub struct Target {
     pub prefix: String,
     /// Files of each platform in a directory of its own; `None` where there are several.
     pub split: Option<bool>,
+    /// How its layers are compressed.
+    pub compress: Compress,
 }
 
 /// In what form.
@@ -72,6 +75,7 @@ impl Target {
             annotations: Vec::new(),
             prefix: String::new(),
             split: None,
+            compress: Compress::default(),
         }
     }
 
@@ -120,19 +124,29 @@ impl Target {
         let names = get("name").split(',').filter(|name| !name.is_empty()).map(Into::into).collect();
         let prefix = get("attestation-prefix").to_owned();
         let split = attributes.contains_key("platform-split").then(|| on("platform-split"));
-        Ok(Self { kind, names, destination, annotations, prefix, split })
+        let compress = Compress::read(attributes)?;
+        Ok(Self { kind, names, destination, annotations, prefix, split, compress })
     }
 }
 
 /// Refuses an attribute that nobody knows, and a value of one that asks for what there is not.
 fn known(name: &str, value: &str) -> Result<()> {
-    const OURS: [&str; 7] = ["type", "dest", "name", "push", "tar", "platform-split", "attestation-prefix"];
+    const OURS: [&str; 10] = [
+        "type",
+        "dest",
+        "name",
+        "push",
+        "tar",
+        "platform-split",
+        "attestation-prefix",
+        "compression",
+        "compression-level",
+        "force-compression",
+    ];
     // What comes of these is what there is anyway.
-    const GIVEN: [(&str, &[&str]); 13] = [
+    const GIVEN: [(&str, &[&str]); 11] = [
         ("attestation-inline", &["true"]),
         ("buildinfo", &["true", "false"]),
-        ("compression", &["gzip"]),
-        ("force-compression", &["true", "false"]),
         ("mode", &["copy"]),
         ("name-canonical", &["true", "false"]),
         ("oci-artifact", &["true"]),
@@ -278,7 +292,10 @@ mod tests {
         for (bad, words) in [
             ("type=lcal", "did you mean local"),
             ("type=local", "dest is required"),
-            ("type=image,compression=zstd", "expected compression=gzip"),
+            ("type=image,compression=lz4", "expected compression=uncompressed, gzip or zstd"),
+            ("type=image,compression=zstd,compression-level=23", "expected compression-level=0 to 22"),
+            ("type=image,compression-level=10", "expected compression-level=0 to 9"),
+            ("type=image,force-compression=maybe", "expected force-compression=true or false"),
             ("type=tar,dest=x,platfrom-split=true", "did you mean platform-split?"),
         ] {
             assert!(read(bad).unwrap_err().to_string().contains(words), "{bad}");
