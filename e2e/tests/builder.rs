@@ -99,12 +99,14 @@ fn results_go_where_they_are_wanted() {
     assert_eq!(host.corten(&["inspect", "-f", "{{.Id}}", "b:1"]).ok(), id);
 
     // Compressed otherwise: what it inflates to stays the same, and the base image is as it was unless that is forced.
-    let text = "FROM b:1\nRUN --mount=type=bind,from=busybox,target=/b [\"/b/bin/busybox\", \"touch\", \"/new\"]\n";
+    let text =
+        "FROM b:1\nRUN --mount=type=bind,from=busybox,target=/b [\"/b/bin/busybox\", \"touch\", \"/new\"]\n";
     std::fs::write(context.join("Zstd"), text).unwrap();
     let layers = |output: &str| {
         let dest = at("layers.tar");
         let output = format!("type=oci,dest={dest},{output}");
-        build(&host, &context, &["-f", &at("c/Zstd"), "-t", "z:1", "-o", &output, "-o", "type=image"]).expect(0);
+        build(&host, &context, &["-f", &at("c/Zstd"), "-t", "z:1", "-o", &output, "-o", "type=image"])
+            .expect(0);
         let script = "for f in $(tar -tf $0 | grep blobs/sha256/.); do tar -xOf $0 $f | grep -ao '\"mediaType\":\"[^\"]*layer[^\"]*' | sed 's/.*tar//'; done";
         host.command(&["sh", "-c", script, &dest]).ok().replace('\n', " ")
     };
@@ -354,6 +356,7 @@ fn mistakes_are_shown_where_they_are() {
         ("FROM 127.0.0.1:9/none\n", "127.0.0.1:9/none: failed to reach registry 127.0.0.1:9"),
         ("FROM busybox AS tools\nFROM busybox\nCOPY --from=tolls /x /\n", "did you mean the stage tools?"),
         ("FROM busybox AS a\nCOPY --from=a /x /\n", "circular dependency"),
+        ("FROM two AS one\nFROM one AS two\n", "not the stage of that name: that is on line 2"),
         ("FROM busybox\nRUN --mount=type=cahce,target=/x true\n", "did you mean cache?"),
         ("FROM busybox\nRUN --security=insecure true\n", "--allow security.insecure"),
     ] {
@@ -386,19 +389,19 @@ fn the_language_beyond() {
     let ran = host.corten(&["run", "--rm", "x", "sh", "-c", "f; cat /i; find /p -type f"]).ok();
     assert_eq!(ran, "ran\nincluded\n/p/a/b/yes");
 
-    // A trigger with a heredoc runs in the child, in the child's stage.
-    let text =
-        "FROM busybox AS parent\nONBUILD ARG TARGETSTAGE\nONBUILD RUN <<E cat > /t\nin $TARGETSTAGE\nE\n";
+    // A trigger with a heredoc runs in the child, in the child's stage; a stage that only a trigger names is built.
+    let text = "FROM busybox AS parent\nONBUILD ARG TARGETSTAGE\nONBUILD RUN <<E cat > /t\nin $TARGETSTAGE\nE\nONBUILD COPY --from=helper /h /h\n";
     std::fs::write(context.join("Dockerfile"), text).unwrap();
     build(&host, &context, &["-t", "parent"]).expect(0);
-    std::fs::write(context.join("Dockerfile"), "FROM parent AS child\nEXPOSE 127.0.0.1:80:8080\n").unwrap();
+    let text = "FROM busybox AS deep\nRUN echo deep > /h\nFROM deep AS helper\nFROM parent AS child\nEXPOSE 127.0.0.1:80:8080\n";
+    std::fs::write(context.join("Dockerfile"), text).unwrap();
     let child = build(&host, &context, &["-t", "child", "--target", "child"]);
     child.expect(0);
     assert!(
         child.stderr.contains("ExposeInvalidFormat")
             && child.stderr.ends_with("Successfully tagged child:latest\n")
     );
-    assert_eq!(host.corten(&["run", "--rm", "child", "cat", "/t"]).ok(), "in child");
+    assert_eq!(host.corten(&["run", "--rm", "child", "cat", "/t", "/h"]).ok(), "in child\ndeep");
     assert_eq!(host.corten(&["inspect", "-f", "{{.Config.ExposedPorts}}", "child"]).ok(), "map[8080/tcp:{}]");
     host.finish();
 }

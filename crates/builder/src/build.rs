@@ -452,9 +452,7 @@ fn finish_images(
 /// An image's layers by DiffID.
 fn layers(store: &store::Store, target: &Descriptor) -> HashMap<Digest, Descriptor> {
     let image = store.image(target, &Platform::host());
-    image
-        .map(|image| by_diff_id(&image.config.rootfs.diff_ids, &image.manifest.layers))
-        .unwrap_or_default()
+    image.map(|image| by_diff_id(&image.config.rootfs.diff_ids, &image.manifest.layers)).unwrap_or_default()
 }
 
 fn by_diff_id(diff_ids: &[Digest], layers: &[Descriptor]) -> HashMap<Digest, Descriptor> {

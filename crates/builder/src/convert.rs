@@ -143,17 +143,34 @@ impl<'c> Convert<'c> {
             }
             self.bases.insert((name.clone(), platform.to_string()), State::default());
             let (host, request, output) = (self.host.clone(), self.request.clone(), self.output.clone());
-            let line = stage.line;
             tasks.spawn(async move {
                 let state = image::base(&host, &name, &platform, &request, &output).await;
-                ((name, platform.to_string()), line, state)
+                ((name, platform.to_string()), index, state)
             });
         }
         while let Some(ended) = tasks.join_next().await {
-            let (key, line, state) = ended.map_err(|_| Error::Cancelled)?;
-            self.bases.insert(key, state.map_err(|error| error.in_dockerfile(line))?);
+            let (key, index, state) = ended.map_err(|_| Error::Cancelled)?;
+            self.bases.insert(key, state.map_err(|error| self.absent(index, error))?);
         }
         Ok(())
+    }
+
+    /// A FROM whose image cannot be had: perhaps a stage was meant that comes later.
+    fn absent(&self, index: usize, error: Error) -> Error {
+        let error = match error {
+            Error::Image { name, error } => {
+                let later = self.file.stages[index..].iter().find(|s| s.name.as_deref() == Some(&name));
+                let name = match later {
+                    Some(stage) => {
+                        format!("{name} (not the stage of that name: that is on line {})", stage.line)
+                    }
+                    None => name,
+                };
+                Error::Image { name, error }
+            }
+            other => other,
+        };
+        error.in_dockerfile(self.file.stages[index].line)
     }
 
     /// What a FROM names, and for which platform.
@@ -166,18 +183,22 @@ impl<'c> Convert<'c> {
 
     async fn stage(&mut self, index: usize, labels: Option<&Step>) -> Result<State> {
         let stage = &self.file.stages[index];
-        self.announce(&stage.text);
         let mut state = self.base(index, stage).await?;
         state.undefined = self.undefined.clone();
-        self.lines.push(Line::Base { root: state.root.clone(), config: state.digest() });
         let triggers = std::mem::take(&mut state.image.config.on_build);
         let mut steps = Vec::new();
+        for text in &triggers {
+            let step = triggered(text, stage.line)?;
+            for name in stages::sources(&step) {
+                self.reach(index, &name).await?;
+            }
+            steps.push((step, false));
+        }
+        self.announce(&stage.text);
+        self.lines.push(Line::Base { root: state.root.clone(), config: state.digest() });
         if !triggers.is_empty() {
             let plural = if triggers.len() == 1 { "" } else { "s" };
             self.lines.push(Line::Say(format!("# Executing {} build trigger{plural}\n", triggers.len())));
-        }
-        for text in triggers {
-            steps.push((triggered(&text, stage.line)?, false));
         }
         steps.extend(stage.steps.iter().chain(labels).map(|step| (step.clone(), true)));
         let makes = |step: &Step| {
@@ -197,6 +218,21 @@ impl<'c> Convert<'c> {
             state = self.step(index, state, step, &prefix).await?;
         }
         Ok(state)
+    }
+
+    /// Converts an earlier stage that only a trigger of a base image names, with what it needs itself.
+    async fn reach(&mut self, index: usize, name: &str) -> Result<()> {
+        let Some(other) = self.file.stage_before(index, name) else { return Ok(()) };
+        let mut missing = stages::needed(self.file, &self.globals, other)?;
+        missing.retain(|stage| !self.built.contains_key(stage));
+        self.total += missing.iter().map(|stage| 1 + self.file.stages[*stage].steps.len()).sum::<usize>();
+        self.prefetch(&missing).await?;
+        for stage in missing {
+            // It calls this function in turn.
+            let state = Box::pin(self.stage(stage, None)).await?;
+            self.built.insert(stage, state);
+        }
+        Ok(())
     }
 
     /// `[linux/amd64 stage 2/5]`.
@@ -232,7 +268,7 @@ impl<'c> Convert<'c> {
             state.own_cmd = false;
             return Ok(state);
         }
-        let state = self.image(&name, &platform).await.map_err(|error| error.in_dockerfile(stage.line))?;
+        let state = self.image(&name, &platform).await.map_err(|error| self.absent(index, error))?;
         let actual = state.platform();
         if (&actual.os, &actual.architecture) != (&platform.os, &platform.architecture) {
             let detail = format!(
@@ -621,12 +657,8 @@ impl<'c> Convert<'c> {
             None => {}
         }
         if let Some(earlier) = self.file.stage_before(index, name) {
-            let state = self.built.get(&earlier).ok_or_else(|| {
-                Error::at(
-                    line,
-                    format!("an ONBUILD trigger needs stage {name:?}, which this build does not reach"),
-                )
-            })?;
+            let state =
+                self.built.get(&earlier).expect("what a step or a trigger names was converted before");
             return Ok(From::Edge(state.root.clone()));
         }
         if name == "scratch" {

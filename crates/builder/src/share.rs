@@ -267,20 +267,19 @@ fn config(solver: &Solver, all: bool, result: &HashMap<Digest, Descriptor>) -> (
             Some(layer) if !all && !result.contains_key(&layer.diff_id) => continue,
             Some(layer) => {
                 let made = result.get(&layer.diff_id).unwrap_or(&layer.blob);
-                let at =
-                    blobs.iter().position(|blob| blob.digest == made.digest).unwrap_or_else(|| {
-                        blobs.push(made.clone());
-                        config.layers.push(ConfigLayer {
-                            blob: Some(made.digest),
-                            parent: -1,
-                            annotations: ConfigAnnotations {
-                                media_type: made.media_type.clone(),
-                                diff_id: Some(layer.diff_id),
-                                size: made.size,
-                            },
-                        });
-                        blobs.len() - 1
+                let at = blobs.iter().position(|blob| blob.digest == made.digest).unwrap_or_else(|| {
+                    blobs.push(made.clone());
+                    config.layers.push(ConfigLayer {
+                        blob: Some(made.digest),
+                        parent: -1,
+                        annotations: ConfigAnnotations {
+                            media_type: made.media_type.clone(),
+                            diff_id: Some(layer.diff_id),
+                            size: made.size,
+                        },
                     });
+                    blobs.len() - 1
+                });
                 i64::try_from(at).unwrap_or(-1)
             }
         };
@@ -297,7 +296,11 @@ pub(crate) fn embedded(solver: &Solver, result: &HashMap<Digest, Descriptor>) ->
 }
 
 /// Writes the cache's manifest for a place into the store; what is to be pushed or sent.
-pub(crate) fn manifest(solver: &Solver, place: &Place, result: &HashMap<Digest, Descriptor>) -> Result<Descriptor> {
+pub(crate) fn manifest(
+    solver: &Solver,
+    place: &Place,
+    result: &HashMap<Digest, Descriptor>,
+) -> Result<Descriptor> {
     let store = &solver.host.store;
     let (config, blobs) = config(solver, place.takes_all(), result);
     let bytes = serde_json::to_vec(&config).expect("a cache's configuration is plain data");

@@ -6,7 +6,7 @@ use spec::api::Platform;
 
 use crate::Request;
 use crate::error::{Error, Result};
-use crate::instructions::{Dockerfile, Instruction};
+use crate::instructions::{Dockerfile, Instruction, Step};
 use crate::words;
 
 /// Variables with the platform's names, which FROM lines see and stages can declare.
@@ -72,6 +72,15 @@ pub(crate) fn target(file: &Dockerfile, name: &str) -> Result<usize> {
     }
 }
 
+/// What a step takes files from: stages or images.
+pub(crate) fn sources(step: &Step) -> Vec<String> {
+    match &step.instruction {
+        Instruction::Copy(copy) => copy.from.iter().cloned().collect(),
+        Instruction::Run(run) => run.mounts.iter().map(|mount| mount.from.clone()).collect(),
+        _ => Vec::new(),
+    }
+}
+
 /// The stages that the target needs, itself included, in an order in which each comes after what it needs (the
 /// Dockerfile's: a stage can only name earlier ones).
 pub(crate) fn needed(
@@ -84,14 +93,7 @@ pub(crate) fn needed(
     while let Some(index) = pending.pop() {
         let stage = &file.stages[index];
         let mut names = vec![expand(&stage.from.image, file.escape, globals, stage.line)?];
-        for step in &stage.steps {
-            if let Instruction::Copy(copy) = &step.instruction {
-                names.extend(copy.from.clone());
-            }
-            if let Instruction::Run(run) = &step.instruction {
-                names.extend(run.mounts.iter().map(|m| m.from.clone()));
-            }
-        }
+        names.extend(stage.steps.iter().flat_map(sources));
         // FROM takes names only; a number is an image there, but no image has such a name.
         for name in names {
             if let Some(other) = file.stage_before(index, &name)

@@ -127,6 +127,7 @@ fn items(host: &Host, needed: &Needed) -> Result<Vec<Item>> {
         .sum();
     let told: u64 = items.iter().map(own).sum::<u64>() + of_records;
     let rest = below(&host.cache).saturating_sub(told);
+    items.sort_by(|a, b| b.used.cmp(&a.used).then_with(|| a.about.id.cmp(&b.about.id)));
     if rest > 0 {
         let record = Record { name: "the cache's own directories".into(), ..Record::default() };
         let mut item = Item::new("cache".into(), "internal", &record, rest);
@@ -136,7 +137,6 @@ fn items(host: &Host, needed: &Needed) -> Result<Vec<Item>> {
         (item.used, item.created) = (used, used);
         items.push(item);
     }
-    items.sort_by(|a, b| b.used.cmp(&a.used).then_with(|| a.about.id.cmp(&b.about.id)));
     for item in &mut items {
         item.about.created_at = text(item.created);
         item.about.last_used_at = Some(text(item.used));

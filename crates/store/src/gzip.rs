@@ -144,9 +144,8 @@ struct Deflater {
 
 impl Deflater {
     fn new(level: i32) -> Self {
-        let compressor = |level| {
-            Compressor::new(CompressionLvl::new(level).expect("the library has levels 0 to 12"))
-        };
+        let compressor =
+            |level| Compressor::new(CompressionLvl::new(level).expect("the library has levels 0 to 12"));
         Self { packs: compressor(level), stores: compressor(0) }
     }
 

@@ -32,9 +32,7 @@ impl Store {
     pub fn repack(&self, blob: &Digest, diff_id: &Digest, packing: Packing) -> Result<Descriptor> {
         let out = Encoder::new(BufWriter::with_capacity(BUFFER, self.blob_writer()?), packing);
         let mut out = HashWriter::new(out.map_err(write_error)?);
-        inflated(&mut self.blob(blob)?, |tar| {
-            io::copy(tar, &mut out).map(drop).map_err(write_error)
-        })?;
+        inflated(&mut self.blob(blob)?, |tar| io::copy(tar, &mut out).map(drop).map_err(write_error))?;
         let actual = out.hasher.finish();
         if actual != *diff_id {
             return Err(Error::DigestMismatch { expected: *diff_id, actual });

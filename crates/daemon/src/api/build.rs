@@ -204,6 +204,12 @@ fn wanted(request: &mut builder::Request, wish: BuildWish, descriptors: &[OwnedF
 fn request(query: &Query) -> Result<builder::Request> {
     let dockerfile = query.optional("dockerfile").unwrap_or("Dockerfile").to_owned();
     let network = query.optional("networkmode").unwrap_or("default").to_owned();
+    let isolation = query.get("isolation");
+    if !matches!(isolation, "" | "default") {
+        return Err(Error::invalid(format!(
+            "Unsupported isolation: {isolation:?}: there is only \"default\" on Linux"
+        )));
+    }
     Ok(builder::Request {
         dockerfile,
         tags: query.all("t").into_iter().filter(|t| !t.is_empty()).collect(),
@@ -317,6 +323,8 @@ mod tests {
         assert!(request.labels.is_empty() && request.no_cache && !request.quiet);
         assert_eq!((request.dockerfile.as_str(), request.network.as_str()), ("Dockerfile", "default"));
         assert_eq!(request.extra_hosts, ["h:1.2.3.4"]);
-        assert!(super::request(&Query::parse("buildargs=%5B%5D")).is_err());
+        for bad in ["buildargs=%5B%5D", "isolation=hyperv"] {
+            assert!(super::request(&Query::parse(bad)).is_err(), "{bad}");
+        }
     }
 }

@@ -113,7 +113,12 @@ impl Live {
     fn picture(&self, height: usize, width: usize) -> Vec<String> {
         let begun = || self.vertices.iter().filter(|v| v.since.is_some() || v.done.is_some());
         let done = self.vertices.iter().filter(|v| v.done.is_some()).count();
-        let state = if self.ended { "Built" } else { "Building" };
+        let failed = self.vertices.iter().any(|v| v.done.as_ref().is_some_and(|done| done.error));
+        let state = match (self.ended, failed) {
+            (false, _) => "Building",
+            (true, false) => "Built",
+            (true, true) => "Failed",
+        };
         let warnings = match self.warnings.len() {
             0 => String::new(),
             1 => ", 1 warning".into(),
@@ -229,6 +234,8 @@ mod tests {
             BuildWarning { rule_name: "Rule".into(), detail: "x".into(), line: 3, ..Default::default() };
         live.take(&BuildEvent { warning: Some(warning), ..BuildEvent::default() });
         assert_eq!(live.warnings(), "\n 1 warning found:\n - Rule: x (line 3)\n");
+        live.end();
+        assert!(live.draw(Some([10, 40])).contains("[+] Failed"));
         assert_eq!(live.failure(), "------\n > [2/2] RUN b:\nnew\nhalf\n------\n");
     }
 }
