@@ -45,13 +45,13 @@ pub(crate) async fn finish(solver: &Arc<Solver>, state: &State, squashed: Option
     let root = squashed.or(state.root.as_ref());
     let layers = solver.root(root).await.ok_or(Error::Cancelled)?;
     let base = solver.root(state.base.as_ref()).await.ok_or(Error::Cancelled)?;
-    if let (Some(squashed), Some(solved)) = (squashed, root) {
-        if layers.all.len() > base.all.len() {
-            let record = solver.get(squashed).await.ok_or(Error::Cancelled)?.record;
-            let time = epoch(solver).unwrap_or(record.created);
-            let text = format!("squash of {}", solved.digest.short());
-            config.history.push(History { created: Some(time), comment: text, ..History::default() });
-        }
+    if let (Some(squashed), Some(solved)) = (squashed, root)
+        && layers.all.len() > base.all.len()
+    {
+        let record = solver.get(squashed).await.ok_or(Error::Cancelled)?.record;
+        let time = epoch(solver).unwrap_or(record.created);
+        let text = format!("squash of {}", solved.digest.short());
+        config.history.push(History { created: Some(time), comment: text, ..History::default() });
     }
     // As old as its last step: built again from the cache, it is the same.
     config.created = created.or_else(|| Some(jiff::Timestamp::now().to_string()));
