@@ -60,7 +60,12 @@ impl Reference {
         if self.domain != DEFAULT_DOMAIN {
             return self.repository();
         }
-        self.path.strip_prefix("library/").filter(|p| !p.contains('/')).unwrap_or(&self.path).to_owned()
+        let name = self.path.strip_prefix("library/").filter(|p| !p.contains('/')).unwrap_or(&self.path);
+        // What would be taken for a registry, or for an id, stays behind the registry's name.
+        if is_id(name) || name.split_once('/').is_some_and(|(first, _)| is_domain_like(first)) {
+            return self.repository();
+        }
+        name.to_owned()
     }
 
     /// The whole reference as people write it.
@@ -91,7 +96,7 @@ impl FromStr for Reference {
     type Err = InvalidReference;
 
     fn from_str(text: &str) -> Result<Self, InvalidReference> {
-        if text.len() == 64 && text.bytes().all(|c| c.is_ascii_digit() || (b'a'..=b'f').contains(&c)) {
+        if is_id(text) {
             return Err(InvalidReference::LooksLikeId(text.into()));
         }
         let (rest, digest) = match text.split_once('@') {
@@ -123,6 +128,10 @@ impl FromStr for Reference {
         }
         Ok(Self { domain: domain.into(), path, tag: tag.map(Into::into), digest })
     }
+}
+
+fn is_id(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|c| c.is_ascii_digit() || (b'a'..=b'f').contains(&c))
 }
 
 /// Whether a reference's first component names a registry rather than a user.
@@ -189,6 +198,7 @@ mod tests {
             ("127.0.0.1:5000/a/b:t", "127.0.0.1:5000/a/b:t", "127.0.0.1:5000/a/b:t"),
             ("[::1]:5000/a", "[::1]:5000/a", "[::1]:5000/a"),
             ("a__b/c-d.e", "docker.io/a__b/c-d.e", "a__b/c-d.e"),
+            ("docker.io/a.b/library/x", "docker.io/a.b/library/x", "docker.io/a.b/library/x"),
         ] {
             let reference: Reference = text.parse().unwrap();
             assert_eq!(reference.to_string(), full);
