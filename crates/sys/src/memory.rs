@@ -3,16 +3,12 @@
 #![allow(unsafe_code)]
 
 /// Lets all threads share so many arenas. Without it each of the first eight a processor gets one of its own, and keeps in it
-/// what it once needed. Buffers of up to half a megabyte, and 4 MB of what was freed, stay in the arenas for whoever is next, until
-/// [`trim`]: memory that comes anew from the kernel costs a page fault every 4 KiB. For before the first thread; with another C
-/// library than glibc it does nothing.
+/// what it once needed. For before the first thread; with another C library than glibc it does nothing.
 pub fn limit_arenas(count: u16) {
     #[cfg(target_env = "gnu")]
     // SAFETY: takes and returns plain numbers; no allocation moves.
     unsafe {
         libc::mallopt(libc::M_ARENA_MAX, count.into());
-        libc::mallopt(libc::M_MMAP_THRESHOLD, 512 << 10);
-        libc::mallopt(libc::M_TRIM_THRESHOLD, 4 << 20);
     }
     #[cfg(not(target_env = "gnu"))]
     let _ = count;
