@@ -1,21 +1,12 @@
 //! An archive of images (docker-archive, OCI layout) of any compression: loaded, or refused with nothing left.
 #![no_main]
 
-use std::sync::LazyLock;
-
 use libfuzzer_sys::fuzz_target;
 use spec::ErrorKind;
 use spec::oci::image::Platform;
-use store::Store;
-
-static STORE: LazyLock<(tempfile::TempDir, Store)> = LazyLock::new(|| {
-    let directory = tempfile::tempdir().expect("a scratch directory (TMPDIR on a tmpfs is fastest)");
-    let store = Store::open(directory.path()).expect("an empty store");
-    (directory, store)
-});
 
 fuzz_target!(|bytes: &[u8]| {
-    let (directory, store) = &*STORE;
+    let (directory, store) = fuzz::scratch();
     match store.load(&mut &bytes[..], &[]) {
         Ok(loaded) => {
             for (_, target) in &loaded {

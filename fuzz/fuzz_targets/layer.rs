@@ -1,20 +1,11 @@
 //! A layer's archive, of any compression: unpacked, or refused with nothing left.
 #![no_main]
 
-use std::sync::LazyLock;
-
 use libfuzzer_sys::fuzz_target;
 use spec::ErrorKind;
-use store::Store;
-
-static STORE: LazyLock<(tempfile::TempDir, Store)> = LazyLock::new(|| {
-    let directory = tempfile::tempdir().expect("a scratch directory (TMPDIR on a tmpfs is fastest)");
-    let store = Store::open(directory.path()).expect("an empty store");
-    (directory, store)
-});
 
 fuzz_target!(|bytes: &[u8]| {
-    let (directory, store) = &*STORE;
+    let (directory, store) = fuzz::scratch();
     if let Err(error) = store.unpack(&mut &bytes[..], None, None) {
         assert_eq!(error.kind(), ErrorKind::InvalidParameter, "{error}");
     }

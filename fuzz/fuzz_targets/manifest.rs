@@ -1,23 +1,14 @@
 //! A manifest, an index, a configuration: read as what a name points at, or refused.
 #![no_main]
 
-use std::sync::LazyLock;
-
 use libfuzzer_sys::fuzz_target;
 use spec::oci::image::{Image, Index, Manifest, Platform, media};
-use store::Store;
-
-static STORE: LazyLock<(tempfile::TempDir, Store)> = LazyLock::new(|| {
-    let directory = tempfile::tempdir().expect("a scratch directory (TMPDIR on a tmpfs is fastest)");
-    let store = Store::open(directory.path()).expect("an empty store");
-    (directory, store)
-});
 
 fuzz_target!(|bytes: &[u8]| {
     let _ = spec::gojson::from_slice::<Manifest>(bytes);
     let _ = spec::gojson::from_slice::<Index>(bytes);
     let _ = spec::gojson::from_slice::<Image>(bytes);
-    let store = &STORE.1;
+    let store = &fuzz::scratch().1;
     for media_type in [media::MANIFEST, media::INDEX] {
         let target = store.put_blob(media_type, bytes).expect("room on the disk");
         let _ = store.members(&target);

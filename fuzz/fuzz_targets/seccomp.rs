@@ -5,6 +5,6 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
     if let Ok(profile) = serde_json::from_slice(bytes) {
-        runtime::compiles_seccomp(&profile);
+        let _ = runtime::Filter::compile(&profile);
     }
 });

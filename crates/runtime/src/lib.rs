@@ -104,12 +104,6 @@ pub enum Io {
     Terminal,
 }
 
-/// Whether a seccomp profile can be compiled: for the fuzz target alone.
-#[cfg(fuzzing)]
-pub fn compiles_seccomp(profile: &spec::oci::runtime::Seccomp) -> bool {
-    seccomp::Filter::compile(profile).is_ok()
-}
-
 /// A process of the container, not yet reaped.
 #[derive(Debug)]
 pub struct Child {
