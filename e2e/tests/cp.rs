@@ -82,6 +82,52 @@ fn both_ways_running_paused_and_stopped() {
     host.finish();
 }
 
+/// Our client and engine do not put it into a tar.
+#[test]
+fn one_large_file() {
+    let host = Host::new();
+    let large = host.path("large");
+    let content: Vec<u8> = (0..3_000_007_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    std::fs::write(&large, &content).unwrap();
+    std::os::unix::fs::chown(&large, Some(1234), Some(5678)).unwrap();
+    std::fs::set_permissions(&large, std::fs::Permissions::from_mode(0o4640)).unwrap();
+    let large = large.display().to_string();
+    let sum = |text: &str| text.split_whitespace().next().unwrap().to_owned();
+    let expected = sum(&Command::new(&["sha256sum", &large]).ok());
+    host.corten(&["run", "-d", "--name", "c1", "--user", "7:8", "busybox", "sleep", "1000"]).ok();
+    let exec = |words: &[&str]| host.corten(&[&["exec", "-u", "0", "c1"], words].concat()).ok();
+    let copies: [(&[&str], &str, &str); 4] = [
+        (&[], "/tmp", "/tmp/large"),
+        (&[], "/tmp/name", "/tmp/name"),
+        (&["-a"], "/tmp/kept", "/tmp/kept"),
+        // Over what is there.
+        (&[], "/tmp/kept", "/tmp/kept"),
+    ];
+    for (flags, to, path) in copies {
+        let to = format!("c1:{to}");
+        let words = [&["cp"], flags, &[large.as_str(), to.as_str()]].concat();
+        // A tar of the original client's first: the same must come of both.
+        host.docker(&words).ok();
+        let theirs = exec(&["stat", "-c", "%a %u:%g %s %Y", path]);
+        host.corten(&words).ok();
+        assert_eq!(exec(&["stat", "-c", "%a %u:%g %s %Y", path]), theirs, "{words:?}");
+        assert_eq!(sum(&exec(&["sha256sum", path])), expected, "{words:?}");
+    }
+    let missing = host.corten(&["cp", &large, "c1:/no/where/x"]).fails(1);
+    assert!(missing.contains("/no/where"), "{missing}");
+
+    // Who promises a file and sends none changes nothing.
+    let url = "/containers/c1/archive?path=/tmp";
+    let part = host.path("part").display().to_string();
+    std::fs::write(&part, [0; 512]).unwrap();
+    for (place, words) in [("512+3000007", "no descriptor came"), ("512", "expected OFFSET+LENGTH")] {
+        let header = format!("X-Corten-Content: {place}");
+        let (status, body) = api(&host, "PUT", url, &["-H", &header, "-T", &part]);
+        assert_eq!(status, 400, "{body}");
+        assert!(body.contains(words), "{body}");
+    }
+}
+
 #[test]
 fn the_archive_is_dockers() {
     let host = Host::new();

@@ -3,7 +3,7 @@
 //! programs are the unmodified ones, and are hardly slowed (ptrace would double their time).
 //!
 //! Rooms: [`Trace`] switches the kernel's tracing on and off (an *instance* of tracefs, so that nobody else's tracing is
-//! touched), [`Event`] is a line of what it wrote.
+//! touched), [`Event`] is a line of what it wrote; [`called`] tells which functions of a program run.
 //!
 //! Source: the kernel's `Documentation/trace/ftrace.rst`, `events.rst` and `uprobetracer.rst`; needs Linux 4.13
 //! (`event-fork`), `CONFIG_FTRACE_SYSCALLS` and root.
@@ -14,14 +14,17 @@
 )]
 
 mod event;
+mod functions;
+mod instance;
 mod probe;
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 pub use event::{Event, What};
+pub use functions::called;
+use instance::Instance;
 
 /// Kilobytes of the kernel's buffer, for each processor.
 const BUFFER: &str = "32768";
@@ -29,14 +32,10 @@ const BUFFER: &str = "32768";
 /// Tracing that is on. Dropped: it is off, and nothing is left of it.
 #[derive(Debug)]
 pub struct Trace {
-    mount: PathBuf,
-    instance: PathBuf,
-    /// The group of our probes, where there are any.
-    probes: Option<String>,
+    instance: Instance,
+    /// There are probes of ours, in a group with the instance's name.
+    probes: bool,
 }
-
-/// Tracings of this process so far: each has names of its own.
-static COUNT: AtomicU32 = AtomicU32::new(0);
 
 impl Trace {
     /// Traces `processes` with all their threads, and what they start. With `allocations`, the calls of the C library's
@@ -46,13 +45,7 @@ impl Trace {
     ///
     /// Where tracefs cannot be mounted or lacks a file; the message names it.
     pub fn start(processes: &[u32], allocations: bool) -> io::Result<Self> {
-        let name = format!("corten_{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let mount = std::env::temp_dir().join(format!("trace-{name}"));
-        std::fs::create_dir_all(&mount)?;
-        run("mount", &["-t", "tracefs", "none", &mount.display().to_string()])?;
-        let instance = mount.join("instances").join(&name);
-        let mut trace = Self { mount, instance, probes: None };
-        std::fs::create_dir(&trace.instance).map_err(|e| at(&trace.instance, &e))?;
+        let mut trace = Self { instance: Instance::make()?, probes: false };
         trace.write("buffer_size_kb", BUFFER)?;
         trace.write("trace_clock", "mono")?;
         trace.write("options/event-fork", "1")?;
@@ -68,9 +61,9 @@ impl Trace {
             trace.follow(&std::process::id().to_string())?;
         }
         if allocations {
-            trace.probes = Some(name.clone());
-            probe::set(&trace.mount, &name)?;
-            trace.write(&format!("events/{name}/enable"), "1")?;
+            trace.probes = true;
+            probe::set(&trace.instance.mount, &trace.instance.name)?;
+            trace.write(&format!("events/{}/enable", trace.instance.name), "1")?;
         }
         for event in
             ["syscalls", "sched/sched_process_fork", "sched/sched_process_exec", "sched/sched_process_exit"]
@@ -82,7 +75,7 @@ impl Trace {
 
     /// A shell script that makes itself traced and becomes the program in its arguments: `sh -c SCRIPT sh PROGRAM …`.
     pub fn joining(&self) -> String {
-        format!("echo $$ >> {}; exec \"$@\"", self.instance.join("set_event_pid").display())
+        format!("echo $$ >> {}; exec \"$@\"", self.instance.file("set_event_pid").display())
     }
 
     /// Ends it and returns what happened, in the order of time.
@@ -92,46 +85,28 @@ impl Trace {
     /// If the kernel's buffer was too small for all of it.
     pub fn stop(self) -> io::Result<Vec<Event>> {
         self.write("tracing_on", "0")?;
-        let path = self.instance.join("trace");
-        let text = std::fs::read(&path).map_err(|e| at(&path, &e))?;
-        let text = String::from_utf8_lossy(&text);
-        // `# entries-in-buffer/entries-written: 100/100   #P:2`
-        let kept = text.lines().find_map(|line| line.strip_prefix("# entries-in-buffer/entries-written: "));
-        let kept = kept.and_then(|counts| counts.split_whitespace().next()?.split_once('/'));
-        if let Some((kept, written)) = kept
-            && kept != written
-        {
-            return Err(io::Error::other(format!("the kernel kept {kept} of {written} events: trace less")));
-        }
+        let text = self.instance.read()?;
         Ok(text.lines().filter_map(event::parse).collect())
     }
 
     fn follow(&self, thread: &str) -> io::Result<()> {
         use io::Write as _;
-        let path = self.instance.join("set_event_pid");
+        let path = self.instance.file("set_event_pid");
         let file = std::fs::File::options().append(true).open(&path);
         file.and_then(|mut file| file.write_all(thread.as_bytes())).map_err(|e| at(&path, &e))
     }
 
     fn write(&self, name: &str, value: &str) -> io::Result<()> {
-        let path = self.instance.join(name);
-        // These are files of the kernel's: one write is one command, and creating makes no sense.
-        let file = std::fs::File::options().write(true).open(&path);
-        file.and_then(|mut file| io::Write::write_all(&mut file, value.as_bytes())).map_err(|e| at(&path, &e))
+        self.instance.write(name, value)
     }
 }
 
 impl Drop for Trace {
     fn drop(&mut self) {
-        for name in ["tracing_on", "events/enable"] {
-            let _ = self.write(name, "0");
+        self.instance.close();
+        if self.probes {
+            probe::clear(&self.instance.mount, &self.instance.name);
         }
-        let _ = std::fs::remove_dir(&self.instance);
-        if let Some(group) = &self.probes {
-            probe::clear(&self.mount, group);
-        }
-        let _ = run("umount", &[&self.mount.display().to_string()]);
-        let _ = std::fs::remove_dir(&self.mount);
     }
 }
 

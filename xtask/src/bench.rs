@@ -13,6 +13,7 @@
 //! | `profile` | no figures to compare: where a start's time goes, as pictures in `docs/performance/` |
 
 mod build;
+mod functions;
 mod images;
 pub(crate) mod net;
 mod peer;
@@ -29,6 +30,7 @@ mod workloads;
 use std::path::PathBuf;
 use std::time::Instant;
 
+pub(crate) use functions::functions;
 use peer::Peer;
 
 use crate::{Outcome, build as program, root};

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use crate::{cargo, root, run};
+use crate::{cargo, layout, root, run};
 
 /// What is built for: this machine.
 pub(crate) const TARGET: &str =
@@ -18,7 +18,7 @@ pub(crate) fn build() -> Result<PathBuf, String> {
     std::fs::create_dir_all(&dist).map_err(|e| format!("{}: {e}", dist.display()))?;
     run(&mut cargo(&["build", "--profile", "ship", "-p", "cli", "-p", "daemon"]))?;
     // A target directory of its own: other flags would throw the release build's cache away.
-    run(cargo(&[
+    let mut shim = cargo(&[
         "build",
         "--profile",
         "tiny",
@@ -28,8 +28,10 @@ pub(crate) fn build() -> Result<PathBuf, String> {
         TARGET,
         "--target-dir",
         "target/shim",
-    ])
-    .env("RUSTFLAGS", SHIM))?;
+    ]);
+    shim.env("RUSTFLAGS", SHIM);
+    layout::arrange(&mut shim)?;
+    run(&mut shim)?;
     for (from, to) in [
         ("target/ship/corten".to_owned(), "corten"),
         ("target/ship/cortend".to_owned(), "cortend"),

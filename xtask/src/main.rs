@@ -7,6 +7,7 @@
 //! | `clients` | fetches the original clients that the tests drive into `target/clients/` |
 //! | `check` | format, lints, layers, file sizes |
 //! | `layers` | only the layers of `layers.toml` |
+//! | `layout` | writes anew which functions of the shim lie together in its file |
 //! | `man` | the man pages, in `target/dist/man/` |
 //! | `vm` | the end-to-end tests on a cgroup v2 machine, under qemu |
 //! | `fuzz` | the fuzz targets, or the one that is named, for so many seconds |
@@ -21,6 +22,7 @@ mod check;
 mod clients;
 mod fuzz;
 mod layers;
+mod layout;
 mod man;
 mod test;
 mod vm;
@@ -33,6 +35,9 @@ pub(crate) type Outcome = Result<(), String>;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if std::env::var_os(layout::LINKER).is_some() && arguments.iter().any(|a| a == "-o") {
+        return finish(layout::link(&arguments));
+    }
     if let Some(outcome) = bench::net::part(&arguments) {
         return finish(outcome);
     }
@@ -42,13 +47,15 @@ fn main() -> ExitCode {
         Some("clients") => clients::clients(),
         Some("check") => check::check(),
         Some("layers") => layers::layers(),
+        Some("layout") => layout::layout(),
         Some("man") => man::man().map(|directory| println!("wrote {}", directory.display())),
         Some("vm") => vm::vm(&arguments[1..]),
         Some("fuzz") => fuzz::fuzz(&arguments[1..]),
         Some("bench") => bench::bench(&arguments[1..]),
-        Some(_) | None => {
-            Err("usage: cargo xtask build | test | clients | check | layers | man | vm | fuzz | bench".into())
-        }
+        Some(_) | None => Err(
+            "usage: cargo xtask build | test | clients | check | layers | layout | man | vm | fuzz | bench"
+                .into(),
+        ),
     };
     finish(outcome)
 }

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::json::Json;
-use crate::template::Template;
+use crate::template::{Template, TemplateError};
 use crate::{print, table};
 
 /// How a kind of object is listed.
@@ -37,6 +37,17 @@ impl Kind {
         quiet: bool,
         rows: impl IntoIterator<Item = Json>,
     ) -> Result<String> {
+        let layout = self.layout(format, fallback, quiet)?;
+        layout.text(rows.into_iter().map(|row| layout.line(&row)))
+    }
+
+    /// How the rows are written; see [`Kind::show`].
+    pub(crate) fn layout(
+        &self,
+        format: Option<&str>,
+        fallback: Option<&str>,
+        quiet: bool,
+    ) -> Result<Layout<'_>> {
         let format = match format.filter(|f| !f.is_empty()).or(fallback.filter(|_| !quiet)) {
             None if quiet => self.quiet,
             None | Some("table") => self.table,
@@ -44,10 +55,6 @@ impl Kind {
             Some(_) if quiet && format.is_none_or(|f| f == "table") => self.quiet,
             Some(format) => format,
         };
-        self.render(format, rows)
-    }
-
-    fn render(&self, format: &str, rows: impl IntoIterator<Item = Json>) -> Result<String> {
         let text = format.trim_matches(' ');
         let (is_table, text) = match text.strip_prefix("table") {
             Some(rest) => (true, rest.trim()),
@@ -58,24 +65,53 @@ impl Kind {
             let reason = error.strip_prefix("template parsing error: ").unwrap_or(&error);
             Error::invalid(format!("failed to parse template: {reason}"))
         })?;
-        let executed = |error| Error::invalid(format!("failed to execute template: {error}"));
-        let mut out = String::new();
-        if is_table {
-            let headers: Vec<_> = self
-                .headers
-                .iter()
-                .map(|(field, header)| ((*field).to_owned(), Json::from(*header)))
-                .collect();
-            out.push_str(&template.render_header(&Json::Object(headers)).map_err(executed)?);
-            out.push('\n');
-        }
-        for row in rows {
-            let text = template.render(&row);
-            out.push_str(&text.map_err(executed)?);
-            out.push('\n');
-        }
-        Ok(if is_table { table::align(&out) } else { out })
+        let members = template.members().map(|members| members.into_iter().map(str::to_owned).collect());
+        Ok(Layout { headers: is_table.then_some(self.headers), members, template })
     }
+}
+
+/// How a list's rows are written.
+#[derive(Debug)]
+pub(crate) struct Layout<'a> {
+    /// A table's.
+    headers: Option<&'a [(&'a str, &'a str)]>,
+    /// The fields that are shown, if it is known that no others are.
+    members: Option<Vec<String>>,
+    template: Template,
+}
+
+impl Layout<'_> {
+    /// A row of the fields that are asked for. As JSON they are shown by name, as Go shows a map.
+    pub(crate) fn row(&self, fields: &[(&str, &dyn Fn() -> Json)]) -> Json {
+        let asked_for =
+            |name: &str| self.members.as_ref().is_none_or(|members| members.iter().any(|m| m == name));
+        row(fields.iter().filter(|(name, _)| asked_for(name)).map(|(name, make)| (*name, make())).collect())
+    }
+
+    /// A row's line.
+    pub(crate) fn line(&self, row: &Json) -> Result<String> {
+        self.template.render(row).map_err(failed)
+    }
+
+    /// The lines below each other, or the first that failed.
+    pub(crate) fn text(&self, lines: impl IntoIterator<Item = Result<String>>) -> Result<String> {
+        let mut out = String::new();
+        if let Some(headers) = self.headers {
+            let headers =
+                headers.iter().map(|(field, header)| ((*field).to_owned(), Json::from(*header))).collect();
+            out.push_str(&self.template.render_header(&Json::Object(headers)).map_err(failed)?);
+            out.push('\n');
+        }
+        for line in lines {
+            out.push_str(&line?);
+            out.push('\n');
+        }
+        Ok(if self.headers.is_some() { table::align(&out) } else { out })
+    }
+}
+
+fn failed(error: TemplateError) -> Error {
+    Error::invalid(format!("failed to execute template: {error}"))
 }
 
 /// A row from its fields; as JSON they are shown by name, as Go shows a map.

@@ -397,6 +397,18 @@ impl Client {
         Ok(self.read::<Option<Vec<T>>>(call).await?.unwrap_or_default())
     }
 
+    /// As [`Client::list`], with each item turned into something smaller as soon as it is read; see
+    /// [`map_items`](spec::gojson::map_items).
+    pub(crate) async fn map_list<T: DeserializeOwned, R>(
+        &self,
+        call: Call,
+        each: impl FnMut(T) -> R,
+    ) -> Result<Vec<R>> {
+        let request = call.describe();
+        let bytes = self.raw(call).await?;
+        spec::gojson::map_items(&bytes, each).map_err(|source| Error::Decode { request, source })
+    }
+
     /// Sends a call whose answer is a stream of JSON.
     pub(crate) async fn lines<T: DeserializeOwned>(&self, call: Call) -> Result<JsonLines<T>> {
         let request = call.describe();

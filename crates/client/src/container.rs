@@ -1,15 +1,19 @@
 //! `/containers`: one method per endpoint.
 
+use std::os::fd::OwnedFd;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::Response;
 use hyper::body::Incoming;
+use serde::de::DeserializeOwned;
 use spec::Filters;
 use spec::api::{
-    ContainerCreateRequest, ContainerCreateResponse, ContainerInspectResponse, ContainerStatsResponse,
-    ContainerSummary, ContainerTopResponse, ContainerUpdateRequest, ContainerUpdateResponse,
-    ContainerWaitResponse, ContainersPruneResponse, FilesystemChange, PathStat,
+    CONTENT_HEADER, ContainerCreateRequest, ContainerCreateResponse, ContainerInspectResponse,
+    ContainerStatsResponse, ContainerSummary, ContainerTopResponse, ContainerUpdateRequest,
+    ContainerUpdateResponse, ContainerWaitResponse, ContainersPruneResponse, ContentPlace, FilesystemChange,
+    PathStat,
 };
 
 use crate::connection::Call;
@@ -75,6 +79,12 @@ impl Waiting {
     }
 }
 
+fn archive_put(id: &str, at: &str, owners: bool, tar: Upload) -> Call {
+    let query = Query::new().with("path", at).with("noOverwriteDirNonDir", "true");
+    let query = query.with("copyUIDGID", if owners { "true" } else { "" });
+    Call::put(path(id, "archive")).query(query).upload(tar, "application/x-tar")
+}
+
 impl Client {
     /// `GET /containers/json`.
     ///
@@ -87,12 +97,28 @@ impl Client {
         size: bool,
         filters: &Filters,
     ) -> Result<Vec<ContainerSummary>> {
+        self.container_list_map(all, limit, size, filters, |container: ContainerSummary| container).await
+    }
+
+    /// `GET /containers/json`, of which `T` has what is wanted, with each container turned into something smaller as soon as
+    /// it is read: there may be thousands. `each` may begin again with the first.
+    ///
+    /// # Errors
+    /// As every call: see [`Error`].
+    pub async fn container_list_map<T: DeserializeOwned, R>(
+        &self,
+        all: bool,
+        limit: Option<i64>,
+        size: bool,
+        filters: &Filters,
+        each: impl FnMut(T) -> R,
+    ) -> Result<Vec<R>> {
         let query = Query::new()
             .flag("all", all)
             .number("limit", limit)
             .flag("size", size)
             .with("filters", &filters.to_param());
-        self.list(Call::get("/containers/json").query(query)).await
+        self.map_list(Call::get("/containers/json").query(query), each).await
     }
 
     /// `POST /containers/create`.
@@ -291,9 +317,24 @@ impl Client {
     /// # Errors
     /// As every call; 400 when it is no directory, 403 when it is read-only, 404 when it is not there.
     pub async fn container_archive_put(&self, id: &str, at: &str, owners: bool, tar: Upload) -> Result<()> {
-        let query = Query::new().with("path", at).with("noOverwriteDirNonDir", "true");
-        let query = query.with("copyUIDGID", if owners { "true" } else { "" });
-        self.done(Call::put(path(id, "archive")).query(query).upload(tar, "application/x-tar")).await
+        self.done(archive_put(id, at, owners, tar)).await
+    }
+
+    /// As [`Client::container_archive_put`], for Corten's engine on the same machine: it reads what belongs at a place of the
+    /// tar from a file itself.
+    ///
+    /// # Errors
+    /// As there; 400 with [`NO_DESCRIPTOR`](spec::api::NO_DESCRIPTOR) when the file got lost on the way.
+    pub async fn container_archive_put_apart(
+        &self,
+        id: &str,
+        at: &str,
+        owners: bool,
+        tar: Upload,
+        (content, place): (OwnedFd, ContentPlace),
+    ) -> Result<()> {
+        let call = archive_put(id, at, owners, tar).header(CONTENT_HEADER, &place.to_string());
+        self.done(call.descriptors(vec![content])).await
     }
 
     /// `GET /containers/{id}/stats`. One sample, or one each second until the container is removed.

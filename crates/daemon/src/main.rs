@@ -127,6 +127,9 @@ async fn serve_engine(source: Source, options: Options) -> Outcome {
     if let Err(error) = sys::process::raise_descriptor_limit() {
         tracing::warn!(error = chain(&error), "the limit of descriptors stays as it is");
     }
+    if let Err(error) = sys::process::keep_low_descriptors() {
+        tracing::warn!(error = chain(&error), "starts will become slower with the number of containers");
+    }
     sys::file::create_dir_all(&options.engine.data_root, 0o700)?;
     sys::file::create_dir_all(&options.engine.exec_root, 0o711)?;
     let lock = Lock::acquire(&options.engine.data_root)?;

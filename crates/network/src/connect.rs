@@ -67,7 +67,7 @@ impl Networks {
                     None => namespace::make()?,
                 };
                 for place in &places {
-                    namespace.plug(place)?;
+                    namespace.plug(place, self.core.host_ipv6.as_ref())?;
                 }
                 let ways_out = self.core.state().ways_out(container);
                 if ways_out.iter().any(Option::is_some) {
@@ -149,7 +149,7 @@ impl Networks {
         let place = self.core.place_one_more(container, endpoint)?;
         let plugged = (|| {
             let mut namespace = Namespace::open(netns)?;
-            namespace.plug(&place)?;
+            namespace.plug(&place, self.core.host_ipv6.as_ref())?;
             self.move_ports(container, |state| state.join(container, place.endpoint.clone()))?;
             let ways_out = self.core.state().ways_out(container);
             namespace.lead_outside(&ways_out)?;
@@ -240,7 +240,7 @@ impl Core {
         let request = EndpointRequest { network: "bridge".into(), ..EndpointRequest::default() };
         let place = self.state().allocate(&request, &[])?.expect("the default network is a bridge");
         let made = namespace::make().and_then(|mut namespace| {
-            namespace.plug(&place)?;
+            namespace.plug(&place, self.host_ipv6.as_ref())?;
             let endpoint = Some(place.endpoint.clone());
             let ways_out = [true, false].map(|v4| endpoint.clone().filter(|e| e.address(v4).is_some()));
             namespace.lead_outside(&ways_out)?;

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use sys::netlink::nft::{ChainKind, Expression as E, Hook, Key, TableFamily, Transaction};
 use sys::netlink::route::{self, Address, Batch, Peer};
 use sys::netlink::{Family, Socket};
+use sys::sysctl::Parameters;
 use sys::{netns, sysctl};
 
 use crate::allocate::{Link, Place};
@@ -70,10 +71,12 @@ pub(crate) fn adopt(netns: OwnedFd) -> Result<Namespace, Error> {
 
 /// Sets up the namespace that this thread is in.
 fn set_up(netns: OwnedFd) -> Result<Namespace, Error> {
-    // No addresses or chatter of IPv6 on interfaces to come, unless they are given one: then it is given out once,
-    // and routers are known. Loopback keeps ::1. Kernels without IPv6 lack the files.
-    for (name, value) in [("disable_ipv6", "1"), ("accept_dad", "0"), ("accept_ra", "0")] {
-        let _ = sysctl::set(&format!("net/ipv6/conf/default/{name}"), value);
+    // No addresses or chatter of IPv6 on interfaces to come, unless they are given one, and no router but ours. Loopback
+    // keeps ::1. What cannot be set stays as the kernel has it.
+    if let Ok(default) = Parameters::open("net/ipv6/conf/default") {
+        for (name, value) in [("disable_ipv6", "1"), ("accept_ra", "0")] {
+            let _ = default.set(name, value);
+        }
     }
     let mut route = Socket::open(Family::Route)?;
     let mut batch = Batch::new();
@@ -100,8 +103,9 @@ impl Namespace {
         Ok(Self { netns, route })
     }
 
-    /// Connects it: a link with the endpoint's names and addresses. Packets pass when this returns.
-    pub(crate) fn plug(&mut self, place: &Place) -> Result<(), Error> {
+    /// Connects it: a link with the endpoint's names and addresses. Packets pass when this returns. `host_ipv6` is
+    /// `net/ipv6/conf` of the host, if its kernel has IPv6.
+    pub(crate) fn plug(&mut self, place: &Place, host_ipv6: Option<&Parameters>) -> Result<(), Error> {
         let endpoint = &place.endpoint;
         let mac = if endpoint.mac.is_empty() { [0; 6] } else { parse_mac(&endpoint.mac)? };
         let peer = Peer { name: &endpoint.interface, mac, netns: self.netns.as_fd() };
@@ -111,6 +115,13 @@ impl Namespace {
             Link::Bridge { name, index, isolated } => {
                 bridge::check(&mut host, name, *index)?;
                 outside.create_veth(&endpoint.host_interface, place.mtu, peer);
+                outside.send(&mut host)?;
+                outside = Batch::new();
+                // A port needs no address, nor the groups and routes that come with one: the kernel goes through those of
+                // all ports whenever one comes or goes. One with a small MTU has nothing to be switched off.
+                if let Some(interfaces) = host_ipv6 {
+                    let _ = interfaces.set(&format!("{}/disable_ipv6", endpoint.host_interface), "1");
+                }
                 outside.attach(&endpoint.host_interface, *index);
                 outside.port(&endpoint.host_interface, *isolated);
             }
@@ -121,8 +132,14 @@ impl Namespace {
         }
         outside.send(&mut host)?;
         if endpoint.v6.is_some() {
-            let parameter = format!("net/ipv6/conf/{}/disable_ipv6", endpoint.interface);
-            visit(&self.netns, || Ok(sysctl::set(&parameter, "0")?))?;
+            visit(&self.netns, || {
+                // The address is given out once: nobody needs to be asked for it.
+                let interface = Parameters::open(&format!("net/ipv6/conf/{}", endpoint.interface))?;
+                for name in ["accept_dad", "disable_ipv6"] {
+                    interface.set(name, "0")?;
+                }
+                Ok(())
+            })?;
         }
 
         let mut inside = Batch::new();

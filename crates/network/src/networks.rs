@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use rustix::io::Errno;
 use spec::Id;
+use sys::sysctl::Parameters;
 
 use crate::firewall::Firewall;
 use crate::firewalld::Firewalld;
@@ -137,6 +138,8 @@ pub(crate) struct Core {
     pub(crate) firewall: Firewall,
     pub(crate) host_chains: HostChains,
     pub(crate) firewalld: Firewalld,
+    /// `net/ipv6/conf` of the host; none where its kernel lacks IPv6.
+    pub(crate) host_ipv6: Option<Parameters>,
     /// The host's own part of private IPv6 addresses.
     pub(crate) seed: u64,
     /// Written while the whole table is made, read while a part of it is changed: what is made anew from the state
@@ -245,6 +248,7 @@ impl Core {
             firewall: Firewall::new(&config.table, config.respect_host, config.direct),
             host_chains: HostChains::new(&config.table),
             firewalld: Firewalld::new(config.bus.clone()),
+            host_ipv6: Parameters::open("net/ipv6/conf").ok(),
             seed,
             rebuilding: RwLock::default(),
             passing: Mutex::default(),

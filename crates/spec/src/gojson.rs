@@ -32,6 +32,9 @@ macro_rules! scalars {
 
 mod quick;
 
+use std::fmt;
+use std::marker::PhantomData;
+
 use serde::de::value::StringDeserializer;
 use serde::de::{
     DeserializeOwned, DeserializeSeed, Deserializer, Error as _, IntoDeserializer, MapAccess, SeqAccess,
@@ -47,7 +50,39 @@ pub fn from_slice<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
     quick::from_slice(bytes).or_else(|_| from_value(serde_json::from_slice(bytes)?))
 }
 
-/// The same, of a document that is parsed already.
+/// Decodes a list and turns each item into something smaller as soon as it is read, so that a long list is never there as a
+/// whole. Where a second look at the text is needed, `each` begins again with the first item.
+///
+/// # Errors
+/// As [`from_slice`].
+pub fn map_items<T: DeserializeOwned, R>(
+    bytes: &[u8],
+    mut each: impl FnMut(T) -> R,
+) -> Result<Vec<R>, Error> {
+    quick::read(bytes, |json| json.deserialize_seq(Each(&mut each, PhantomData)))
+        .or_else(|_| Go(serde_json::from_slice(bytes)?).deserialize_seq(Each(&mut each, PhantomData)))
+}
+
+/// Asks for a list of `T`, and keeps what the function makes of them.
+struct Each<'a, F, T>(&'a mut F, PhantomData<T>);
+
+impl<'de, T: DeserializeOwned, R, F: FnMut(T) -> R> Visitor<'de> for Each<'_, F, T> {
+    type Value = Vec<R>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a sequence")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Vec<R>, A::Error> {
+        let mut made = Vec::new();
+        while let Some(item) = items.next_element()? {
+            made.push((self.0)(item));
+        }
+        Ok(made)
+    }
+}
+
+/// As [`from_slice`], of a document that is parsed already.
 ///
 /// # Errors
 /// A member is of the wrong type.
@@ -243,7 +278,8 @@ impl<'de> MapAccess<'de> for Members {
 
 #[cfg(test)]
 mod tests {
-    use crate::api::{ContainerCreateRequest, ContainerUpdateRequest, ExecStart, HostConfig};
+    use super::map_items;
+    use crate::api::{ContainerCreateRequest, ContainerUpdateRequest, ExecStart, HostConfig, PortSummary};
 
     fn read(body: &str) -> ContainerCreateRequest {
         let tree: ContainerCreateRequest = super::from_value(serde_json::from_str(body).unwrap()).unwrap();
@@ -251,6 +287,19 @@ mod tests {
             assert_eq!(quick, tree, "{body}");
         }
         super::from_slice(body.as_bytes()).unwrap_or_else(|e| panic!("{body}: {e}"))
+    }
+
+    #[test]
+    fn items_are_read_one_by_one_in_either_way() {
+        let ports = |text: &str| map_items(text.as_bytes(), |port: PortSummary| port.private_port).unwrap();
+        assert_eq!(ports(r#"[{"PrivatePort":1,"Other":{"x":[1]}},{"PrivatePort":2}, null]"#), [1, 2, 0]);
+        // The second one needs another look, and everything is read again.
+        assert_eq!(ports(r#"[{"PrivatePort":1},{"privatePORT":2}]"#), [1, 2]);
+        assert_eq!(ports("null"), [] as [u16; 0]);
+        assert_eq!(ports("[]"), [] as [u16; 0]);
+        for wrong in ["", "{}", "[{}", "[{}]x", r#"[{"PrivatePort":"x"}]"#] {
+            assert!(map_items(wrong.as_bytes(), |_: PortSummary| ()).is_err(), "{wrong}");
+        }
     }
 
     #[test]

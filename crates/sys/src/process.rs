@@ -21,6 +21,7 @@ mod early;
 mod execute;
 mod inherit;
 mod limit;
+mod low;
 mod pidfd;
 mod reaper;
 mod scheduling;
@@ -32,6 +33,7 @@ pub use execute::{
 };
 pub use inherit::inherited;
 pub use limit::{Limit, limit, raise_descriptor_limit, set_limit};
+pub use low::keep_low_descriptors;
 pub use pidfd::{pidfd_getfd, pidfd_pid, start_time};
 pub use reaper::{become_reaper, hold_signals, lead_foreground};
 pub use scheduling::{

@@ -7,6 +7,7 @@ use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
+use spec::api::ContentPlace;
 use tar::EntryType;
 
 use super::rules::{Source, followed};
@@ -16,6 +17,9 @@ use crate::path;
 
 /// Links followed from one to the next before it is taken for a circle, as the kernel does.
 const LONGEST_CHAIN: usize = 40;
+
+/// From this size on a file's content is read by an engine of the same machine; below it a tar is as fast.
+const LEAST_APART: u64 = 1 << 20;
 
 /// Every file in a tar is filled up to a multiple of this.
 const BLOCK: u64 = 512;
@@ -65,6 +69,31 @@ pub(crate) fn pack<W: Write>(tar: &mut tar::Builder<W>, source: &Source, name: &
     packer.add(&Path::new(&directory).join(entry), name.as_bytes().to_owned())
 }
 
+/// The tar of one file without its content, for an engine that reads it itself.
+#[derive(Debug)]
+pub(crate) struct Apart {
+    pub(crate) tar: Vec<u8>,
+    /// Where the content belongs in the tar.
+    pub(crate) place: ContentPlace,
+    pub(crate) content: std::fs::File,
+}
+
+/// As [`pack`], of a file that is large enough to be worth it; `None` for anything else.
+pub(crate) fn apart(source: &Source, name: &str) -> io::Result<Option<Apart>> {
+    let path = Path::new(&source.path);
+    let meta = path.symlink_metadata().map_err(at(path))?;
+    if !meta.is_file() || meta.len() < LEAST_APART {
+        return Ok(None);
+    }
+    let mut tar = tar::Builder::new(Vec::new());
+    tar.sparse(false);
+    let mut packer = Packer { tar: &mut tar, seen: HashMap::new() };
+    let (content, length) = packer.begin_file(path, name.as_bytes(), header(&meta))?;
+    let offset = tar.get_ref().len() as u64;
+    tar.get_mut().write_all(padding(length))?;
+    Ok(Some(Apart { tar: tar.into_inner()?, place: ContentPlace { offset, length }, content }))
+}
+
 struct Packer<'a, W: Write> {
     tar: &'a mut tar::Builder<W>,
     /// Files with several names, and the first of these.
@@ -79,12 +108,7 @@ impl<W: Write> Packer<'_, W> {
         if kind.is_socket() {
             return Ok(());
         }
-        let mut header = tar::Header::new_gnu();
-        header.set_mode(meta.mode() & 0o7777);
-        header.set_mtime(u64::try_from(meta.mtime()).unwrap_or(0));
-        header.set_uid(meta.uid().into());
-        header.set_gid(meta.gid().into());
-        header.set_size(0);
+        let mut header = header(&meta);
         if kind.is_dir() {
             header.set_entry_type(EntryType::Directory);
             let inside = [name.as_slice(), b"/"].concat();
@@ -121,7 +145,18 @@ impl<W: Write> Packer<'_, W> {
         self.tar.append_data(&mut header, as_path(&name), io::empty())
     }
 
-    fn file(&mut self, path: &Path, name: &[u8], mut header: tar::Header) -> io::Result<()> {
+    fn file(&mut self, path: &Path, name: &[u8], header: tar::Header) -> io::Result<()> {
+        let (file, length) = self.begin_file(path, name, header)?;
+        self.content(file, length).map_err(at(path))
+    }
+
+    /// All of a file but its content, and how long that is.
+    fn begin_file(
+        &mut self,
+        path: &Path,
+        name: &[u8],
+        mut header: tar::Header,
+    ) -> io::Result<(std::fs::File, u64)> {
         // It may have become a pipe since it was looked at: neither wait for one nor follow a link.
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
         let opened = rustix::fs::open(path, flags, Mode::empty()).map_err(io::Error::from);
@@ -135,7 +170,7 @@ impl<W: Write> Packer<'_, W> {
         header.set_entry_type(EntryType::Regular);
         header.set_size(length);
         self.tar.append_data(&mut header, as_path(name), io::empty())?;
-        self.content(file, length).map_err(at(path))
+        Ok((file, length))
     }
 
     /// Adds what the header before it announced, in pieces of the upload's own size: the archive's writer would take 8 KiB at a time.
@@ -153,8 +188,7 @@ impl<W: Write> Packer<'_, W> {
             out.write_all(&buffer[..n])?;
             left -= n as u64;
         }
-        let padding = usize::try_from(length.next_multiple_of(BLOCK) - length).expect("less than a block");
-        out.write_all(&[0; BLOCK as usize][..padding])
+        out.write_all(padding(length))
     }
 
     /// Adds a directory's entries; the same files give the same tar.
@@ -167,6 +201,22 @@ impl<W: Write> Packer<'_, W> {
         }
         Ok(())
     }
+}
+
+fn header(meta: &std::fs::Metadata) -> tar::Header {
+    let mut header = tar::Header::new_gnu();
+    header.set_mode(meta.mode() & 0o7777);
+    header.set_mtime(u64::try_from(meta.mtime()).unwrap_or(0));
+    header.set_uid(meta.uid().into());
+    header.set_gid(meta.gid().into());
+    header.set_size(0);
+    header
+}
+
+/// What follows a content of this length.
+fn padding(length: u64) -> &'static [u8] {
+    let missing = usize::try_from(length.next_multiple_of(BLOCK) - length).expect("less than a block");
+    &[0; BLOCK as usize][..missing]
 }
 
 fn as_path(bytes: &[u8]) -> PathBuf {

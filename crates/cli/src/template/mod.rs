@@ -7,6 +7,7 @@ mod scan;
 mod types;
 
 use crate::json::Json;
+use parse::{Node, Operand};
 
 /// In front of a member's name: a template finds it, JSON does not show it.
 pub(crate) const HIDDEN: char = '\0';
@@ -15,7 +16,7 @@ pub(crate) const HIDDEN: char = '\0';
 #[derive(Debug)]
 pub(crate) struct Template {
     text: String,
-    nodes: Vec<parse::Node>,
+    nodes: Vec<Node>,
     defined: parse::Definitions,
 }
 
@@ -43,6 +44,32 @@ impl Template {
     /// Fills the template in with the headers of its columns.
     pub(crate) fn render_header(&self, headers: &Json) -> Result<String, TemplateError> {
         self.fill(headers, true)
+    }
+
+    /// The members of the data that it shows, if that is all it does with them: there are no others to be made ready.
+    pub(crate) fn members(&self) -> Option<Vec<&str>> {
+        let mut members = Vec::new();
+        for node in &self.nodes {
+            match node {
+                Node::Text(_) => {}
+                Node::Print(pipeline) => {
+                    match (pipeline.variables.as_slice(), pipeline.commands.as_slice()) {
+                        ([], [command]) => match command.as_slice() {
+                            [Operand::Field(path)] => members.push(path.first()?.as_str()),
+                            _ => return None,
+                        },
+                        _ => return None,
+                    }
+                }
+                Node::If(..)
+                | Node::With(..)
+                | Node::Range(..)
+                | Node::Break
+                | Node::Continue
+                | Node::Template(..) => return None,
+            }
+        }
+        Some(members)
     }
 
     fn fill(&self, data: &Json, header: bool) -> Result<String, TemplateError> {
@@ -123,6 +150,21 @@ mod tests {
         ] {
             let template = template.replace(".State", ".Health");
             assert_eq!(render(&template).unwrap_or_else(|e| panic!("{template}: {e}")), text, "{template}");
+        }
+    }
+
+    #[test]
+    fn members_are_known_where_nothing_else_is_done() {
+        let members = |text: &str| {
+            let template = Template::parse(text).unwrap();
+            template.members().map(|members| members.join(" "))
+        };
+        assert_eq!(members("{{.ID}}\t{{.Names.x}} x").as_deref(), Some("ID Names"));
+        assert_eq!(members("plain").as_deref(), Some(""));
+        for other in
+            ["{{json .}}", "{{.}}", "{{.Label \"a\"}}", "{{if .ID}}x{{end}}", "{{$}}", "{{.ID | upper}}"]
+        {
+            assert_eq!(members(other), None, "{other}");
         }
     }
 

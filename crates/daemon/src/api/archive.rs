@@ -1,11 +1,15 @@
 //! `/containers/{id}/archive`: `docker cp`.
 
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use engine::Encoding;
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
-use spec::api::PathStat;
+use spec::api::{CONTENT_HEADER, ContentPlace, NO_DESCRIPTOR, PathStat};
 
 use super::{Call, empty, stream};
 use crate::body::{self, Body};
@@ -42,8 +46,59 @@ pub(super) async fn put(call: Call, id: &str) -> Result<Response<Body>> {
         Ok(path) => call.engine.archive_put(id, path, keep_kind, own).await.map_err(Error::from),
         Err(error) => Err(error),
     };
-    body::pump(call.body, move |tar| Ok(prepared?.run(tar)?)).await?;
+    let content = content(&call.headers, call.peer.descriptors());
+    body::pump(call.body, move |tar| {
+        let prepared = prepared?;
+        match content? {
+            None => Ok(prepared.run(tar)?),
+            Some((file, place)) => Ok(prepared.run(&mut Whole { tar, file, place })?),
+        }
+    })
+    .await?;
     empty(StatusCode::OK)
+}
+
+/// The file that a client of the same machine sent along instead of its content, and where that belongs.
+fn content(headers: &HeaderMap, descriptors: Vec<OwnedFd>) -> Result<Option<(File, ContentPlace)>> {
+    let Some(place) = headers.get(CONTENT_HEADER) else { return Ok(None) };
+    let place = place.to_str().unwrap_or_default().parse().map_err(Error::invalid)?;
+    // Those of a client behind a relay are lost on the way.
+    let file = File::from(descriptors.into_iter().next().ok_or_else(|| Error::invalid(NO_DESCRIPTOR))?);
+    // Anything else could keep us waiting, or do something when it is read.
+    if !file.metadata().is_ok_and(|meta| meta.is_file()) {
+        return Err(Error::invalid("the content to copy is no regular file"));
+    }
+    Ok(Some((file, place)))
+}
+
+/// A tar with its content in place, which shrinks as it is read.
+struct Whole<'a> {
+    tar: &'a mut (dyn Read + Send),
+    file: File,
+    place: ContentPlace,
+}
+
+impl Read for Whole<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let ContentPlace { offset, length } = &mut self.place;
+        let most = |left: u64| usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
+        if *offset > 0 {
+            let most = most(*offset);
+            let read = self.tar.read(&mut buffer[..most])?;
+            *offset -= read as u64;
+            return Ok(read);
+        }
+        if *length > 0 {
+            let most = most(*length);
+            let read = self.file.read(&mut buffer[..most])?;
+            if read == 0 && most > 0 {
+                return Err(io::Error::other("the file shrank while it was copied"));
+            }
+            *length -= read as u64;
+            return Ok(read);
+        }
+        self.tar.read(buffer)
+    }
 }
 
 fn path(call: &Call) -> Result<&str> {

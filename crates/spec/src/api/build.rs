@@ -12,7 +12,7 @@ pub const BUILD_HEADER: &str = "X-Corten-Build";
 /// The id of progress lines whose `aux` is a [`BuildEvent`].
 pub const BUILD_EVENT: &str = "corten.build";
 /// What an engine answers when the descriptors it was promised did not come (a relay is in between): send a tar instead.
-pub const NO_DESCRIPTOR: &str = "no descriptor came with the build: send the context as a tar";
+pub const NO_DESCRIPTOR: &str = "no descriptor came with the request: send a tar";
 
 /// What an engine answers that cannot take a context in parts just now, or has lost what it had: send all of it.
 pub const NO_CONTEXT: &str = "the context is not kept here: send all of it as a tar";

@@ -13,6 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 mod build;
 mod container;
+mod content;
 mod exec;
 mod image;
 mod network;
@@ -23,6 +24,7 @@ mod volume;
 
 pub use build::*;
 pub use container::*;
+pub use content::*;
 pub use exec::*;
 pub use image::*;
 pub use network::*;

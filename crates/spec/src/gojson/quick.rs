@@ -8,16 +8,27 @@ use serde::de::value::{CowStrDeserializer, MapDeserializer, SeqDeserializer};
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Error;
 
+/// What reads JSON.
+pub(super) type Json<'a, 'de> = &'a mut serde_json::Deserializer<serde_json::de::SliceRead<'de>>;
+
 /// Decodes one document, or says that it is to be read the other way.
 pub(super) fn from_slice<'de, T: serde::Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, Error> {
+    read(bytes, |json| T::deserialize(json))
+}
+
+/// The same with a reader of the caller's.
+pub(super) fn read<'de, T>(
+    bytes: &'de [u8],
+    decode: impl FnOnce(Text<Json<'_, 'de>>) -> Result<T, Error>,
+) -> Result<T, Error> {
     let mut json = serde_json::Deserializer::from_slice(bytes);
-    let value = T::deserialize(Text(&mut json))?;
+    let value = decode(Text(&mut json))?;
     json.end()?;
     Ok(value)
 }
 
 /// A value that is still text, read with Go's rules. `D` reads it as JSON.
-struct Text<D>(D);
+pub(super) struct Text<D>(D);
 
 /// What asks for a value: a visitor that lets what lies inside be read with Go's rules, too.
 struct Asking<V>(V);

@@ -161,18 +161,28 @@ fn try_create_in(point: &str, names: &[&str], controllers: &[String], delegate: 
             let _ = rustix::fs::fsetxattr(&child, MADE, b"1", XattrFlags::empty());
         }
         if controllers.iter().any(|c| c == "cpuset") {
-            // A new cpuset of v1 is empty, and no process can enter an empty one. One that was there already may be
-            // another's that is just being made.
-            for file in ["cpuset.cpus", "cpuset.mems"] {
-                if made || read_at(child.as_fd(), &label, file)?.trim().is_empty() {
-                    let inherited = read_at(fd.as_fd(), &parent, file)?;
-                    write_at(child.as_fd(), &label, file, &inherited)?;
-                }
+            fill_cpuset((&fd, &parent), (&child, &label))?;
+            if made && depth + 1 < names.len() {
+                // What is made below it begins with its processors and memory: writing them costs the kernel a look at all
+                // the others beside it. Where it cannot be switched on, they are written.
+                let _ = write_at(child.as_fd(), &label, "cgroup.clone_children", "1");
             }
         }
         fd = child;
     }
     Ok(Directory { controllers: controllers.to_vec(), point: point.to_owned(), label, fd })
+}
+
+/// A new cpuset of v1 is empty unless its parent says otherwise, and no process can enter an empty one. One that was there
+/// already may be another's that is just being made.
+fn fill_cpuset((parent, parent_label): (&OwnedFd, &str), (child, label): (&OwnedFd, &str)) -> Result<()> {
+    for file in ["cpuset.cpus", "cpuset.mems"] {
+        if read_at(child.as_fd(), label, file)?.trim().is_empty() {
+            let inherited = read_at(parent.as_fd(), parent_label, file)?;
+            write_at(child.as_fd(), label, file, &inherited)?;
+        }
+    }
+    Ok(())
 }
 
 /// v2: the controllers that this directory has are switched on for its children.

@@ -6,6 +6,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use rustix::io::Errno;
 
 use super::limit::descriptors_of_children;
+use super::low::Low;
 use super::{Spawned, check, reap};
 use crate::{Error, Result};
 
@@ -61,17 +62,25 @@ fn start(
     let env: Vec<CString> = env.iter().map(|(k, v)| c_string(format!("{k}={v}"))).collect::<Result<_>>()?;
     let argv_pointers = pointers(&argv);
     let env_pointers = pointers(&env);
-    let mut moves: Vec<Move> =
-        fds.iter().map(|(from, to)| Move { from: from.as_raw_fd(), to: *to }).collect();
-    if moves.iter().any(|m| m.to < 0) {
+    if fds.iter().any(|(_, to)| *to < 0) {
         return Err(Error::new("spawn", name, Errno::BADF));
     }
+    let file = match program {
+        Program::Open(program) => Some(*program),
+        Program::At(_) => None,
+    };
+    let sources: Vec<BorrowedFd<'_>> = fds.iter().map(|(from, _)| *from).chain(file).collect();
+    let low = Low::copy(&sources);
+    let mut numbers: Vec<c_int> = match &low {
+        Some(low) => low.numbers().collect(),
+        None => sources.iter().map(AsRawFd::as_raw_fd).collect(),
+    };
+    let file = file.and_then(|_| numbers.pop());
+    let mut moves: Vec<Move> =
+        numbers.into_iter().zip(fds).map(|(from, (_, to))| Move { from, to: *to }).collect();
     let above = moves.iter().map(|m| m.to).max().unwrap_or(2).max(2) + 1;
     let mut order = Order {
-        program: match program {
-            Program::Open(program) => program.as_raw_fd(),
-            Program::At(_) => -1,
-        },
+        program: file.unwrap_or(-1),
         path: match program {
             Program::Open(_) => c"".as_ptr(),
             Program::At(path) => path.as_ptr(),
@@ -80,22 +89,25 @@ fn start(
         env: env_pointers.as_ptr(),
         moves: &mut moves,
         above,
+        low: low.as_ref().map(Low::above),
         descriptors: descriptors_of_children()
             .map(|(soft, hard)| libc::rlimit64 { rlim_cur: soft, rlim_max: hard }),
         errno: 0,
     };
     let stack = Stack::new()?;
     let mut pidfd: c_int = -1;
+    let table = if low.is_some() { libc::CLONE_FILES } else { 0 };
     let masked = MaskedSignals::new();
     // SAFETY: the child runs `begin` on its own stack and shares this memory, but this thread stands still until
     // the child has executed or exited (CLONE_VFORK), so the borrowed strings and `order` stay valid and are not
     // touched meanwhile. `begin` neither allocates nor locks nor returns, so other threads' locks do not matter.
-    // Signals are masked, so that no handler of this process runs in the child on shared memory.
+    // Signals are masked, so that no handler of this process runs in the child on shared memory. A descriptor table that is
+    // shared is not changed before the child has its own.
     let pid = unsafe {
         libc::clone(
             begin,
             stack.top(),
-            libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD,
+            libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | table | libc::SIGCHLD,
             (&raw mut order).cast::<c_void>(),
             &raw mut pidfd,
         )
@@ -128,6 +140,8 @@ struct Order<'a> {
     moves: &'a mut [Move],
     /// The first descriptor number that is above all targets.
     above: c_int,
+    /// The child shares the descriptor table, and needs of it what is below this number.
+    low: Option<c_int>,
     /// Its limit of descriptors, if not this process's.
     descriptors: Option<libc::rlimit64>,
     /// The child's answer, in the shared memory; 0 when it has executed.
@@ -150,8 +164,13 @@ extern "C" fn begin(order: *mut c_void) -> c_int {
 fn carry_out(order: &mut Order<'_>) -> c_int {
     let errno = || std::io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO);
     // SAFETY: system calls on plain numbers and on strings that `spawn` keeps alive. The child has its own
-    // descriptor table and signal dispositions (neither CLONE_FILES nor CLONE_SIGHAND).
+    // signal dispositions (no CLONE_SIGHAND), and its own descriptor table from the first call on.
     unsafe {
+        if let Some(low) = order.low
+            && libc::syscall(libc::SYS_close_range, low, u32::MAX, libc::CLOSE_RANGE_UNSHARE) < 0
+        {
+            return errno();
+        }
         for signal in 1..=64 {
             libc::signal(signal, libc::SIG_DFL);
         }
@@ -309,6 +328,33 @@ mod tests {
         // 3 is the directory that ls reads.
         assert_eq!(lines[1..6], ["0", "1", "2", "3", "6"], "{text}");
         assert!(lines[6].ends_with(&child.pid.to_string()), "session leader: {text}");
+    }
+
+    #[test]
+    fn children_at_once_have_their_own_where_low_numbers_are_kept() {
+        super::super::keep_low_descriptors().unwrap();
+        let _many: Vec<_> = (0..200).map(|_| File::open("/dev/null").unwrap()).collect();
+        // More than there are numbers: some have to do without.
+        let child = |number: usize| {
+            let (mut read, write) = pipe();
+            let script = format!("ls /proc/self/fd >&6; echo {number} >&9");
+            let fds: Vec<_> = (1..10).map(|to| (write.as_fd(), to)).collect();
+            let child = spawn(busybox().as_fd(), &["sh", "-c", &script], &[("PATH", "/bin")], &fds).unwrap();
+            drop(fds);
+            drop(write);
+            let mut text = String::new();
+            read.read_to_string(&mut text).unwrap();
+            assert_eq!(reap(child.pidfd.as_fd()).unwrap(), ExitStatus::Code(0));
+            let mut lines: Vec<_> = text.lines().collect();
+            assert_eq!(lines.pop(), Some(number.to_string().as_str()));
+            // 10 is the directory that ls reads.
+            assert_eq!(lines, ["0", "1", "10", "2", "3", "4", "5", "6", "7", "8", "9"]);
+        };
+        std::thread::scope(|scope| {
+            for number in 0..8 {
+                scope.spawn(move || (0..4).for_each(|again| child(number * 4 + again)));
+            }
+        });
     }
 
     #[test]

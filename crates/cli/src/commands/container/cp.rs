@@ -1,6 +1,6 @@
 //! `corten cp`.
 
-use std::io;
+use std::io::{self, Seek as _, Write as _};
 use std::ops::RangeInclusive;
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::Path;
@@ -8,10 +8,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use client::{Body, Client};
-use spec::api::PathStat;
+use client::{Body, Client, Host};
+use spec::api::{NO_DESCRIPTOR, PathStat};
 
 use crate::app::App;
+use crate::copy::pack::Apart;
 use crate::copy::rules::{Place, Plan, Source, Target, followed, place, plan};
 use crate::copy::stream::{Outgoing, incoming, outgoing};
 use crate::copy::{pack, relay, unpack};
@@ -122,12 +123,44 @@ impl Copy {
         }
         let source = pack::source(&source, self.follow_link)?;
         let Plan { directory, to, .. } = plan(&source, &target)?;
+        if matches!(client.host(), Host::Unix(_))
+            && let Some(apart) = pack::apart(&source, &to).map_err(|e| Error::invalid(e.to_string()))?
+            && client.is_corten().await?
+            && let Some(done) = self.put_apart(client, container, &directory, apart, &progress, &shown).await
+        {
+            return done;
+        }
         let upload = outgoing(progress.bytes.clone(), move |out| {
             let mut tar = tar::Builder::new(out);
             pack::pack(&mut tar, &source, &to)?;
             tar.finish()
         });
         progress.during(self.put(client, container, &directory, upload), &shown).await
+    }
+
+    /// Has the engine read a file's content itself. None: something between us and it loses descriptors.
+    async fn put_apart(
+        &self,
+        client: &Client,
+        container: &str,
+        directory: &str,
+        apart: Apart,
+        progress: &Progress,
+        shown: &str,
+    ) -> Option<Result<()>> {
+        let Apart { tar, place, content } = apart;
+        let seen = content.try_clone().ok();
+        let Outgoing { body, .. } = outgoing(Arc::default(), move |out| out.write_all(&tar));
+        let content = (content.into(), place);
+        let put = client.container_archive_put_apart(container, directory, self.archive, body, content);
+        // How far the engine has read is to be seen at the file, which is open but once.
+        let look = || seen.as_ref().and_then(|mut file| file.stream_position().ok());
+        let count = || look().map_or((), |at| progress.bytes.store(at, Ordering::Relaxed));
+        let done = progress.during_counted(async { Ok(put.await?) }, shown, count).await;
+        match done {
+            Err(Error::Client(client::Error::Daemon { message, .. })) if message == NO_DESCRIPTOR => None,
+            done => Some(done),
+        }
     }
 
     async fn put(&self, client: &Client, container: &str, directory: &str, upload: Outgoing) -> Result<()> {
@@ -277,8 +310,20 @@ struct Progress {
 impl Progress {
     /// Does the work, and says at its end how much was copied where.
     async fn during(&self, work: impl Future<Output = Result<()>>, target: &str) -> Result<()> {
-        let size =
-            || units::human_size_3(i64::try_from(self.bytes.load(Ordering::Relaxed)).unwrap_or(i64::MAX));
+        self.during_counted(work, target, || ()).await
+    }
+
+    /// The same with bytes that are counted when somebody asks.
+    async fn during_counted(
+        &self,
+        work: impl Future<Output = Result<()>>,
+        target: &str,
+        count: impl Fn(),
+    ) -> Result<()> {
+        let size = || {
+            count();
+            units::human_size_3(i64::try_from(self.bytes.load(Ordering::Relaxed)).unwrap_or(i64::MAX))
+        };
         let live = self.shown && terminal::stderr_is_terminal();
         tokio::pin!(work);
         let mut ticks = tokio::time::interval(REFRESH);

@@ -1,17 +1,20 @@
 //! `corten ps`.
 
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 use spec::Reference;
-use spec::api::{ContainerSummary, PortSummary};
+use spec::api::{MountPoint, PortSummary, SummaryHealth};
 
 use crate::app::App;
 use crate::error::Result;
 use crate::flags::filter;
 use crate::json::Json;
-use crate::list::{Kind, ellipsis, labels, row, short_id};
+use crate::list::{Kind, Layout, ellipsis, labels, short_id};
 use crate::verb::Verb;
-use crate::{time, units};
+use crate::{print, time, units};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct List {
@@ -77,6 +80,34 @@ const SIZED: Kind = Kind {
     headers: HEADERS,
 };
 
+/// What is shown of a `ContainerSummary`: the rest of a long list is skipped faster than it is read.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+struct Listed {
+    id: String,
+    names: Vec<String>,
+    image: String,
+    #[serde(rename = "ImageID")]
+    image_id: String,
+    command: String,
+    created: i64,
+    ports: Vec<PortSummary>,
+    size_rw: Option<i64>,
+    size_root_fs: Option<i64>,
+    labels: BTreeMap<String, String>,
+    state: String,
+    status: String,
+    network_settings: ListedNetworks,
+    mounts: Vec<MountPoint>,
+    health: Option<SummaryHealth>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+struct ListedNetworks {
+    networks: BTreeMap<String, IgnoredAny>,
+}
+
 impl Verb for List {
     const USAGE: &'static str = "[OPTIONS]";
     const ABOUT: &'static str = "List containers";
@@ -85,9 +116,7 @@ impl Verb for List {
     async fn run(self, app: &App) -> Result<u8> {
         let filters = filter::filters(&self.filter)?;
         if self.quiet && self.format.as_ref().is_some_and(|format| !format.is_empty()) {
-            crate::print::err_line(
-                "WARNING: Ignoring custom format, because both --format and --quiet are set.",
-            );
+            print::err_line("WARNING: Ignoring custom format, because both --format and --quiet are set.");
         }
         let last = if self.latest && self.last == -1 { 1 } else { self.last };
         let limit = Some(last).filter(|last| *last > 0);
@@ -99,8 +128,6 @@ impl Verb for List {
         let shown = self.format.as_deref().or(configured.as_deref()).unwrap_or_default();
         // Sizes are slow to find out: only for those who look at them.
         let size = self.size || shown.contains(".Size") || shown.contains("{{json .}}");
-        let containers = app.client().await?.container_list(self.all, limit, size, &filters).await?;
-        let rows = containers.into_iter().map(|container| fields(&container, !self.no_trunc));
         let kind = if self.size { &SIZED } else { &KIND };
         let format = match self.format.as_deref() {
             Some("raw") if self.quiet => Some("container_id: {{.ID}}"),
@@ -108,48 +135,58 @@ impl Verb for List {
             Some("raw") => Some(RAW),
             format => format,
         };
-        kind.show(format, configured.as_deref(), self.quiet, rows)?;
+        let layout = kind.layout(format, configured.as_deref(), self.quiet)?;
+        let line = |container: Listed| layout.line(&fields(&layout, &container, !self.no_trunc));
+        let client = app.client().await?;
+        let lines = client.container_list_map(self.all, limit, size, &filters, line).await?;
+        print::out(layout.text(lines)?);
         Ok(0)
     }
 }
 
-fn fields(container: &ContainerSummary, trunc: bool) -> Json {
-    let (labels_text, labels_map) = labels(&container.labels);
-    let names = container.names.iter().map(|name| name.strip_prefix('/').unwrap_or(name));
-    // A name with a slash inside is a link's.
-    let names: Vec<_> = names.filter(|name| !trunc || !name.contains('/')).collect();
-    let command = if trunc { ellipsis(&container.command, 20) } else { container.command.clone() };
-    let mounts: Vec<_> = container
-        .mounts
-        .iter()
-        .map(|mount| if mount.name.is_empty() { &mount.source } else { &mount.name })
-        .map(|name| if trunc { ellipsis(name, 15) } else { name.clone() })
-        .collect();
-    let local = container.mounts.iter().filter(|mount| mount.driver == "local").count();
-    let health = container.health.as_ref().map_or("", |health| health.status.as_str());
-    let networks: Vec<_> = container.network_settings.networks.keys().cloned().collect();
-    row(vec![
-        ("Command", go_quote(&command).into()),
-        ("CreatedAt", time::full(container.created).into()),
-        ("HealthStatus", health.into()),
-        ("ID", if trunc { short_id(&container.id) } else { &container.id }.into()),
-        ("Image", image(container, trunc).into()),
-        ("Labels", labels_text),
-        ("LocalVolumes", local.to_string().into()),
-        ("Mounts", mounts.join(",").into()),
-        ("Names", names.join(",").into()),
-        ("Networks", networks.join(",").into()),
-        ("Platform", Json::Null),
-        ("Ports", ports(&container.ports).into()),
-        ("RunningFor", time::ago(container.created).into()),
-        ("Size", size(container).into()),
-        ("State", container.state.as_str().into()),
-        ("Status", container.status.as_str().into()),
-        ("\0labels", labels_map),
+fn fields(layout: &Layout<'_>, container: &Listed, trunc: bool) -> Json {
+    let command = || if trunc { ellipsis(&container.command, 20) } else { container.command.clone() };
+    let health = || container.health.as_ref().map_or("", |health| health.status.as_str());
+    let local = || container.mounts.iter().filter(|mount| mount.driver == "local").count();
+    let id = || if trunc { short_id(&container.id) } else { &container.id };
+    layout.row(&[
+        ("Command", &|| go_quote(&command()).into()),
+        ("CreatedAt", &|| time::full(container.created).into()),
+        ("HealthStatus", &|| health().into()),
+        ("ID", &|| id().into()),
+        ("Image", &|| image(container, trunc).into()),
+        ("Labels", &|| labels(&container.labels).0),
+        ("LocalVolumes", &|| local().to_string().into()),
+        ("Mounts", &|| mounts(container, trunc).into()),
+        ("Names", &|| names(container, trunc).into()),
+        ("Networks", &|| networks(container).into()),
+        ("Platform", &|| Json::Null),
+        ("Ports", &|| ports(&container.ports).into()),
+        ("RunningFor", &|| time::ago(container.created).into()),
+        ("Size", &|| size(container).into()),
+        ("State", &|| container.state.as_str().into()),
+        ("Status", &|| container.status.as_str().into()),
+        ("\0labels", &|| labels(&container.labels).1),
     ])
 }
 
-fn image(container: &ContainerSummary, trunc: bool) -> String {
+fn names(container: &Listed, trunc: bool) -> String {
+    let names = container.names.iter().map(|name| name.strip_prefix('/').unwrap_or(name));
+    // A name with a slash inside is a link's.
+    names.filter(|name| !trunc || !name.contains('/')).collect::<Vec<_>>().join(",")
+}
+
+fn mounts(container: &Listed, trunc: bool) -> String {
+    let names =
+        container.mounts.iter().map(|mount| if mount.name.is_empty() { &mount.source } else { &mount.name });
+    names.map(|name| if trunc { ellipsis(name, 15) } else { name.clone() }).collect::<Vec<_>>().join(",")
+}
+
+fn networks(container: &Listed) -> String {
+    container.network_settings.networks.keys().map(String::as_str).collect::<Vec<_>>().join(",")
+}
+
+fn image(container: &Listed, trunc: bool) -> String {
     match container.image.as_str() {
         "" => "<no image>".into(),
         image if !trunc => image.to_owned(),
@@ -170,7 +207,7 @@ fn image(container: &ContainerSummary, trunc: bool) -> String {
     }
 }
 
-fn size(container: &ContainerSummary) -> String {
+fn size(container: &Listed) -> String {
     let own = units::human_size_3(container.size_rw.unwrap_or(0));
     match container.size_root_fs {
         Some(all) if all > 0 => format!("{own} (virtual {})", units::human_size_3(all)),

@@ -1,0 +1,109 @@
+//! The functions that run at each start lie together in the shim's file: a process maps the file in pieces of 64 KB around
+//! what it touches, so that what is scattered makes it large, and each piece is a fault.
+//!
+//! `crates/shim/layout.txt` lists them, without the parts of their names that change with the compiler. It says nothing about
+//! what the program does: a name that is gone or missing costs some memory, no more. [`link`] makes of it what the linker takes;
+//! `cargo xtask layout` writes it anew.
+
+use std::collections::BTreeSet;
+use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use crate::{Outcome, build, root};
+
+/// Says that this program is called as a linker.
+pub(crate) const LINKER: &str = "CORTEN_LINK_LAYOUT";
+
+fn file() -> PathBuf {
+    root().join("crates/shim/layout.txt")
+}
+
+/// Has a build link the shim with this program.
+pub(crate) fn arrange(build: &mut Command) -> Outcome {
+    let this = std::env::current_exe().map_err(|e| format!("this program's path: {e}"))?;
+    let target = build::TARGET.replace('-', "_").to_uppercase();
+    build.env(format!("CARGO_TARGET_{target}_LINKER"), this).env(LINKER, file());
+    Ok(())
+}
+
+/// Becomes the C compiler that links, with the order of the functions where its linker takes one.
+pub(crate) fn link(arguments: &[String]) -> Outcome {
+    let mut cc = Command::new("cc");
+    cc.args(arguments);
+    if let Some(order) = order(arguments)? {
+        cc.arg(format!("-Wl,--symbol-ordering-file={}", order.display()))
+            .arg("-Wl,--no-warn-symbol-ordering");
+    }
+    Err(format!("cc: {}", cc.exec()))
+}
+
+/// The file of the order, beside what is linked. None for other programs than the shim.
+fn order(arguments: &[String]) -> Result<Option<PathBuf>, String> {
+    let output = arguments.iter().skip_while(|a| *a != "-o").nth(1).map(PathBuf::from);
+    let is_shim = |path: &PathBuf| {
+        path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("corten_shim"))
+    };
+    let Some(output) = output.filter(is_shim) else { return Ok(None) };
+    if !arguments.iter().any(|a| a == "-fuse-ld=lld") {
+        return Ok(None);
+    }
+    let layout = file();
+    let text = std::fs::read_to_string(&layout).map_err(|e| format!("{}: {e}", layout.display()))?;
+    let wanted: BTreeSet<&str> = text.lines().collect();
+    let objects = arguments.iter().filter(|a| a.ends_with(".o") || a.ends_with(".rlib"));
+    let output_of = Command::new("nm")
+        .args(["--defined-only", "--format=posix"])
+        .args(objects)
+        .stderr(Stdio::null())
+        .output();
+    let symbols = String::from_utf8_lossy(&output_of.map_err(|e| format!("nm: {e}"))?.stdout).into_owned();
+    let names = symbols.lines().filter_map(|line| line.split_whitespace().next());
+    let mut names: Vec<&str> = names.filter(|name| wanted.contains(lasting(name).as_str())).collect();
+    // The C library's have the same names everywhere, in objects that are not among the arguments.
+    names.extend(&wanted);
+    let order = output.with_extension("order");
+    std::fs::write(&order, names.join("\n")).map_err(|e| format!("{}: {e}", order.display()))?;
+    Ok(Some(order))
+}
+
+/// A function's name without what each compiler and build chooses anew: `17h` and a hash at the end of the older names, `Cs`,
+/// a number and `_` for each crate in the newer ones, and what LLVM adds.
+fn lasting(name: &str) -> String {
+    let name = name.split(".llvm.").next().unwrap_or(name);
+    if let Some((path, hash)) = name.rsplit_once("17h")
+        && hash.len() == 17
+        && hash.ends_with('E')
+    {
+        return path.to_owned();
+    }
+    if !name.starts_with("_R") {
+        return name.to_owned();
+    }
+    let mut out = String::new();
+    let mut rest = name;
+    while let Some((before, after)) = rest.split_once("Cs") {
+        out.push_str(before);
+        match after.split_once('_') {
+            Some((number, after)) if number.chars().all(|c| c.is_ascii_alphanumeric()) => {
+                out.push('C');
+                rest = after;
+            }
+            Some(_) | None => {
+                out.push_str("Cs");
+                rest = after;
+            }
+        }
+    }
+    out + rest
+}
+
+/// Writes the list anew, from what runs in containers' lives and as a runtime.
+pub(crate) fn layout() -> Outcome {
+    let names = crate::bench::functions(&build::build()?)?;
+    let names: BTreeSet<String> = names.iter().map(|name| lasting(name)).collect();
+    let text: String = names.iter().map(|name| format!("{name}\n")).collect();
+    std::fs::write(file(), text).map_err(|e| format!("{}: {e}", file().display()))?;
+    println!("{} functions in {}", names.len(), file().display());
+    Ok(())
+}
