@@ -82,6 +82,7 @@ pub(crate) fn vm(names: &[String]) -> Outcome {
     sh(&format!("rm -rf {0} && mkdir -p {0}", tree.display()))?;
     let kernel = kernel(&home, &tree)?;
     apparmor(&home, &tree)?;
+    samba(&home, &tree)?;
     fill(&tree, &names)?;
     let initramfs = home.join("initramfs");
     sh(&format!("cd {} && find . | cpio -o -H newc --quiet > {}", tree.display(), initramfs.display()))?;
@@ -103,7 +104,7 @@ fn kernel(home: &Path, tree: &Path) -> Result<PathBuf, String> {
     }
     // Of the modules those that the tests can need: the less there is, the sooner it has booted.
     sh(&format!(
-        "v=$(ls {1}/lib/modules); to={0}/lib/modules/$v; mkdir -p $to; cd {1}/lib/modules/$v; cp modules.order modules.builtin* $to/; cp --parents -r kernel/net kernel/lib kernel/crypto kernel/arch kernel/fs/overlayfs kernel/fs/quota kernel/fs/nfs kernel/fs/nfsd kernel/fs/nfs_common kernel/fs/lockd kernel/fs/fscache kernel/fs/netfs kernel/drivers/block/loop.ko kernel/drivers/net/*.ko kernel/drivers/net/ipvlan $to/; depmod -b {0} $v",
+        "v=$(ls {1}/lib/modules); to={0}/lib/modules/$v; mkdir -p $to; cd {1}/lib/modules/$v; cp modules.order modules.builtin* $to/; cp --parents -r kernel/net kernel/lib kernel/crypto kernel/arch kernel/fs/overlayfs kernel/fs/quota kernel/fs/nfs kernel/fs/nfsd kernel/fs/nfs_common kernel/fs/lockd kernel/fs/fscache kernel/fs/netfs kernel/fs/smb kernel/fs/nls kernel/drivers/block/loop.ko kernel/drivers/net/*.ko kernel/drivers/net/ipvlan $to/; depmod -b {0} $v",
         tree.display(),
         unpacked.display()
     ))?;
@@ -124,6 +125,26 @@ fn apparmor(home: &Path, tree: &Path) -> Outcome {
     }
     sh(&format!(
         "mkdir -p {0}/bin {0}/sbin {0}/etc {0}/usr/share && cp -r {1}/usr/share/apparmor-features {0}/usr/share/ && cp $(find {1} -name apparmor_parser -type f) {0}/bin/ && ln -s ../bin/apparmor_parser {0}/sbin/ && cp -r {1}/etc/apparmor {1}/etc/apparmor.d {0}/etc/",
+        tree.display(),
+        unpacked.display()
+    ))
+}
+
+/// Packages with a server of SMB shares, and its libraries that are not everywhere.
+const SAMBA: &str = "samba samba-libs libldb2 libtevent0 libtalloc2 libtdb1 libwbclient0 libcups2 libavahi-client3 \
+     libavahi-common3 libicu72 libjansson4 libldap-2.5-0 libsasl2-2 libpopt0 libtirpc3 libbsd0 libmd0 libgnutls30 libtasn1-6 libp11-kit0 libidn2-0 libpam0g libkeyutils1 libdbus-1-3";
+
+/// smbd. Not installed here: it would be started.
+fn samba(home: &Path, tree: &Path) -> Outcome {
+    let unpacked = home.join("samba");
+    if !unpacked.join("usr").exists() {
+        sh(&format!(
+            "mkdir -p {0} && cd {0} && apt-get -qq download {SAMBA} && for p in *.deb; do dpkg-deb -x $p new; done && mv new/* . && rm *.deb",
+            unpacked.display()
+        ))?;
+    }
+    sh(&format!(
+        "cp {1}/usr/sbin/smbd {0}/bin/; l={1}/usr/lib/x86_64-linux-gnu; needs=$(LD_LIBRARY_PATH=$l:$l/samba ldd {0}/bin/smbd); case $needs in *'not found'*) echo \"$needs\" >&2; exit 1;; esac; for f in $(echo \"$needs\" | grep -o '/[^ ]*'); do to={0}${{f#{1}}}; mkdir -p $(dirname $to); cp -L $f $to; done",
         tree.display(),
         unpacked.display()
     ))

@@ -181,12 +181,17 @@ fn host_of(device: &str) -> Option<(&str, bool)> {
     }
 }
 
-/// A text with the password in `o` covered.
+/// A text with the passwords in `o` covered.
 pub(crate) fn without_password(text: &str, o: &str) -> String {
-    match o.split(',').find_map(|word| word.strip_prefix("password=")).filter(|p| !p.is_empty()) {
-        Some(password) => text.replace(&format!("password={password}"), "password=********"),
-        None => text.to_owned(),
+    let mut text = text.to_owned();
+    for word in o.split(',') {
+        if let Some((key @ ("password" | "pass" | "password2"), value)) = word.split_once('=')
+            && !value.is_empty()
+        {
+            text = text.replace(word, &format!("{key}=********"));
+        }
     }
+    text
 }
 
 #[cfg(test)]
@@ -263,6 +268,10 @@ mod tests {
     fn passwords_are_covered() {
         let o = "username=u,password=secret";
         assert_eq!(without_password("data: password=secret: x", o), "data: password=********: x");
+        assert_eq!(
+            without_password("data: pass=a,pass=b: x", "pass=a,pass=b"),
+            "data: pass=********,pass=********: x"
+        );
         assert_eq!(without_password("x", "ro"), "x");
     }
 }
