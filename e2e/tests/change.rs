@@ -183,6 +183,49 @@ fn parts_of_volumes_and_images_come_and_go() {
 }
 
 #[test]
+fn a_volume_that_comes_later_is_filled_as_at_create() {
+    let host = Host::new();
+    let make =
+        "mkdir -p /srv/sub; echo kept > /srv/sub/file; chmod 640 /srv/sub/file; chown 7:8 /srv /srv/sub/file";
+    host.docker(&["run", "-d", "--name", "c1", "busybox", "sh", "-c", &format!("{make}; exec sleep 1000")])
+        .ok();
+    let pid = host.docker(&["inspect", "-f", "{{.State.Pid}}", "c1"]).ok();
+    let marked = format!("/proc/{pid}/root/srv/sub/file");
+    until("the file", || {
+        (testkit::Command::new(&["stat", "-c", "%u", &marked]).output().stdout == "7\n").then_some(())
+    });
+    testkit::Command::new(&["setfattr", "-n", "user.mark", "-v", "x", &marked]).ok();
+    host.docker(&["commit", "c1", "full"]).ok();
+    host.docker(&["rm", "-f", "c1"]).ok();
+
+    host.docker(&["run", "-d", "--name", "c1", "full", "sleep", "1000"]).ok();
+    host.docker(&["create", "--name", "c2", "full", "cat", "/srv/sub/file"]).ok();
+    host.docker(&["exec", "c1", "touch", "/srv/own"]).ok();
+    let add = |mount: &str, to: &str| host.corten(&["update", "--mount-add", mount, to]).ok();
+    add("type=volume,src=one,dst=/srv", "c1");
+    let look = "ls /srv; stat -c '%u:%g %a' /srv /srv/sub/file";
+    let seen = host.docker(&["exec", "c1", "sh", "-c", look]).ok();
+    assert_eq!(seen, "sub\n7:8 755\n7:8 640", "the image's, not what the container has made of it");
+    let file = host.path("data/volumes/one/_data/sub/file").display().to_string();
+    let mark = testkit::Command::new(&["getfattr", "--only-values", "-n", "user.mark", &file]).ok();
+    assert_eq!(mark, "x");
+    // What is there stays; who wants nothing gets nothing; and it is the same while the container does not run.
+    host.docker(&["exec", "c1", "sh", "-c", "echo mine > /srv/sub/file"]).ok();
+    add("type=volume,src=one,dst=/srv", "c2");
+    assert_eq!(host.docker(&["start", "-a", "c2"]).ok(), "mine");
+    host.corten(&["update", "--mount-rm", "/srv", "c1"]).ok();
+    assert_eq!(host.docker(&["exec", "c1", "ls", "/srv"]).ok(), "own\nsub");
+    add("type=volume,src=two,dst=/srv,volume-nocopy", "c1");
+    assert_eq!(host.docker(&["exec", "c1", "ls", "/srv"]).ok(), "");
+    host.corten(&["update", "--mount-rm", "/srv", "--mount-add", "type=volume,src=three,dst=/srv", "c2"])
+        .ok();
+    assert_eq!(host.docker(&["start", "-a", "c2"]).ok(), "kept");
+    host.docker(&["rm", "-f", "c1", "c2"]).ok();
+    host.docker(&["volume", "rm", "one", "two", "three"]).ok();
+    host.finish();
+}
+
+#[test]
 fn a_secret_is_seen_by_its_container_only() {
     let host = Host::new();
     let body = r#"{"Image":"busybox","Cmd":["sleep","1000"],"CortenSecrets":[

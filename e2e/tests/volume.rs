@@ -32,6 +32,25 @@ fn a_volume_outlives_its_containers() {
 }
 
 #[test]
+fn a_volume_that_many_create_with_is_filled_once() {
+    let host = Host::new();
+    let make = "mkdir /full; cd /full; for i in $(seq 2000); do echo $i > $i; done";
+    host.corten(&["run", "--name", "c0", "busybox", "sh", "-c", make]).ok();
+    host.corten(&["commit", "c0", "full"]).ok();
+    host.corten(&["rm", "c0"]).ok();
+    let count =
+        || host.corten(&["run", "--rm", "-v", "v1:/full", "full", "sh", "-c", "ls /full | wc -l"]).ok();
+    std::thread::scope(|scope| {
+        let many: Vec<_> = (0..6).map(|_| scope.spawn(count)).collect();
+        for one in many {
+            assert_eq!(one.join().unwrap(), "2000");
+        }
+    });
+    host.corten(&["volume", "rm", "v1"]).ok();
+    host.finish();
+}
+
+#[test]
 fn bind_mounts() {
     let host = Host::new();
     let directory = host.path("shared");

@@ -23,18 +23,37 @@ pub fn open_detached(lower: &[PathBuf], upper: &Path, work: &Path, volatile: boo
     }
     let lower: Vec<String> = lower.iter().map(|path| text(path)).collect::<Result<_>>()?;
     let (upper, work) = (text(upper)?, text(work)?);
+    detached(&upper, || Mount::overlay(&lower, Upper { directory: &upper, work: &work, volatile }, ""))
+}
+
+/// [`open_detached`] without an upper directory: `layers` (highest first, at least one) as they are, read-only.
+///
+/// # Errors
+/// As [`Mount::overlay_read_only`]'s, and unshare(2)'s.
+pub fn open_read_only(layers: &[PathBuf]) -> Result<OwnedFd> {
+    match layers {
+        [] => Err(failed("mount overlay", Path::new(""), Errno::INVAL)),
+        [only] => rustix::fs::open(only, DIRECTORY, Mode::empty()).map_err(|e| failed("open", only, e)),
+        layers => {
+            let layers: Vec<String> = layers.iter().map(|path| text(path)).collect::<Result<_>>()?;
+            detached(&layers[0], || Mount::overlay_read_only(&layers))
+        }
+    }
+}
+
+/// The root directory of what `mount` makes; `place` names it in errors.
+fn detached(place: &str, mount: impl FnOnce() -> Result<Mount> + Send) -> Result<OwnedFd> {
     // On kernels before 6.7 the mount is made attached: on a thread that sees mounts of its own it is nobody else's.
     std::thread::scope(|scope| {
         let thread = scope.spawn(|| -> Result<OwnedFd> {
             unshare(Namespaces::MOUNT)?;
             propagate_all(Propagation::Private)?;
-            let writable = Upper { directory: &upper, work: &work, volatile };
-            let mount = Mount::overlay(&lower, writable, "")?;
+            let mount = mount()?;
             let harmless = Attributes::NO_SUID.with(Attributes::NO_DEV).with(Attributes::NO_EXEC);
             mount.set(harmless, Attributes::empty(), Depth::One)?;
             // The mount's own descriptor is O_PATH; a readable one of its root keeps the mount as well.
             rustix::fs::openat(mount.as_fd(), ".", DIRECTORY, Mode::empty())
-                .map_err(|e| failed("open", Path::new(&upper), e))
+                .map_err(|e| failed("open", Path::new(place), e))
         });
         thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })
@@ -72,6 +91,10 @@ mod tests {
         root.remove_tree("/etc/a").unwrap();
         drop(root);
         assert_eq!(std::fs::read(dir.path().join("upper/etc/b")).unwrap(), b"2");
+        let sealed = Root::from_fd(open_read_only(&lower).unwrap(), "test");
+        assert_eq!(sealed.read("/etc/a", 10).unwrap(), b"1");
+        assert!(sealed.open_file("/etc/c", Access::CreateNew, 0o644).is_err());
+        drop(sealed);
         let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
         assert!(!mounts.contains(dir.path().to_str().unwrap()));
         dir.close().unwrap();

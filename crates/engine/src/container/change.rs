@@ -15,7 +15,7 @@ use store::{Image, RwMount, RwOptions};
 
 use super::mounts::{self, Kind, MountPoint};
 use super::record::{Attachment, NetworkMode, Record};
-use super::{Container, create, has_ended, oci, ports, propagation};
+use super::{Container, copyup, create, has_ended, oci, ports, propagation};
 use crate::blocking::{blocking, lasting};
 use crate::{Engine, Error};
 
@@ -176,7 +176,7 @@ fn layer_number(layer: &str) -> Option<u32> {
 }
 
 impl Engine {
-    /// Makes the volumes that new mounts name and layers above images, and makes sure of the sources of binds.
+    /// Makes the volumes that new mounts name, with what the image has there, and layers above images, and makes sure of the sources of binds.
     /// They stay as long as they are held.
     pub(crate) async fn make_sources(
         &self,
@@ -192,7 +192,13 @@ impl Engine {
                     create::bind_source(wish)?;
                     propagation::check(&mut wish.clone())?;
                 }
-                Kind::Volume => self.make_volume_of(wish, &mut made.volumes).await?,
+                Kind::Volume => {
+                    self.make_volume_of(wish, &mut made.volumes).await?;
+                    if wish.is_filled() {
+                        // Of the image: the container's own layer may be in use.
+                        self.populate(&record.id, wish, copyup::image).await?;
+                    }
+                }
                 Kind::Image => {
                     let (image, warnings) = self.image_for(&wish.name, None).await?;
                     made.warnings.extend(warnings);

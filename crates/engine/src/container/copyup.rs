@@ -1,5 +1,5 @@
 //! What create does inside a container's root: the working directory is made, and empty volumes are filled with what
-//! the image has at their place. Everything goes through [`Root`]: the tree is the image's, not ours.
+//! the image has at their place; so are those that come to a container later. Everything goes through [`Root`]: the tree is the image's, not ours.
 
 use std::path::Path;
 
@@ -13,6 +13,14 @@ use crate::copy::{self, Place};
 pub(crate) fn tree(rw: &RwMount) -> Result<Root, Error> {
     let top = sys::overlay::open_detached(&rw.lower, &rw.upper, &rw.work, rw.volatile)?;
     Ok(Root::from_fd(top, "container root"))
+}
+
+/// The tree of the image alone, below a writable layer that may be in use. `None`: the image is empty.
+pub(crate) fn image(rw: &RwMount) -> Result<Option<Root>, Error> {
+    if rw.lower.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(Root::from_fd(sys::overlay::open_read_only(&rw.lower)?, "image")))
 }
 
 /// Makes the working directory where it is missing.

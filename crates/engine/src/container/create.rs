@@ -10,7 +10,7 @@ use spec::api::{
 };
 use spec::{ErrorKind, Id, Reference};
 use store::{Image, RwMount, RwOptions};
-use sys::root::Follow;
+use sys::root::{Follow, Root};
 
 use super::mounts::{Kind, MountPoint};
 use super::places::Places;
@@ -185,7 +185,7 @@ impl Engine {
             })
             .await?;
             for at in elsewhere {
-                self.populate(&record, &record.mounts[at]).await?;
+                self.populate(&record.id, &record.mounts[at], |rw| Ok(Some(copyup::tree(rw)?))).await?;
             }
             let places = places.clone();
             lasting(move || {
@@ -245,17 +245,24 @@ impl Engine {
         Ok(())
     }
 
-    /// Fills a volume that has to be mounted for it, if it is empty, with what the image has at its place.
-    async fn populate(&self, record: &Record, mount: &MountPoint) -> Result<(), Error> {
+    /// Fills a volume, mounted for it, if it is empty, with what the image has at its place: `tree` of the writable layer.
+    pub(crate) async fn populate(
+        &self,
+        id: &Id,
+        mount: &MountPoint,
+        tree: impl FnOnce(&RwMount) -> Result<Option<Root>, Error> + Send + 'static,
+    ) -> Result<(), Error> {
         let within = |error| Error::within("failed to populate volume".into(), error);
-        let volume = self.use_volume(&mount.name, "create").await.map_err(within)?;
-        let (inner, id) = (self.inner.clone(), record.id.clone());
-        let (destination, path) = (mount.destination.clone(), volume.path.clone());
-        let filled = lasting(move || -> Result<(), Error> {
-            let tree = copyup::tree(&inner.store.rw_mount(id.as_str())?)?;
-            copyup::fill(&tree, &destination, &path)
-        })
-        .await;
+        let (inner, id, destination) = (self.inner.clone(), id.clone(), mount.destination.clone());
+        let tree = lasting(move || -> Result<_, Error> {
+            let tree = tree(&inner.store.rw_mount(id.as_str())?)?;
+            Ok(tree.filter(|tree| copyup::has_directory(tree, &destination)))
+        });
+        let Some(tree) = tree.await.map_err(within)? else { return Ok(()) };
+        let volume = self.use_volume(&mount.name, "populate").await.map_err(within)?;
+        let (inner, path) = (self.inner.clone(), volume.path.clone());
+        let (name, destination) = (mount.name.clone(), mount.destination.clone());
+        let filled = lasting(move || inner.volumes.fill(&name, &path, &tree, &destination)).await;
         let released = volume.release().await;
         filled.map_err(within)?;
         released
@@ -285,8 +292,7 @@ impl Engine {
         }
         let working_dir = mounts::clean(&record.config.working_dir);
         let mounts = record.mounts.iter().enumerate();
-        let mut volumes: Vec<(usize, &MountPoint)> =
-            mounts.filter(|(_, m)| m.kind == Kind::Volume && m.copy && m.subpath.is_empty()).collect();
+        let mut volumes: Vec<(usize, &MountPoint)> = mounts.filter(|(_, m)| m.is_filled()).collect();
         if working_dir == "/" && volumes.is_empty() {
             return Ok(Vec::new());
         }
@@ -294,11 +300,8 @@ impl Engine {
         volumes.retain(|(_, volume)| copyup::has_directory(&tree, &volume.destination));
         let (elsewhere, here): (Vec<_>, Vec<_>) = volumes.into_iter().partition(|(_, m)| m.host_directory);
         for (_, volume) in here {
-            copyup::fill(&tree, &volume.destination, Path::new(&volume.source))?;
-            if let Some(meta) = self.inner.volumes.get(&volume.name) {
-                // What was asked for is more than what the image has.
-                volume::own(Path::new(&volume.source), &meta.options)?;
-            }
+            let data = Path::new(&volume.source);
+            self.inner.volumes.fill(&volume.name, data, &tree, &volume.destination)?;
         }
         if working_dir != "/" {
             copyup::make_working_dir(&tree, &working_dir)?;

@@ -31,7 +31,7 @@ mod change;
 pub(crate) mod check;
 mod commit;
 mod config;
-mod copyup;
+pub(crate) mod copyup;
 mod create;
 mod devices;
 mod diff;

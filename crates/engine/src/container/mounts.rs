@@ -122,6 +122,11 @@ impl MountPoint {
         }
     }
 
+    /// Whether it is a volume that, while it is empty, gets what the image has at its place.
+    pub(crate) fn is_filled(&self) -> bool {
+        self.kind == Kind::Volume && self.copy && self.subpath.is_empty()
+    }
+
     /// The API's shape.
     pub(crate) fn api(&self) -> api::MountPoint {
         api::MountPoint {

@@ -34,14 +34,16 @@ use std::sync::{Mutex, MutexGuard};
 
 use spec::api::Volume;
 use sys::file::{self, Durability};
+use sys::root::Root;
 
 pub(crate) use self::create::{Wish, random_name};
 pub(crate) use self::list::{excluded, is_boolean, is_true};
-pub(crate) use self::local::own;
+use self::local::own;
 use self::plugin::Plugins;
 pub(crate) use self::record::{LOCAL, Meta};
 use self::uses::Uses;
 pub(crate) use self::uses::{Hold, Mounted};
+use crate::container::copyup;
 use crate::{Engine, Error, events, time};
 
 /// The label of volumes nobody named.
@@ -161,6 +163,14 @@ impl Volumes {
         drop(known);
         moved?;
         Ok(file::sync_directory(&self.root)?)
+    }
+
+    /// Fills a volume whose files are at `data`, if it is empty, with what a tree has at `place`. Blocking.
+    pub(crate) fn fill(&self, name: &str, data: &Path, tree: &Root, place: &str) -> Result<(), Error> {
+        let _one = self.uses.fill(name);
+        copyup::fill(tree, place, data)?;
+        // What was asked for is more than what the image has.
+        self.get(name).map_or(Ok(()), |meta| own(data, &meta.options))
     }
 
     fn api(&self, name: &str, meta: &Meta) -> Volume {

@@ -3,7 +3,7 @@
 use spec::Filters;
 use spec::api::VolumesPruneResponse;
 
-use super::{ANONYMOUS, Meta, excluded, is_true};
+use super::{ANONYMOUS, Meta, excluded, is_boolean, is_true};
 use crate::blocking::lasting;
 use crate::engine::Prune;
 use crate::{Engine, Error};
@@ -12,6 +12,9 @@ impl Engine {
     /// `POST /volumes/prune`: anonymous ones nobody has; with the filter `all` named ones too.
     pub async fn prune_volumes(&self, filters: &Filters) -> Result<VolumesPruneResponse, Error> {
         let _one = self.prune_lock(Prune::Volumes)?;
+        if let Some(bad) = filters.get("all").iter().find(|word| !is_boolean(word)) {
+            return Err(Error::Invalid(format!("invalid filter 'all=[{bad}]'")));
+        }
         let all = filters.get("all").iter().any(|v| is_true(v));
         let mut answer = VolumesPruneResponse::default();
         for (name, meta) in self.inner.volumes.all() {

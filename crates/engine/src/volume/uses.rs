@@ -23,6 +23,8 @@ pub(crate) struct Uses {
     names: Locks,
     /// One at a time reads all of its content.
     contents: Locks,
+    /// One at a time fills it from an image: the next one finds it filled, and not half so.
+    fills: Locks,
     /// Containers under way that are to have it.
     held: Mutex<BTreeMap<String, usize>>,
     /// For whom it is mounted (containers' ids, and operations' own), and where.
@@ -33,6 +35,8 @@ type Locks = Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>;
 
 /// The right to work on a volume's name.
 pub(super) type Name = tokio::sync::OwnedMutexGuard<()>;
+/// The right to fill a volume from an image.
+pub(super) type Fill = tokio::sync::OwnedMutexGuard<()>;
 /// The right to read a volume's content as a whole.
 pub(super) type Content = tokio::sync::OwnedMutexGuard<()>;
 
@@ -62,6 +66,11 @@ impl Uses {
     /// Its content, for one who reads all of it.
     pub(super) fn content_now(&self, name: &str) -> Result<Content, Error> {
         of(&self.contents, name).try_lock_owned().map_err(|_| is_read(name))
+    }
+
+    /// The right to fill it. Blocking.
+    pub(super) fn fill(&self, name: &str) -> Fill {
+        of(&self.fills, name).blocking_lock_owned()
     }
 
     /// Waits until nobody reads a volume as a whole.
