@@ -249,7 +249,7 @@ fn a_full_disk_fails_the_one_verb_and_leaves_nothing() {
             f = filler.display()
         );
         Command::new(&["sh", "-euc", &fill]).ok();
-        let full = "No space left on device";
+        let full = "no space left on device";
         for (words, why) in [
             (vec!["load", "-i", &file], full),
             (vec!["pull", &name], full),

@@ -114,8 +114,9 @@ fn empty(scratch: &Path) -> Result<Context> {
 }
 
 fn unpack(tar: &mut dyn Read, target: &Path) -> Result<()> {
-    let unreadable =
-        |error: &dyn std::error::Error| Error::invalid(format!("build context: {}", chain(error)));
+    let unreadable = |error: &(dyn std::error::Error + 'static)| {
+        Error::invalid(format!("build context: {}", chain(error)))
+    };
     let root = Root::open(target)?;
     let (_, tar) = store::inflate(tar).map_err(|e| unreadable(&e))?;
     archive::unpack(tar, &root, &Unpack::literal()).map_err(|e| unreadable(&e))?;

@@ -7,6 +7,8 @@ use http::{Response, StatusCode, header};
 use spec::ErrorKind;
 use spec::api::ErrorResponse;
 
+pub use engine::error::chain;
+
 use crate::body::Body;
 
 /// A failure on its way to a client.
@@ -71,18 +73,6 @@ pub fn message(status: StatusCode, message: String) -> Response<Body> {
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
     response
-}
-
-/// An error with its causes, joined by `: `.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(e) = cause {
-        text.push_str(": ");
-        text.push_str(&e.to_string());
-        cause = e.source();
-    }
-    text
 }
 
 impl From<engine::Error> for Error {

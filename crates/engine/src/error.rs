@@ -167,13 +167,17 @@ impl Error {
     }
 }
 
-/// An error and its causes, joined by ": ".
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
+/// An error and its causes, joined by ": "; the kernel's in Go's words.
+pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let said = |error: &(dyn std::error::Error + 'static)| match error.downcast_ref::<std::io::Error>() {
+        Some(error) if error.raw_os_error().is_some() => errno_text(error),
+        _ => error.to_string(),
+    };
+    let mut text = said(error);
     let mut cause = error.source();
     while let Some(next) = cause {
         text.push_str(": ");
-        text.push_str(&next.to_string());
+        text.push_str(&said(next));
         cause = next.source();
     }
     text
@@ -309,7 +313,7 @@ mod tests {
     fn causes_are_joined() {
         let source = std::io::Error::from_raw_os_error(ENOENT);
         let error = Error::from(sys::Error::new("open", "/x", source));
-        assert_eq!(error.message(), "open /x: No such file or directory (os error 2)");
+        assert_eq!(error.message(), "open /x: no such file or directory");
         let both = Error::all(vec![Error::Invalid("a".into()), Error::Conflict("b".into())]).unwrap_err();
         assert_eq!((both.message().as_str(), both.kind()), ("a; b", ErrorKind::InvalidParameter));
     }

@@ -197,7 +197,9 @@ async fn connect(container: &Container, target: &Target) -> Result<(TcpStream, S
         let socket = socket(container, address).map_err(|e| e.message())?;
         match socket.connect(address).await {
             Ok(stream) => return Ok((stream, address)),
-            Err(error) => refused = format!("cannot connect to {address}: {error}"),
+            Err(error) => {
+                refused = format!("cannot connect to {address}: {}", crate::error::errno_text(&error))
+            }
         }
     }
     Err(refused)
