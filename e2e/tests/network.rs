@@ -136,6 +136,17 @@ fn a_running_container_learns_of_its_networks() {
     assert_eq!(inside("own", "cat /etc/resolv.conf"), "nameserver 192.0.2.1");
     host.docker(&["network", "disconnect", "front", "c1"]).ok();
     assert_eq!(files("c1"), before);
+    // One that is gone when its container starts is given up by its name.
+    host.docker(&["stop", "-t", "0", "web"]).ok();
+    host.docker(&["network", "create", "back"]).ok();
+    host.docker(&["network", "connect", "back", "web"]).ok();
+    host.docker(&["network", "rm", "back"]).ok();
+    assert!(host.docker(&["start", "web"]).fails(1).contains("network back not found"));
+    host.docker(&["network", "disconnect", "back", "web"]).ok();
+    assert!(
+        host.docker(&["network", "disconnect", "back", "web"]).fails(1).contains("network back not found")
+    );
+    host.docker(&["start", "web"]).ok();
     host.docker(&["rm", "-f", "web", "c1", "own"]).ok();
     host.docker(&["network", "rm", "front"]).ok();
     host.finish();
@@ -171,6 +182,24 @@ fn none_and_host() {
         ])
         .ok();
     assert_eq!(own, shared);
+
+    // Who is there is shown, and can leave `none` for another network, but not the host's.
+    host.docker(&["run", "-d", "--name", "n1", "--network", "none", "busybox", "sleep", "1000"]).ok();
+    host.docker(&["run", "-d", "--name", "h1", "--network", "host", "busybox", "sleep", "1000"]).ok();
+    let format = "{{range .Containers}}{{.Name}}{{end}}";
+    for (network, name) in [("none", "n1"), ("host", "h1")] {
+        assert_eq!(host.docker(&["network", "inspect", "-f", format, network]).ok(), name);
+    }
+    let refused = |words: &[&str]| host.docker(&[&["network"], words].concat()).fails(1);
+    assert!(refused(&["connect", "bridge", "n1"]).contains("one of the networks in private (none) mode"));
+    assert!(refused(&["disconnect", "host", "h1"]).contains("cannot be disconnected from host network"));
+    assert!(refused(&["connect", "host", "a1"]).contains("or connected to host network"));
+    host.docker(&["network", "disconnect", "none", "n1"]).ok();
+    host.docker(&["network", "connect", "bridge", "n1"]).ok();
+    let address = || host.docker(&["exec", "n1", "ip", "-o", "-4", "addr", "show", "eth0"]).ok();
+    assert!(address().contains("172."), "{}", address());
+    host.docker(&["restart", "-t", "0", "n1"]).ok();
+    assert!(address().contains("172."), "{}", address());
     host.finish();
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use network::{Endpoint, NewNetwork, Range};
+use network::{Driver, Endpoint, EndpointRequest, NewNetwork, Range};
 use spec::Filters;
 use spec::api::{
     EndpointResource, Ipam, IpamConfig, Network, NetworkConnectRequest, NetworkCreateRequest,
@@ -21,6 +21,15 @@ mod endpoint;
 mod ipam;
 
 pub(crate) use endpoint::{check_endpoint, fill_endpoint, intent};
+
+/// Why a container stays where it is (moby `runconfig`).
+const HOST_STAYS: &str = "container cannot be disconnected from host network or connected to host network";
+const NONE_STAYS: &str =
+    "container cannot be connected to multiple networks with one of the networks in private (none) mode";
+const SHARED_STAYS: &str = "container sharing network namespace with another container or host cannot be connected to any other network";
+
+/// The mode of a container that is on those networks that are in its record, and there are none.
+const ON_NO_NETWORK: &str = "bridge";
 
 /// Networks that are always there.
 const PREDEFINED: [&str; 3] = ["bridge", "host", "none"];
@@ -179,6 +188,20 @@ impl Engine {
             };
             containers.insert(id.to_string(), member);
         }
+        // Nobody has an endpoint there.
+        let mode = match network.driver {
+            Driver::Host => Some(NetworkMode::Host),
+            Driver::Null => Some(NetworkMode::None),
+            Driver::Bridge | Driver::Macvlan | Driver::Ipvlan => None,
+        };
+        for container in self.inner.containers.all() {
+            let view = container.view();
+            if view.state.is_alive() && mode.as_ref() == Some(&view.record.network_mode()) {
+                let member =
+                    EndpointResource { name: view.record.name.clone(), ..EndpointResource::default() };
+                containers.insert(container.id.to_string(), member);
+            }
+        }
         let usage = |usage: network::Usage| {
             let used = serde_json::json!({ "IPsInUse": usage.used, "DynamicIPsAvailable": usage.free });
             (usage.subnet.to_string(), used)
@@ -209,15 +232,22 @@ impl Engine {
         let network = self.inner.networks.find(network)?;
         let container = self.inner.containers.find(&request.container)?;
         let settings = intent(&request.endpoint_config.unwrap_or_default());
-        check_endpoint(&network, &settings)?;
+        match network.driver {
+            Driver::Host => return Err(Error::Invalid(HOST_STAYS.into())),
+            Driver::Null => return Err(Error::Invalid(NONE_STAYS.into())),
+            Driver::Bridge | Driver::Macvlan | Driver::Ipvlan => check_endpoint(&network, &settings)?,
+        }
         let engine = self.clone();
         to_the_end(async move {
             let _verbs = container.verbs.lock().await;
             let view = container.view();
-            if view.record.network_mode() != NetworkMode::Networks {
-                return Err(Error::Invalid(
-                    "container sharing network namespace with another container or host cannot be connected to any other network".into(),
-                ));
+            let other = match view.record.network_mode() {
+                NetworkMode::Networks => None,
+                NetworkMode::None => Some(NONE_STAYS),
+                NetworkMode::Host | NetworkMode::Container(_) => Some(SHARED_STAYS),
+            };
+            if let Some(text) = other {
+                return Err(Error::Invalid(text.into()));
             }
             if view.record.networks.contains_key(&network.name) {
                 return Err(Error::Forbidden(format!(
@@ -225,67 +255,117 @@ impl Engine {
                     view.record.name, network.name
                 )));
             }
+            let request = engine.endpoint_request(&view.record, &network.name, &settings)?;
+            let resolv = engine.resolv_text(view.record.clone()).await;
             let mut record = (*view.record).clone();
-            let mut came = None;
-            if view.state.is_alive() {
-                let request = engine.endpoint_request(&record, &network.name, &settings)?;
-                let (inner, id, pid) = (engine.inner.clone(), container.id.clone(), view.state.pid);
-                let endpoint = blocking(move || inner.networks.connect_live(&id, pid, &request)).await?;
-                engine.publish(engine.member_event("connect", &endpoint, &container.id));
-                let mut endpoints = view.network.endpoints.clone();
-                endpoints.push(endpoint.clone());
-                came = Some(endpoint);
-                engine.commit_endpoints(&container, endpoints).await?;
-            }
             record.networks.insert(network.name.clone(), settings);
+            // The record first: what it says is what a running container is made to be.
             container.commit_record(record).await?;
-            engine.tell_files(&container, view.record.clone(), came).await;
-            Ok(())
+            if !view.state.is_alive() {
+                return Ok(());
+            }
+            match engine.connect_running(&container, request).await {
+                Ok(endpoint) => {
+                    engine.tell_files(&container, resolv, endpoint).await;
+                    Ok(())
+                }
+                // What was recorded holds for its next start.
+                Err(Error::Network(network::Error::Ended(_))) => Ok(()),
+                Err(error) => {
+                    let before = (*view.record).clone();
+                    Err(Error::first(error, container.commit_record(before).await.err()))
+                }
+            }
         })
         .await
     }
 
-    /// `POST /networks/{id}/disconnect`.
+    /// Connects a container while it runs. For the holder of its verbs.
+    async fn connect_running(
+        &self,
+        container: &Arc<Container>,
+        request: EndpointRequest,
+    ) -> Result<Endpoint, Error> {
+        let view = container.view();
+        let (inner, id, pid) = (self.inner.clone(), container.id.clone(), view.state.pid);
+        let endpoint = blocking(move || inner.networks.connect_live(&id, pid, &request)).await?;
+        let mut endpoints = view.network.endpoints.clone();
+        endpoints.push(endpoint.clone());
+        if let Err(error) = self.commit_endpoints(container, endpoints).await {
+            return Err(Error::first(error, self.take_off(container, &endpoint).await.err()));
+        }
+        self.publish(self.member_event("connect", &endpoint, &container.id));
+        Ok(endpoint)
+    }
+
+    /// Takes a container that runs off a network. It is gone from there even after an error.
+    async fn take_off(&self, container: &Arc<Container>, endpoint: &Endpoint) -> Result<(), Error> {
+        let (inner, id, pid) = (self.inner.clone(), container.id.clone(), container.view().state.pid);
+        let network = endpoint.network_id.to_string();
+        Ok(blocking(move || inner.networks.disconnect_live(&id, pid, &network)).await?)
+    }
+
+    /// `POST /networks/{id}/disconnect`. A network that was removed while the container did not run is only known by the
+    /// name that it has in the container's record.
     pub async fn network_disconnect(
         &self,
         network: &str,
         request: NetworkDisconnectRequest,
     ) -> Result<(), Error> {
-        let network = self.inner.networks.find(network)?;
+        let (engine, asked) = (self.clone(), network.to_owned());
+        let known = self.inner.networks.find(network);
         let container = self.inner.containers.find(&request.container)?;
-        let engine = self.clone();
         to_the_end(async move {
             let _verbs = container.verbs.lock().await;
             let view = container.view();
             let mut record = (*view.record).clone();
-            let endpoint = view.network.endpoints.iter().find(|e| e.network_id == network.id).cloned();
-            if record.networks.remove(&network.name).is_none() && endpoint.is_none() {
-                return Err(Error::Forbidden(format!(
-                    "container {} is not connected to network {}",
-                    container.id, network.name
-                )));
+            let name = known.as_ref().map_or(asked, |network| network.name.clone());
+            let endpoint = view.network.endpoints.iter().find(|e| e.network_name == name).cloned();
+            if record.networks.remove(&name).is_none() && endpoint.is_none() {
+                match (known?.driver, view.record.network_mode()) {
+                    (Driver::Host, NetworkMode::Host) => return Err(Error::Invalid(HOST_STAYS.into())),
+                    (Driver::Null, NetworkMode::None) => {
+                        // From now on it can be connected to others.
+                        ON_NO_NETWORK.clone_into(&mut record.host.network_mode);
+                        return container.commit_record(record).await;
+                    }
+                    _ => {}
+                }
+                let text = format!("container {} is not connected to network {name}", container.id);
+                return Err(Error::Forbidden(text));
             }
-            let endpoint = endpoint.filter(|_| view.state.is_alive());
-            if let Some(endpoint) = &endpoint {
-                let (inner, id, pid) = (engine.inner.clone(), container.id.clone(), view.state.pid);
-                let name = network.id.to_string();
-                blocking(move || inner.networks.disconnect_live(&id, pid, &name)).await?;
-                engine.publish(engine.member_event("disconnect", endpoint, &container.id));
-                let rest = view.network.endpoints.iter().filter(|e| e.id != endpoint.id).cloned().collect();
-                engine.commit_endpoints(&container, rest).await?;
-            }
-            container.commit_record(record).await?;
-            engine.tell_files(&container, view.record.clone(), endpoint).await;
-            Ok(())
+            let Some(endpoint) = endpoint.filter(|_| view.state.is_alive()) else {
+                return container.commit_record(record).await;
+            };
+            // While the network is there for certain.
+            let resolv = engine.resolv_text(view.record.clone()).await;
+            let mut failed: Vec<Error> =
+                engine.take_off(&container, &endpoint).await.err().into_iter().collect();
+            engine.publish(engine.member_event("disconnect", &endpoint, &container.id));
+            let rest = view.network.endpoints.iter().filter(|e| e.id != endpoint.id).cloned().collect();
+            failed.extend(engine.commit_endpoints(&container, rest).await.err());
+            failed.extend(container.commit_record(record).await.err());
+            engine.tell_files(&container, resolv, endpoint).await;
+            Error::all(failed)
         })
         .await
     }
 
-    /// Its files follow where its place on a network has come or gone while it runs.
-    async fn tell_files(&self, container: &Arc<Container>, before: Arc<Record>, endpoint: Option<Endpoint>) {
-        let Some(endpoint) = endpoint else { return };
+    async fn resolv_text(&self, record: Arc<Record>) -> Result<String, Error> {
+        let engine = self.clone();
+        blocking(move || engine.resolv_conf(&record)).await
+    }
+
+    /// Its files follow where its place on a network has come or gone while it runs. `resolv`: what its resolv.conf was.
+    async fn tell_files(
+        &self,
+        container: &Arc<Container>,
+        resolv: Result<String, Error>,
+        endpoint: Endpoint,
+    ) {
         let (engine, followed) = (self.clone(), container.clone());
-        if let Err(error) = blocking(move || engine.follow_network(&followed, &before, &endpoint)).await {
+        let told = blocking(move || engine.follow_network(&followed, &resolv?, &endpoint)).await;
+        if let Err(error) = told {
             tracing::warn!(container = %container.id, "its hosts and resolv.conf: {}", error.message());
         }
     }

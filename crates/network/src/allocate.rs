@@ -198,7 +198,7 @@ fn interface_name(
         let free = (0..).map(|n| format!("{}{n}", options.prefix)).find(|name| !interfaces.contains(name));
         return Ok(free.expect("a container has fewer interfaces than there are numbers"));
     }
-    bridge::check_name(wanted)?;
+    bridge::check_name("interface", wanted)?;
     if interfaces.iter().any(|name| name == wanted) {
         return Err(Error::Invalid(format!("interface name {wanted} is already in use in the container")));
     }

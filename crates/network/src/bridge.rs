@@ -20,7 +20,7 @@ pub(crate) fn name_of(id: &Id) -> String {
 }
 
 /// A name the user chose; it becomes a path under `/proc/sys`, so only what an interface can be called is let through.
-pub(crate) fn check_name(name: &str) -> Result<(), Error> {
+pub(crate) fn check_name(what: &str, name: &str) -> Result<(), Error> {
     let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
     if name.is_empty()
         || name.len() > NAME_MAX
@@ -28,7 +28,7 @@ pub(crate) fn check_name(name: &str) -> Result<(), Error> {
         || name.bytes().all(|b| b == b'.')
         || matches!(name, "all" | "default" | "lo")
     {
-        return Err(Error::Invalid(format!("invalid bridge name {name:?}: 1 to 15 of [a-zA-Z0-9_.-]")));
+        return Err(Error::Invalid(format!("invalid {what} name {name:?}: 1 to 15 of [a-zA-Z0-9_.-]")));
     }
     Ok(())
 }

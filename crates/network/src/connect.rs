@@ -61,6 +61,7 @@ impl Networks {
         let netns = match ready {
             Some(netns) => netns,
             None => {
+                requests.iter().try_for_each(|request| self.core.mend(&request.network))?;
                 let places = self.core.place(container, requests)?;
                 let mut namespace = match made_for_it {
                     Some(netns) => namespace::adopt(netns)?,
@@ -138,19 +139,22 @@ impl Networks {
     /// Connects a running container (a pid in its namespace) to one more network.
     ///
     /// # Errors
-    /// As the variants say; nothing is left then.
+    /// As the variants say, [`Error::Ended`] among them; nothing is left then.
     pub fn connect_live(
         &self,
         container: &Id,
         pid: i32,
         endpoint: &EndpointRequest,
     ) -> Result<Endpoint, Error> {
-        let netns = sys::netns::of_process(pid)?;
+        let netns = namespace::of_process(pid)?.ok_or_else(|| Error::Ended(container.clone()))?;
+        self.core.mend(&endpoint.network)?;
         let place = self.core.place_one_more(container, endpoint)?;
         let plugged = (|| {
             let mut namespace = Namespace::open(netns)?;
             namespace.plug(&place, self.core.host_ipv6.as_ref())?;
-            self.move_ports(container, |state| state.join(container, place.endpoint.clone()))?;
+            let mut joined = Ok(());
+            self.move_ports(container, |state| joined = state.join(container, place.endpoint.clone()))?;
+            joined?;
             let ways_out = self.core.state().ways_out(container);
             namespace.lead_outside(&ways_out)?;
             self.serve_names(container, &namespace.netns)?;
@@ -181,11 +185,15 @@ impl State {
         self.containers.insert(container.clone(), record);
     }
 
-    /// Adds an endpoint to a container that is entered.
-    fn join(&mut self, container: &Id, endpoint: Endpoint) {
+    /// Adds an endpoint to a container that is entered, unless its network has been removed meanwhile: nobody was on it.
+    fn join(&mut self, container: &Id, endpoint: Endpoint) -> Result<(), Error> {
+        if !self.networks.get(&endpoint.network_id).is_some_and(|entry| entry.settled) {
+            return Err(Error::NotFound(endpoint.network_name));
+        }
         if let Some(record) = self.containers.get_mut(container) {
             record.endpoints.push(endpoint);
         }
+        Ok(())
     }
 }
 
@@ -229,8 +237,10 @@ impl Core {
         let place = state.allocate(request, &taken)?.ok_or_else(|| {
             Error::Forbidden(format!("container cannot be connected to network {}", network.name))
         })?;
-        if !state.containers.contains_key(container) {
-            state.enter(container, &request.container_name, Vec::new());
+        match state.containers.get_mut(container) {
+            // One that was on no network at its start has told us no name.
+            Some(record) => record.name.clone_from(&request.container_name),
+            None => state.enter(container, &request.container_name, Vec::new()),
         }
         Ok(place)
     }

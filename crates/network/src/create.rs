@@ -86,7 +86,7 @@ fn check(new: &NewNetwork) -> Result<(Driver, Options), Error> {
     let options = Options::read(&new.options)?;
     if driver == Driver::Bridge {
         if let Some(name) = &options.bridge {
-            bridge::check_name(name)?;
+            bridge::check_name("bridge", name)?;
         }
         let isolated = [true, false].iter().any(|v4| options.gateway_mode(*v4) == GatewayMode::Isolated);
         if isolated && !new.internal {
@@ -116,6 +116,11 @@ fn check(new: &NewNetwork) -> Result<(Driver, Options), Error> {
 /// A subnet needs room for a gateway and a container; what is in it must be in it.
 fn check_range(range: &Range, driver: Driver) -> Result<(), Error> {
     let subnet = range.subnet;
+    if range.is_any() && (range.gateway.is_some() || range.range.is_some() || !range.reserved.is_empty()) {
+        return Err(Error::Invalid(format!(
+            "invalid subnet {subnet}: any one of that size is meant, so nothing in it can be chosen"
+        )));
+    }
     let longest = if subnet.is_v4() { 30 } else { 126 };
     if driver == Driver::Bridge && !(1..=longest).contains(&subnet.prefix()) {
         return Err(Error::Invalid(format!(
@@ -183,14 +188,22 @@ impl Core {
             if !(if v4 { !new.without_v4 } else { new.v6 }) {
                 continue;
             }
+            let free = |size, chosen: &[Range]| {
+                let wanted = new.ranges.iter().filter(|range| !range.is_any()).chain(chosen);
+                let taken = ours().map(|(_, subnet)| subnet).chain(wanted.map(|range| range.subnet));
+                let taken: Vec<_> = taken.chain(host.iter().copied()).collect();
+                let subnet = free_subnet(&self.config.pools, v4, size, self.seed, &taken);
+                subnet.map(Range::whole).ok_or(Error::PoolsUsedUp)
+            };
             let mut wanted = new.ranges.iter().filter(|range| range.subnet.is_v4() == v4).peekable();
             if wanted.peek().is_none() {
-                let taken: Vec<_> = ours().map(|(_, subnet)| subnet).chain(host.iter().copied()).collect();
-                let subnet =
-                    free_subnet(&self.config.pools, v4, self.seed, &taken).ok_or(Error::PoolsUsedUp)?;
-                ranges.push(Range::whole(subnet));
+                ranges.push(free(None, &ranges)?);
             }
             for range in wanted {
+                if range.is_any() {
+                    ranges.push(free(Some(range.subnet.prefix()), &ranges)?);
+                    continue;
+                }
                 if let Some((name, other)) = ours().find(|(_, other)| other.overlaps(range.subnet)) {
                     let other = format!("{other} (network {name})");
                     return Err(Error::Overlap { subnet: range.subnet.to_string(), other });
@@ -235,13 +248,29 @@ impl Core {
             Driver::Host | Driver::Null => Ok(0),
         }
     }
+
+    /// Tries again to bring a network into the kernel that could not be there when the room was opened.
+    pub(crate) fn mend(&self, name_or_id: &str) -> Result<(), Error> {
+        let broken = {
+            let state = self.state();
+            let entry = state.find(name_or_id).ok().filter(|entry| entry.trouble.is_some());
+            entry.map(|entry| entry.network.clone())
+        };
+        let Some(network) = broken else { return Ok(()) };
+        let index = self.ensure(&mut Socket::open(Family::Route)?, &network)?;
+        if let Some(entry) = self.state().networks.get_mut(&network.id) {
+            entry.bridge = index;
+            entry.trouble = None;
+        }
+        Ok(())
+    }
 }
 
 impl Entry {
     /// A network nobody is on, not settled.
     pub(crate) fn new(network: Network) -> Self {
         let addresses = network.ranges.iter().map(Range::addresses).collect();
-        Self { network, addresses, bridge: 0, settled: false }
+        Self { network, addresses, bridge: 0, settled: false, trouble: None }
     }
 
     fn ranges(&self) -> impl Iterator<Item = Subnet> {

@@ -4,7 +4,7 @@ use spec::Id;
 use sys::netlink::route::Batch;
 use sys::netlink::{Family, Socket};
 
-use crate::namespace::Namespace;
+use crate::namespace::{self, Namespace};
 use crate::networks::State;
 use crate::{Endpoint, Error, Networks};
 
@@ -30,10 +30,10 @@ impl Networks {
         };
         let mut errors: Vec<Error> = self.unplug(container, &endpoint, Some(pid)).err().into_iter().collect();
         let ways_out = self.core.state().ways_out(container);
-        let led = sys::netns::of_process(pid)
-            .map_err(Error::from)
-            .and_then(Namespace::open)
-            .and_then(|mut namespace| namespace.lead_outside(&ways_out));
+        let led = namespace::of_process(pid).and_then(|netns| match netns {
+            Some(netns) => Namespace::open(netns)?.lead_outside(&ways_out),
+            None => Ok(()),
+        });
         errors.extend(led.err());
         Error::collect(errors)
     }
@@ -85,7 +85,7 @@ fn remove_link(endpoint: &Endpoint, pid: Option<i32>) -> Result<(), Error> {
         batch.delete(&endpoint.host_interface);
         return Ok(batch.send(&mut Socket::open(Family::Route)?)?);
     }
-    let Some(pid) = pid else { return Ok(()) };
+    let Some(netns) = pid.map(namespace::of_process).transpose()?.flatten() else { return Ok(()) };
     batch.delete(&endpoint.interface);
-    Namespace::open(sys::netns::of_process(pid)?)?.send(&batch)
+    Namespace::open(netns)?.send(&batch)
 }

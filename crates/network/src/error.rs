@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use spec::ErrorKind;
+use spec::{ErrorKind, Id};
 
 /// A failure of this room.
 #[derive(Debug, thiserror::Error)]
@@ -24,14 +24,17 @@ pub enum Error {
         /// `name:"c" id:"…"` of each.
         endpoints: String,
     },
-    /// A host port is taken; says by whom if it is one of our containers.
+    /// One of our containers has the host port.
     #[error("Bind for {host} failed: port is already allocated{holder}")]
     PortTaken {
         /// `0.0.0.0:8080`.
         host: String,
-        /// ` (by container NAME)` or ` (by another process on the host)`.
+        /// ` (by container NAME)`, or that no port of a range is free.
         holder: String,
     },
+    /// Another program of the host's has the port.
+    #[error("failed to bind host port {0}: address already in use (by another process on the host)")]
+    PortBound(String),
     /// A fixed address is taken.
     #[error("Address already in use: {ip}{holder}")]
     AddressTaken {
@@ -68,6 +71,9 @@ pub enum Error {
         "could not find bridge {0}: it was removed from this host; the daemon makes it again when it is started again"
     )]
     BridgeGone(String),
+    /// The container's process has ended, and its namespace with it.
+    #[error("container {0} is not running")]
+    Ended(Id),
     /// The request makes no sense: what and why.
     #[error("{0}")]
     Invalid(String),
@@ -102,12 +108,13 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::NotFound(_) | Self::NoDriver(_) => ErrorKind::NotFound,
-            Self::Exists(_) => ErrorKind::Conflict,
+            Self::Exists(_) | Self::Ended(_) => ErrorKind::Conflict,
             Self::InUse { .. } | Self::AddressTaken { .. } | Self::Overlap { .. } | Self::Forbidden(_) => {
                 ErrorKind::Forbidden
             }
             Self::Invalid(_) => ErrorKind::InvalidParameter,
             Self::PortTaken { .. }
+            | Self::PortBound(_)
             | Self::AddressesUsedUp { .. }
             | Self::PoolsUsedUp
             | Self::BridgeGone(_)
@@ -128,7 +135,7 @@ impl Error {
 }
 
 /// An error's text with its causes', as a frontier prints it.
-fn chain(error: &Error) -> String {
+pub(crate) fn chain(error: &Error) -> String {
     let mut text = error.to_string();
     let mut cause = std::error::Error::source(error);
     while let Some(error) = cause {

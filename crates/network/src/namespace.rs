@@ -85,6 +85,15 @@ fn set_up(netns: OwnedFd) -> Result<Namespace, Error> {
     Ok(Namespace { netns, route })
 }
 
+/// A process's namespace; `None` when the process has ended, and with it what it had there.
+pub(crate) fn of_process(pid: i32) -> Result<Option<OwnedFd>, Error> {
+    match netns::of_process(pid) {
+        Ok(netns) => Ok(Some(netns)),
+        Err(e) if e.source.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e.into()),
+    }
+}
+
 /// Runs `work` in a namespace. What it opens stays there.
 pub(crate) fn visit<T: Send>(
     netns: impl AsFd + Sync,

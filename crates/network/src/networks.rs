@@ -167,6 +167,8 @@ pub(crate) struct Entry {
     pub(crate) bridge: u32,
     /// False while it is being made or removed: its name and subnet are taken, but nobody may use it.
     pub(crate) settled: bool,
+    /// Why it has not what it needs in the kernel. Whoever connects tries again.
+    pub(crate) trouble: Option<String>,
 }
 
 impl State {

@@ -4,7 +4,7 @@ use sys::xtables::{self, Forward};
 
 use crate::Networks;
 use crate::network::{Driver, Network};
-use crate::networks::Core;
+use crate::networks::{Core, Entry};
 use crate::options::{GatewayMode, Options};
 
 impl Networks {
@@ -18,7 +18,23 @@ impl Networks {
         let networks = self.list();
         let networks: Vec<&Network> = networks.iter().filter(is_meant).collect();
         let legacy = [false, true].into_iter().filter_map(|v6| dropped(v6, &networks));
-        legacy.chain(rejected(&self.core, &networks)).collect()
+        self.broken(of).into_iter().chain(legacy).chain(rejected(&self.core, &networks)).collect()
+    }
+}
+
+impl Networks {
+    /// What networks lack since this daemon's start.
+    fn broken(&self, of: Option<&str>) -> Vec<String> {
+        let state = self.core.state();
+        let meant = state
+            .networks
+            .values()
+            .filter(|entry| of.is_none_or(|of| entry.network.name == of || entry.network.id.as_str() == of));
+        let told = |entry: &Entry| {
+            let why = entry.trouble.as_ref()?;
+            Some(format!("no container can be connected to network {}: {why}", entry.network.name))
+        };
+        meant.filter_map(told).collect()
     }
 }
 

@@ -10,6 +10,7 @@ use sys::netlink::{Family, Socket};
 use sys::netns;
 
 use crate::create::now;
+use crate::error::chain;
 use crate::leftover::Leftovers;
 use crate::networks::{Core, Entry, State};
 use crate::pool::{Range, Subnet, free_subnet};
@@ -29,7 +30,7 @@ impl Networks {
     /// A record cannot be read, or the kernel refused.
     pub fn open(config: Config, alive: &[(Id, i32)]) -> Result<Self, Error> {
         if !config.bridge.is_empty() {
-            bridge::check_name(&config.bridge)?;
+            bridge::check_name("bridge", &config.bridge)?;
         }
         let records = Records::open(&config.state, &config.run)?;
         let mut state = State::default();
@@ -61,9 +62,9 @@ impl Networks {
         for entry in state.networks.values_mut() {
             match core.ensure(&mut socket, &entry.network) {
                 Ok(bridge) => entry.bridge = bridge,
-                // An interface of the host's may come back; until then nobody can connect, and is told why.
-                Err(_) if entry.network.driver != Driver::Bridge => {}
-                Err(e) => return Err(e),
+                Err(e) if entry.network.is_predefined() => return Err(e),
+                // An interface of the host's may come back, one in the way may go. The others must not suffer.
+                Err(e) => entry.trouble = Some(chain(&e)),
             }
             entry.settled = true;
         }
@@ -161,7 +162,9 @@ impl State {
                     let host = bridge::taken_subnets(socket, &[&config.bridge])?;
                     let ours = self.networks.values().flat_map(|e| e.network.ranges.iter().map(|r| r.subnet));
                     let taken: Vec<_> = host.into_iter().chain(ours).collect();
-                    Range::whole(free_subnet(&config.pools, v4, seed, &taken).ok_or(Error::PoolsUsedUp)?)
+                    Range::whole(
+                        free_subnet(&config.pools, v4, None, seed, &taken).ok_or(Error::PoolsUsedUp)?,
+                    )
                 }
             };
             range.range = if v4 { config.default_network.range } else { config.default_network.range6 };

@@ -118,7 +118,7 @@ impl Options {
                     options.source6 = Some(value.parse().map_err(|_| refused("nil ip".into()))?);
                 }
                 "com.docker.network.container_iface_prefix" => {
-                    crate::bridge::check_name(&format!("{value}00"))?;
+                    crate::bridge::check_name("interface", &format!("{value}00"))?;
                     options.prefix.clone_from(value);
                 }
                 "parent" => options.parent = text(),

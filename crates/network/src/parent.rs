@@ -28,7 +28,7 @@ pub(crate) fn check(name: &str, driver: crate::Driver) -> Result<(), Error> {
             driver.name()
         )));
     }
-    bridge::check_name(name)
+    bridge::check_name("parent", name)
 }
 
 /// Makes the interface if it is missing and can be made: one that leads nowhere, or a VLAN (`eth0.10`). Brings it up.

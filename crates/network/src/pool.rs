@@ -122,15 +122,20 @@ impl Subnet {
         address(self.first, bits(self.first) + 1)
     }
 
-    /// The parts of this subnet that have `prefix` bits, in order.
-    fn parts(self, prefix: u8) -> impl Iterator<Item = Self> {
-        let step = Self::hosts(width(self.first), prefix).saturating_add(1);
-        let (mut next, last) = (Some(bits(self.first)), bits(self.last()));
-        std::iter::from_fn(move || {
-            let first = next.filter(|first| *first <= last)?;
-            next = first.checked_add(step);
-            Some(Self { first: address(self.first, first), prefix })
-        })
+    /// The first part of this subnet that has `prefix` bits and overlaps with none of `taken`. What is taken is passed over as
+    /// a whole: there can be more parts in it than anybody can count.
+    fn free_part(self, prefix: u8, taken: &[Self]) -> Option<Self> {
+        let hosts = Self::hosts(width(self.first), prefix);
+        let mut next = bits(self.first);
+        while next <= bits(self.last()) {
+            let part = Self { first: address(self.first, next), prefix };
+            let in_the_way =
+                taken.iter().filter(|other| other.overlaps(part)).map(|other| bits(other.last()));
+            let Some(last) = in_the_way.max() else { return Some(part) };
+            // What is smaller than a part takes all of it.
+            next = (last | hosts).checked_add(1)?;
+        }
+        None
     }
 }
 
@@ -160,9 +165,15 @@ impl From<Subnet> for String {
     }
 }
 
-/// The first subnet of the pools that overlaps with none of `taken`. For a family without pools the default ones are
-/// used; the host's own part of the private IPv6 addresses is made of `seed`.
-pub(crate) fn free_subnet(pools: &[Pool], v4: bool, seed: u64, taken: &[Subnet]) -> Option<Subnet> {
+/// The first subnet of the pools that overlaps with none of `taken`; of `size` bits if that is given. For a family without
+/// pools the default ones are used; the host's own part of the private IPv6 addresses is made of `seed`.
+pub(crate) fn free_subnet(
+    pools: &[Pool],
+    v4: bool,
+    size: Option<u8>,
+    seed: u64,
+    taken: &[Subnet],
+) -> Option<Subnet> {
     let mut pools: Vec<Pool> = pools.iter().copied().filter(|pool| pool.base.is_v4() == v4).collect();
     if pools.is_empty() {
         pools = if v4 { default_pools() } else { vec![unique_local(seed)] };
@@ -170,9 +181,9 @@ pub(crate) fn free_subnet(pools: &[Pool], v4: bool, seed: u64, taken: &[Subnet])
     let longest = if v4 { 30 } else { 126 };
     pools
         .into_iter()
+        .map(|pool| Pool { size: size.unwrap_or(pool.size), ..pool })
         .filter(|pool| pool.base.prefix <= pool.size && pool.size <= longest)
-        .flat_map(|pool| pool.base.parts(pool.size))
-        .find(|candidate| !taken.iter().any(|t| t.overlaps(*candidate)))
+        .find_map(|pool| pool.base.free_part(pool.size, taken))
 }
 
 fn default_pools() -> Vec<Pool> {
@@ -306,6 +317,11 @@ impl Range {
         Self { subnet, range: None, gateway: Some(subnet.first_host()), reserved: BTreeMap::new() }
     }
 
+    /// Whether any subnet of that size is meant (`0.0.0.0/24`).
+    pub(crate) fn is_any(&self) -> bool {
+        self.subnet.first.is_unspecified()
+    }
+
     /// Containers' gateway: a reserved address of this name is one of Docker's ways to set it.
     pub(crate) fn way_out(&self) -> Option<IpAddr> {
         let name = if self.subnet.is_v4() { "DefaultGatewayIPv4" } else { "DefaultGatewayIPv6" };
@@ -360,7 +376,7 @@ mod tests {
         let mut taken = Vec::new();
         let mut order = Vec::new();
         for _ in 0..33 {
-            let free = free_subnet(&[], true, 0, &taken).unwrap();
+            let free = free_subnet(&[], true, None, 0, &taken).unwrap();
             order.push(free);
             taken.push(free);
         }
@@ -369,28 +385,40 @@ mod tests {
         assert_eq!(order[15], subnet("192.168.0.0/20"));
         assert_eq!(order[31], subnet("10.192.0.0/24"));
         assert_eq!(
-            free_subnet(&[], true, 0, &[subnet("172.16.0.0/12"), subnet("192.168.1.0/24")]),
+            free_subnet(&[], true, None, 0, &[subnet("172.16.0.0/12"), subnet("192.168.1.0/24")]),
             Some(subnet("192.168.16.0/20"))
         );
         // A pool that makes no sense is skipped, not divided by.
-        assert_eq!(free_subnet(&[Pool { base: subnet("10.0.0.0/24"), size: 8 }], true, 0, &[]), None);
+        assert_eq!(free_subnet(&[Pool { base: subnet("10.0.0.0/24"), size: 8 }], true, None, 0, &[]), None);
+        // One of another size, beside what is taken of any size.
+        let taken = [subnet("172.17.0.0/30"), subnet("172.17.2.0/23")];
+        assert_eq!(free_subnet(&[], true, Some(24), 0, &taken), Some(subnet("172.17.1.0/24")));
+        assert_eq!(free_subnet(&[], true, Some(22), 0, &taken), Some(subnet("172.17.4.0/22")));
+        assert_eq!(free_subnet(&[], true, Some(9), 0, &[]), None);
     }
 
     #[test]
     fn ipv6_has_a_pool_of_the_host_s_own() {
-        let first = free_subnet(&[], false, 0x12_3456_789a, &[]).unwrap();
+        let first = free_subnet(&[], false, None, 0x12_3456_789a, &[]).unwrap();
         assert_eq!(first, subnet("fd12:3456:789a::/64"));
-        assert_eq!(free_subnet(&[], false, 0x12_3456_789a, &[first]), Some(subnet("fd12:3456:789a:1::/64")));
+        assert_eq!(
+            free_subnet(&[], false, None, 0x12_3456_789a, &[first]),
+            Some(subnet("fd12:3456:789a:1::/64"))
+        );
         let pools = [
             Pool { base: subnet("10.0.0.0/8"), size: 24 },
             Pool { base: subnet("2001:db8::/126"), size: 126 },
         ];
-        assert_eq!(free_subnet(&pools, false, 1, &[]), Some(subnet("2001:db8::/126")));
-        assert_eq!(free_subnet(&pools, true, 1, &[]), Some(subnet("10.0.0.0/24")));
-        assert_eq!(free_subnet(&pools, false, 1, &[subnet("2001:db8::/32")]), None);
+        assert_eq!(free_subnet(&pools, false, None, 1, &[]), Some(subnet("2001:db8::/126")));
+        assert_eq!(free_subnet(&pools, true, None, 1, &[]), Some(subnet("10.0.0.0/24")));
+        assert_eq!(free_subnet(&pools, false, None, 1, &[subnet("2001:db8::/32")]), None);
+        let many = [subnet("fd00::/64"), subnet("fd00:0:0:1::/126")];
+        let small = Pool { base: subnet("fd00::/8"), size: 126 };
+        assert_eq!(free_subnet(&[small], false, None, 1, &many), Some(subnet("fd00:0:0:1::4/126")));
+        assert_eq!(free_subnet(&[], false, Some(56), 0, &[]), Some(subnet("fd00::/56")));
         // The whole address space has an end.
         assert_eq!(
-            free_subnet(&[Pool { base: subnet("::/0"), size: 1 }], false, 1, &[subnet("::/1")]),
+            free_subnet(&[Pool { base: subnet("::/0"), size: 1 }], false, None, 1, &[subnet("::/1")]),
             Some(subnet("8000::/1"))
         );
     }

@@ -63,6 +63,14 @@ impl Protocol {
         }
     }
 
+    fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+            Self::Sctp => "sctp",
+        }
+    }
+
     /// Its number in an IP header.
     pub(crate) fn number(self) -> u8 {
         match self {
@@ -131,16 +139,17 @@ impl Ports {
         }
         let (ip, holder) = way;
         let host = ip.map(|ip| SocketAddr::new(ip, first).to_string()).unwrap_or_default();
-        let host = if first == last { host } else { format!("{host}-{last}") };
-        let holder = match holder {
-            _ if first != last => " (every port of the range)".to_owned(),
-            Holder::Process => " (by another process on the host)".to_owned(),
+        Err(match holder {
+            _ if first != last => Error::PortTaken {
+                host: format!("{host}-{last}"),
+                holder: " (every port of the range)".to_owned(),
+            },
+            Holder::Process => Error::PortBound(format!("{host}/{}", request.protocol)),
             Holder::Container(id) => {
                 let name = name_of(&id).unwrap_or_else(|| id.short().to_owned());
-                format!(" (by container {name})")
+                Error::PortTaken { host, holder: format!(" (by container {name})") }
             }
-        };
-        Err(Error::PortTaken { host, holder })
+        })
     }
 
     /// One port on all of these addresses, or who is in the way. A family that the host does not have is left out if it
@@ -201,7 +210,7 @@ impl Ports {
                 if e == Errno::ADDRINUSE {
                     return Ok(Err(Holder::Process));
                 }
-                Err(bind_error(ip, port, e))
+                Err(bind_error(protocol, ip, port, e))
             }
         }
     }
@@ -210,12 +219,12 @@ impl Ports {
     fn claim_any(&self, container: &Id, protocol: Protocol, ip: IpAddr) -> Result<u16, Error> {
         // The kernel's choice is taken by a claim only if that claim has lost its socket: try a few times, no more.
         for _ in 0..64 {
-            let (socket, port) = bind_socket(protocol, ip, 0).map_err(|e| bind_error(ip, 0, e))?;
+            let (socket, port) = bind_socket(protocol, ip, 0).map_err(|e| bind_error(protocol, ip, 0, e))?;
             if self.reserve(container, protocol, ip, port, socket).is_ok() {
                 return Ok(port);
             }
         }
-        Err(bind_error(ip, 0, Errno::ADDRINUSE))
+        Err(bind_error(protocol, ip, 0, Errno::ADDRINUSE))
     }
 
     /// Enters a claim; the container in the way otherwise.
@@ -291,10 +300,10 @@ impl Ports {
     }
 }
 
-fn bind_error(ip: IpAddr, port: u16, errno: Errno) -> Error {
+fn bind_error(protocol: Protocol, ip: IpAddr, port: u16, errno: Errno) -> Error {
     Error::Kernel {
         step: "failed to bind host port",
-        object: SocketAddr::new(ip, port).to_string(),
+        object: format!("{}/{}", SocketAddr::new(ip, port), protocol.name()),
         source: errno.into(),
     }
 }
@@ -424,7 +433,7 @@ mod tests {
         let port = other.local_addr().unwrap().port();
         let taken = PortRequest { host_ports: (port, port), ..any };
         let refused = ports.claim(&id(2), &taken, &both, |_| None).unwrap_err().to_string();
-        assert!(refused.starts_with(&format!("Bind for [::1]:{port} failed")), "{refused}");
+        assert!(refused.starts_with(&format!("failed to bind host port [::1]:{port}/tcp: ")), "{refused}");
         assert!(std::net::TcpListener::bind(("127.0.0.1", port)).is_ok(), "the other was given back");
     }
 }

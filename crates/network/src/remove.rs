@@ -1,6 +1,6 @@
 //! Removing a network.
 
-use sys::netlink::{Family, Socket};
+use sys::netlink::{Family, Socket, route};
 
 use crate::networks::Core;
 use crate::{Driver, Error, Network, Networks, bridge};
@@ -35,6 +35,15 @@ impl Networks {
     }
 }
 
+/// Removes a network's interface, but not what somebody else has made under its bridge's name.
+fn remove_link(socket: &mut Socket, network: &Network) -> Result<(), Error> {
+    let is_foreign = |link: route::Link| network.driver == Driver::Bridge && link.kind != "bridge";
+    if route::link(socket, &network.interface)?.is_some_and(is_foreign) {
+        return Ok(());
+    }
+    bridge::remove(socket, &network.interface)
+}
+
 impl Core {
     /// Takes a network that nobody can use any more out of the kernel, the disk and the state.
     pub(crate) fn dismantle(&self, network: &Network) -> Result<(), Error> {
@@ -42,7 +51,7 @@ impl Core {
         if network.owns_interface && !self.give_interface_away(network)? {
             let removed = Socket::open(Family::Route)
                 .map_err(Error::from)
-                .and_then(|mut socket| bridge::remove(&mut socket, &network.interface));
+                .and_then(|mut socket| remove_link(&mut socket, network));
             errors.extend(removed.err());
         }
         errors.extend(self.records.remove_network(&network.id).err());

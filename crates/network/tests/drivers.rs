@@ -175,6 +175,15 @@ fn a_host_s_route_is_not_taken_for_a_new_network() {
         let networks: Networks = host.open();
         let front = networks.create(new("front", "", &[])).unwrap();
         assert_eq!(front.ranges[0].subnet.to_string(), "172.20.0.0/16");
+        // Any subnet of a size: with its gateway, and nothing of it chosen.
+        let mut small = new("small", "", &[]);
+        small.ranges = vec![Range { reserved: [("x".into(), ip("0.0.0.7"))].into(), ..range("0.0.0.0/24") }];
+        assert!(networks.create(small.clone()).unwrap_err().to_string().contains("any one of that size"));
+        (small.v6, small.ranges) = (true, vec![range("0.0.0.0/24"), range("::/56")]);
+        let small = networks.create(small).unwrap();
+        assert_eq!(small.ranges[0].subnet.to_string(), "172.21.0.0/24");
+        assert_eq!(small.ranges[0].gateway, Some(ip("172.21.0.1")));
+        assert_eq!(small.ranges[1].subnet.prefix(), 56);
         networks.shutdown().unwrap();
     });
 }

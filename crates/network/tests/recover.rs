@@ -146,6 +146,37 @@ fn a_bridge_that_was_removed_is_named_and_made_again() {
 }
 
 #[test]
+fn a_network_that_cannot_be_there_keeps_no_other_waiting() {
+    on_a_host(|host| {
+        let networks = host.open();
+        let options = [("com.docker.network.bridge.name".to_owned(), "front0".to_owned())].into();
+        let front = NewNetwork { name: "front".into(), options, ..NewNetwork::default() };
+        networks.create(front).unwrap();
+        drop(networks);
+        output("ip link delete front0");
+        output("ip link add front0 type veth peer name front1");
+
+        let networks = host.open();
+        let why = "front0 is a veth interface of this host, not a bridge";
+        let told = format!("no container can be connected to network front: {why}");
+        assert_eq!(networks.obstacles(None), [told]);
+        networks.connect(&id(1), &[on("bridge", "web")], &[]).unwrap();
+        let refused = networks.connect(&id(2), &[on("front", "db")], &[]).unwrap_err().to_string();
+        assert_eq!(refused, why);
+        output("ip link delete front0");
+        networks.connect(&id(2), &[on("front", "db")], &[]).unwrap();
+        assert_eq!(networks.obstacles(None), [""; 0]);
+        // What is somebody else's stays.
+        networks.release(&id(2)).unwrap();
+        output("ip link delete front0");
+        output("ip link add front0 type veth peer name front1");
+        networks.remove("front").unwrap();
+        assert!(output("ip -o link show front0").contains("front0"));
+        networks.shutdown().unwrap();
+    });
+}
+
+#[test]
 fn shutdown_leaves_nothing() {
     on_a_host(|host| {
         let before = host::json("ip -j link").as_array().unwrap().len();

@@ -76,11 +76,11 @@ pub(crate) fn change(path: &Path, change: impl FnOnce(&str) -> String) -> Result
 
 impl Engine {
     /// A container that runs has come to a network or left it, where it has had `endpoint`: its files say so. A resolv.conf
-    /// that is not as it was written for the networks `before` is the container's own, and stays. Blocking.
+    /// that is not as it was written `before` is the container's own, and stays. Blocking.
     pub(crate) fn follow_network(
         &self,
         container: &Container,
-        before: &Record,
+        before: &str,
         endpoint: &Endpoint,
     ) -> Result<(), Error> {
         let record = container.view().record.clone();
@@ -91,8 +91,11 @@ impl Engine {
             let rest: String = hosts.lines().filter(other).map(|line| format!("{line}\n")).collect();
             if is_there { rest + &lines } else { rest }
         })?;
-        let (old, new) = (self.resolv_conf(before)?, self.resolv_conf(&record)?);
-        change(&container.places.run.join("resolv.conf"), |text| if text == old { new } else { text.into() })
+        let new = self.resolv_conf(&record)?;
+        change(
+            &container.places.run.join("resolv.conf"),
+            |text| if text == before { new } else { text.into() },
+        )
     }
 
     /// The text of its resolv.conf on a network namespace of its own.
