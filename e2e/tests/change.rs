@@ -160,6 +160,10 @@ fn parts_of_volumes_and_images_come_and_go() {
     host.corten(&["update", "--mount-add", "type=tmpfs,dst=/deep/er", "c1"]).ok();
     let covered = add("type=image,src=busybox,dst=/deep").fails(1);
     assert!(covered.contains("/deep/er is mounted below it"), "{covered}");
+    for (dst, below) in [("/etc", "/etc/hostname"), ("/dev", "/dev/pts"), ("/sys", "/sys/fs/cgroup")] {
+        let covered = add(&format!("type=tmpfs,dst={dst}")).fails(1);
+        assert!(covered.contains(&format!("{below} is mounted below it")), "{covered}");
+    }
 
     // They last, and go.
     host.corten(&["restart", "-t", "0", "c1"]).ok();

@@ -144,7 +144,11 @@ fn the_words_of_v_and_mount() {
     assert!(host.path("new/below/x").exists());
     // Volumes: content of the image unless told otherwise; parts; nested targets in any order.
     let lines = |words: &[&str]| host.docker(&[&["run", "--rm"], words].concat()).ok();
-    assert!(lines(&["-v", "full:/etc", "busybox", "ls", "/etc"]).contains("group"));
+    // The container's own files stay seen.
+    let look =
+        ["-v", "full:/etc", "-h", "seen", "busybox", "cat", "/etc/group", "/etc/hostname", "/etc/hosts"];
+    let seen = lines(&look);
+    assert!(seen.contains("root:x:0:") && seen.contains("\nseen\n") && seen.contains("localhost"), "{seen}");
     assert!(!lines(&["-v", "empty:/etc:nocopy", "busybox", "ls", "/etc"]).contains("group"));
     assert!(
         !lines(&["--mount", "src=bare,dst=/etc,volume-nocopy", "busybox", "ls", "/etc"]).contains("group")

@@ -9,13 +9,14 @@ use std::sync::Arc;
 
 use shim::proto::Request;
 use spec::api::{ContainerChanges, EnvChanges, LabelChanges, MountChanges, PublishChanges};
+use spec::defaults::oci::standard_mounts;
 
 use network::{PortRequest, PublishedPort};
 use store::{Image, RwMount, RwOptions};
 
 use super::mounts::{self, Kind, MountPoint};
 use super::record::{Attachment, NetworkMode, Record};
-use super::{Container, copyup, create, has_ended, oci, ports, propagation};
+use super::{Container, copyup, create, files, has_ended, oci, ports, propagation};
 use crate::blocking::{blocking, lasting};
 use crate::{Engine, Error};
 
@@ -164,9 +165,8 @@ fn mount(record: &mut Record, changes: MountChanges, live: &mut Live) -> Result<
         record.mounts.push(mount.clone());
         live.mount.push(mount);
     }
-    let depth = |mount: &MountPoint| mount.destination.matches('/').count();
-    record.mounts.sort_by_key(depth);
-    live.mount.sort_by_key(depth);
+    record.mounts.sort_by_key(|mount| mounts::depth(&mount.destination));
+    live.mount.sort_by_key(|mount| mounts::depth(&mount.destination));
     Ok(())
 }
 
@@ -387,8 +387,12 @@ fn can_come(mount: &MountPoint, live: &Live, record: &Record) -> Result<(), Erro
     // It would hide them, and at the next start they would be in it.
     let below = format!("{}/", mount.destination);
     let comes = |other: &MountPoint| live.mount.iter().any(|m| m.destination == other.destination);
-    match record.mounts.iter().find(|m| m.destination.starts_with(&below) && !comes(m)) {
-        Some(other) => Err(Error::Conflict(refused(&format!("{} is mounted below it", other.destination)))),
+    let theirs = record.mounts.iter().filter(|m| !comes(m)).map(|m| m.destination.clone());
+    let secrets = record.secrets.iter().map(|secret| secret.target.clone());
+    let files = files::MANAGED.iter().map(|file| format!("/etc/{file}"));
+    let standard = standard_mounts(0).into_iter().map(|m| m.destination);
+    match theirs.chain(secrets).chain(files).chain(standard).find(|other| other.starts_with(&below)) {
+        Some(other) => Err(Error::Conflict(refused(&format!("{other} is mounted below it")))),
         None => Ok(()),
     }
 }

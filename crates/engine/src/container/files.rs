@@ -11,6 +11,9 @@ use super::record::{NetworkMode, Record};
 use super::start::hostname;
 use crate::{Engine, Error};
 
+/// Their names, below /etc.
+pub(crate) const MANAGED: [&str; 3] = ["hostname", "hosts", "resolv.conf"];
+
 const LOCAL: &str = "127.0.0.1\tlocalhost\n\
     ::1\tlocalhost ip6-localhost ip6-loopback\n\
     fe00::\tip6-localnet\n\
@@ -20,9 +23,7 @@ const LOCAL: &str = "127.0.0.1\tlocalhost\n\
 
 /// Writes the three files. They are the container's to change while it runs, and are made anew at each start.
 pub(crate) fn write(dir: &Path, hostname: &str, hosts: &str, resolv_conf: &str) -> Result<(), Error> {
-    for (name, text) in
-        [("hostname", &*format!("{hostname}\n")), ("hosts", hosts), ("resolv.conf", resolv_conf)]
-    {
+    for (name, text) in MANAGED.into_iter().zip([&*format!("{hostname}\n"), hosts, resolv_conf]) {
         file::write_atomic(&dir.join(name), text.as_bytes(), 0o644, Durability::Process)?;
     }
     Ok(())

@@ -90,6 +90,11 @@ impl Kind {
     }
 }
 
+/// How deep a clean path is: parents are mounted before children.
+pub(crate) fn depth(destination: &str) -> usize {
+    destination.matches('/').count()
+}
+
 /// What records before there were others say nothing of.
 fn local() -> String {
     LOCAL.into()
@@ -181,7 +186,7 @@ pub(crate) fn wanted(
         });
     }
     let mut mounts: Vec<MountPoint> = own.into_values().collect();
-    mounts.sort_by_key(|m| m.destination.matches('/').count());
+    mounts.sort_by_key(|m| depth(&m.destination));
     Ok(mounts)
 }
 

@@ -11,11 +11,11 @@ use spec::defaults::oci::{self as standard, bind};
 use spec::oci::runtime as oci;
 use store::RwMount;
 
-use super::mounts::{Kind, MountPoint};
+use super::mounts::{Kind, MountPoint, depth};
 use super::record::{NetworkMode, Record};
 use super::seccomp::Facts;
 use super::security::{self, Security};
-use super::{check, config};
+use super::{check, config, files};
 use crate::Error;
 
 /// What the configuration needs to know beside the record.
@@ -233,21 +233,25 @@ fn mounts(record: &Record, host: &Host<'_>, security: &Security) -> Vec<oci::Mou
         let options = ["rprivate", "subpath=dev/shm"];
         mounts.push(bind(&format!("/proc/{pid}/root"), "/dev/shm", &options));
     }
-    for file in ["hostname", "hosts", "resolv.conf"] {
+    let mut own = Vec::new();
+    for file in files::MANAGED {
         let destination = format!("/etc/{file}");
         if !taken(&destination) {
             let access = if wanted.readonly_rootfs { "ro" } else { "rw" };
             let mut mount =
                 bind(&host.files.join(file).display().to_string(), &destination, &[access, "rprivate"]);
             map_ids(&mut mount, record);
-            mounts.push(mount);
+            own.push(mount);
         }
     }
-    mounts.extend(record.mounts.iter().map(|mount| user_mount(record, mount, &host.images)));
-    mounts.extend(host.secrets.iter().cloned().map(|mut mount| {
+    own.extend(record.mounts.iter().map(|mount| user_mount(record, mount, &host.images)));
+    own.extend(host.secrets.iter().cloned().map(|mut mount| {
         map_ids(&mut mount, record);
         mount
     }));
+    // Parents before children: a volume on /etc has the container's hosts in it.
+    own.sort_by_key(|mount| depth(&mount.destination));
+    mounts.extend(own);
     mounts
 }
 

@@ -7,9 +7,9 @@ use sys::tree::{Bind, Layers, Tree};
 use tokio::sync::{OwnedMutexGuard, OwnedRwLockReadGuard};
 
 use crate::blocking::lasting;
-use crate::container::Container;
 use crate::container::mounts::{Kind, MountPoint};
 use crate::container::userns::Ids;
+use crate::container::{Container, files};
 use crate::engine::Inner;
 use crate::volume::Mounted;
 use crate::{Engine, Error};
@@ -136,7 +136,7 @@ impl Inner {
         }
         let rw = self.store.rw_mount(container.id.as_str())?;
         let mut binds = Vec::new();
-        for file in ["hostname", "hosts", "resolv.conf"] {
+        for file in files::MANAGED {
             let (source, target) = (container.places.run.join(file), format!("/etc/{file}"));
             let taken = view.record.mounts.iter().any(|m| m.destination == target);
             // They are made at the first start.
@@ -154,6 +154,8 @@ impl Inner {
                 recursive: !mount.non_recursive,
             });
         }
+        // As when it runs.
+        binds.sort_by_key(|bind| bind.target.components().count());
         let store::RwMount { lower, upper, work, volatile } = &rw;
         let layers = |read_only| Layers { lower, upper, work, volatile: *volatile, read_only };
         if purpose == Purpose::Reading {
