@@ -183,6 +183,17 @@ fn none_and_host() {
         .ok();
     assert_eq!(own, shared);
 
+    // Ports are published when the first network comes that leads outside.
+    let app = ["--name", "p1", "--network", "app", "-p", "8099:80", "busybox", "sh", "-c", SERVE];
+    host.docker(&["network", "create", "--internal", "app"]).ok();
+    host.docker(&[&["run", "-d"], &app[..]].concat()).ok();
+    assert_eq!(host.docker(&["port", "p1"]).ok(), "");
+    host.docker(&["network", "connect", "bridge", "p1"]).ok();
+    assert!(host.docker(&["port", "p1", "80"]).ok().starts_with("0.0.0.0:8099"));
+    until("the server", || fetch(&host, "http://127.0.0.1:8099/"));
+    host.docker(&["rm", "-f", "p1"]).ok();
+    host.docker(&["network", "rm", "app"]).ok();
+
     // Who is there is shown, and can leave `none` for another network, but not the host's.
     host.docker(&["run", "-d", "--name", "n1", "--network", "none", "busybox", "sleep", "1000"]).ok();
     host.docker(&["run", "-d", "--name", "h1", "--network", "host", "busybox", "sleep", "1000"]).ok();

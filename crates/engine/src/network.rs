@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use network::{Driver, Endpoint, EndpointRequest, NewNetwork, Range};
+use network::{Driver, Endpoint, EndpointRequest, NewNetwork, PublishedPort, Range};
 use spec::Filters;
 use spec::api::{
     EndpointResource, Ipam, IpamConfig, Network, NetworkConnectRequest, NetworkCreateRequest,
@@ -11,8 +11,8 @@ use spec::api::{
 };
 
 use crate::blocking::{blocking, to_the_end};
-use crate::container::Container;
 use crate::container::record::{Attachment, NetworkMode, Record};
+use crate::container::{Container, ports};
 use crate::engine::Prune;
 use crate::volume::{excluded, is_boolean, is_true};
 use crate::{Engine, Error, events, time};
@@ -291,11 +291,33 @@ impl Engine {
         let endpoint = blocking(move || inner.networks.connect_live(&id, pid, &request)).await?;
         let mut endpoints = view.network.endpoints.clone();
         endpoints.push(endpoint.clone());
-        if let Err(error) = self.commit_endpoints(container, endpoints).await {
+        let committed = async {
+            let ports = self.publish_first(container).await?;
+            self.commit_network(container, Attachment { endpoints, ports }).await
+        }
+        .await;
+        if let Err(error) = committed {
             return Err(Error::first(error, self.take_off(container, &endpoint).await.err()));
         }
         self.publish(self.member_event("connect", &endpoint, &container.id));
         Ok(endpoint)
+    }
+
+    /// A running container's published ports, after it has come to a network: if it is the first one that leads outside, they
+    /// are published now.
+    async fn publish_first(&self, container: &Arc<Container>) -> Result<Vec<PublishedPort>, Error> {
+        let view = container.view();
+        let record = &view.record;
+        let wanted = ports::requests(&record.config, &record.host, self.settings().publish_on(&record.host))?;
+        if !view.network.ports.is_empty() || wanted.is_empty() {
+            return Ok(view.network.ports.clone());
+        }
+        let (inner, id) = (self.inner.clone(), container.id.clone());
+        blocking(move || match inner.networks.leads_outside(&id) {
+            true => Ok(inner.networks.publish_live(&id, &wanted)?),
+            false => Ok(Vec::new()),
+        })
+        .await
     }
 
     /// Takes a container that runs off a network. It is gone from there even after an error.
@@ -343,7 +365,8 @@ impl Engine {
                 engine.take_off(&container, &endpoint).await.err().into_iter().collect();
             engine.publish(engine.member_event("disconnect", &endpoint, &container.id));
             let rest = view.network.endpoints.iter().filter(|e| e.id != endpoint.id).cloned().collect();
-            failed.extend(engine.commit_endpoints(&container, rest).await.err());
+            let network = Attachment { endpoints: rest, ports: view.network.ports.clone() };
+            failed.extend(engine.commit_network(&container, network).await.err());
             failed.extend(container.commit_record(record).await.err());
             engine.tell_files(&container, resolv, endpoint).await;
             Error::all(failed)
@@ -370,13 +393,8 @@ impl Engine {
         }
     }
 
-    async fn commit_endpoints(
-        &self,
-        container: &Arc<Container>,
-        endpoints: Vec<Endpoint>,
-    ) -> Result<(), Error> {
-        let view = container.view();
-        let network = Arc::new(Attachment { endpoints, ports: view.network.ports.clone() });
+    async fn commit_network(&self, container: &Arc<Container>, network: Attachment) -> Result<(), Error> {
+        let (view, network) = (container.view(), Arc::new(network));
         container.save_state(view.state.clone(), network.clone()).await?;
         container.publish(|view| view.network = network);
         Ok(())

@@ -32,6 +32,11 @@ impl Networks {
         Ok(published)
     }
 
+    /// Whether the container is on a network that leads outside, so that its ports can be published.
+    pub fn leads_outside(&self, container: &Id) -> bool {
+        self.core.can_publish(container)
+    }
+
     /// Ends publishing of some of a container's ports. Connections that stand go on; new ones are not led to it.
     ///
     /// # Errors

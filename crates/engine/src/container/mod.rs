@@ -54,7 +54,7 @@ mod oci;
 mod pause;
 mod persist;
 pub(crate) mod places;
-mod ports;
+pub(crate) mod ports;
 mod propagation;
 mod prune;
 pub(crate) mod record;
