@@ -4,10 +4,15 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme};
+use rustls::server::ParsedCertificate;
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, InvalidMessage, RootCertStore, ServerConfig,
+    SignatureScheme,
+};
 
 use crate::client::Trust;
 
@@ -30,11 +35,9 @@ pub(crate) fn client(
         .with_safe_default_protocol_versions()
         .map_err(|e| e.to_string())?;
     let own: Vec<PathBuf> = directories.iter().map(|d| d.join(host)).filter(|d| d.is_dir()).collect();
-    let builder = if verify {
-        builder.with_root_certificates(roots(&own, &trust.roots)?)
-    } else {
-        builder.dangerous().with_custom_certificate_verifier(Arc::new(Unverified(provider())))
-    };
+    let verifier: Arc<dyn ServerCertVerifier> =
+        if verify { Arc::new(verifier(&own, &trust.roots)?) } else { Arc::new(Unverified(provider())) };
+    let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
     let identity = match &trust.identity {
         Some(identity) => Some(identity.clone()),
         None => own.iter().map(|d| identity(d)).find_map(Result::transpose).transpose()?,
@@ -49,7 +52,7 @@ pub(crate) fn client(
     Ok(Arc::new(config))
 }
 
-fn roots(directories: &[PathBuf], more: &[PathBuf]) -> Result<RootCertStore, String> {
+fn verifier(directories: &[PathBuf], more: &[PathBuf]) -> Result<Verified, String> {
     // The host's own are read once: there are many.
     static HOST: OnceLock<RootCertStore> = OnceLock::new();
     let mut roots = HOST
@@ -60,10 +63,48 @@ fn roots(directories: &[PathBuf], more: &[PathBuf]) -> Result<RootCertStore, Str
             roots
         })
         .clone();
+    let mut named = Vec::new();
     for path in directories.iter().flat_map(|d| files(d, "crt")).chain(more.iter().cloned()) {
-        roots.add_parsable_certificates(certificates(&path)?);
+        named.extend(certificates(&path)?);
     }
-    Ok(roots)
+    roots.add_parsable_certificates(named.iter().cloned());
+    let chains = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider())
+        .build()
+        .map_err(|e| e.to_string())?;
+    Ok(Verified { chains, named })
+}
+
+/// Why a connection by TLS does not stand, in the words that Docker's users look for.
+pub(crate) fn failure(error: &std::io::Error) -> String {
+    use CertificateError as Why;
+    let inner = error.get_ref().and_then(|e| e.downcast_ref::<rustls::Error>());
+    let invalid = match inner {
+        None => return format!("TLS: {error}"),
+        Some(rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType)) => {
+            return "server gave HTTP response to HTTPS client".into();
+        }
+        Some(rustls::Error::InvalidCertificate(invalid)) => invalid,
+        Some(other) => return format!("TLS: {other}"),
+    };
+    let why = match invalid {
+        Why::UnknownIssuer | Why::BadSignature => "certificate signed by unknown authority".into(),
+        _ if is_authority(invalid) => "certificate signed by unknown authority".into(),
+        Why::Expired | Why::ExpiredContext { .. } | Why::NotValidYet | Why::NotValidYetContext { .. } => {
+            format!("certificate has expired or is not yet valid: {}", invalid)
+        }
+        // A certificate that has its name only as its subject's has none: so they were made until 2000.
+        Why::NotValidForName | Why::NotValidForNameContext { .. } => {
+            format!("{invalid} (subjectAltName counts, not the common name)")
+        }
+        other => other.to_string(),
+    };
+    format!("tls: failed to verify certificate: x509: {why}")
+}
+
+/// Whether a certificate is good, but for being an authority's that shows up as a server's own.
+fn is_authority(error: &CertificateError) -> bool {
+    let CertificateError::Other(other) = error else { return false };
+    other.0.downcast_ref::<webpki::Error>() == Some(&webpki::Error::CaUsedAsEndEntity)
 }
 
 /// Whether a directory of certs.d says which roots count.
@@ -127,6 +168,61 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
 
 fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
     PrivateKeyDer::from_pem_file(path).map_err(|e| format!("{}: {e}", path.display()))
+}
+
+/// Takes what the roots vouch for, and a certificate that the user named itself: `openssl req -x509` makes an authority's, and
+/// many registries show just that.
+#[derive(Debug)]
+struct Verified {
+    chains: Arc<WebPkiServerVerifier>,
+    /// What certs.d and hosts.toml name.
+    named: Vec<CertificateDer<'static>>,
+}
+
+impl ServerCertVerifier for Verified {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let verified =
+            self.chains.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
+        match &verified {
+            // Its time was looked at before its being an authority; its name was not.
+            Err(rustls::Error::InvalidCertificate(why))
+                if is_authority(why) && self.named.iter().any(|named| named == end_entity) =>
+            {
+                verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
+                Ok(ServerCertVerified::assertion())
+            }
+            Ok(_) | Err(_) => verified,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.chains.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.chains.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.chains.supported_verify_schemes()
+    }
 }
 
 /// Takes any certificate: for registries the user called insecure, and loopback ones.

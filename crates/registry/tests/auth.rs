@@ -5,7 +5,7 @@
 mod common;
 
 use common::*;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
 use registry::client::{Client, Config};
 use spec::api::AuthConfig;
 use spec::oci::image::Platform;
@@ -83,5 +83,45 @@ async fn a_trusted_registry_lets_its_users_in_and_nobody_else() {
 
     let doubting = Client::with_certificates(Config::default(), vec![at("doubting")]);
     let error = doubting.login(&right).await.unwrap_err().to_string();
-    assert!(error.contains("TLS: invalid peer certificate"), "{error}");
+    assert!(error.contains("x509: certificate signed by unknown authority"), "{error}");
+}
+
+/// What `openssl req -x509` makes, for a name: an authority's certificate that is the server's own.
+fn of_its_own(name: &str, is_over: bool) -> (String, String) {
+    let mut parameters = CertificateParams::new(vec![name.into()]).unwrap();
+    parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    if is_over {
+        parameters.not_after = date_time_ymd(2001, 1, 1);
+    }
+    let own = CertifiedIssuer::self_signed(parameters, KeyPair::generate().unwrap()).unwrap();
+    (own.pem(), own.key().serialize_pem())
+}
+
+#[tokio::test]
+async fn a_servers_own_certificate_is_believed_where_it_is_named() {
+    let files = tempfile::tempdir().unwrap();
+    let at = |name: &str| files.path().join(name);
+    for (name, is_over, is_named, refused) in [
+        ("127.0.0.1", false, true, None),
+        ("127.0.0.1", false, false, Some("x509: certificate signed by unknown authority")),
+        ("127.0.0.1", true, true, Some("x509: certificate has expired")),
+        ("registry.example", false, true, Some("subjectAltName counts")),
+    ] {
+        let (chain, key) = of_its_own(name, is_over);
+        write(&at("chain.pem"), &chain);
+        write(&at("key.pem"), &key);
+        let registry = serve(|config| config.tls = Some((at("chain.pem"), at("key.pem")))).await;
+        let address = registry.address.to_string();
+        let (stranger, _) = of_its_own("127.0.0.1", false);
+        write(&at(&address).join("ca.crt"), if is_named { &chain } else { &stranger });
+        let client = Client::with_certificates(Config::default(), vec![files.path().to_owned()]);
+        let answer = client.login(&credentials(&address, "secret")).await.map_err(|e| e.to_string());
+        match (refused, answer) {
+            (None, answer) => assert_eq!(answer.unwrap().status, "Login Succeeded"),
+            (Some(refused), answer) => {
+                let error = answer.unwrap_err();
+                assert!(error.contains(refused), "{error}");
+            }
+        }
+    }
 }

@@ -444,7 +444,7 @@ pub(super) async fn secure<S: Line>(
     config: Arc<rustls::ClientConfig>,
 ) -> Result<TlsStream<S>, String> {
     let name = rustls::pki_types::ServerName::try_from(name.to_owned()).map_err(|e| e.to_string())?;
-    TlsConnector::from(config).connect(name, line).await.map_err(|e| format!("TLS: {e}"))
+    TlsConnector::from(config).connect(name, line).await.map_err(|e| tls::failure(&e))
 }
 
 async fn handshake<S>(stream: S) -> Result<SendRequest<Body>, String>
