@@ -83,7 +83,8 @@ fn a_registry_with_rights() {
     let text = format!(
         "listen = \"127.0.0.1:5003\"\nroot = \"{}\"\nhtpasswd = \"{}\"\n\
          [[rights]]\nrepositories = [\"team/**\"]\nusers = [\"ada\"]\nallow = [\"all\"]\n\
-         [[rights]]\nrepositories = [\"team/open/**\"]\nanonymous = true\nallow = [\"pull\"]\n",
+         [[rights]]\nrepositories = [\"team/open/**\"]\nanonymous = true\nallow = [\"pull\"]\n\
+         [[quota]]\nrepositories = [\"team/small/**\"]\nsize = \"1kB\"\n",
         root.display(),
         users.display()
     );
@@ -105,9 +106,16 @@ fn a_registry_with_rights() {
     host.docker(&["push", name]).fails(1);
     host.docker(&["login", "-u", "ada", "-p", "wrong", "127.0.0.1:5003"]).fails(1);
     host.docker(&["login", "-u", "bob", "-p", "other", "127.0.0.1:5003"]).ok();
-    host.docker(&["push", name]).fails(1);
+    // Whoever is known but has no right is not told that the password is wrong; who has no room is told so.
+    let refused = host.docker(&["push", name]).fails(1);
+    assert!(refused.contains("denied: requested access to the resource is denied"), "{refused}");
     host.docker(&["login", "-u", "ada", "-p", "secret", "127.0.0.1:5003"]).ok();
     host.docker(&["push", name]).ok();
+    let small = "127.0.0.1:5003/team/small/box";
+    host.docker(&["tag", "busybox", small]).ok();
+    let refused = host.docker(&["push", small]).fails(1);
+    assert!(refused.contains("would be larger than its quota"), "{refused}");
+    host.docker(&["rmi", small]).ok();
     // Nobody in particular may pull it.
     host.docker(&["logout", "127.0.0.1:5003"]).ok();
     host.docker(&["rmi", name]).ok();

@@ -271,6 +271,32 @@ fn a_full_disk_fails_the_one_verb_and_leaves_nothing() {
     host.finish();
 }
 
+/// What the client and whoever reads the log need to know; what came of the blob takes no room.
+#[test]
+fn a_registry_whose_disk_is_full_says_so() {
+    let disk = Disk::tmpfs("1m");
+    let host = Host::stopped();
+    let (root, listen) = (disk.path().display().to_string(), "127.0.0.1:5010");
+    let mut server = host.corten(&["registry", "serve", "--listen", listen, "--root", &root]).spawn();
+    let curl = |words: &[&str]| host.command(&[&["curl", "-s", "-m", "30"], words].concat()).output();
+    let uploads = format!("http://{listen}/v2/big/blobs/uploads/");
+    let begun = until("the registry", || {
+        let begun = curl(&["-X", "POST", "-o", "/dev/null", "-w", "%header{location}", &uploads]);
+        (begun.code == 0).then_some(begun.stdout)
+    });
+    let upload = format!("http://{listen}{begun}");
+    let blob = host.path("blob");
+    testkit::write(&blob, &vec![7; 4 << 20]);
+    let blob = format!("@{}", blob.display());
+    let answer = curl(&["-X", "PATCH", "-w", "%{http_code}", "--data-binary", &blob, &upload]).stdout;
+    assert!(answer.contains("the registry's storage is full") && answer.ends_with("507"), "{answer}");
+    let used = Command::new(&["du", "-s", "--block-size=1k", &root]).ok();
+    assert!(used.split('\t').next().unwrap().parse::<u64>().unwrap() < 100, "{used}");
+    server.kill().unwrap();
+    server.wait().unwrap();
+    host.finish();
+}
+
 /// Less is free than should be: cached build steps and nameless images go, what has a name or runs stays.
 #[test]
 fn a_disk_that_runs_low_is_cleared() {

@@ -24,14 +24,24 @@ use spec::ErrorKind;
 pub enum Error {
     /// No such repository or no right to see it.
     #[error(
-        "pull access denied for {0}, repository does not exist or may require 'docker login': denied: requested access to the resource is denied"
+        "pull access denied for {repository}, repository does not exist or may require 'docker login': denied: {detail}"
     )]
-    Denied(String),
-    /// No right to push there.
+    Denied {
+        /// The repository, as users name it.
+        repository: String,
+        /// In the registry's words.
+        detail: String,
+    },
+    /// No right to push there, or no room.
     #[error(
-        "push access denied for {0}, repository does not exist or may require 'docker login': denied: requested access to the resource is denied"
+        "push access denied for {repository}, repository does not exist or may require 'docker login': denied: {detail}"
     )]
-    PushDenied(String),
+    PushDenied {
+        /// The repository, as users name it.
+        repository: String,
+        /// In the registry's words.
+        detail: String,
+    },
     /// Wrong credentials, or none where some are needed.
     #[error("login attempt to {host} failed: unauthorized: {detail}")]
     Unauthorized {
@@ -156,11 +166,11 @@ impl Error {
     /// The class of this failure.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Denied(_)
+            Self::Denied { .. }
             | Self::ManifestUnknown(_)
             | Self::NoPlatform { .. }
             | Self::NotProvided { .. } => ErrorKind::NotFound,
-            Self::PushDenied(_) => ErrorKind::Forbidden,
+            Self::PushDenied { .. } => ErrorKind::Forbidden,
             Self::Unauthorized { .. } => ErrorKind::Unauthorized,
             Self::Unavailable { .. } => ErrorKind::Unavailable,
             Self::Unsigned { .. } => ErrorKind::Forbidden,

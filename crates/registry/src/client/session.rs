@@ -410,9 +410,16 @@ impl Session {
 
     /// No right to do what was intended.
     pub(crate) fn denied(&self) -> Error {
+        self.denied_because(None)
+    }
+
+    /// The same, in the registry's words if it has some: a quota, a policy.
+    fn denied_because(&self, words: Option<String>) -> Error {
+        let detail = words.unwrap_or_else(|| "requested access to the resource is denied".into());
+        let repository = self.name.clone();
         match self.intent {
-            Intent::Pull => Error::Denied(self.name.clone()),
-            Intent::Push => Error::PushDenied(self.name.clone()),
+            Intent::Pull => Error::Denied { repository, detail },
+            Intent::Push => Error::PushDenied { repository, detail },
         }
     }
 
@@ -429,17 +436,20 @@ impl Session {
     /// What an answer that is no success means.
     pub(crate) async fn failure(&self, answer: Answer) -> Error {
         let (status, path, wait) = (answer.status, answer.url.path.clone(), retry_after(&answer));
+        // Who we are is known then (RFC 6750 section 3.1), and may not do this.
+        let is_known = answer.header(WWW_AUTHENTICATE.as_str()).contains("insufficient_scope");
         let body = answer.bytes(SMALL).await.unwrap_or_default();
         let complaint =
             serde_json::from_slice::<Complaints>(&body).ok().and_then(|c| c.errors.into_iter().next());
         let words = complaint.map(|c| if c.message.is_empty() { c.code } else { c.message });
         let host = self.base.authority.clone();
         match status {
-            StatusCode::UNAUTHORIZED if self.auth != AuthConfig::default() => {
+            StatusCode::UNAUTHORIZED if !is_known && self.auth != AuthConfig::default() => {
                 let detail = words.unwrap_or_else(|| "incorrect username or password".into());
                 Error::Unauthorized { host, detail }
             }
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => self.denied(),
+            StatusCode::UNAUTHORIZED => self.denied(),
+            StatusCode::FORBIDDEN => self.denied_because(words),
             _ if is_trouble(status) => {
                 let mut detail = words.unwrap_or_else(|| status.to_string());
                 if let Some(wait) = wait {

@@ -63,7 +63,7 @@ pub(crate) async fn send(
             }
             Ok(begun) => upload = begun,
             // Not to be read by us, perhaps: then it is sent.
-            Err(Error::PushDenied(_) | Error::Unauthorized { .. } | Error::Protocol { .. }) => {}
+            Err(Error::PushDenied { .. } | Error::Unauthorized { .. } | Error::Protocol { .. }) => {}
             Err(error) => return Err(error),
         }
     }

@@ -112,12 +112,12 @@ pub(crate) async fn patch(
     match (received, range) {
         (Ok(()), Some((first, last))) if size - before != last - first + 1 => {
             // What came does not count: the client sends it again.
-            upload.rewind().await?;
+            take_back(upload).await;
             let text = format!("{} bytes came for a range of {}", size - before, last - first + 1);
             Err(Refusal::new(Code::BlobUploadInvalid, text))
         }
         (Err(refusal), _) if refusal.code() != Code::BlobUploadInvalid => {
-            upload.rewind().await?;
+            take_back(upload).await;
             Err(refusal)
         }
         // What came before the line broke counts: the client asks how far it is, and goes on.
@@ -148,10 +148,17 @@ pub(crate) async fn put(
     }
     if let Err(refusal) = receive(registry, &name, &mut upload, body).await {
         // The digest was for more than came; a client starts over, or goes on from where it was.
-        upload.rewind().await?;
+        take_back(upload).await;
         return Err(refusal);
     }
     commit(registry, caller, &name, upload, &digest).await
+}
+
+/// Forgets what came with this request. Why it is refused is what the client is told, whatever becomes of this.
+async fn take_back(upload: Growing) {
+    if let Err(error) = upload.rewind().await {
+        tracing::warn!(%error, "what came of an upload stays");
+    }
 }
 
 /// `DELETE`: gives it up.

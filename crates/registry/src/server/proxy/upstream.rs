@@ -108,7 +108,7 @@ impl Upstream {
 /// A repository that nobody may see is as good as none.
 fn why(error: Error) -> Failure {
     match error {
-        Error::Denied(_) | Error::Unauthorized { .. } => Failure::Absent,
+        Error::Denied { .. } | Error::Unauthorized { .. } => Failure::Absent,
         error => Failure::Unreachable(error.at_host()),
     }
 }

@@ -315,10 +315,10 @@ enum State {
     Still(Box<Tip>),
     Moving {
         sender: mpsc::Sender<Bytes>,
-        writer: JoinHandle<Result<Box<Tip>>>,
+        writer: JoinHandle<(Box<Tip>, Result<()>)>,
     },
-    /// The writer's failure was told.
-    Broken,
+    /// On the way from one to another.
+    Changing,
 }
 
 impl Growing {
@@ -329,14 +329,16 @@ impl Growing {
     pub(super) async fn append(&mut self, bytes: Bytes) -> Result<()> {
         let length = bytes.len() as u64;
         if let State::Still(_) = self.state {
-            self.state = match std::mem::replace(&mut self.state, State::Broken) {
+            self.state = match std::mem::replace(&mut self.state, State::Changing) {
                 State::Still(mut tip) => {
                     let (sender, mut receiver) = mpsc::channel::<Bytes>(QUEUE);
                     let writer = tokio::task::spawn_blocking(move || {
                         while let Some(bytes) = receiver.blocking_recv() {
-                            tip.append(&bytes)?;
+                            if let Err(error) = tip.append(&bytes) {
+                                return (tip, Err(error));
+                            }
                         }
-                        Ok(tip)
+                        (tip, Ok(()))
                     });
                     State::Moving { sender, writer }
                 }
@@ -350,39 +352,59 @@ impl Growing {
             return Ok(());
         }
         // The writer has ended early: it tells why.
-        self.tip().await.and(Err(Error::failed("write", "an upload")("it was broken off".into())))
+        self.settle().await.and(Err(Error::failed("write", "an upload")("it was broken off".into())))
     }
 
-    /// The end of the file, when all that was sent is written.
-    async fn tip(&mut self) -> Result<Box<Tip>> {
-        match std::mem::replace(&mut self.state, State::Broken) {
-            State::Still(tip) => Ok(tip),
+    /// Waits until all that was sent is written.
+    async fn settle(&mut self) -> Result<()> {
+        match std::mem::replace(&mut self.state, State::Changing) {
             State::Moving { sender, writer } => {
                 drop(sender);
-                writer.await.expect("work on files neither panics nor is aborted")
+                let (tip, written) = writer.await.expect("work on files neither panics nor is aborted");
+                self.state = State::Still(tip);
+                written
             }
-            State::Broken => Err(Error::failed("write", "an upload")("it was broken off".into())),
+            other => {
+                self.state = other;
+                Ok(())
+            }
+        }
+    }
+
+    /// The end of the file.
+    fn tip(self) -> Result<(Box<Tip>, Arc<PathBuf>)> {
+        match self.state {
+            State::Still(tip) => Ok((tip, self.root)),
+            State::Moving { .. } | State::Changing => {
+                Err(Error::failed("write", "an upload")("it was broken off".into()))
+            }
         }
     }
 
     pub(super) async fn save(mut self) -> Result<()> {
-        let tip = self.tip().await?;
+        self.settle().await?;
+        let (tip, _) = self.tip()?;
         blocking(move || tip.save()).await
     }
 
+    /// Also after a failure to write, which was told.
     pub(super) async fn rewind(mut self) -> Result<()> {
-        let (tip, begun) = (self.tip().await?, self.begun);
+        let _told = self.settle().await;
+        let begun = self.begun;
+        let (tip, _) = self.tip()?;
         blocking(move || tip.truncate(begun)).await
     }
 
     pub(super) async fn commit(mut self, digest: Digest, key: &str) -> Result<()> {
-        let tip = self.tip().await?;
-        let (root, target, begun) = (Arc::clone(&self.root), self.root.join(key), self.begun);
+        self.settle().await?;
+        let (target, begun) = (self.root.join(key), self.begun);
+        let (tip, root) = self.tip()?;
         blocking(move || tip.commit(digest, begun, &target, &root)).await
     }
 
     pub(super) async fn cancel(mut self) -> Result<()> {
-        let (tip, root) = (self.tip().await?, Arc::clone(&self.root));
+        let _gone_anyway = self.settle().await;
+        let (tip, root) = self.tip()?;
         blocking(move || tip.cancel(&root)).await
     }
 }
