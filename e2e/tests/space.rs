@@ -275,7 +275,7 @@ fn a_full_disk_fails_the_one_verb_and_leaves_nothing() {
 #[test]
 fn a_registry_whose_disk_is_full_says_so() {
     let disk = Disk::tmpfs("1m");
-    let host = Host::stopped();
+    let host = Host::bare();
     let (root, listen) = (disk.path().display().to_string(), "127.0.0.1:5010");
     let mut server = host.corten(&["registry", "serve", "--listen", listen, "--root", &root]).spawn();
     let curl = |words: &[&str]| host.command(&[&["curl", "-s", "-m", "30"], words].concat()).output();

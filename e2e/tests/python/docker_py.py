@@ -8,7 +8,7 @@ import threading
 
 import docker
 import websocket
-from docker.errors import APIError, ContainerError, ImageNotFound, NotFound
+from docker.errors import APIError, ContainerError, ImageLoadError, ImageNotFound, NotFound
 
 client = docker.from_env(timeout=30)
 assert client.ping()
@@ -28,6 +28,11 @@ except ImageNotFound:
     pass
 saved = b"".join(image.save(named=True))
 assert client.images.load(saved)[0].id == image.id
+try:
+    client.images.load(b"no archive")
+    raise AssertionError("loaded")
+except ImageLoadError:
+    pass
 
 # Building, by the classic builder
 built, log = client.images.build(

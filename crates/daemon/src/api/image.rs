@@ -206,9 +206,13 @@ pub(super) async fn load(call: Call) -> Result<Response<Body>> {
     let engine = call.engine;
     let (tar, fed) = body::reader(call.body);
     progress(call.peer, move |lines| async move {
-        let (fed, loaded) = tokio::join!(fed, engine.load(tar, platforms, quiet, lines));
-        fed?;
-        Ok(loaded?)
+        let (fed, loaded) = tokio::join!(fed, engine.load(tar, platforms, quiet, lines.clone()));
+        // Docker tells a failure in the stream, also one before the first line: there clients look for it.
+        if let Err(error) = fed.and_then(|()| Ok(loaded?)) {
+            // The client may have gone.
+            let _ = lines.send(Progress::error(error.message())).await;
+        }
+        Ok(())
     })
     .await
 }
