@@ -113,7 +113,7 @@ async fn receive(sources: &Sources, store: &Store, wanted: &Wanted, teller: &Tel
             }
             return Err(error);
         }
-        tracing::debug!(%digest, %error, "the next source is asked");
+        sources.pass_over(number - 1, &error);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use spec::Reference;
+use spec::{ErrorKind, Reference};
 use spec::api::AuthConfig;
 use tokio::sync::OnceCell;
 
@@ -35,6 +35,11 @@ impl Sources {
             auth: auth.cloned(),
             places: places.map(|place| (place, OnceCell::new())).collect(),
         })
+    }
+
+    /// Says that another place is asked instead of this one.
+    pub(crate) fn pass_over(&self, number: usize, error: &Error) {
+        passed_over(&self.places[number].0, error);
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -79,7 +84,7 @@ impl Sources {
                     return Ok((self, fetched));
                 }
                 Err(error) => {
-                    tracing::debug!(place = place.authority, %error, "the next one is asked");
+                    passed_over(place, &error);
                     failure = Some(error);
                 }
             }
@@ -105,11 +110,21 @@ impl Sources {
             };
             match asked {
                 Err(error) if number + 1 < self.places.len() => {
-                    tracing::debug!(place = self.places[number].0.authority, %error, "the next one is asked");
+                    passed_over(&self.places[number].0, &error);
                     number += 1;
                 }
                 answer => return answer,
             }
         }
+    }
+}
+
+/// A mirror that does not have it is as it should be; of one that fails somebody should know, who sees no more of it than that
+/// pulls are slow.
+fn passed_over(place: &Place, error: &Error) {
+    if place.mirror_of.is_none() || error.kind() == ErrorKind::NotFound {
+        tracing::debug!(place = place.authority, %error, "the next one is asked");
+    } else {
+        tracing::warn!(mirror = place.authority, %error, "a mirror failed: the next one is asked");
     }
 }

@@ -100,10 +100,11 @@ impl Cache {
                 return Ok(());
             }
             Err(failure) if here.is_some() => {
-                tracing::warn!(repository = name.as_str(), tag, %failure, "upstream is not there: giving what is here");
+                // So it is when the cache's own password has expired: what is here does not go for that.
+                tracing::warn!(repository = name.as_str(), tag, %failure, "upstream does not tell: giving what is here");
                 return Ok(());
             }
-            Err(failure) => return Err(unavailable(&failure)),
+            Err(failure) => return absent(name, &failure),
         };
         if changed {
             match self.fetch(registry, name, key).await {
@@ -126,8 +127,7 @@ impl Cache {
     async fn fetch(&self, registry: &Registry, name: &Name, key: &Key) -> Result<()> {
         let answer = match self.upstream.ask(Method::GET, name, &format!("manifests/{key}"), true).await {
             Ok(answer) => answer,
-            Err(Failure::Absent) => return Ok(()),
-            Err(failure) => return Err(unavailable(&failure)),
+            Err(failure) => return absent(name, &failure),
         };
         let media_type =
             answer.header("content-type").split(';').next().unwrap_or_default().trim().to_owned();
@@ -170,8 +170,7 @@ impl Cache {
         let method = if head { Method::HEAD } else { Method::GET };
         let answer = match self.upstream.ask(method, name, &format!("blobs/{digest}"), false).await {
             Ok(answer) => answer,
-            Err(Failure::Absent) => return Ok(Found::Nowhere),
-            Err(failure) => return Err(unavailable(&failure)),
+            Err(failure) => return absent(name, &failure).map(|()| Found::Nowhere),
         };
         let size = answer.length();
         let Some(size) = size.filter(|size| *size <= registry.config.settings.max_blob) else {
@@ -207,12 +206,20 @@ impl Cache {
     }
 }
 
-fn unavailable(failure: &Failure) -> Refusal {
+/// For clients, what the cache may not see is as good as nothing: many registries do not tell the two apart either.
+fn absent(name: &Name, failure: &Failure) -> Result<()> {
     match failure {
-        Failure::Refused(StatusCode::TOO_MANY_REQUESTS) => {
-            Refusal::new(Code::TooManyRequests, "the upstream registry asks to slow down")
+        Failure::Absent => Ok(()),
+        Failure::Denied => {
+            tracing::warn!(repository = name.as_str(), %failure, "upstream does not tell");
+            Ok(())
         }
-        failure => Refusal::new(Code::Unavailable, format!("the upstream registry: {failure}")),
+        Failure::Refused(StatusCode::TOO_MANY_REQUESTS) => {
+            Err(Refusal::new(Code::TooManyRequests, "the upstream registry asks to slow down"))
+        }
+        Failure::Refused(_) | Failure::Unreachable(_) => {
+            Err(Refusal::new(Code::Unavailable, format!("the upstream registry: {failure}")))
+        }
     }
 }
 

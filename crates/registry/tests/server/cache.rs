@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use http::Method;
 
 use super::common::*;
@@ -77,6 +79,29 @@ async fn it_signs_in_upstream() {
         assert_eq!(ask(cache.address, Method::GET, "/v2/app/manifests/1", &[], "").await.status(), 200);
         let blob = format!("/v2/app/blobs/{}", digest(b"layer"));
         assert_eq!(ask(cache.address, Method::GET, &blob, &[], "").await.body(), "layer");
+        if !token.is_empty() {
+            // Tokens are good for some minutes.
+            continue;
+        }
+        // The cache is not let in any more: what it has it gives and keeps, what it has not is not there.
+        let ada = format!("Basic {}", STANDARD.encode("ada:a"));
+        write(&users, format!("eve:{}\n", bcrypt::hash("e", 4).unwrap()));
+        upstream.control.reload.notify_one();
+        let status = async || {
+            let headers: &[(&str, &str)] = &[("authorization", &ada)];
+            ask(upstream.address, Method::GET, "/v2/", headers, "").await.status().as_u16()
+        };
+        for _ in 0..1000 {
+            if status().await == 401 {
+                break;
+            }
+        }
+        assert_eq!(status().await, 401);
+        for (tag, expected) in [("1", 200), ("1", 200), ("2", 404)] {
+            let path = format!("/v2/app/manifests/{tag}");
+            assert_eq!(ask(cache.address, Method::GET, &path, &[], "").await.status(), expected, "{tag}");
+        }
+        write(&users, format!("ada:{}\n", bcrypt::hash("a", 4).unwrap()));
     }
 }
 

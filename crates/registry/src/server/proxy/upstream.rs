@@ -24,6 +24,8 @@ const SESSIONS: usize = 1000;
 pub(crate) enum Failure {
     #[error("it does not have it")]
     Absent,
+    #[error("it does not let this cache see it")]
+    Denied,
     #[error("it answered {0}")]
     Refused(StatusCode),
     #[error("{0}")]
@@ -79,7 +81,8 @@ impl Upstream {
         let answer = session.send(method, &session.url(rest), headers, Body::empty()).await.map_err(why)?;
         match answer.status {
             status if status.is_success() => Ok(answer),
-            StatusCode::NOT_FOUND | StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(Failure::Absent),
+            StatusCode::NOT_FOUND => Err(Failure::Absent),
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(Failure::Denied),
             status => Err(Failure::Refused(status)),
         }
     }
@@ -105,10 +108,9 @@ impl Upstream {
     }
 }
 
-/// A repository that nobody may see is as good as none.
 fn why(error: Error) -> Failure {
     match error {
-        Error::Denied { .. } | Error::Unauthorized { .. } => Failure::Absent,
+        Error::Denied { .. } | Error::Unauthorized { .. } => Failure::Denied,
         error => Failure::Unreachable(error.at_host()),
     }
 }
