@@ -81,7 +81,7 @@ pub(crate) fn failure(error: &std::io::Error) -> String {
     let invalid = match inner {
         None => return format!("TLS: {error}"),
         Some(rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType)) => {
-            return "server gave HTTP response to HTTPS client".into();
+            return "http: server gave HTTP response to HTTPS client".into();
         }
         Some(rustls::Error::InvalidCertificate(invalid)) => invalid,
         Some(other) => return format!("TLS: {other}"),
