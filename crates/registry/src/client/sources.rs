@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use spec::{ErrorKind, Reference};
 use spec::api::AuthConfig;
+use spec::{ErrorKind, Reference};
 use tokio::sync::OnceCell;
 
 use super::hosts::{self, Place};

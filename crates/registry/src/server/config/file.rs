@@ -215,7 +215,12 @@ impl Config {
         settings.token = file.token.map(issuer).transpose()?;
         settings.proxy = file.proxy.map(proxy).transpose()?;
         settings.bucket = file.s3.map(bucket).transpose()?;
-        settings.collect = collect(file.collect, settings.collect.clone())?;
+        let mut default = settings.collect.clone();
+        if settings.proxy.is_some() {
+            // What a cache was fetching when it was killed nobody goes on with: it is fetched anew.
+            default.uploads = default.grace;
+        }
+        settings.collect = collect(file.collect, default)?;
         settings.retention = file.retention.into_iter().map(retention).collect::<Result<_, _>>()?;
         for quota in file.quota {
             settings.quotas.push(Quota {
@@ -433,7 +438,11 @@ mod tests {
         assert_eq!(config.settings.collect.every, None);
         assert_eq!(config.quota("team/x"), Some(500_000_000));
         assert_eq!(config.quota("x"), Some(1_000_000_000));
-        Config::parse("").unwrap();
+        let uploads = |text: &str| Config::parse(text).unwrap().settings.collect.uploads;
+        let cache = "[proxy]\nupstream = \"https://x\"\n";
+        let default = Config::default().settings.collect;
+        assert_eq!((uploads(""), uploads(cache)), (default.uploads, default.grace));
+        assert_eq!(uploads(&format!("{cache}[collect]\nuploads-after = \"2h\"")).as_secs(), 7200);
     }
 
     #[test]
