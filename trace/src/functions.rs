@@ -9,7 +9,6 @@ use crate::{BUFFER, Instance, at, run};
 /// Takes the probes away again.
 struct Probes {
     instance: Instance,
-    count: usize,
 }
 
 /// The names, as the linker knows them, of the functions of `program` (a file with its symbols) that run in any process that
@@ -32,7 +31,7 @@ pub fn called(
     }
     let path = instance.mount.join("uprobe_events");
     append(&path, &lines)?;
-    let probes = Probes { instance, count: functions.len() };
+    let probes = Probes { instance };
     let group = &probes.instance.name;
     probes.instance.write("buffer_size_kb", BUFFER)?;
     // Some begin with an instruction that cannot be probed: the others are switched on nevertheless.
@@ -95,7 +94,7 @@ fn append(path: &PathBuf, text: &str) -> io::Result<()> {
 impl Drop for Probes {
     fn drop(&mut self) {
         self.instance.close();
-        let lines: String = (0..self.count).map(|n| format!("-:{}/f{n}\n", self.instance.name)).collect();
-        let _ = append(&self.instance.mount.join("uprobe_events"), &lines);
+        // The whole group: one by one it takes the kernel minutes.
+        let _ = append(&self.instance.mount.join("uprobe_events"), &format!("-:{}/\n", self.instance.name));
     }
 }

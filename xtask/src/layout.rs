@@ -1,11 +1,11 @@
 //! The functions that run at each start lie together in the shim's file: a process maps the file in pieces of 64 KB around
 //! what it touches, so that what is scattered makes it large, and each piece is a fault.
 //!
-//! `crates/shim/layout.txt` lists them, without the parts of their names that change with the compiler. It says nothing about
+//! `crates/shim/layout.txt` lists them, those of a runtime by itself first, without the parts of their names that change with the compiler. It says nothing about
 //! what the program does: a name that is gone or missing costs some memory, no more. [`link`] makes of it what the linker takes;
-//! `cargo xtask layout` writes it anew.
+//! `cargo xtask layout` writes it anew, which takes eight minutes: the kernel needs one of its grace periods for each probe.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -50,18 +50,18 @@ fn order(arguments: &[String]) -> Result<Option<PathBuf>, String> {
     }
     let layout = file();
     let text = std::fs::read_to_string(&layout).map_err(|e| format!("{}: {e}", layout.display()))?;
-    let wanted: BTreeSet<&str> = text.lines().collect();
     let objects = arguments.iter().filter(|a| a.ends_with(".o") || a.ends_with(".rlib"));
-    let output_of = Command::new("nm")
-        .args(["--defined-only", "--format=posix"])
-        .args(objects)
-        .stderr(Stdio::null())
-        .output();
-    let symbols = String::from_utf8_lossy(&output_of.map_err(|e| format!("nm: {e}"))?.stdout).into_owned();
-    let names = symbols.lines().filter_map(|line| line.split_whitespace().next());
-    let mut names: Vec<&str> = names.filter(|name| wanted.contains(lasting(name).as_str())).collect();
-    // The C library's have the same names everywhere, in objects that are not among the arguments.
-    names.extend(&wanted);
+    let mut nm = Command::new("nm");
+    nm.args(["--defined-only", "--format=posix"]).args(objects).stderr(Stdio::null());
+    let symbols = nm.output().map_err(|e| format!("nm: {e}"))?.stdout;
+    let symbols = String::from_utf8_lossy(&symbols);
+    let mut full: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    for name in symbols.lines().filter_map(|line| line.split_whitespace().next()) {
+        full.entry(lasting(name)).or_default().push(name);
+    }
+    // The C library's objects are not among the arguments; its names are the same everywhere.
+    let names = text.lines().flat_map(|name| full.get(name).cloned().unwrap_or_else(|| vec![name]));
+    let names: Vec<&str> = names.collect();
     let order = output.with_extension("order");
     std::fs::write(&order, names.join("\n")).map_err(|e| format!("{}: {e}", order.display()))?;
     Ok(Some(order))
@@ -100,8 +100,10 @@ fn lasting(name: &str) -> String {
 
 /// Writes the list anew, from what runs in containers' lives and as a runtime.
 pub(crate) fn layout() -> Outcome {
-    let names = crate::bench::functions(&build::build()?)?;
-    let names: BTreeSet<String> = names.iter().map(|name| lasting(name)).collect();
+    let [runtime, lives] = crate::bench::functions(&build::build()?)?;
+    let lasting = |names: &BTreeSet<String>| names.iter().map(|name| lasting(name)).collect::<BTreeSet<_>>();
+    let (runtime, lives) = (lasting(&runtime), lasting(&lives));
+    let names: Vec<&String> = runtime.iter().chain(lives.difference(&runtime)).collect();
     let text: String = names.iter().map(|name| format!("{name}\n")).collect();
     std::fs::write(file(), text).map_err(|e| format!("{}: {e}", file().display()))?;
     println!("{} functions in {}", names.len(), file().display());
