@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use crate::{BUFFER, Instance, at, run};
+use crate::probe::append;
+use crate::{BUFFER, Instance, run};
 
 /// Takes the probes away again.
 struct Probes {
@@ -83,12 +84,6 @@ fn functions(program: &Path) -> io::Result<Vec<(u64, String)>> {
         return Err(io::Error::other(format!("{program} has no symbols")));
     }
     Ok(functions)
-}
-
-fn append(path: &PathBuf, text: &str) -> io::Result<()> {
-    use io::Write as _;
-    let file = std::fs::File::options().append(true).open(path);
-    file.and_then(|mut file| file.write_all(text.as_bytes())).map_err(|e| at(path, &e))
 }
 
 impl Drop for Probes {

@@ -32,10 +32,11 @@ pub(crate) fn clear(mount: &Path, group: &str) {
     }
 }
 
-fn append(path: &Path, line: &str) -> io::Result<()> {
+/// Adds to a list of the kernel's, such as `uprobe_events`.
+pub(crate) fn append(path: &Path, lines: &str) -> io::Result<()> {
     use io::Write as _;
     let file = std::fs::File::options().append(true).open(path);
-    file.and_then(|mut file| file.write_all(line.as_bytes())).map_err(|e| at(path, &e))
+    file.and_then(|mut file| file.write_all(lines.as_bytes())).map_err(|e| at(path, &e))
 }
 
 /// The C library that this program runs with.

@@ -1,9 +1,9 @@
 //! The functions that run at each start lie together in the shim's file: a process maps the file in pieces of 64 KB around
 //! what it touches, so that what is scattered makes it large, and each piece is a fault.
 //!
-//! `crates/shim/layout.txt` lists them, those of a runtime by itself first, without the parts of their names that change with the compiler. It says nothing about
-//! what the program does: a name that is gone or missing costs some memory, no more. [`link`] makes of it what the linker takes;
-//! `cargo xtask layout` writes it anew, which takes eight minutes: the kernel needs one of its grace periods for each probe.
+//! `crates/shim/layout.txt` lists them, those of a runtime by itself first, without the parts of their names that change with
+//! the compiler. It says nothing about what the program does: a name that is gone or missing costs some memory, no more.
+//! [`link`] makes of it what the linker takes; `cargo xtask layout` writes it anew, which takes eight minutes: the kernel needs one of its grace periods for each probe.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::process::CommandExt as _;
@@ -23,7 +23,7 @@ fn file() -> PathBuf {
 pub(crate) fn arrange(build: &mut Command) -> Outcome {
     let this = std::env::current_exe().map_err(|e| format!("this program's path: {e}"))?;
     let target = build::TARGET.replace('-', "_").to_uppercase();
-    build.env(format!("CARGO_TARGET_{target}_LINKER"), this).env(LINKER, file());
+    build.env(format!("CARGO_TARGET_{target}_LINKER"), this).env(LINKER, "1");
     Ok(())
 }
 

@@ -35,9 +35,9 @@ pub(crate) fn client(
         .with_safe_default_protocol_versions()
         .map_err(|e| e.to_string())?;
     let own: Vec<PathBuf> = directories.iter().map(|d| d.join(host)).filter(|d| d.is_dir()).collect();
-    let verifier: Arc<dyn ServerCertVerifier> =
-        if verify { Arc::new(verifier(&own, &trust.roots)?) } else { Arc::new(Unverified(provider())) };
-    let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
+    let trusted = if verify { Some(trusted(&own, &trust.roots)?) } else { None };
+    let verifier = Verifier { provider: provider(), trusted };
+    let builder = builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier));
     let identity = match &trust.identity {
         Some(identity) => Some(identity.clone()),
         None => own.iter().map(|d| identity(d)).find_map(Result::transpose).transpose()?,
@@ -52,7 +52,7 @@ pub(crate) fn client(
     Ok(Arc::new(config))
 }
 
-fn verifier(directories: &[PathBuf], more: &[PathBuf]) -> Result<Verified, String> {
+fn trusted(directories: &[PathBuf], more: &[PathBuf]) -> Result<Trusted, String> {
     // The host's own are read once: there are many.
     static HOST: OnceLock<RootCertStore> = OnceLock::new();
     let mut roots = HOST
@@ -71,7 +71,7 @@ fn verifier(directories: &[PathBuf], more: &[PathBuf]) -> Result<Verified, Strin
     let chains = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider())
         .build()
         .map_err(|e| e.to_string())?;
-    Ok(Verified { chains, named })
+    Ok(Trusted { chains, named })
 }
 
 /// Why a connection by TLS does not stand, in the words that Docker's users look for.
@@ -170,16 +170,24 @@ fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
     PrivateKeyDer::from_pem_file(path).map_err(|e| format!("{}: {e}", path.display()))
 }
 
-/// Takes what the roots vouch for, and a certificate that the user named itself: `openssl req -x509` makes an authority's, and
-/// many registries show just that.
+/// What a registry may show to be believed: what the roots vouch for, and a certificate that the user named itself (`openssl req
+/// -x509` makes an authority's, and many registries show just that).
 #[derive(Debug)]
-struct Verified {
+struct Trusted {
     chains: Arc<WebPkiServerVerifier>,
     /// What certs.d and hosts.toml name.
     named: Vec<CertificateDer<'static>>,
 }
 
-impl ServerCertVerifier for Verified {
+/// Looks at the certificates of registries.
+#[derive(Debug)]
+struct Verifier {
+    provider: Arc<CryptoProvider>,
+    /// None takes any certificate: for registries the user called insecure, and loopback ones.
+    trusted: Option<Trusted>,
+}
+
+impl ServerCertVerifier for Verifier {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -188,12 +196,14 @@ impl ServerCertVerifier for Verified {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        let verified =
-            self.chains.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
+        let Some(Trusted { chains, named }) = &self.trusted else {
+            return Ok(ServerCertVerified::assertion());
+        };
+        let verified = chains.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
         match &verified {
             // Its time was looked at before its being an authority; its name was not.
             Err(rustls::Error::InvalidCertificate(why))
-                if is_authority(why) && self.named.iter().any(|named| named == end_entity) =>
+                if is_authority(why) && named.iter().any(|named| named == end_entity) =>
             {
                 verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
                 Ok(ServerCertVerified::assertion())
@@ -208,7 +218,7 @@ impl ServerCertVerifier for Verified {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.chains.verify_tls12_signature(message, cert, dss)
+        verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
     }
 
     fn verify_tls13_signature(
@@ -217,49 +227,10 @@ impl ServerCertVerifier for Verified {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.chains.verify_tls13_signature(message, cert, dss)
+        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.chains.supported_verify_schemes()
-    }
-}
-
-/// Takes any certificate: for registries the user called insecure, and loopback ones.
-#[derive(Debug)]
-struct Unverified(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Unverified {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
+        self.provider.signature_verification_algorithms.supported_schemes()
     }
 }

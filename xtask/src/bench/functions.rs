@@ -3,10 +3,9 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
-use std::process::Command;
 
 use super::peer::Peer;
-use crate::run;
+use super::runtime;
 
 /// Rounds, so that what is not the same each time is seen.
 const ROUNDS: usize = 3;
@@ -30,24 +29,12 @@ pub(crate) fn functions(dist: &Path) -> Result<[BTreeSet<String>; 2], String> {
     let lives = trace::called(&shim, &copy, || lives().map_err(io::Error::other)).map_err(failed)?;
     let bundle = peer.scratch("bundle");
     let runtime = bundle.join("corten-runtime");
-    prepare(&shim, &bundle, &runtime).map_err(failed)?;
-    let once = || {
-        let mut command = Command::new(&runtime);
-        command.arg("--root").arg(bundle.join("states")).args(["run", "--bundle"]).arg(&bundle).arg("once");
-        run(&mut command).map_err(io::Error::other)
-    };
+    std::fs::create_dir_all(&bundle)
+        .and_then(|()| std::os::unix::fs::symlink(&shim, &runtime))
+        .map_err(|e| format!("{}: {e}", runtime.display()))?;
+    runtime::bundle(&bundle, &runtime)?;
+    let states = bundle.join("states");
+    let once = || runtime::run(&mut runtime::command(&runtime, &bundle, &states)).map_err(io::Error::other);
     let runtime = trace::called(&shim, &shim, || (0..ROUNDS).try_for_each(|_| once())).map_err(failed)?;
     Ok([runtime, lives])
-}
-
-/// A bundle whose program is `true`, and the shim under its name as a runtime.
-fn prepare(shim: &Path, bundle: &Path, runtime: &Path) -> io::Result<()> {
-    std::fs::create_dir_all(bundle.join("rootfs/bin"))?;
-    std::fs::copy("/bin/busybox", bundle.join("rootfs/bin/true"))?;
-    std::os::unix::fs::symlink(shim, runtime)?;
-    run(Command::new(runtime).args(["spec", "--bundle"]).arg(bundle)).map_err(io::Error::other)?;
-    let config = bundle.join("config.json");
-    let text = std::fs::read_to_string(&config)?;
-    let text = text.replace("\"terminal\": true", "\"terminal\": false").replace("\"sh\"", "\"/bin/true\"");
-    std::fs::write(&config, text)
 }

@@ -58,22 +58,15 @@ fn in_v2() -> Outcome {
 
 fn measure(dist: &Path, directory: &Path, states: &Path, times: usize) -> Result<(Vec<f64>, f64), String> {
     let failed = |e: std::io::Error| format!("{}: {e}", directory.display());
-    let bin = directory.join("rootfs/bin");
-    std::fs::create_dir_all(&bin).map_err(failed)?;
-    std::fs::copy("/bin/busybox", bin.join("true")).map_err(failed)?;
     let ours = directory.join("corten-runtime");
-    std::os::unix::fs::symlink(dist.join("corten-shim"), &ours).map_err(failed)?;
     let mut runtimes = vec![ours.clone()];
     for (peer, _) in GOALS {
         runtimes.push(installed(peer)?);
     }
-    // The same bundle for all: what runc's `spec` writes, with `true` as the program.
-    let mut spec = Command::new(&runtimes[1]);
-    run(spec.args(["spec", "--bundle"]).arg(directory))?;
-    let config = directory.join("config.json");
-    let text = std::fs::read_to_string(&config).map_err(failed)?;
-    let text = text.replace("\"terminal\": true", "\"terminal\": false").replace("\"sh\"", "\"/bin/true\"");
-    std::fs::write(&config, text).map_err(failed)?;
+    std::fs::create_dir_all(directory).map_err(failed)?;
+    std::os::unix::fs::symlink(dist.join("corten-shim"), &ours).map_err(failed)?;
+    // The same bundle for all.
+    bundle(directory, &runtimes[1])?;
     let mut figures = vec![Vec::new(); runtimes.len()];
     let mut willing = vec![true; runtimes.len()];
     for round in 0..=times.max(5) {
@@ -95,7 +88,20 @@ fn measure(dist: &Path, directory: &Path, states: &Path, times: usize) -> Result
     Ok((figures.into_iter().map(median).collect(), peak(&ours, directory, states)?))
 }
 
-fn command(runtime: &Path, directory: &Path, states: &Path) -> Command {
+/// Makes a bundle: what a runtime's `spec` writes, with `true` as the program.
+pub(super) fn bundle(directory: &Path, runtime: &Path) -> Outcome {
+    let failed = |e: std::io::Error| format!("{}: {e}", directory.display());
+    let bin = directory.join("rootfs/bin");
+    std::fs::create_dir_all(&bin).map_err(failed)?;
+    std::fs::copy("/bin/busybox", bin.join("true")).map_err(failed)?;
+    run(Command::new(runtime).args(["spec", "--bundle"]).arg(directory))?;
+    let config = directory.join("config.json");
+    let text = std::fs::read_to_string(&config).map_err(failed)?;
+    let text = text.replace("\"terminal\": true", "\"terminal\": false").replace("\"sh\"", "\"/bin/true\"");
+    std::fs::write(&config, text).map_err(failed)
+}
+
+pub(super) fn command(runtime: &Path, directory: &Path, states: &Path) -> Command {
     let mut command = Command::new(runtime);
     command.arg("--root").arg(states).args(["run", "--bundle"]).arg(directory).arg("bench");
     command
@@ -114,7 +120,7 @@ fn peak(runtime: &Path, directory: &Path, states: &Path) -> Result<f64, String> 
     Ok(kilobytes / 1024.0)
 }
 
-fn run(command: &mut Command) -> Outcome {
+pub(super) fn run(command: &mut Command) -> Outcome {
     let words = format!("{command:?}");
     let output = command.stdin(Stdio::null()).output().map_err(|e| format!("{words}: {e}"))?;
     if output.status.success() {

@@ -21,9 +21,14 @@ const CHECKS: usize = 2;
 /// What an unknown user's password is checked against, so that it takes as long as a known one's.
 const NOBODY: &str = "$2b$10$CwTycUXWue0Thq9StjUM0uJ8VHl8sNXIQuxkSDeZqCkJq8mV8o4xG";
 
+/// Hashes by name.
+type Known = HashMap<String, String>;
+
 /// The users.
 pub(crate) struct Users {
     path: PathBuf,
+    /// As they were when the file could be read last.
+    known: Arc<Mutex<Arc<Known>>>,
     remembered: Mutex<HashMap<Digest, Instant>>,
     checks: Arc<Semaphore>,
 }
@@ -37,12 +42,14 @@ impl Users {
         }
         Ok(Self {
             path: path.to_owned(),
+            known: Arc::new(Mutex::new(Arc::new(users))),
             remembered: Mutex::default(),
             checks: Arc::new(Semaphore::new(CHECKS)),
         })
     }
 
-    /// Whether this is the user's password. The file is read again for ones that were not seen lately.
+    /// Whether this is the user's password. The file is read again for ones that were not seen lately; one that cannot be read
+    /// leaves all as it was.
     pub(crate) async fn admit(&self, user: &str, password: &str) -> bool {
         let key = fingerprint(user, password);
         if self.lock().get(&key).is_some_and(|since| since.elapsed() < REMEMBERED) {
@@ -50,12 +57,19 @@ impl Users {
         }
         let (user, password) = (user.to_owned(), password.to_owned());
         let _check = self.checks.acquire().await.expect("it is never closed");
-        let path = self.path.clone();
+        let (path, kept) = (self.path.clone(), self.known.clone());
         let admitted = tokio::task::spawn_blocking(move || {
-            let users = read(&path).and_then(|text| parse(&text)).unwrap_or_else(|error| {
-                tracing::error!(path = %path.display(), error, "cannot read the users");
-                HashMap::new()
-            });
+            let read = read(&path).and_then(|text| parse(&text));
+            let users = {
+                let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+                match read {
+                    Ok(users) => *kept = Arc::new(users),
+                    Err(error) => {
+                        tracing::error!(path = %path.display(), error, "the users stay as they were");
+                    }
+                }
+                kept.clone()
+            };
             let known = users.get(&user).map(String::as_str);
             // A hash that is damaged fits no password.
             let fits = bcrypt::verify(&password, known.unwrap_or(NOBODY)).unwrap_or(false);
@@ -84,7 +98,7 @@ fn read(path: &Path) -> Result<String, String> {
 }
 
 /// `user:hash` lines; `#` begins a comment.
-fn parse(text: &str) -> Result<HashMap<String, String>, String> {
+fn parse(text: &str) -> Result<Known, String> {
     let mut users = HashMap::new();
     for (number, line) in text.lines().enumerate() {
         let line = line.trim();
@@ -118,6 +132,24 @@ pub(crate) fn credentials(header: &HeaderValue) -> Option<(String, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_file_that_cannot_be_read_leaves_the_users_as_they_were() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let write = |text: &str| {
+            let durability = sys::file::Durability::Process;
+            sys::file::write_atomic(file.path(), text.as_bytes(), 0o600, durability).unwrap();
+        };
+        let line = |user: &str| format!("{user}:{}\n", bcrypt::hash(user, 4).unwrap());
+        write(&line("ada"));
+        let users = Users::open(file.path()).unwrap();
+        write(&(line("ada") + &line("bob") + &line("eve")));
+        assert!(users.admit("bob", "bob").await);
+        write("nonsense\n");
+        assert!(users.admit("eve", "eve").await);
+        write(&line("bob"));
+        assert!(!users.admit("ada", "ada").await);
+    }
 
     #[tokio::test]
     async fn only_the_right_password_lets_in() {
