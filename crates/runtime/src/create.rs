@@ -4,6 +4,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 
 use spec::oci::runtime::{CgroupDriver, Resources, Spec, State};
+use sys::netns::Making;
 use sys::process::{self, Clone, Spawned};
 
 use crate::failure::at;
@@ -84,12 +85,43 @@ pub fn create(spec: &Spec, netns: Option<BorrowedFd<'_>>, io: Io) -> Result<(Con
     create_with(&Request { netns, ..Request::new(spec, io) })
 }
 
+/// What a container needs, begun while its caller does something else: the longest of the kernel's steps. Nothing is left when it
+/// is dropped.
+#[derive(Debug, Default)]
+pub struct Ahead {
+    network: Option<Making>,
+}
+
+impl Ahead {
+    /// Begins with it. Until [`create_ahead`] the caller makes no copy of itself.
+    ///
+    /// # Errors
+    /// Step `namespace`.
+    pub fn begin(spec: &Spec, netns: Option<BorrowedFd<'_>>) -> Result<Self, Failure> {
+        let makes = namespaces::makes_network(spec, netns);
+        let network = makes.then(Making::begin).transpose().map_err(at("namespace"))?;
+        Ok(Self { network })
+    }
+}
+
 /// As [`create`], with all that can be asked for.
 ///
 /// # Errors
 /// The first step that failed; step `spec` for a configuration that is refused, with the member's JSON path, before
 /// anything is made.
 pub fn create_with(request: &Request<'_>) -> Result<(Container, Child), Failure> {
+    create_ahead(request, Ahead::default(), |_| ())
+}
+
+/// As [`create_with`], with what was begun before. `born` is told init's pid while that makes its sandbox.
+///
+/// # Errors
+/// As there.
+pub fn create_ahead(
+    request: &Request<'_>,
+    ahead: Ahead,
+    born: impl FnOnce(i32),
+) -> Result<(Container, Child), Failure> {
     let spec = request.spec;
     spec.validate().map_err(|invalid| Failure::new("spec", invalid.field, invalid.reason))?;
     let Some(process) = &spec.process else {
@@ -102,6 +134,7 @@ pub fn create_with(request: &Request<'_>) -> Result<(Container, Child), Failure>
     if let (Some(class), Some(rdt)) = (&class, &spec.linux.intel_rdt) {
         class.check(rdt)?;
     }
+    let Ahead { network } = if ahead.network.is_some() { ahead } else { Ahead::begin(spec, request.netns)? };
     let filter = match (request.filter, &spec.linux.seccomp) {
         (Some(filter), _) => Some(filter.clone()),
         (None, Some(profile)) => Some(Filter::compile(profile)?),
@@ -119,8 +152,14 @@ pub fn create_with(request: &Request<'_>) -> Result<(Container, Child), Failure>
         filter: filter.as_ref(),
         cgroup: &cgroup,
         class: class.as_ref(),
+        network: None,
     };
-    let begun = begin(&order);
+    let mut oom_kills = None;
+    // Init has enough to do now: what the caller has to do takes no time.
+    let begun = begin(&order, network, |pid| {
+        oom_kills = Some(cgroup::OomKills::from_now(&cgroup, place.scope.as_ref()));
+        born(pid);
+    });
     // Init is in it now, or there will be none.
     drop(keeper);
     match begun {
@@ -129,7 +168,6 @@ pub fn create_with(request: &Request<'_>) -> Result<(Container, Child), Failure>
                 .pidfd
                 .try_clone()
                 .map_err(|e| Failure::new("clone", "pidfd", crate::failure::errno_text(&e)))?;
-            let oom_kills = cgroup::OomKills::from_now(&cgroup, place.scope.as_ref());
             let container = Container {
                 init,
                 init_pid: child.pid,
@@ -138,7 +176,7 @@ pub fn create_with(request: &Request<'_>) -> Result<(Container, Child), Failure>
                 scope: place.scope,
                 joined: Plan::joined_by_exec(spec),
                 waiting: Some(waiting),
-                oom_kills,
+                oom_kills: oom_kills.expect("init was born"),
                 seccomp: filter,
                 habits: host::Habits::of(spec),
                 root: namespaces::root_ids(&spec.linux),
@@ -159,24 +197,34 @@ pub fn create_with(request: &Request<'_>) -> Result<(Container, Child), Failure>
 }
 
 /// On failure nobody runs, and the class is as it was; the cgroup is the caller's to remove.
-fn begin(order: &init::Order<'_>) -> Result<(handshake::Caller, Child), Failure> {
+fn begin(
+    order: &init::Order<'_>,
+    network: Option<Making>,
+    born: impl FnOnce(i32),
+) -> Result<(handshake::Caller, Child), Failure> {
     let (Some(class), Some(rdt)) = (order.class, &order.request.spec.linux.intel_rdt) else {
-        return begin_limited(order);
+        return begin_limited(order, network, born);
     };
     class.make(rdt)?;
-    begin_limited(order).inspect_err(|_| {
+    begin_limited(order, network, born).inspect_err(|_| {
         // The first failure is the one to report.
         let _ = class.remove();
     })
 }
 
-fn begin_limited(order: &init::Order<'_>) -> Result<(handshake::Caller, Child), Failure> {
+fn begin_limited(
+    order: &init::Order<'_>,
+    network: Option<Making>,
+    born: impl FnOnce(i32),
+) -> Result<(handshake::Caller, Child), Failure> {
     let init::Order { request, plan, cgroup, .. } = *order;
     let spec = request.spec;
     let none = Resources::default();
     let resources = spec.linux.resources.as_ref().unwrap_or(&none);
     crate::cgroup::limit(cgroup, resources)?;
     crate::cgroup::allow(cgroup, &resources.devices)?;
+    let network = network.map(Making::finish).transpose().map_err(at("namespace"))?;
+    let order = &init::Order { network: network.as_ref().map(AsFd::as_fd), ..*order };
     let (caller, child) = handshake::pair()?;
     let (mut caller, mut child) = (Some(caller), Some(child));
     let spawned = if plan.is_staged() {
@@ -198,6 +246,7 @@ fn begin_limited(order: &init::Order<'_>) -> Result<(handshake::Caller, Child), 
     };
     drop(child);
     let mut caller = caller.take().expect("only the child takes it from its copy");
+    born(spawned.pid);
     match serve(request, &mut caller, &spawned) {
         Ok(console) => Ok((caller, Child { pid: spawned.pid, pidfd: spawned.pidfd, console })),
         Err(failure) => {

@@ -1,6 +1,6 @@
 //! The child's half of making a container: the order of its steps until it is ready, and the last ones.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use spec::oci::runtime::{NamespaceKind, Process, Spec, State};
 use sys::cgroup::Cgroup;
@@ -22,6 +22,8 @@ pub(crate) struct Order<'a> {
     pub(crate) filter: Option<&'a seccomp::Filter>,
     pub(crate) cgroup: &'a Cgroup,
     pub(crate) class: Option<&'a rdt::Class>,
+    /// The new network namespace that the plan has.
+    pub(crate) network: Option<BorrowedFd<'a>>,
 }
 
 impl Order<'_> {
@@ -102,7 +104,7 @@ fn set_up(
     let staged = sources.is_some();
     if !staged {
         order.limit()?;
-        order.plan.join()?;
+        order.plan.join(order.network)?;
         host::settle(spec, order.process)?;
     }
     order.plan.make_cgroup_namespace()?;

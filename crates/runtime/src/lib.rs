@@ -73,7 +73,7 @@ mod user;
 
 use std::os::fd::OwnedFd;
 
-pub use create::{FirstProcess, Request, create, create_with};
+pub use create::{Ahead, FirstProcess, Request, create, create_ahead, create_with};
 pub use failure::Failure;
 pub use features::features;
 pub use hold::Holder;

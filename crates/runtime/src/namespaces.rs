@@ -14,6 +14,11 @@ use crate::failure::at;
 pub(crate) struct Plan {
     /// Made by clone3.
     pub(crate) made: Namespaces,
+    /// A new one for the network, made beside the caller's own steps, as it takes the kernel longest (see [`Ahead`]); joined by the
+    /// child.
+    ///
+    /// [`Ahead`]: crate::Ahead
+    pub(crate) network: bool,
     /// Made by the child, once it is in its cgroups: the cgroup it is in becomes the namespace's root.
     pub(crate) cgroup: bool,
     /// Joined by the child.
@@ -40,6 +45,7 @@ impl Plan {
     pub(crate) fn of(spec: &Spec, netns: Option<BorrowedFd<'_>>) -> Result<Self, Failure> {
         let mut plan = Self {
             made: Namespaces::empty(),
+            network: false,
             cgroup: false,
             joined: Vec::new(),
             pid: None,
@@ -86,12 +92,18 @@ impl Plan {
                 .map_err(|e| Failure::new("namespace", "network", crate::failure::errno_text(&e)))?;
             plan.joined.push((copy, Namespaces::NETWORK));
         }
+        plan.network = makes_network(spec, netns);
+        if plan.network {
+            plan.made = plan.made.without(Namespaces::NETWORK);
+        }
         Ok(plan)
     }
 
     /// Whether the container has a network namespace that is not the caller's.
     pub(crate) fn has(&self, kind: Namespaces) -> bool {
-        self.made.contains(kind) || self.joined.iter().any(|(_, joined)| joined.contains(kind))
+        self.made.contains(kind)
+            || (self.network && kind == Namespaces::NETWORK)
+            || self.joined.iter().any(|(_, joined)| joined.contains(kind))
     }
 
     /// Whether the container has a cgroup namespace that is not the caller's.
@@ -109,12 +121,25 @@ impl Plan {
         if self.cgroup { namespace::unshare(Namespaces::CGROUP).map_err(at("namespace")) } else { Ok(()) }
     }
 
-    /// Joins what is to be joined, once the process is in its cgroups.
-    pub(crate) fn join(&self) -> Result<(), Failure> {
-        self.joined
-            .iter()
-            .try_for_each(|(fd, kind)| namespace::join(fd.as_fd(), *kind).map_err(at("namespace")))
+    /// Joins what is to be joined, once the process is in its cgroups. `network`: the new one.
+    pub(crate) fn join(&self, network: Option<BorrowedFd<'_>>) -> Result<(), Failure> {
+        let joined = self.joined.iter().map(|(fd, kind)| (fd.as_fd(), *kind));
+        network
+            .map(|fd| (fd, Namespaces::NETWORK))
+            .into_iter()
+            .chain(joined)
+            .try_for_each(|(fd, kind)| namespace::join(fd, kind).map_err(at("namespace")))
     }
+}
+
+/// Whether the container gets a new network namespace that the caller can make for it. One that goes with a new user namespace has
+/// to be made by who is in that: by the stage, as whatever else it is there for.
+pub(crate) fn makes_network(spec: &Spec, netns: Option<BorrowedFd<'_>>) -> bool {
+    let new = |kind: NamespaceKind| {
+        spec.linux.namespaces.iter().any(|other| other.r#type == kind && other.path.is_empty())
+    };
+    let staged = spec.linux.has(NamespaceKind::User) || new(NamespaceKind::Time);
+    netns.is_none() && new(NamespaceKind::Network) && !staged
 }
 
 /// The host's ids of the container's root; `None` where they are the same, or not known.

@@ -107,7 +107,7 @@ fn prepare(order: &Order<'_>) -> Result<Sources, Failure> {
     order.limit()?;
     host::settle(spec, order.process)?;
     namespace::unshare(Namespaces::MOUNT).map_err(at("namespace"))?;
-    plan.join()?;
+    plan.join(order.network)?;
     let sources = Sources::open(spec, order.cgroup, plan)?;
     crate::limits::set_all(order.process)?;
     if let Some((uid, gid)) =

@@ -61,8 +61,16 @@ fn a_log_server_that_reads_nothing_delays_the_end_by_no_more_than_the_usual_time
         remote: Some(fluentd(Address::Unix(path))),
         attrs: BTreeMap::new(),
     });
-    place.run(create);
+    let pid = place.run(create);
     let (_stalled, _) = listener.accept().unwrap();
+    let (mut ran, mut looks) = (String::new(), 0);
+    until("the container is held back: it sleeps, and has not run for ten looks", || {
+        let of = |file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap();
+        let now = of("schedstat");
+        looks = if of("stat").contains(") S ") && now == ran { looks + 1 } else { 0 };
+        ran = now;
+        (looks >= 10).then_some(())
+    });
     let watch = shim::client::Connection::connect(&place.shim_directory()).unwrap();
     let mut watch = watch.watch().unwrap();
     // It answers while its container is held back.

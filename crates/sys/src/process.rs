@@ -16,6 +16,8 @@ use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, WaitOptions};
 
 use crate::{Error, Result};
 
+mod apart;
+mod beside;
 #[cfg(target_arch = "x86_64")]
 mod early;
 mod execute;
@@ -27,6 +29,7 @@ mod reaper;
 mod scheduling;
 mod spawn;
 
+pub(crate) use beside::Beside;
 pub use execute::{
     change_directory, check_current_directory, execute, leave_session_keyring, may_execute, reset_signals,
     run_read_only, seal_descriptors, set_umask,

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use runtime::{Child, Container, Io, Request};
+use runtime::{Ahead, Child, Container, Io, Request};
 use spec::oci::runtime::scope::Scope;
 use spec::oci::runtime::{CgroupDriver, Spec, State};
 
@@ -94,6 +94,7 @@ fn make(context: &Context, args: &Args, kind: Kind) -> Result<Made, String> {
     let config = sys::file::read(&bundle.join("config.json")).map_err(words)?;
     let mut spec = Spec::from_bundle(&config).map_err(|e| e.to_string())?;
     absolute(&mut spec, &bundle);
+    let ahead = Ahead::begin(&spec, None).map_err(|e| failure(&e))?;
     let systemd = context.systemd || args.has("systemd-cgroup");
     let cgroups = if systemd { CgroupDriver::Systemd } else { CgroupDriver::Cgroupfs };
     if !systemd {
@@ -114,7 +115,7 @@ fn make(context: &Context, args: &Args, kind: Kind) -> Result<Made, String> {
         cgroups,
     };
     let mut held = record::claim(context, record, spec, &config)?;
-    match begin(context, args, kind, &mut held, wants_terminal) {
+    match begin(context, args, kind, &mut held, wants_terminal, ahead) {
         Ok((container, child)) => Ok(Made { held, container, child, terminal }),
         Err(error) => {
             // The first failure is the one to report.
@@ -130,6 +131,7 @@ fn begin(
     kind: Kind,
     held: &mut Held,
     wants_terminal: bool,
+    ahead: Ahead,
 ) -> Result<(Container, Child), String> {
     let gate = match kind {
         Kind::Created => Some(sys::scm::listen(&held.gate()).map_err(words)?),
@@ -149,11 +151,15 @@ fn begin(
     if let Some(process) = &held.spec.process {
         process::warn_of_limits(context, process)?;
     }
-    let (mut container, child) = runtime::create_with(&request).map_err(|e| failure(&e))?;
+    let mut saved = Ok(());
+    let born = |pid| {
+        held.record.pid = pid;
+        held.record.start_time = sys::process::start_time(pid).map_or(0, |(start, _)| start);
+        saved = held.record.save(&held.directory);
+    };
+    let (mut container, child) = runtime::create_ahead(&request, ahead, born).map_err(|e| failure(&e))?;
     let kept = (|| {
-        held.record.pid = child.pid;
-        held.record.start_time = sys::process::start_time(child.pid).map_or(0, |(start, _)| start);
-        held.save()?;
+        saved?;
         process::write_pid(args.value("pid-file"), child.pid)?;
         process::send_pidfd(args, "standard", &child)?;
         if kind == Kind::Created { container.release().map_err(|e| failure(&e)) } else { Ok(()) }

@@ -33,6 +33,14 @@ pub(super) struct Record {
     pub(super) cgroups: CgroupDriver,
 }
 
+impl Record {
+    /// Keeps it in the container's directory.
+    pub(super) fn save(&self, directory: &Path) -> Result<(), String> {
+        let bytes = serde_json::to_vec(self).map_err(|e| e.to_string())?;
+        file::write_atomic(&directory.join("state.json"), &bytes, 0o600, Durability::Process).map_err(words)
+    }
+}
+
 /// A container's directory, locked until the value is gone.
 pub(super) struct Held {
     pub(super) directory: PathBuf,
@@ -88,7 +96,7 @@ pub(super) fn claim(context: &Context, record: Record, spec: Spec, config: &[u8]
     let held = Held { directory, record, spec, lock };
     let kept = file::write_atomic(&held.directory.join("config.json"), config, 0o600, Durability::Process)
         .map_err(words)
-        .and_then(|()| held.save());
+        .and_then(|()| held.record.save(&held.directory));
     if let Err(error) = kept {
         // The first failure is the one to report.
         let _ = held.forget();
@@ -136,13 +144,6 @@ impl Held {
             Ok(uid) => format!("#{uid}"),
             Err(_) => String::new(),
         }
-    }
-
-    /// Keeps the record.
-    pub(super) fn save(&self) -> Result<(), String> {
-        let bytes = serde_json::to_vec(&self.record).map_err(|e| e.to_string())?;
-        file::write_atomic(&self.directory.join("state.json"), &bytes, 0o600, Durability::Process)
-            .map_err(words)
     }
 
     /// Removes the record with its directory.

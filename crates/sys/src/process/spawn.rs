@@ -5,6 +5,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use rustix::io::Errno;
 
+use super::apart::{MaskedSignals, Stack};
 use super::limit::descriptors_of_children;
 use super::low::Low;
 use super::{Spawned, check, reap};
@@ -219,71 +220,6 @@ fn carry_out(order: &mut Order<'_>) -> c_int {
             );
         }
         errno()
-    }
-}
-
-/// The child's stack: `begin` needs a few hundred bytes. The lowest page is a guard.
-struct Stack {
-    base: *mut c_void,
-}
-
-impl Stack {
-    const SIZE: usize = 64 << 10;
-
-    fn new() -> Result<Self> {
-        // SAFETY: a new private mapping, at an address of the kernel's choice.
-        let base = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                Self::SIZE,
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_STACK,
-                -1,
-                0,
-            )
-        };
-        if base == libc::MAP_FAILED {
-            return Err(Error::new("mmap", "", std::io::Error::last_os_error()));
-        }
-        // SAFETY: the first page of the mapping made above; a failure only loses the guard.
-        unsafe { libc::mprotect(base, 4096, libc::PROT_NONE) };
-        Ok(Self { base })
-    }
-
-    fn top(&self) -> *mut c_void {
-        self.base.wrapping_byte_add(Self::SIZE)
-    }
-}
-
-impl Drop for Stack {
-    fn drop(&mut self) {
-        // SAFETY: the mapping made in `new`; the child that ran on it has executed or exited.
-        unsafe { libc::munmap(self.base, Self::SIZE) };
-    }
-}
-
-/// All signals masked in this thread, until it is dropped.
-struct MaskedSignals {
-    before: libc::sigset_t,
-}
-
-impl MaskedSignals {
-    fn new() -> Self {
-        // SAFETY: sigset_t is plain bits; both sets are valid for the calls, which cannot fail with SIG_SETMASK.
-        unsafe {
-            let mut all: libc::sigset_t = std::mem::zeroed();
-            let mut before: libc::sigset_t = std::mem::zeroed();
-            libc::sigfillset(&raw mut all);
-            libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut before);
-            Self { before }
-        }
-    }
-}
-
-impl Drop for MaskedSignals {
-    fn drop(&mut self) {
-        // SAFETY: puts back the mask that `new` took.
-        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.before, std::ptr::null_mut()) };
     }
 }
 
