@@ -5,5 +5,7 @@
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
+    // Whoever links it as it ships places its functions by this list.
+    println!("cargo::rerun-if-changed=layout.txt");
     println!("cargo::rustc-link-arg-bins=-no-pie");
 }

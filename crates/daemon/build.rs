@@ -11,6 +11,8 @@ use sha2::{Digest, Sha256};
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=hello/hello.rs");
+    // Whoever links it as it ships places its functions by this list.
+    println!("cargo::rerun-if-changed=layout.txt");
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
     let program = compile(Path::new("hello/hello.rs"), &out)?;
     let layer = layer(&std::fs::read(program)?)?;

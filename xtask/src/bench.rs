@@ -30,7 +30,7 @@ mod workloads;
 use std::path::PathBuf;
 use std::time::Instant;
 
-pub(crate) use functions::functions;
+pub(crate) use functions::{PROGRAMS, functions, piece};
 use peer::Peer;
 
 use crate::{Outcome, build as program, root};

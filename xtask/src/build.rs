@@ -2,6 +2,7 @@
 //! because its memory is paid once per container.
 
 use std::path::PathBuf;
+use std::process::Command;
 
 use crate::{cargo, layout, root, run};
 
@@ -16,7 +17,20 @@ const SHIM: &str = "-C target-feature=+crt-static -C relocation-model=static -C 
 pub(crate) fn build() -> Result<PathBuf, String> {
     let dist = root().join("target/dist");
     std::fs::create_dir_all(&dist).map_err(|e| format!("{}: {e}", dist.display()))?;
-    run(&mut cargo(&["build", "--profile", "ship", "-p", "cli", "-p", "daemon"]))?;
+    for (program, named) in named()? {
+        // By rename: a running program's file cannot be written.
+        let temporary = dist.join(format!(".{program}.tmp"));
+        run(Command::new("strip").arg("-o").arg(&temporary).arg(named))?;
+        std::fs::rename(&temporary, dist.join(program)).map_err(|e| format!("{program}: {e}"))?;
+    }
+    Ok(dist)
+}
+
+/// Builds the programs with the names of their functions: each program's name, and its file.
+pub(crate) fn named() -> Result<[(&'static str, PathBuf); 3], String> {
+    let mut programs = cargo(&["build", "--profile", "ship", "-p", "cli", "-p", "daemon"]);
+    layout::arrange(&mut programs)?;
+    run(&mut programs)?;
     // A target directory of its own: other flags would throw the release build's cache away.
     let mut shim = cargo(&[
         "build",
@@ -32,16 +46,9 @@ pub(crate) fn build() -> Result<PathBuf, String> {
     shim.env("RUSTFLAGS", SHIM);
     layout::arrange(&mut shim)?;
     run(&mut shim)?;
-    for (from, to) in [
-        ("target/ship/corten".to_owned(), "corten"),
-        ("target/ship/cortend".to_owned(), "cortend"),
-        (format!("target/shim/{TARGET}/tiny/corten-shim"), "corten-shim"),
-    ] {
-        // By rename: a running program's file cannot be written.
-        let temporary = dist.join(format!(".{to}.tmp"));
-        let copied = std::fs::copy(root().join(&from), &temporary)
-            .and_then(|_| std::fs::rename(&temporary, dist.join(to)));
-        copied.map_err(|e| format!("{from}: {e}"))?;
-    }
-    Ok(dist)
+    Ok([
+        ("corten-shim", root().join(format!("target/shim/{TARGET}/tiny/corten-shim"))),
+        ("cortend", root().join("target/ship/cortend")),
+        ("corten", root().join("target/ship/corten")),
+    ])
 }

@@ -1,25 +1,26 @@
-//! The functions that run at each start lie together in the shim's file: a process maps the file in pieces of 64 KB around
+//! The functions that run at each start lie together in the programs' files: a process maps a file in pieces of 64 KB around
 //! what it touches, so that what is scattered makes it large, and each piece is a fault.
 //!
-//! `crates/shim/layout.txt` lists them, those of a runtime by itself first, without the parts of their names that change with
-//! the compiler. It says nothing about what the program does: a name that is gone or missing costs some memory, no more.
-//! [`link`] makes of it what the linker takes; `cargo xtask layout` writes it anew, which takes eight minutes: the kernel needs one of its grace periods for each probe.
+//! A crate's `layout.txt` lists them, those that run first in front, without the parts of their names that change with the
+//! compiler. It says nothing about what the program does: a name that is gone or missing costs some memory, no more.
+//! [`link`] makes of it what the linker takes; `cargo xtask layout` writes the lists anew, in a minute after the build.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::process::CommandExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use crate::bench::{PROGRAMS, functions, piece};
 use crate::{Outcome, build, root};
 
 /// Says that this program is called as a linker.
 pub(crate) const LINKER: &str = "CORTEN_LINK_LAYOUT";
 
-fn file() -> PathBuf {
-    root().join("crates/shim/layout.txt")
+fn file(room: &str) -> PathBuf {
+    root().join("crates").join(room).join("layout.txt")
 }
 
-/// Has a build link the shim with this program.
+/// Has a build link with this program.
 pub(crate) fn arrange(build: &mut Command) -> Outcome {
     let this = std::env::current_exe().map_err(|e| format!("this program's path: {e}"))?;
     let target = build::TARGET.replace('-', "_").to_uppercase();
@@ -38,17 +39,19 @@ pub(crate) fn link(arguments: &[String]) -> Outcome {
     Err(format!("cc: {}", cc.exec()))
 }
 
-/// The file of the order, beside what is linked. None for other programs than the shim.
+/// The file of the order, beside what is linked. None for other programs than ours.
 fn order(arguments: &[String]) -> Result<Option<PathBuf>, String> {
-    let output = arguments.iter().skip_while(|a| *a != "-o").nth(1).map(PathBuf::from);
-    let is_shim = |path: &PathBuf| {
-        path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("corten_shim"))
+    let Some(output) = arguments.iter().skip_while(|a| *a != "-o").nth(1).map(PathBuf::from) else {
+        return Ok(None);
     };
-    let Some(output) = output.filter(is_shim) else { return Ok(None) };
+    // `corten_shim-0123456789abcdef`
+    let name = output.file_name().map(|name| name.to_string_lossy().replace('_', "-")).unwrap_or_default();
+    let of = |program: &str| name.rsplit_once('-').is_some_and(|(name, _)| name == program);
+    let Some((_, room)) = PROGRAMS.iter().find(|(program, _)| of(program)) else { return Ok(None) };
     if !arguments.iter().any(|a| a == "-fuse-ld=lld") {
         return Ok(None);
     }
-    let layout = file();
+    let layout = file(room);
     let text = std::fs::read_to_string(&layout).map_err(|e| format!("{}: {e}", layout.display()))?;
     let objects = arguments.iter().filter(|a| a.ends_with(".o") || a.ends_with(".rlib"));
     let mut nm = Command::new("nm");
@@ -98,14 +101,29 @@ fn lasting(name: &str) -> String {
     out + rest
 }
 
-/// Writes the list anew, from what runs in containers' lives and as a runtime.
-pub(crate) fn layout() -> Outcome {
-    let [runtime, lives] = crate::bench::functions(&build::build()?)?;
-    let lasting = |names: &BTreeSet<String>| names.iter().map(|name| lasting(name)).collect::<BTreeSet<_>>();
-    let (runtime, lives) = (lasting(&runtime), lasting(&lives));
-    let names: Vec<&String> = runtime.iter().chain(lives.difference(&runtime)).collect();
-    let text: String = names.iter().map(|name| format!("{name}\n")).collect();
-    std::fs::write(file(), text).map_err(|e| format!("{}: {e}", file().display()))?;
-    println!("{} functions in {}", names.len(), file().display());
+/// Writes the lists anew, from what runs in containers' lives and as a runtime. With a word and the directory of the programs it does
+/// that work: see [`functions`].
+pub(crate) fn layout(arguments: &[String]) -> Outcome {
+    if let [word, dist] = arguments {
+        return piece(word, Path::new(dist));
+    }
+    let directory = root().join("target/layout");
+    std::fs::create_dir_all(&directory).map_err(|e| format!("{}: {e}", directory.display()))?;
+    for (program, named) in build::named()? {
+        std::fs::copy(&named, directory.join(program)).map_err(|e| format!("{}: {e}", named.display()))?;
+    }
+    let found = functions(&directory)?;
+    for ((_, room), sets) in PROGRAMS.iter().zip(found) {
+        let mut names: Vec<String> = Vec::new();
+        let mut known = BTreeSet::new();
+        for set in sets {
+            let set: BTreeSet<String> = set.iter().map(|name| lasting(name)).collect();
+            names.extend(set.into_iter().filter(|name| known.insert(name.clone())));
+        }
+        let text: String = names.iter().map(|name| format!("{name}\n")).collect();
+        let file = file(room);
+        std::fs::write(&file, text).map_err(|e| format!("{}: {e}", file.display()))?;
+        println!("{} functions in {}", names.len(), file.display());
+    }
     Ok(())
 }

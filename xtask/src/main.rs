@@ -7,7 +7,7 @@
 //! | `clients` | fetches the original clients that the tests drive into `target/clients/` |
 //! | `check` | format, lints, layers, file sizes |
 //! | `layers` | only the layers of `layers.toml` |
-//! | `layout` | writes anew which functions of the shim lie together in its file |
+//! | `layout` | writes anew which functions of the programs lie together in their files |
 //! | `man` | the man pages, in `target/dist/man/` |
 //! | `vm` | the end-to-end tests on a cgroup v2 machine, under qemu |
 //! | `fuzz` | the fuzz targets, or the one that is named, for so many seconds |
@@ -47,7 +47,7 @@ fn main() -> ExitCode {
         Some("clients") => clients::clients(),
         Some("check") => check::check(),
         Some("layers") => layers::layers(),
-        Some("layout") => layout::layout(),
+        Some("layout") => layout::layout(&arguments[1..]),
         Some("man") => man::man().map(|directory| println!("wrote {}", directory.display())),
         Some("vm") => vm::vm(&arguments[1..]),
         Some("fuzz") => fuzz::fuzz(&arguments[1..]),

@@ -198,17 +198,6 @@ impl Peer {
         Ok(figures.iter().sum::<f64>() / figures.len() as f64 / 1024.0)
     }
 
-    /// The path by which others reach the file that the daemon has open under a name.
-    pub(super) fn open_file(&self, name: &str) -> Result<PathBuf, String> {
-        let directory = format!("/proc/{}/fd", self.daemon.id());
-        let listed = std::fs::read_dir(&directory).map_err(|e| format!("{directory}: {e}"))?;
-        let is_it = |path: &PathBuf| {
-            std::fs::read_link(path).is_ok_and(|target| target.display().to_string().contains(name))
-        };
-        let found = listed.flatten().map(|entry| entry.path()).find(is_it);
-        found.ok_or_else(|| format!("{directory}: no {name} is open"))
-    }
-
     /// Pids of the processes that have this peer's directory in their command line, the daemon included.
     pub(super) fn processes(&self) -> Result<Vec<u32>, String> {
         let needle = self.directory.display().to_string();
