@@ -24,6 +24,9 @@ const BREAKPOINT: u8 = 0xcc;
 const HEAD: usize = 1024;
 const PAGE: u64 = 4096;
 
+const ENOENT: i32 = 2;
+const ESRCH: i32 = 3;
+
 /// Becomes the command in its arguments when it is told to.
 const WAIT: &str = "read go; exec \"$@\"";
 
@@ -69,11 +72,8 @@ pub fn called(programs: &[&Path], command: &[&str]) -> io::Result<Vec<BTreeSet<S
         | ptrace::Options::PTRACE_O_EXITKILL;
     ptrace::seize(pid, options)?;
     root.stdin.take().ok_or_else(|| io::Error::other("no pipe"))?.write_all(b"\n")?;
-    let mut follower = Follower {
-        called: vec![BTreeSet::new(); programs.len()],
-        programs,
-        processes: HashMap::new(),
-    };
+    let mut follower =
+        Follower { called: vec![BTreeSet::new(); programs.len()], programs, processes: HashMap::new() };
     let ended = follower.follow(pid)?;
     if ended != WaitStatus::Exited(pid, 0) {
         return Err(io::Error::other(format!("{}: {ended:?}", command.join(" "))));
@@ -103,34 +103,37 @@ impl Follower {
                 Err(errno) => return Err(errno.into()),
             };
             let Some(pid) = status.pid() else { continue };
-            let signal = match status {
-                WaitStatus::Exited(..) | WaitStatus::Signaled(..) => {
-                    self.processes.remove(&pid);
-                    if pid == root {
-                        ended = status;
-                    }
-                    continue;
+            if matches!(status, WaitStatus::Exited(..) | WaitStatus::Signaled(..)) {
+                self.processes.remove(&pid);
+                if pid == root {
+                    ended = status;
                 }
-                WaitStatus::PtraceEvent(_, _, event) => {
-                    if event == ptrace::Event::PTRACE_EVENT_EXEC as i32 {
-                        let process = self.recognize(pid);
-                        if let Some(process) = process {
-                            self.set(pid, process)?;
-                        }
-                        self.processes.insert(pid, process);
-                    }
-                    None
-                }
-                WaitStatus::Stopped(_, Signal::SIGTRAP) if self.reached(pid)? => None,
-                WaitStatus::Stopped(_, signal) => Some(signal),
-                _ => None,
-            };
-            match ptrace::cont(pid, signal) {
+                continue;
+            }
+            match self.go_on(pid, status) {
                 // It was killed meanwhile.
-                Ok(()) | Err(Errno::ESRCH) => {}
-                Err(errno) => return Err(errno.into()),
+                Err(error) if matches!(error.raw_os_error(), Some(ESRCH | ENOENT)) => {}
+                done => done?,
             }
         }
+    }
+
+    /// Looks why a thread stands still, and lets it go on.
+    fn go_on(&mut self, pid: Pid, status: WaitStatus) -> io::Result<()> {
+        let signal = match status {
+            WaitStatus::PtraceEvent(_, _, event) => {
+                if event == ptrace::Event::PTRACE_EVENT_EXEC as i32 {
+                    let process = self.recognize(pid);
+                    self.processes.insert(pid, process);
+                    process.map_or(Ok(()), |process| self.set(pid, process))?;
+                }
+                None
+            }
+            WaitStatus::Stopped(_, Signal::SIGTRAP) if self.reached(pid)? => None,
+            WaitStatus::Stopped(_, signal) => Some(signal),
+            _ => None,
+        };
+        Ok(ptrace::cont(pid, signal)?)
     }
 
     /// Which program a process executes, and where that is.

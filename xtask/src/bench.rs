@@ -42,14 +42,16 @@ struct Options {
     alone: bool,
     compare: Option<String>,
     built: bool,
+    /// For `scale`.
+    containers: usize,
 }
 
-const USAGE: &str = "usage: cargo xtask bench [WORD] [-n TIMES] [--gate] [--alone | --compare REV] [--built]; the words are at \
+const USAGE: &str = "usage: cargo xtask bench [WORD] [-n TIMES] [--gate] [--alone | --compare REV] [--built] [--containers N]; the words are at \
                      the head of xtask/src/bench.rs";
 
 /// Runs the benchmark: see [`USAGE`]. With `--built` the binaries that `cargo xtask build` made last are taken as they are.
 pub(crate) fn bench(arguments: &[String]) -> Outcome {
-    let takes_value = |flag: &str| matches!(flag, "-n" | "--compare");
+    let takes_value = |flag: &str| matches!(flag, "-n" | "--compare" | "--containers");
     let mut before = "";
     for argument in arguments {
         let known = takes_value(before)
@@ -69,6 +71,9 @@ pub(crate) fn bench(arguments: &[String]) -> Outcome {
         alone: has("--alone"),
         compare: value("--compare").cloned(),
         built: has("--built"),
+        containers: value("--containers")
+            .map_or(Ok(scale::COUNT), |n| n.parse())
+            .map_err(|_| "--containers takes a number".to_owned())?,
     };
     let word = arguments.first().map(String::as_str).filter(|word| !word.starts_with('-'));
     match word.unwrap_or("engine") {

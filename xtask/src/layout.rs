@@ -122,7 +122,10 @@ pub(crate) fn layout(arguments: &[String]) -> Outcome {
         }
         let text: String = names.iter().map(|name| format!("{name}\n")).collect();
         let file = file(room);
-        std::fs::write(&file, text).map_err(|e| format!("{}: {e}", file.display()))?;
+        // The same once more would have the program built once more.
+        if std::fs::read_to_string(&file).ok().as_ref() != Some(&text) {
+            std::fs::write(&file, text).map_err(|e| format!("{}: {e}", file.display()))?;
+        }
         println!("{} functions in {}", names.len(), file.display());
     }
     Ok(())

@@ -40,6 +40,9 @@ fn main() -> ExitCode {
     }
 }
 
+/// A thread for blocking work ends after so long without any: a burst leaves fifty, 40 KB each.
+const IDLE: Duration = Duration::from_secs(5);
+
 /// Something that is no log line, on stderr.
 fn say(text: &str, code: ExitCode) -> ExitCode {
     // Nobody may be there to read it.
@@ -50,6 +53,7 @@ fn say(text: &str, code: ExitCode) -> ExitCode {
 fn run(work: impl Future<Output = Outcome>) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
+        .thread_keep_alive(IDLE)
         .thread_name("cortend")
         .enable_all()
         .build();

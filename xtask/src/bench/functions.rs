@@ -119,6 +119,8 @@ fn work(peer: &Peer) -> Outcome {
 fn words_of(line: &str) -> Vec<&str> {
     let parts = line.split('"').enumerate();
     parts
-        .flat_map(|(number, part)| if number % 2 == 0 { part.split_whitespace().collect() } else { vec![part] })
+        .flat_map(
+            |(number, part)| if number % 2 == 0 { part.split_whitespace().collect() } else { vec![part] },
+        )
         .collect()
 }

@@ -52,6 +52,8 @@ struct Services {
 
 /// After so much time without a request, memory that is not used is given back.
 const QUIET: Duration = Duration::from_secs(2);
+/// Or after so much time with them.
+const BUSY: Duration = Duration::from_secs(10);
 
 /// One request, taken apart.
 pub(crate) struct Call {
@@ -126,12 +128,15 @@ impl Api {
         self.0.engine.keep_space(Box::new(forget)).await;
     }
 
-    /// Gives unused memory back to the kernel after each burst of requests, for ever.
+    /// Gives unused memory back to the kernel after each burst of requests, and now and then in a long one, for ever.
     pub async fn give_memory_back(&self) {
         loop {
             self.0.asked.notified().await;
+            let latest = Instant::now() + BUSY;
             // Until nobody has asked for anything for a while.
-            while tokio::time::timeout(QUIET, self.0.asked.notified()).await.is_ok() {}
+            while Instant::now() < latest
+                && tokio::time::timeout(QUIET, self.0.asked.notified()).await.is_ok()
+            {}
             tokio::task::spawn_blocking(sys::memory::trim);
         }
     }
