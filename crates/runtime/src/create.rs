@@ -93,7 +93,7 @@ pub struct Ahead {
 }
 
 impl Ahead {
-    /// Begins with it. Until [`create_ahead`] the caller makes no copy of itself.
+    /// Begins with it. A copy that the caller makes of itself before [`create_ahead`] may keep what comes of it.
     ///
     /// # Errors
     /// Step `namespace`.

@@ -34,7 +34,7 @@ pub fn enter_new() -> Result<OwnedFd> {
 pub struct Making(Beside);
 
 impl Making {
-    /// Begins with it. Whatever else this process does, it makes no copy of itself until [`finish`](Self::finish).
+    /// Begins with it. A copy that this process makes of itself before [`finish`](Self::finish) may have a hold on the namespace, too.
     ///
     /// # Errors
     /// clone(2)'s.
