@@ -3,7 +3,7 @@
 //!
 //! A crate's `layout.txt` lists them, those that run first in front, without the parts of their names that change with the
 //! compiler. It says nothing about what the program does: a name that is gone or missing costs some memory, no more.
-//! [`link`] makes of it what the linker takes; `cargo xtask layout` writes the lists anew, in a minute after the build.
+//! [`link`] makes of it what the linker takes; `cargo xtask layout` writes the lists anew, in half a minute after the build.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::process::CommandExt as _;
