@@ -68,7 +68,7 @@ impl Networks {
                     None => namespace::make()?,
                 };
                 for place in &places {
-                    namespace.plug(place, self.core.host_ipv6.as_ref())?;
+                    namespace.plug(place, self.core.crowded_ipv6())?;
                 }
                 let ways_out = self.core.state().ways_out(container);
                 if ways_out.iter().any(Option::is_some) {
@@ -151,7 +151,7 @@ impl Networks {
         let place = self.core.place_one_more(container, endpoint)?;
         let plugged = (|| {
             let mut namespace = Namespace::open(netns)?;
-            namespace.plug(&place, self.core.host_ipv6.as_ref())?;
+            namespace.plug(&place, self.core.crowded_ipv6())?;
             let mut joined = Ok(());
             self.move_ports(container, |state| joined = state.join(container, place.endpoint.clone()))?;
             joined?;
@@ -250,7 +250,7 @@ impl Core {
         let request = EndpointRequest { network: "bridge".into(), ..EndpointRequest::default() };
         let place = self.state().allocate(&request, &[])?.expect("the default network is a bridge");
         let made = namespace::make().and_then(|mut namespace| {
-            namespace.plug(&place, self.host_ipv6.as_ref())?;
+            namespace.plug(&place, self.crowded_ipv6())?;
             let endpoint = Some(place.endpoint.clone());
             let ways_out = [true, false].map(|v4| endpoint.clone().filter(|e| e.address(v4).is_some()));
             namespace.lead_outside(&ways_out)?;

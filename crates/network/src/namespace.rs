@@ -112,9 +112,9 @@ impl Namespace {
         Ok(Self { netns, route })
     }
 
-    /// Connects it: a link with the endpoint's names and addresses. Packets pass when this returns. `host_ipv6` is
-    /// `net/ipv6/conf` of the host, if its kernel has IPv6.
-    pub(crate) fn plug(&mut self, place: &Place, host_ipv6: Option<&Parameters>) -> Result<(), Error> {
+    /// Connects it: a link with the endpoint's names and addresses. Packets pass when this returns. `crowded`: see
+    /// [`Core::crowded_ipv6`](crate::networks::Core::crowded_ipv6).
+    pub(crate) fn plug(&mut self, place: &Place, crowded: Option<&Parameters>) -> Result<(), Error> {
         let endpoint = &place.endpoint;
         let mac = if endpoint.mac.is_empty() { [0; 6] } else { parse_mac(&endpoint.mac)? };
         let peer = Peer { name: &endpoint.interface, mac, netns: self.netns.as_fd() };
@@ -128,7 +128,7 @@ impl Namespace {
                 outside = Batch::new();
                 // A port needs no address, nor the groups and routes that come with one: the kernel goes through those of
                 // all ports whenever one comes or goes. One with a small MTU has nothing to be switched off.
-                if let Some(interfaces) = host_ipv6 {
+                if let Some(interfaces) = crowded {
                     let _ = interfaces.set(&format!("{}/disable_ipv6", endpoint.host_interface), "1");
                 }
                 outside.attach(&endpoint.host_interface, *index);

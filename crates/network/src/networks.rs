@@ -22,6 +22,9 @@ use crate::resolver::Resolver;
 use crate::watch::Watcher;
 use crate::{Driver, Endpoint, Error, Network};
 
+/// This many containers are a crowd.
+const CROWD: usize = 64;
+
 /// How the room is set up. Tests and second daemons on a host use their own names and pools.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -139,7 +142,7 @@ pub(crate) struct Core {
     pub(crate) host_chains: HostChains,
     pub(crate) firewalld: Firewalld,
     /// `net/ipv6/conf` of the host; none where its kernel lacks IPv6.
-    pub(crate) host_ipv6: Option<Parameters>,
+    host_ipv6: Option<Parameters>,
     /// The host's own part of private IPv6 addresses.
     pub(crate) seed: u64,
     /// Written while the whole table is made, read while a part of it is changed: what is made anew from the state
@@ -257,6 +260,13 @@ impl Core {
             state: Mutex::new(state),
             config,
         }
+    }
+
+    /// `net/ipv6/conf` of the host, if its kernel has IPv6 and there are so many containers that a new port is better without
+    /// any of it. Below, that costs more than it gives: the kernel does not wait for its lock of network devices there, but
+    /// tries again and again, and among starts at once this took 6 % of all.
+    pub(crate) fn crowded_ipv6(&self) -> Option<&Parameters> {
+        self.host_ipv6.as_ref().filter(|_| self.state().containers.len() >= CROWD)
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {

@@ -4,6 +4,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use spec::oci::runtime::{NamespaceKind, Process, Spec, State};
 use sys::cgroup::Cgroup;
+use sys::namespace::Namespaces;
 
 use crate::failure::at;
 use crate::namespaces::Plan;
@@ -112,7 +113,7 @@ fn set_up(
         Some(sources) => sources,
         None => Sources::open(spec, order.cgroup, order.plan)?,
     };
-    let Sources { root: root_mount, mounts, devices } = sources;
+    let Sources { root: root_mount, mut mounts, devices } = sources;
     // Hooks see the host's tree with the container's in its place; and in a user namespace the kernel lets a new
     // procfs or sysfs be mounted only where one can be seen.
     let late = staged
@@ -127,7 +128,10 @@ fn set_up(
     } else {
         root::enter(&root_mount, request.no_pivot)?
     };
-    let proc = root::private_proc()?;
+    // One of our own costs a file system, and to close it a grace period of RCU.
+    let own_mounts = order.plan.made.contains(Namespaces::MOUNT);
+    let proc = own_mounts.then(|| mounts::make_proc(&mut mounts)).transpose()?.flatten();
+    let proc = proc.map_or_else(root::private_proc, Ok)?;
     if request.first == FirstProcess::Reaper {
         reaper::take_name(&proc, &order.process.args);
     }

@@ -204,6 +204,25 @@ impl Mounted {
     }
 }
 
+/// Makes the container's procfs before anything is mounted, and opens its top. What is opened from there is the kernel's:
+/// nothing of the container's tree can stand in its place, and inside a procfs nothing is mounted but what [`proc::check`]
+/// lets pass. `None`: the configuration has none, or one that shows or takes less than a plain one.
+pub(crate) fn make_proc(planned: &mut [Planned]) -> Result<Option<Root>, Failure> {
+    let plain = |one: &&mut Planned| {
+        matches!(&one.what, What::New { kind, .. } if kind == "proc")
+            && one.destination == "/proc"
+            && one.options.data.is_empty()
+            && !one.options.add.contains(Attributes::READ_ONLY)
+            && !one.options.add_below.contains(Attributes::READ_ONLY)
+    };
+    let Some(one) = planned.iter_mut().find(plain) else { return Ok(None) };
+    let What::New { kind, source } = &one.what else { return Ok(None) };
+    let mount = new(kind, source, &one.destination, &one.options)?;
+    let top = mount.open_top().map_err(at_path("mount", &one.destination))?;
+    one.what = What::Made(mount);
+    Ok(Some(Root::from_fd(top, "/proc")))
+}
+
 /// Mounts them.
 pub(crate) fn mount_all(root: &Root, planned: Vec<Planned>) -> Result<Mounted, Failure> {
     let mounted = planned.into_iter().map(|one| {

@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use sys::mount::{Attributes, Depth, Mount};
+use sys::mount::{Attributes, Depth, Mount, is_sysfs};
 use sys::root::{Follow, Kind, Metadata, Root};
 
 use crate::Failure;
@@ -12,10 +12,13 @@ use crate::mounts::Mounted;
 const ENOENT: i32 = 2;
 const ENOTDIR: i32 = 20;
 
-/// Hides files behind /dev/null and directories behind one empty, read-only tmpfs. Absent ones are skipped.
+/// Directories of a sysfs that are there for other file systems to be mounted on: nobody can make anything in them.
+const EMPTY: [&str; 3] = ["/sys/kernel/debug", "/sys/kernel/tracing", "/sys/kernel/security"];
+
+/// Hides files behind /dev/null and directories behind an empty one, read-only. Absent ones are skipped.
 pub(crate) fn mask(root: &Root, mounted: &Mounted, paths: &[String]) -> Result<(), Failure> {
     let mut null: Option<OwnedFd> = None;
-    let mut empty: Option<Mount> = None;
+    let mut empty: Option<OwnedFd> = None;
     let mut done: Vec<&str> = Vec::new();
     for path in paths {
         // Once is enough.
@@ -26,14 +29,24 @@ pub(crate) fn mask(root: &Root, mounted: &Mounted, paths: &[String]) -> Result<(
         let failed = at_path("mask", path);
         let Some((target, kind)) = find(root, mounted, path)? else { continue };
         if kind == Kind::Directory {
-            // The first is the original, the others are copies of it, which must be attached to be copied.
+            if empty.is_none() {
+                empty = find_empty(root, mounted)?;
+            }
             let mount = match &empty {
-                Some(first) => Mount::copy_of(first.as_fd(), "tmpfs", Depth::One),
+                Some(empty) => {
+                    let copy = Mount::copy_of(empty.as_fd(), "an empty directory", Depth::One);
+                    copy.and_then(|c| {
+                        c.set(Attributes::READ_ONLY, Attributes::empty(), Depth::One).map(|()| c)
+                    })
+                }
                 None => Mount::new("tmpfs", "tmpfs", &["nr_blocks=1", "nr_inodes=1"], Attributes::READ_ONLY),
             };
             let mount = mount.map_err(&failed)?;
             mount.attach(target.as_fd()).map_err(&failed)?;
-            empty.get_or_insert(mount);
+            // What is attached can be copied.
+            if empty.is_none() {
+                empty = Some(mount.open_top().map_err(&failed)?);
+            }
         } else {
             if null.is_none() {
                 null = Some(open_null(root)?);
@@ -44,6 +57,19 @@ pub(crate) fn mask(root: &Root, mounted: &Mounted, paths: &[String]) -> Result<(
         }
     }
     Ok(())
+}
+
+/// A directory of the container's sysfs that the kernel keeps empty. Another file system would do, but costs: each that there is
+/// on a host makes all memory cgroups larger.
+fn find_empty(root: &Root, mounted: &Mounted) -> Result<Option<OwnedFd>, Failure> {
+    for path in EMPTY {
+        if let Some((fd, Kind::Directory)) = find(root, mounted, path)?
+            && is_sysfs(fd.as_fd()).map_err(at_path("mask", path))?
+        {
+            return Ok(Some(fd));
+        }
+    }
+    Ok(None)
 }
 
 /// Makes paths and all below read-only, each by a copy of itself on top of it. Absent ones are skipped.

@@ -21,8 +21,9 @@ mod overlay;
 
 pub use named::{Covering, Flags, covering, is_mounted_at, mount_at, mounted_below, unmount_at};
 
-/// What statfs(2) says of a procfs.
+/// What statfs(2) says of a procfs, and of a sysfs.
 const PROC_SUPER_MAGIC: u64 = 0x9fa0;
+const SYSFS_MAGIC: u64 = 0x6265_6572;
 
 /// A mount that is held by its descriptor.
 #[derive(Debug)]
@@ -251,9 +252,21 @@ impl Mount {
 /// # Errors
 /// fstatfs(2)'s.
 pub fn is_procfs(fd: BorrowedFd<'_>) -> Result<bool> {
+    is_on(fd, PROC_SUPER_MAGIC)
+}
+
+/// Whether it is on a sysfs (sysfs(5)).
+///
+/// # Errors
+/// fstatfs(2)'s.
+pub fn is_sysfs(fd: BorrowedFd<'_>) -> Result<bool> {
+    is_on(fd, SYSFS_MAGIC)
+}
+
+fn is_on(fd: BorrowedFd<'_>, magic: u64) -> Result<bool> {
     let found = rustix::fs::fstatfs(fd).map_err(|e| Error::new("statfs", "", e))?;
     // A C long of either width or sign: the number fits all of them.
-    Ok(found.f_type as u64 & 0xffff_ffff == PROC_SUPER_MAGIC)
+    Ok(found.f_type as u64 & 0xffff_ffff == magic)
 }
 
 /// Takes away what is mounted at `name` in a directory, at once for new users and in the end for those who have files of it

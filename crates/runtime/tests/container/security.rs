@@ -16,6 +16,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("seccomp_refuses_what_the_profile_refuses", seccomp_refuses_what_the_profile_refuses),
     ("a_profile_has_to_allow_nothing_of_ours", a_profile_has_to_allow_nothing_of_ours),
     ("masked_paths_are_empty", masked_paths_are_empty),
+    ("parameters_are_set_whatever_proc_there_is", parameters_are_set_whatever_proc_there_is),
     ("read_only_paths_cannot_be_written", read_only_paths_cannot_be_written),
     ("a_read_only_root_cannot_be_written", a_read_only_root_cannot_be_written),
     ("no_descriptor_is_inherited", no_descriptor_is_inherited),
@@ -131,6 +132,42 @@ fn masked_paths_are_empty() {
     fs::create_dir_all(rootfs.path("secret2/more")).unwrap();
     spec.linux.masked_paths.extend(strings(&["/secret", "/secret2", "/key", "/absent", "/key/below"]));
     assert_eq!(run(&spec).unwrap().lines(), ["/secret:", "", "/secret2:", "kept", "0", "kept"]);
+    // Nobody makes anything there, writable or not, and it takes no file system of its own.
+    let script = "mount -o remount,rw,bind /sys/firmware; touch /sys/firmware/x 2>/dev/null || echo kept; \
+                  grep -c ' /sys/firmware sysfs ' /proc/mounts";
+    let mut spec = rootfs.shell(script);
+    let capabilities = spec.process.as_mut().unwrap().capabilities.as_mut().unwrap();
+    for set in [&mut capabilities.bounding, &mut capabilities.effective, &mut capabilities.permitted] {
+        set.push("CAP_SYS_ADMIN".into());
+    }
+    spec.linux.seccomp = None;
+    assert_eq!(run(&spec).unwrap().lines(), ["kept", "1"]);
+    // A container without a sysfs has nothing empty.
+    let mut spec = rootfs.shell(
+        "ls /secret; touch /secret/new 2>/dev/null || echo kept; grep -c ' /secret tmpfs ro' /proc/mounts",
+    );
+    spec.mounts.retain(|mount| !mount.destination.starts_with("/sys"));
+    spec.linux.masked_paths.push("/secret".into());
+    assert_eq!(run(&spec).unwrap().lines(), ["kept", "1"]);
+}
+
+/// Through the container's own /proc, or one of the runtime's where that shows or takes less.
+fn parameters_are_set_whatever_proc_there_is() {
+    let rootfs = Rootfs::new();
+    for options in [&["nosuid"][..], &["ro"], &["rro"], &["subset=pid"], &["hidepid=2"]] {
+        let mut spec = rootfs.command(&["cat", "/proc/sys/kernel/shmmni"]);
+        spec.linux.sysctl.insert("kernel.shmmni".into(), "77".into());
+        let proc = spec.mounts.iter_mut().find(|mount| mount.destination == "/proc").unwrap();
+        proc.options = strings(options);
+        let out = run(&spec).unwrap();
+        let shown = if options == ["subset=pid"] { "No such file" } else { "77\n" };
+        assert!(out.text.contains(shown), "{options:?}: {out:?}");
+    }
+    // None at all.
+    let mut spec = rootfs.shell("test -e /proc/self || echo none");
+    spec.mounts.retain(|mount| mount.destination != "/proc");
+    spec.linux.sysctl.insert("kernel.shmmni".into(), "77".into());
+    assert_eq!(run(&spec).unwrap().text, "none\n");
 }
 
 fn read_only_paths_cannot_be_written() {
