@@ -4,15 +4,14 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 
 use spec::oci::runtime::{CgroupDriver, Resources, Spec, State};
-use sys::netns::Making;
 use sys::process::{self, Clone, Spawned};
 
 use crate::failure::at;
 use crate::handshake::{Heard, Settled};
 use crate::namespaces::{self, Plan};
 use crate::{
-    Child, Container, Failure, Filter, Io, cgroup, handshake, hooks, host, init, net_devices, rdt, stage,
-    sysctl,
+    Ahead, Child, Container, Failure, Filter, Io, cgroup, handshake, hooks, host, init, net_devices, rdt,
+    stage, sysctl,
 };
 
 /// What the container's first process is.
@@ -85,25 +84,6 @@ pub fn create(spec: &Spec, netns: Option<BorrowedFd<'_>>, io: Io) -> Result<(Con
     create_with(&Request { netns, ..Request::new(spec, io) })
 }
 
-/// What a container needs, begun while its caller does something else: the longest of the kernel's steps. Nothing is left when it
-/// is dropped.
-#[derive(Debug, Default)]
-pub struct Ahead {
-    network: Option<Making>,
-}
-
-impl Ahead {
-    /// Begins with it. A copy that the caller makes of itself before [`create_ahead`] may keep what comes of it.
-    ///
-    /// # Errors
-    /// Step `namespace`.
-    pub fn begin(spec: &Spec, netns: Option<BorrowedFd<'_>>) -> Result<Self, Failure> {
-        let makes = namespaces::makes_network(spec, netns);
-        let network = makes.then(Making::begin).transpose().map_err(at("namespace"))?;
-        Ok(Self { network })
-    }
-}
-
 /// As [`create`], with all that can be asked for.
 ///
 /// # Errors
@@ -134,7 +114,7 @@ pub fn create_ahead(
     if let (Some(class), Some(rdt)) = (&class, &spec.linux.intel_rdt) {
         class.check(rdt)?;
     }
-    let Ahead { network } = if ahead.network.is_some() { ahead } else { Ahead::begin(spec, request.netns)? };
+    let ahead = if ahead.has_begun() { ahead } else { Ahead::begin(spec, request.netns)? };
     let filter = match (request.filter, &spec.linux.seccomp) {
         (Some(filter), _) => Some(filter.clone()),
         (None, Some(profile)) => Some(Filter::compile(profile)?),
@@ -153,10 +133,11 @@ pub fn create_ahead(
         cgroup: &cgroup,
         class: class.as_ref(),
         network: None,
+        root: None,
     };
     let mut oom_kills = None;
     // Init has enough to do now: what the caller has to do takes no time.
-    let begun = begin(&order, network, |pid| {
+    let begun = begin(&order, ahead, |pid| {
         oom_kills = Some(cgroup::OomKills::from_now(&cgroup, place.scope.as_ref()));
         born(pid);
     });
@@ -199,14 +180,14 @@ pub fn create_ahead(
 /// On failure nobody runs, and the class is as it was; the cgroup is the caller's to remove.
 fn begin(
     order: &init::Order<'_>,
-    network: Option<Making>,
+    ahead: Ahead,
     born: impl FnOnce(i32),
 ) -> Result<(handshake::Caller, Child), Failure> {
     let (Some(class), Some(rdt)) = (order.class, &order.request.spec.linux.intel_rdt) else {
-        return begin_limited(order, network, born);
+        return begin_limited(order, ahead, born);
     };
     class.make(rdt)?;
-    begin_limited(order, network, born).inspect_err(|_| {
+    begin_limited(order, ahead, born).inspect_err(|_| {
         // The first failure is the one to report.
         let _ = class.remove();
     })
@@ -214,7 +195,7 @@ fn begin(
 
 fn begin_limited(
     order: &init::Order<'_>,
-    network: Option<Making>,
+    ahead: Ahead,
     born: impl FnOnce(i32),
 ) -> Result<(handshake::Caller, Child), Failure> {
     let init::Order { request, plan, cgroup, .. } = *order;
@@ -223,8 +204,8 @@ fn begin_limited(
     let resources = spec.linux.resources.as_ref().unwrap_or(&none);
     crate::cgroup::limit(cgroup, resources)?;
     crate::cgroup::allow(cgroup, &resources.devices)?;
-    let network = network.map(Making::finish).transpose().map_err(at("namespace"))?;
-    let order = &init::Order { network: network.as_ref().map(AsFd::as_fd), ..*order };
+    let (network, root) = ahead.finish()?;
+    let order = &init::Order { network: network.as_ref().map(AsFd::as_fd), root: root.as_ref(), ..*order };
     let (caller, child) = handshake::pair()?;
     let (mut caller, mut child) = (Some(caller), Some(child));
     let spawned = if plan.is_staged() {

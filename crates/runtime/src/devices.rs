@@ -84,7 +84,8 @@ pub(crate) fn make_all(root: &Root, devices: &[Device], opened: Vec<(String, Mou
         let target = root.touch(&path, 0o755, 0o666).map_err(&failed)?;
         mount.attach(target.as_fd()).map_err(&failed)?;
     }
-    for (name, major, minor) in STANDARD.into_iter().filter(|_| !bound) {
+    let configured = |name: &str| devices.iter().any(|d| d.path.strip_prefix("/dev/") == Some(name));
+    for (name, major, minor) in STANDARD.into_iter().filter(|(name, ..)| !bound && !configured(name)) {
         make(&dev, name, Kind::CharDevice, 0o666, (major, minor), (0, 0))?;
     }
     for (name, target) in LINKS {

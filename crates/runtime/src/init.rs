@@ -4,6 +4,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use spec::oci::runtime::{NamespaceKind, Process, Spec, State};
 use sys::cgroup::Cgroup;
+use sys::mount::Mount;
 use sys::namespace::Namespaces;
 
 use crate::failure::at;
@@ -25,6 +26,8 @@ pub(crate) struct Order<'a> {
     pub(crate) class: Option<&'a rdt::Class>,
     /// The new network namespace that the plan has.
     pub(crate) network: Option<BorrowedFd<'a>>,
+    /// The root's mount, if it is made.
+    pub(crate) root: Option<&'a Mount>,
 }
 
 impl Order<'_> {
@@ -111,7 +114,7 @@ fn set_up(
     order.plan.make_cgroup_namespace()?;
     let sources = match sources {
         Some(sources) => sources,
-        None => Sources::open(spec, order.cgroup, order.plan)?,
+        None => Sources::open(order)?,
     };
     let Sources { root: root_mount, mut mounts, devices } = sources;
     // Hooks see the host's tree with the container's in its place; and in a user namespace the kernel lets a new

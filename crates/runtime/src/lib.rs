@@ -33,6 +33,7 @@
 
 #![deny(missing_docs)]
 
+mod ahead;
 mod cgroup;
 mod create;
 mod delete;
@@ -73,7 +74,8 @@ mod user;
 
 use std::os::fd::OwnedFd;
 
-pub use create::{Ahead, FirstProcess, Request, create, create_ahead, create_with};
+pub use ahead::Ahead;
+pub use create::{FirstProcess, Request, create, create_ahead, create_with};
 pub use failure::Failure;
 pub use features::features;
 pub use hold::Holder;

@@ -204,6 +204,34 @@ impl Mounted {
     }
 }
 
+/// Makes what is missing in the container's root of what its mounts are mounted on, so that [`mount_all`] finds it. What lies in
+/// another mount is left to that, and so is whatever cannot be made.
+pub(crate) fn make_points(root: &Mount, all: &[runtime::Mount]) {
+    let Ok(top) = root.open_top() else { return };
+    let root = Root::from_fd(top, "/");
+    let mut covered: Vec<PathBuf> = Vec::new();
+    for mount in all {
+        let Ok(path) = root.canonical(&mount.destination) else { return };
+        if !covered.iter().any(|other| path.starts_with(other)) {
+            let options = Options::parse(&mount.options);
+            let bound = options.bind.is_some() || mount.r#type == "bind";
+            let kind = if !bound {
+                Some(Kind::Directory)
+            } else if options.subpath.is_none() {
+                source::kind(&mount.source)
+            } else {
+                None
+            };
+            let _ = match kind {
+                Some(Kind::Directory) => root.create_dirs(&path, 0o755).map(drop),
+                Some(_) => root.touch(&path, 0o755, 0o644).map(drop),
+                None => Ok(()),
+            };
+        }
+        covered.push(path);
+    }
+}
+
 /// Makes the container's procfs before anything is mounted, and opens its top. What is opened from there is the kernel's:
 /// nothing of the container's tree can stand in its place, and inside a procfs nothing is mounted but what [`proc::check`]
 /// lets pass. `None`: the configuration has none, or one that shows or takes less than a plain one.

@@ -135,11 +135,16 @@ impl Plan {
 /// Whether the container gets a new network namespace that the caller can make for it. One that goes with a new user namespace has
 /// to be made by who is in that: by the stage, as whatever else it is there for.
 pub(crate) fn makes_network(spec: &Spec, netns: Option<BorrowedFd<'_>>) -> bool {
-    let new = |kind: NamespaceKind| {
-        spec.linux.namespaces.iter().any(|other| other.r#type == kind && other.path.is_empty())
-    };
-    let staged = spec.linux.has(NamespaceKind::User) || new(NamespaceKind::Time);
-    netns.is_none() && new(NamespaceKind::Network) && !staged
+    netns.is_none() && is_new(spec, NamespaceKind::Network) && !is_staged(spec)
+}
+
+/// What [`Plan::is_staged`] says, for who has no plan yet.
+pub(crate) fn is_staged(spec: &Spec) -> bool {
+    spec.linux.has(NamespaceKind::User) || is_new(spec, NamespaceKind::Time)
+}
+
+fn is_new(spec: &Spec, kind: NamespaceKind) -> bool {
+    spec.linux.namespaces.iter().any(|other| other.r#type == kind && other.path.is_empty())
 }
 
 /// The host's ids of the container's root; `None` where they are the same, or not known.

@@ -27,14 +27,17 @@ fn make(root: &spec::oci::runtime::Root, label: &str) -> Result<Mount, Failure> 
     let mount = match &root.overlay {
         // Overlayfs wants one layer at least; without any, the writable layer is all there is.
         Some(overlay) if overlay.lower.is_empty() => bind(&overlay.upper)?,
-        Some(overlay) => {
-            let Overlay { lower, upper, work, volatile, .. } = overlay;
-            let upper = Upper { directory: upper, work, volatile: *volatile };
-            Mount::overlay(lower, upper, label).map_err(at("mount"))?
-        }
+        Some(overlay) => self::overlay(overlay, label)?,
         None => bind(&root.path)?,
     };
     Ok(mount)
+}
+
+/// An overlay whose files belong to whom they say.
+pub(crate) fn overlay(overlay: &Overlay, label: &str) -> Result<Mount, Failure> {
+    let Overlay { lower, upper, work, volatile, .. } = overlay;
+    let upper = Upper { directory: upper, work, volatile: *volatile };
+    Mount::overlay(lower, upper, label).map_err(at("mount"))
 }
 
 /// Leaves the host's tree for the container's. From here on there is no way back to the host's files but the

@@ -108,7 +108,7 @@ fn prepare(order: &Order<'_>) -> Result<Sources, Failure> {
     host::settle(spec, order.process)?;
     namespace::unshare(Namespaces::MOUNT).map_err(at("namespace"))?;
     plan.join(order.network)?;
-    let sources = Sources::open(spec, order.cgroup, plan)?;
+    let sources = Sources::open(order)?;
     crate::limits::set_all(order.process)?;
     if let Some((uid, gid)) =
         crate::namespaces::root_ids(&spec.linux).filter(|_| crate::cgroup::is_writable(spec))

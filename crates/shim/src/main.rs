@@ -41,6 +41,8 @@ fn main() -> ExitCode {
         let dir = Arc::clone(&dir);
         Box::new(move |panic| note(&dir, &panic.to_string()))
     });
+    // There is time for it now, and none when the container is to start.
+    sys::cgroup::remember_hierarchies();
     let supervisor =
         settle_in().and_then(|oom_score| Supervisor::new(connection, Arc::clone(&dir), oom_score));
     match supervisor.and_then(Supervisor::run) {

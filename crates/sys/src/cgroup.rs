@@ -23,6 +23,7 @@ use crate::{Error, Result};
 use hierarchy::Hierarchies;
 
 pub use devices::{DeviceAccess, DeviceException, DeviceKind, DevicePolicy};
+pub use hierarchy::remember_hierarchies;
 
 /// The controllers that a container's limits and statistics need.
 const CONTROLLERS: [&str; 12] = [
@@ -154,6 +155,18 @@ impl Cgroup {
     /// open(2)'s and write(2)'s; ENOENT also when the host has no such controller.
     pub fn write(&self, controller: &str, file: &str, value: &str) -> Result<()> {
         self.require(controller, file)?.write(file, value)
+    }
+
+    /// The same with several values, one after the other.
+    ///
+    /// # Errors
+    /// As [`Cgroup::write`]'s; what was written before stays.
+    pub fn write_each(&self, controller: &str, file: &str, values: &[String]) -> Result<()> {
+        let directory = self.require(controller, file)?;
+        let open = open_to_write(directory.fd.as_fd(), file);
+        let fd = open.map_err(|errno| directory.failed_to_write(file, errno))?;
+        let write = |value: &String| write_command(&fd, value);
+        values.iter().try_for_each(write).map_err(|errno| directory.failed_to_write(file, errno))
     }
 
     /// Reads a controller's file, without white space at its end.
@@ -330,6 +343,10 @@ impl Directory {
         write_at(self.fd.as_fd(), &self.label, file, value)
     }
 
+    fn failed_to_write(&self, file: &str, errno: Errno) -> Error {
+        Error::new("write", format!("{}/{file}", self.label), errno)
+    }
+
     fn read(&self, file: &str) -> Result<String> {
         read_at(self.fd.as_fd(), &self.label, file)
     }
@@ -379,26 +396,34 @@ fn patiently(step: &'static str, object: &str, mut reached: impl FnMut() -> Resu
 }
 
 fn write_at(directory: BorrowedFd<'_>, label: &str, file: &str, value: &str) -> Result<()> {
-    let failed = |errno| Error::new("write", format!("{label}/{file}"), errno);
-    let fd = rustix::fs::openat(directory, file, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())
-        .map_err(failed)?;
-    loop {
-        match rustix::io::write(&fd, value.as_bytes()) {
-            // One write is one command; there are no partial ones.
-            Ok(_) => return Ok(()),
-            Err(Errno::INTR) => {}
-            Err(errno) => return Err(failed(errno)),
-        }
-    }
+    open_to_write(directory, file)
+        .and_then(|fd| write_command(&fd, value))
+        .map_err(|errno| Error::new("write", format!("{label}/{file}"), errno))
 }
 
+fn open_to_write(directory: BorrowedFd<'_>, file: &str) -> rustix::io::Result<OwnedFd> {
+    rustix::fs::openat(directory, file, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())
+}
+
+/// One write is one command; there are no partial ones.
+fn write_command(fd: &OwnedFd, value: &str) -> rustix::io::Result<()> {
+    rustix::io::retry_on_intr(|| rustix::io::write(fd, value.as_bytes())).map(drop)
+}
+
+/// Without asking first how large it is, as the standard library does: the kernel does not know.
 fn read_at(directory: BorrowedFd<'_>, label: &str, file: &str) -> Result<String> {
-    use std::io::Read;
-    let object = || format!("{label}/{file}");
+    let failed = |errno| Error::new("read", format!("{label}/{file}"), errno);
     let fd = rustix::fs::openat(directory, file, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-        .map_err(|errno| Error::new("read", object(), errno))?;
-    let mut text = String::new();
-    std::fs::File::from(fd).read_to_string(&mut text).map_err(|e| Error::new("read", object(), e))?;
+        .map_err(failed)?;
+    let mut text = Vec::new();
+    let mut buffer = [0; 4096];
+    loop {
+        match rustix::io::retry_on_intr(|| rustix::io::read(&fd, &mut buffer)).map_err(failed)? {
+            0 => break,
+            length => text.extend_from_slice(&buffer[..length]),
+        }
+    }
+    let mut text = String::from_utf8(text).map_err(|_| failed(Errno::ILSEQ))?;
     text.truncate(text.trim_end().len());
     Ok(text)
 }

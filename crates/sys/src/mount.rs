@@ -20,6 +20,7 @@ mod named;
 mod overlay;
 
 pub use named::{Covering, Flags, covering, is_mounted_at, mount_at, mounted_below, unmount_at};
+pub use overlay::makes_unattached as makes_overlays_unattached;
 
 /// What statfs(2) says of a procfs, and of a sysfs.
 const PROC_SUPER_MAGIC: u64 = 0x9fa0;
@@ -187,6 +188,15 @@ impl Mount {
     /// As [`Mount::new`]'s.
     pub fn overlay_read_only(lower: &[String]) -> Result<Self> {
         overlay::mount_read_only(lower)
+    }
+
+    /// The same mount, held once more.
+    ///
+    /// # Errors
+    /// dup(2)'s.
+    pub fn try_clone(&self) -> Result<Self> {
+        let fd = self.fd.try_clone().map_err(|e| Error::new("dup", &self.label, e))?;
+        Ok(Self { fd, label: self.label.clone() })
     }
 
     /// Adds and removes attributes. Setting an access time attribute replaces the one before.

@@ -37,11 +37,11 @@ pub(crate) fn allow(cgroup: &Cgroup, rules: &[DeviceRule]) -> Result<(), Failure
                 ("devices.deny", "devices.allow")
             };
             cgroup.write("devices", first, "a").map_err(at("cgroup"))?;
-            policy
-                .exceptions
-                .iter()
-                .try_for_each(|exception| cgroup.write("devices", rest, &exception.to_string()))
-                .map_err(at("cgroup"))
+            if policy.exceptions.is_empty() {
+                return Ok(());
+            }
+            let lines: Vec<String> = policy.exceptions.iter().map(ToString::to_string).collect();
+            cgroup.write_each("devices", rest, &lines).map_err(at("cgroup"))
         }
         Version::V2 => cgroup.restrict_devices(&policy).map_err(at("cgroup")),
     }

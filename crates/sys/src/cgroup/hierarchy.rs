@@ -1,6 +1,7 @@
 //! Where the hierarchies are mounted, and a path made in all of them.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::OnceLock;
 
 use rustix::fs::{CWD, Mode, OFlags, XattrFlags};
 use rustix::io::Errno;
@@ -8,8 +9,20 @@ use rustix::io::Errno;
 use super::{CONTROLLERS, CONTROLLERS_V2, Cgroup, Directory, MADE, Version, read_at, write_at};
 use crate::{Error, Result};
 
+/// Found before, for a process that has asked for it.
+static REMEMBERED: OnceLock<Hierarchies> = OnceLock::new();
+
+/// Finds the hierarchies now, and never again: a long table takes 0.1 ms. For a process that makes one container, and has
+/// time before that.
+pub fn remember_hierarchies() {
+    if let Ok(found) = Hierarchies::find() {
+        // A second time changes nothing.
+        let _ = REMEMBERED.set(found);
+    }
+}
+
 /// The mount points.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Hierarchies {
     unified: Option<String>,
     v1: Vec<(Vec<String>, String)>,
@@ -18,6 +31,9 @@ pub(super) struct Hierarchies {
 impl Hierarchies {
     pub(super) fn find() -> Result<Self> {
         const TABLE: &str = "/proc/self/mountinfo";
+        if let Some(found) = REMEMBERED.get() {
+            return Ok(found.clone());
+        }
         let text = std::fs::read_to_string(TABLE).map_err(|e| Error::new("read", TABLE, e))?;
         let mut found = Self::parse(&text);
         if found.unified.is_none() && found.v1.is_empty() {
@@ -136,9 +152,20 @@ fn create_in(point: &str, names: &[&str], controllers: &[String], delegate: bool
 }
 
 fn try_create_in(point: &str, names: &[&str], controllers: &[String], delegate: bool) -> Result<Directory> {
-    let mut label = point.to_owned();
-    let mut fd = open_directory(point)?;
-    for (depth, name) in names.iter().enumerate() {
+    let fills = controllers.iter().any(|c| c == "cpuset");
+    let (mut label, mut fd, there) = match names.split_last() {
+        // What is above is there as a rule, and needs nothing.
+        Some((_, above)) if !delegate && !fills => {
+            let label = format!("{point}/{}", above.join("/")).trim_end_matches('/').to_owned();
+            match open_directory(&label) {
+                Ok(fd) => (label, fd, above.len()),
+                Err(error) if error.errno() == libc::ENOENT => (point.to_owned(), open_directory(point)?, 0),
+                Err(error) => return Err(error),
+            }
+        }
+        _ => (point.to_owned(), open_directory(point)?, 0),
+    };
+    for (depth, name) in names.iter().enumerate().skip(there) {
         if delegate {
             delegate_to_children(&fd, &label, label == point)?;
         }
@@ -160,7 +187,7 @@ fn try_create_in(point: &str, names: &[&str], controllers: &[String], delegate: 
             // Where there is no room for a mark the directory stays, as if it had been there before.
             let _ = rustix::fs::fsetxattr(&child, MADE, b"1", XattrFlags::empty());
         }
-        if controllers.iter().any(|c| c == "cpuset") {
+        if fills {
             fill_cpuset((&fd, &parent), (&child, &label))?;
             if made && depth + 1 < names.len() {
                 // What is made below it begins with its processors and memory: writing them costs the kernel a look at all

@@ -53,6 +53,11 @@ pub(super) fn mount_read_only(lower: &[String]) -> Result<Mount> {
     if takes_layers() { by_layer(lower, None, "") } else { joined(lower, None, "") }
 }
 
+/// Whether an overlay is never attached anywhere but where it belongs. Older kernels want it at the upper directory first.
+pub fn makes_unattached() -> bool {
+    takes_layers()
+}
+
 /// Whether the kernel knows `lowerdir+`. Trying would leave a line in an older kernel's log for each mount.
 fn takes_layers() -> bool {
     let system = rustix::system::uname();
