@@ -9,7 +9,7 @@
 //!
 //! | room | what is in it |
 //! |---|---|
-//! | [`create`] | the caller's half of making a container |
+//! | [`create`], `ahead` | the caller's half of making a container, and what runs beside it |
 //! | `init` | the child's half: the order of its steps until it is ready |
 //! | `start`, `exec`, `kill`, `pause`, `update`, `remount`, `delete` | the other verbs |
 //! | `handshake` | what caller and child say to each other |
@@ -19,6 +19,7 @@
 //! | `hooks` | programs of the host, run at six points of a container's life |
 //! | `namespaces`, `hold` | which are made and which are joined; those that wait for their container |
 //! | `idmap` | mounts whose files belong to others than on disk |
+//! | [`EarlyRoot`] | the root, made before there is a container |
 //! | `root`, `mounts`, `devices`, `terminal`, `paths`, `sysctl` | the sandbox, in the order of its making |
 //! | `reaper` | `--init`: the duties of a pid namespace's first process |
 //! | `process` | from the sandbox to the program: user, capabilities, seccomp, execve |
@@ -82,6 +83,7 @@ pub use hold::Holder;
 pub use limits::{Lowered, lowered};
 pub use open::{Existing, delete_remains};
 pub use reaper::init;
+pub use root::EarlyRoot;
 pub use seccomp::Filter;
 
 /// The three standard streams a process gets. With a terminal, `stdin` is the pty's peer for all three.

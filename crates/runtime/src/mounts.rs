@@ -12,6 +12,7 @@ mod source;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
 use spec::oci::runtime::{self, Spec};
 use sys::cgroup::{Cgroup, Version};
 use sys::mount::{Attributes, Depth, Mount, Propagation};
@@ -204,27 +205,38 @@ impl Mounted {
     }
 }
 
-/// Makes what is missing in the container's root of what its mounts are mounted on, so that [`mount_all`] finds it. What lies in
-/// another mount is left to that, and so is whatever cannot be made.
-pub(crate) fn make_points(root: &Mount, all: &[runtime::Mount]) {
-    let Ok(top) = root.open_top() else { return };
-    let root = Root::from_fd(top, "/");
+/// What a mount is mounted on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Point {
+    path: String,
+    /// Otherwise a file; `None` for what is known only when the mount's source is opened.
+    directory: Option<bool>,
+}
+
+impl Point {
+    /// A source that is not there is a file that is still to be written: directories have to be there.
+    pub(crate) fn of(mount: &runtime::Mount) -> Self {
+        let options = Options::parse(&mount.options);
+        let bound = options.bind.is_some() || mount.r#type == "bind";
+        let directory = match (bound, options.subpath) {
+            (false, _) => Some(true),
+            (true, Some(_)) => None,
+            (true, None) => Some(std::fs::metadata(&mount.source).is_ok_and(|source| source.is_dir())),
+        };
+        Self { path: mount.destination.clone(), directory }
+    }
+}
+
+/// Makes what is missing of them in the container's root, so that [`mount_all`] finds it. What lies in another mount is left to
+/// that, and so is whatever cannot be made.
+pub(crate) fn make_points(root: &Root, points: &[Point]) {
     let mut covered: Vec<PathBuf> = Vec::new();
-    for mount in all {
-        let Ok(path) = root.canonical(&mount.destination) else { return };
+    for point in points {
+        let Ok(path) = root.canonical(&point.path) else { return };
         if !covered.iter().any(|other| path.starts_with(other)) {
-            let options = Options::parse(&mount.options);
-            let bound = options.bind.is_some() || mount.r#type == "bind";
-            let kind = if !bound {
-                Some(Kind::Directory)
-            } else if options.subpath.is_none() {
-                source::kind(&mount.source)
-            } else {
-                None
-            };
-            let _ = match kind {
-                Some(Kind::Directory) => root.create_dirs(&path, 0o755).map(drop),
-                Some(_) => root.touch(&path, 0o755, 0o644).map(drop),
+            let _ = match point.directory {
+                Some(true) => root.create_dirs(&path, 0o755).map(drop),
+                Some(false) => root.touch(&path, 0o755, 0o644).map(drop),
                 None => Ok(()),
             };
         }

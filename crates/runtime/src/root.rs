@@ -2,14 +2,50 @@
 
 use std::path::Path;
 
+use serde::{Deserialize, Serialize};
 use spec::oci::runtime::{Overlay, Spec};
 use sys::mount::{self, Attributes, Depth, Mount, Propagation, Upper};
 use sys::root::Root;
 
-use crate::Failure;
 use crate::failure::{at, at_path};
 use crate::idmap::Owners;
-use crate::mounts::map_layers;
+use crate::mounts::{Point, map_layers};
+use crate::{Failure, mounts, namespaces};
+
+/// What a root is made of, for whoever makes it while the rest of the configuration comes about. What that costs is not the
+/// container's: for each new file, pages of the file system's own tables would be charged to the container's memory cgroup,
+/// and keep that alive long after the container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EarlyRoot {
+    overlay: Overlay,
+    label: String,
+    points: Vec<Point>,
+}
+
+impl EarlyRoot {
+    /// The root of this configuration. `None` where only init can make it, whose ids are not the host's, and where the kernel
+    /// (before 6.7) wants an overlay attached somewhere first.
+    pub fn of(spec: &Spec) -> Option<Self> {
+        let overlay = spec.root.as_ref()?.overlay.as_ref()?;
+        let plain = !overlay.idmap && !overlay.lower.is_empty() && !namespaces::is_staged(spec);
+        (plain && mount::makes_overlays_unattached()).then(|| Self {
+            overlay: overlay.clone(),
+            label: spec.linux.mount_label.clone(),
+            points: spec.mounts.iter().map(Point::of).collect(),
+        })
+    }
+
+    /// Its mount, with whatever can be made in it of what other mounts are mounted on: the rest is made when they are.
+    ///
+    /// # Errors
+    /// Step `mount`.
+    pub fn make(&self) -> Result<Mount, Failure> {
+        let mount = make_overlay(&self.overlay, &self.label)?;
+        let top = mount.open_top().map_err(at("mount"))?;
+        mounts::make_points(&Root::from_fd(top, "/"), &self.points);
+        Ok(mount)
+    }
+}
 
 /// The root's mount, attached nowhere yet. The caller's mounts are private.
 pub(crate) fn open(spec: &Spec, owners: &Owners<'_>) -> Result<Mount, Failure> {
@@ -27,14 +63,13 @@ fn make(root: &spec::oci::runtime::Root, label: &str) -> Result<Mount, Failure> 
     let mount = match &root.overlay {
         // Overlayfs wants one layer at least; without any, the writable layer is all there is.
         Some(overlay) if overlay.lower.is_empty() => bind(&overlay.upper)?,
-        Some(overlay) => self::overlay(overlay, label)?,
+        Some(overlay) => make_overlay(overlay, label)?,
         None => bind(&root.path)?,
     };
     Ok(mount)
 }
 
-/// An overlay whose files belong to whom they say.
-pub(crate) fn overlay(overlay: &Overlay, label: &str) -> Result<Mount, Failure> {
+fn make_overlay(overlay: &Overlay, label: &str) -> Result<Mount, Failure> {
     let Overlay { lower, upper, work, volatile, .. } = overlay;
     let upper = Upper { directory: upper, work, volatile: *volatile };
     Mount::overlay(lower, upper, label).map_err(at("mount"))

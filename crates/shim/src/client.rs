@@ -12,7 +12,7 @@ use spec::oci::runtime::Resources;
 use sys::scm::{self, Wait};
 
 use crate::message::{self, Incoming};
-use crate::proto::{Attach, Create, Event, Exec, Reply, Request, SOCKET, Status, VERSION};
+use crate::proto::{Attach, Create, EarlyRoot, Event, Exec, Reply, Request, SOCKET, Status, VERSION};
 
 /// Every call is short; a shim that does not answer for this long is stuck.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(120);
@@ -195,6 +195,13 @@ impl Connection {
         sockets: &[OwnedFd],
     ) -> Result<i32, Error> {
         (create.netns, create.filter) = (netns.is_some(), filter.is_some());
+        if let Some(root) = EarlyRoot::of(&create.spec).filter(|_| create.runtime.is_none()) {
+            match self.done(&Request::Root(Box::new(root)), &[]) {
+                // It says so again.
+                Ok(()) | Err(Error::Failed(_)) => {}
+                failed => failed?,
+            }
+        }
         let first = netns.iter().chain(&filter).map(|fd| fd as &dyn AsFd);
         let fds: Vec<&dyn AsFd> = first.chain(sockets.iter().map(|fd| fd as &dyn AsFd)).collect();
         self.pid(&Request::Create(Box::new(create)), &fds)

@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-pub use runtime::Failure;
 pub use runtime::foreign::Runtime as Foreign;
+pub use runtime::{EarlyRoot, Failure};
 use serde::{Deserialize, Serialize};
 use spec::oci::runtime::{CgroupDriver, IdMapping, Mount, Process, Resources, Spec};
 
@@ -40,6 +40,9 @@ pub enum Request {
     /// Makes a user namespace, and a network namespace that belongs to it; both are held until `Create`, or the shim's
     /// end. Reply: [`Reply::Pid`] of the process that holds them.
     Namespaces(Box<Ids>),
+    /// Makes the root of the container to come, while the rest of that is prepared; it is held until `Create`, or the shim's end.
+    /// A failure is none yet: `Create` makes it then.
+    Root(Box<EarlyRoot>),
     /// Makes the sandbox. Fds: the network namespace if `netns`, then one socket per entry of `attach`.
     Create(Box<Create>),
     /// Lets init execute its program.

@@ -1,12 +1,12 @@
 //! Start: the network, the mounts and the shim are prepared at once, then one call makes the sandbox and runs init.
 
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use network::{Endpoint, EndpointRequest, Sandbox};
-use shim::proto::{Create, Foreign, Reply, Request};
+use shim::proto::{Create, EarlyRoot, Foreign, Reply, Request};
 
 use super::idmap;
 use super::link::{Events, Link};
@@ -42,6 +42,9 @@ struct Joined {
     /// In the user namespace, which may be held for this container only.
     user: Option<i32>,
 }
+
+/// What a shim is told of a container.
+type Configured = (spec::oci::runtime::Spec, Option<Arc<OwnedFd>>, Option<EarlyRoot>);
 
 /// How a container comes to its network namespace.
 struct Plan {
@@ -210,17 +213,33 @@ impl Engine {
             },
         };
         let runtime = self.foreign_runtime(record)?;
-        let (spec, filter) = {
+        let (spec, filter, root) = {
             let (engine, container, record) = (self.clone(), container.clone(), record.clone());
             let ours = runtime.is_none();
-            let files = plan.shares.as_ref().map(|c| c.places.run.clone());
-            let hostname = shared.as_ref().map(|v| hostname(&v.record)).unwrap_or_else(|| hostname(&record));
-            let endpoints = endpoints.clone();
-            blocking(move || {
-                engine.prepare(&container, &record, &rw, files, &hostname, &endpoints, joined, ours)
-            })
-            .await?
+            let files =
+                plan.shares.as_ref().map_or_else(|| container.places.run.clone(), |c| c.places.run.clone());
+            let hostname = shared.as_ref().map_or_else(|| hostname(&record), |v| hostname(&v.record));
+            blocking(move || engine.prepare(&container, &record, &rw, &files, &hostname, joined, ours))
+                .await?
         };
+        // The shim makes the root meanwhile. When it cannot, it says so when the container is made.
+        let (written, _) = tokio::join!(
+            async {
+                if shared.is_some() {
+                    return Ok(());
+                }
+                let (engine, container, record) = (self.clone(), container.clone(), record.clone());
+                let endpoints = endpoints.clone();
+                blocking(move || engine.write_files(&container, &record, &endpoints)).await
+            },
+            async {
+                match root {
+                    Some(root) => link.call(Request::Root(Box::new(root)), Vec::new()).await.map(drop),
+                    None => Ok(()),
+                }
+            },
+        );
+        written?;
         let early = container.take_early();
         let copy =
             |file: &Arc<OwnedFd>| file.try_clone().map_err(|e| sys::Error::new("dup", "the filter", e));
@@ -398,35 +417,28 @@ impl Engine {
         }))
     }
 
-    /// Files beside the configuration, and the configuration. Blocking.
+    /// The configuration, its seccomp filter if that goes along compiled, and its root if the shim can make that before.
+    /// `files` is where the files are that [`Engine::write_files`] writes. Blocking.
     #[expect(clippy::too_many_arguments, reason = "all facts of one start, gathered in one place")]
     fn prepare(
         &self,
         container: &Container,
         record: &Record,
         rw: &store::RwMount,
-        shared_files: Option<PathBuf>,
+        files: &Path,
         hostname: &str,
-        endpoints: &[Endpoint],
         joined: Joined,
         ours: bool,
-    ) -> Result<(spec::oci::runtime::Spec, Option<Arc<OwnedFd>>), Error> {
+    ) -> Result<Configured, Error> {
         self.check_sources(record)?;
         // An old record must not be taken for this run's.
         sys::file::remove(&container.places.records.join("exit.json"))?;
-        let files = match shared_files {
-            Some(dir) => dir,
-            None => {
-                self.write_files(container, record, hostname, endpoints)?;
-                container.places.run.clone()
-            }
-        };
         let image =
             |layer: &String| -> Result<_, Error> { Ok((layer.clone(), self.inner.store.rw_mount(layer)?)) };
         let host = oci::Host {
             rw,
             images: record.layers().iter().skip(1).map(image).collect::<Result<_, _>>()?,
-            files: &files,
+            files,
             secrets: super::secrets::binds(&container.places.records, &record.secrets),
             cgroup: cgroup::named(record, &self.inner.config),
             hostname,
@@ -446,17 +458,19 @@ impl Engine {
         if spec.process.as_ref().is_some_and(|p| p.apparmor_profile == apparmor::DEFAULT) {
             apparmor::load_default(&self.inner.config.exec_root)?;
         }
-        Ok((spec, filter))
+        let root = EarlyRoot::of(&spec).filter(|_| ours);
+        Ok((spec, filter, root))
     }
 
+    /// The container's hostname, hosts and resolv.conf. Blocking.
     fn write_files(
         &self,
         container: &Container,
         record: &Record,
-        hostname: &str,
         endpoints: &[Endpoint],
     ) -> Result<(), Error> {
         let run = &container.places.run;
+        let hostname = &hostname(record);
         sys::file::create_dir_all(run, 0o700)?;
         let settings = self.settings();
         let bridge = || self.inner.networks.find("bridge").ok().and_then(|n| n.gateway(true));

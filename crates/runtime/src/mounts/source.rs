@@ -5,7 +5,7 @@ use std::path::Path;
 
 use sys::mount::{Depth, Mount};
 use sys::namespace::{self, Namespaces};
-use sys::root::{Follow, Kind, Root};
+use sys::root::{Follow, Root};
 
 use crate::Failure;
 use crate::failure::{at, at_path};
@@ -23,12 +23,6 @@ pub(super) fn open(source: &str, below: Option<&str>, depth: Depth) -> Result<Mo
         }
         _ => copy_below(source, below, depth),
     }
-}
-
-/// What is at `source`, if anything is.
-pub(super) fn kind(source: &str) -> Option<Kind> {
-    let found = std::fs::metadata(source).ok()?;
-    Some(if found.is_dir() { Kind::Directory } else { Kind::File })
 }
 
 /// A copy of what is at `below` in the tree at `top`.

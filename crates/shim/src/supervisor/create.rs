@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-use runtime::{Failure, Filter, FirstProcess, Holder, Request, foreign};
+use runtime::{EarlyRoot, Failure, Filter, FirstProcess, Holder, Request, foreign};
 use shim::log::write::{self as log, Writer};
 use shim::message::Incoming;
 use shim::proto::{Create, Ids, LOG_SERVER};
@@ -43,10 +43,20 @@ impl Supervisor {
         Ok(pid)
     }
 
+    /// The root of the container to come.
+    pub(super) fn make_root(&mut self, root: &EarlyRoot) -> Result<(), Failure> {
+        if self.container.is_some() {
+            return Err(refusal("mount", errno::EEXIST, "this shim has a container"));
+        }
+        self.made_root = Some(root.make()?);
+        Ok(())
+    }
+
     /// Init's pid. On failure nothing of the container is left.
     pub(super) fn create(&mut self, mut create: Create, incoming: &mut Incoming) -> Result<i32, Failure> {
         // What it holds is the container's from here on, or nobody's.
         let _held = self.holder.take();
+        let root = self.made_root.take();
         // All fds first: what is left in `incoming` would be taken for the next request's.
         let netns = if create.netns { Some(netns(incoming)?) } else { None };
         let filter = if create.filter { Some(filter(incoming)?) } else { None };
@@ -84,6 +94,7 @@ impl Supervisor {
                     first,
                     netns,
                     filter: filter.as_ref(),
+                    root: root.as_ref(),
                     cgroups,
                     ..Request::new(&create.spec, io)
                 };

@@ -42,6 +42,7 @@ use std::time::{Duration, Instant};
 
 use shim::proto::{Event, Exit, SOCKET};
 use spec::signal;
+use sys::mount::Mount;
 use sys::poll::{Epoll, Interest, Ready, Signals};
 
 use connection::Connection;
@@ -75,6 +76,8 @@ pub(crate) struct Supervisor {
     root: Option<File>,
     /// Namespaces for the container to come.
     holder: Option<runtime::Holder>,
+    /// Its root.
+    made_root: Option<Mount>,
     last_process: u32,
     /// What children get instead of our own OOM score adjustment, unless they are given one.
     oom_score: Option<i32>,
@@ -129,6 +132,7 @@ impl Supervisor {
             container: None,
             root: None,
             holder: None,
+            made_root: None,
             last_process: 0,
             oom_score,
             lingering: Vec::new(),
