@@ -4,7 +4,6 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 
 use spec::oci::runtime::{CgroupDriver, Resources, Spec, State};
-use sys::mount::Mount;
 use sys::process::{self, Clone, Spawned};
 
 use crate::failure::at;
@@ -38,8 +37,6 @@ pub struct Request<'a> {
     pub netns: Option<BorrowedFd<'a>>,
     /// The seccomp filter; without it, what the configuration has is compiled.
     pub filter: Option<&'a Filter>,
-    /// The root's mount, made before of the same configuration ([`EarlyRoot`](crate::EarlyRoot)), and attached nowhere.
-    pub root: Option<&'a Mount>,
     /// Who the container is to its hooks and to a seccomp listener.
     pub state: State,
     /// With it, init waits for [`Container::start_through`] on a connection to this socket, whoever makes it;
@@ -66,7 +63,6 @@ impl<'a> Request<'a> {
             io,
             netns: None,
             filter: None,
-            root: None,
             state,
             gate: None,
             preserved: 0,
@@ -103,7 +99,7 @@ pub fn create_with(request: &Request<'_>) -> Result<(Container, Child), Failure>
 /// As there.
 pub fn create_ahead(
     request: &Request<'_>,
-    ahead: Ahead,
+    mut ahead: Ahead,
     born: impl FnOnce(i32),
 ) -> Result<(Container, Child), Failure> {
     let spec = request.spec;
@@ -118,7 +114,7 @@ pub fn create_ahead(
     if let (Some(class), Some(rdt)) = (&class, &spec.linux.intel_rdt) {
         class.check(rdt)?;
     }
-    let ahead = if ahead.has_begun() { ahead } else { Ahead::begin(spec, request.netns)? };
+    ahead.begin_missing(spec, request.netns)?;
     let filter = match (request.filter, &spec.linux.seccomp) {
         (Some(filter), _) => Some(filter.clone()),
         (None, Some(profile)) => Some(Filter::compile(profile)?),
@@ -137,6 +133,7 @@ pub fn create_ahead(
         cgroup: &cgroup,
         class: class.as_ref(),
         network: None,
+        root: None,
     };
     let mut oom_kills = None;
     // Init has enough to do now: what the caller has to do takes no time.
@@ -207,8 +204,8 @@ fn begin_limited(
     let resources = spec.linux.resources.as_ref().unwrap_or(&none);
     crate::cgroup::limit(cgroup, resources)?;
     crate::cgroup::allow(cgroup, &resources.devices)?;
-    let network = ahead.finish()?;
-    let order = &init::Order { network: network.as_ref().map(AsFd::as_fd), ..*order };
+    let (network, root) = ahead.finish()?;
+    let order = &init::Order { network: network.as_ref().map(AsFd::as_fd), root: root.as_ref(), ..*order };
     let (caller, child) = handshake::pair()?;
     let (mut caller, mut child) = (Some(caller), Some(child));
     let spawned = if plan.is_staged() {

@@ -4,6 +4,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use spec::oci::runtime::{NamespaceKind, Process, Spec, State};
 use sys::cgroup::Cgroup;
+use sys::mount::Mount;
 use sys::namespace::Namespaces;
 
 use crate::failure::at;
@@ -25,6 +26,8 @@ pub(crate) struct Order<'a> {
     pub(crate) class: Option<&'a rdt::Class>,
     /// The new network namespace that the plan has.
     pub(crate) network: Option<BorrowedFd<'a>>,
+    /// The root's mount, if it is made.
+    pub(crate) root: Option<&'a Mount>,
 }
 
 impl Order<'_> {

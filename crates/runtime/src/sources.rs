@@ -27,7 +27,7 @@ impl Sources {
         // Nothing that is mounted or unmounted from here on may reach the host.
         mount::propagate_all(Propagation::Private).map_err(at("mount"))?;
         mounts::make_overlays(&mut mounts, &owners)?;
-        let root = match order.request.root {
+        let root = match order.root {
             Some(root) => root.try_clone().map_err(at("mount"))?,
             None => root::open(spec, &owners)?,
         };

@@ -12,6 +12,7 @@ use spec::oci::runtime::Resources;
 use sys::scm::{self, Wait};
 
 use crate::message::{self, Incoming};
+use crate::promise::Promise;
 use crate::proto::{Attach, Create, EarlyRoot, Event, Exec, Reply, Request, SOCKET, Status, VERSION};
 
 /// Every call is short; a shim that does not answer for this long is stuck.
@@ -194,15 +195,18 @@ impl Connection {
         filter: Option<BorrowedFd<'_>>,
         sockets: &[OwnedFd],
     ) -> Result<i32, Error> {
-        (create.netns, create.filter) = (netns.is_some(), filter.is_some());
-        if let Some(root) = EarlyRoot::of(&create.spec).filter(|_| create.runtime.is_none()) {
-            match self.done(&Request::Root(Box::new(root)), &[]) {
-                // It says so again.
-                Ok(()) | Err(Error::Failed(_)) => {}
-                failed => failed?,
-            }
-        }
-        let first = netns.iter().chain(&filter).map(|fd| fd as &dyn AsFd);
+        let root = EarlyRoot::of(&create.spec).filter(|_| create.runtime.is_none());
+        let promised = root.map(|root| {
+            // When it cannot be made, init says why.
+            let mount = root.make().ok();
+            let (promise, end) = Promise::new().map_err(|e| self.failed("promise a root to", e))?;
+            promise.keep(mount.as_ref());
+            Ok::<_, Error>(end)
+        });
+        let end = promised.transpose()?;
+        (create.netns, create.filter, create.promise) = (netns.is_some(), filter.is_some(), end.is_some());
+        let end = end.as_ref().map(AsFd::as_fd);
+        let first = netns.iter().chain(&filter).chain(&end).map(|fd| fd as &dyn AsFd);
         let fds: Vec<&dyn AsFd> = first.chain(sockets.iter().map(|fd| fd as &dyn AsFd)).collect();
         self.pid(&Request::Create(Box::new(create)), &fds)
     }

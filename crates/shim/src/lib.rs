@@ -6,6 +6,7 @@
 //! | [`proto`] | the messages between cortend and a shim |
 //! | [`client`] | the daemon's end: spawn, connect, call (blocking) |
 //! | `built_in` | the default seccomp profile, compiled once for many starts |
+//! | [`promise`] | what is still being made when a shim begins |
 //! | [`message`] | how a message and its file descriptors go over a socket |
 //! | [`log`] | the json-file format: write, rotate, read back |
 //!
@@ -24,6 +25,7 @@ mod built_in;
 pub mod client;
 pub mod log;
 pub mod message;
+pub mod promise;
 pub mod proto;
 
 pub use built_in::{built_in_filter, filter};

@@ -40,10 +40,8 @@ pub enum Request {
     /// Makes a user namespace, and a network namespace that belongs to it; both are held until `Create`, or the shim's
     /// end. Reply: [`Reply::Pid`] of the process that holds them.
     Namespaces(Box<Ids>),
-    /// Makes the root of the container to come, while the rest of that is prepared; it is held until `Create`, or the shim's end.
-    /// A failure is none yet: `Create` makes it then.
-    Root(Box<EarlyRoot>),
-    /// Makes the sandbox. Fds: the network namespace if `netns`, then one socket per entry of `attach`.
+    /// Makes the sandbox. Fds: the network namespace if `netns`, the filter if `filter`, the end of a promise if `promise`, then one
+    /// socket per entry of `attach`.
     Create(Box<Create>),
     /// Lets init execute its program.
     Start,
@@ -118,6 +116,9 @@ pub struct Create {
     /// none then.
     #[serde(default)]
     pub filter: bool,
+    /// Not all that the container needs is there yet: the end of a [`Promise`](crate::promise::Promise) comes with the message.
+    #[serde(default)]
+    pub promise: bool,
     /// Where the log goes; `None` keeps none (log driver `none`).
     pub log: Option<Log>,
     /// Stdin is a pipe that stays open (`OpenStdin`); otherwise stdin is /dev/null.

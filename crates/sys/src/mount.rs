@@ -190,6 +190,11 @@ impl Mount {
         overlay::mount_read_only(lower)
     }
 
+    /// A mount that somebody else has made (fsmount(2), open_tree(2)); `label` is what errors call it.
+    pub fn from_fd(fd: OwnedFd, label: impl Into<String>) -> Self {
+        Self { fd, label: label.into() }
+    }
+
     /// The same mount, held once more.
     ///
     /// # Errors

@@ -100,6 +100,7 @@ pub(crate) fn execute(
         spec,
         netns: false,
         filter: false,
+        promise: false,
         log: None,
         open_stdin: false,
         stdin_once: false,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use network::{Endpoint, EndpointRequest, Sandbox};
+use shim::promise::Promise;
 use shim::proto::{Create, EarlyRoot, Foreign, Reply, Request};
 
 use super::idmap;
@@ -222,24 +223,6 @@ impl Engine {
             blocking(move || engine.prepare(&container, &record, &rw, &files, &hostname, joined, ours))
                 .await?
         };
-        // The shim makes the root meanwhile. When it cannot, it says so when the container is made.
-        let (written, _) = tokio::join!(
-            async {
-                if shared.is_some() {
-                    return Ok(());
-                }
-                let (engine, container, record) = (self.clone(), container.clone(), record.clone());
-                let endpoints = endpoints.clone();
-                blocking(move || engine.write_files(&container, &record, &endpoints)).await
-            },
-            async {
-                match root {
-                    Some(root) => link.call(Request::Root(Box::new(root)), Vec::new()).await.map(drop),
-                    None => Ok(()),
-                }
-            },
-        );
-        written?;
         let early = container.take_early();
         let copy =
             |file: &Arc<OwnedFd>| file.try_clone().map_err(|e| sys::Error::new("dup", "the filter", e));
@@ -248,6 +231,7 @@ impl Engine {
             spec,
             netns: netns.is_some(),
             filter: filter.is_some(),
+            promise: true,
             log: container.log_settings(record).await?,
             open_stdin: record.config.open_stdin,
             stdin_once: record.config.stdin_once,
@@ -259,9 +243,17 @@ impl Engine {
             exit_file: container.places.records.join("exit.json"),
         };
         let sockets = early.into_iter().map(|e| e.socket);
-        let fds: Vec<OwnedFd> = netns.into_iter().chain(filter).chain(sockets).collect();
-        let pid = match link.call(Request::Create(Box::new(create)), fds).await {
+        // What takes longest is made while the shim begins: its cgroups here, files and the root there.
+        let (promise, end) = Promise::new().map_err(|e| sys::Error::new("socketpair", "shim", e))?;
+        let fds: Vec<OwnedFd> = netns.into_iter().chain(filter).chain([end]).chain(sockets).collect();
+        let (reply, kept) = tokio::join!(
+            link.call(Request::Create(Box::new(create)), fds),
+            self.keep_promise(promise, container, record, root, shared.is_none().then(|| endpoints.clone())),
+        );
+        let pid = match reply {
             Ok(Reply::Pid(pid)) => pid,
+            // The shim has heard only that there is something missing.
+            _ if kept.is_err() => return Err(kept.expect_err("just seen")),
             Ok(other) => return Err(Error::Internal(format!("the shim answered Create with {other:?}"))),
             Err(error) => return Err(error::start(&error)),
         };
@@ -460,6 +452,35 @@ impl Engine {
         }
         let root = EarlyRoot::of(&spec).filter(|_| ours);
         Ok((spec, filter, root))
+    }
+
+    /// Makes what the shim was promised: the root, if it can be made before there is a container, and the files beside the
+    /// configuration, for a container whose `endpoints` are its own.
+    async fn keep_promise(
+        &self,
+        promise: Promise,
+        container: &Arc<Container>,
+        record: &Arc<Record>,
+        root: Option<EarlyRoot>,
+        endpoints: Option<Vec<Endpoint>>,
+    ) -> Result<(), Error> {
+        let (root, written) = tokio::join!(
+            async {
+                match root {
+                    // When it cannot be made, init says why.
+                    Some(root) => blocking(move || root.make()).await.ok(),
+                    None => None,
+                }
+            },
+            async {
+                let Some(endpoints) = endpoints else { return Ok(()) };
+                let (engine, container, record) = (self.clone(), container.clone(), record.clone());
+                blocking(move || engine.write_files(&container, &record, &endpoints)).await
+            },
+        );
+        written?;
+        promise.keep(root.as_ref());
+        Ok(())
     }
 
     /// The container's hostname, hosts and resolv.conf. Blocking.

@@ -5,11 +5,13 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-use runtime::{EarlyRoot, Failure, Filter, FirstProcess, Holder, Request, foreign};
+use runtime::{Ahead, Failure, Filter, FirstProcess, Holder, Request, foreign};
 use shim::log::write::{self as log, Writer};
 use shim::message::Incoming;
+use shim::promise;
 use shim::proto::{Create, Ids, LOG_SERVER};
 use spec::signal;
+use sys::mount::Mount;
 use sys::namespace::Namespaces;
 
 use super::kernel::Kernel;
@@ -43,23 +45,14 @@ impl Supervisor {
         Ok(pid)
     }
 
-    /// The root of the container to come.
-    pub(super) fn make_root(&mut self, root: &EarlyRoot) -> Result<(), Failure> {
-        if self.container.is_some() {
-            return Err(refusal("mount", errno::EEXIST, "this shim has a container"));
-        }
-        self.made_root = Some(root.make()?);
-        Ok(())
-    }
-
     /// Init's pid. On failure nothing of the container is left.
     pub(super) fn create(&mut self, mut create: Create, incoming: &mut Incoming) -> Result<i32, Failure> {
         // What it holds is the container's from here on, or nobody's.
         let _held = self.holder.take();
-        let root = self.made_root.take();
         // All fds first: what is left in `incoming` would be taken for the next request's.
         let netns = if create.netns { Some(netns(incoming)?) } else { None };
         let filter = if create.filter { Some(filter(incoming)?) } else { None };
+        let promise = if create.promise { Some(promised(incoming)?) } else { None };
         let sockets: Vec<UnixStream> =
             create.attach.iter().map(|_| attach::socket(incoming)).collect::<Result<_, _>>()?;
         if self.container.is_some() {
@@ -94,15 +87,19 @@ impl Supervisor {
                     first,
                     netns,
                     filter: filter.as_ref(),
-                    root: root.as_ref(),
                     cgroups,
                     ..Request::new(&create.spec, io)
                 };
                 // Hooks are told, and a class of its own is named after it.
                 id.clone_into(&mut request.state.id);
-                Kernel::own(&request)?
+                let mut ahead = Ahead::begin(&create.spec, netns)?;
+                if let Some(promise) = promise {
+                    ahead.await_root(Box::new(move || kept(&promise)));
+                }
+                Kernel::own(&request, ahead)?
             }
             Some(runtime) => {
+                promise.as_ref().map(kept).transpose()?;
                 let directory = self.dir.join(BUNDLE);
                 let spec = &create.spec;
                 Kernel::foreign(foreign::Request { runtime, id, directory, spec, first, netns, cgroups, io })?
@@ -156,4 +153,13 @@ fn netns(incoming: &mut Incoming) -> Result<OwnedFd, Failure> {
     incoming
         .fd()
         .ok_or_else(|| refusal("create", errno::EINVAL, "no network namespace came with the request"))
+}
+
+fn promised(incoming: &mut Incoming) -> Result<OwnedFd, Failure> {
+    incoming.fd().ok_or_else(|| refusal("create", errno::EINVAL, "no end of a promise came with the request"))
+}
+
+/// The root, if it is made, once all is there.
+fn kept(promise: &OwnedFd) -> Result<Option<Mount>, Failure> {
+    promise::wait(promise).map_err(|e| failure("create", "what was promised", &e))
 }

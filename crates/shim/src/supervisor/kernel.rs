@@ -1,6 +1,6 @@
 //! The container in the kernel: what our own runtime has made, or another one.
 
-use runtime::{Child, Failure, Io, Request, foreign};
+use runtime::{Ahead, Child, Failure, Io, Request, foreign};
 use spec::oci::runtime::{Mount, Process, Resources};
 use spec::signal;
 
@@ -12,8 +12,9 @@ pub(super) enum Kernel {
 }
 
 impl Kernel {
-    pub(super) fn own(request: &Request<'_>) -> Result<(Self, Child), Failure> {
-        runtime::create_with(request).map(|(container, child)| (Self::Own(Box::new(container)), child))
+    pub(super) fn own(request: &Request<'_>, ahead: Ahead) -> Result<(Self, Child), Failure> {
+        runtime::create_ahead(request, ahead, |_| ())
+            .map(|(container, child)| (Self::Own(Box::new(container)), child))
     }
 
     pub(super) fn foreign(request: foreign::Request<'_>) -> Result<(Self, Child), Failure> {

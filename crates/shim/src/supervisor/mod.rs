@@ -42,7 +42,6 @@ use std::time::{Duration, Instant};
 
 use shim::proto::{Event, Exit, SOCKET};
 use spec::signal;
-use sys::mount::Mount;
 use sys::poll::{Epoll, Interest, Ready, Signals};
 
 use connection::Connection;
@@ -76,8 +75,6 @@ pub(crate) struct Supervisor {
     root: Option<File>,
     /// Namespaces for the container to come.
     holder: Option<runtime::Holder>,
-    /// Its root.
-    made_root: Option<Mount>,
     last_process: u32,
     /// What children get instead of our own OOM score adjustment, unless they are given one.
     oom_score: Option<i32>,
@@ -132,7 +129,6 @@ impl Supervisor {
             container: None,
             root: None,
             holder: None,
-            made_root: None,
             last_process: 0,
             oom_score,
             lingering: Vec::new(),

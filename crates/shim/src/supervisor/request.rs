@@ -61,7 +61,6 @@ impl Supervisor {
             }
             Request::Exec(exec) => return self.exec(*exec, incoming).map_or_else(Reply::Failed, Reply::Pid),
             Request::Name { dir } => self.name(dir),
-            Request::Root(root) => self.make_root(&root),
             Request::Status => return Reply::Status(self.status()),
             Request::Start => self.start(),
             Request::Kill { signal, exec, all } => self.kill(signal, exec.as_deref(), all),

@@ -108,6 +108,7 @@ impl Place {
             },
             netns: false,
             filter: false,
+            promise: false,
             log: Some(Log { files: Some(self.log_files(LogFormat::JsonFile, 0, 1)), ..Log::default() }),
             open_stdin: false,
             stdin_once: false,
