@@ -54,7 +54,7 @@ pub(crate) struct LayerMeta {
     pub(crate) opaque: bool,
 }
 
-/// A directory in `ingest/` that becomes something else by rename, or goes away.
+/// A directory that becomes something else by rename, or goes away.
 #[derive(Debug)]
 pub(crate) struct Scratch {
     path: PathBuf,
@@ -294,13 +294,6 @@ impl Store {
         make_scratch(self.ingest_path())
     }
 
-    /// One for a writable layer that nobody wants yet.
-    pub(crate) fn ready_scratch(&self) -> Result<Scratch> {
-        make_scratch(
-            self.path("ingest").join(format!("ready-{}", spec::digest::hex(&sys::random::bytes::<12>()))),
-        )
-    }
-
     /// One beside the layers, for whose directories the file system chooses a place as for theirs.
     fn layer_scratch(&self) -> Result<Scratch> {
         make_scratch(self.path("layers").join(format!(".{}", spec::digest::hex(&sys::random::bytes::<12>()))))
@@ -320,7 +313,7 @@ impl Store {
     }
 }
 
-fn make_scratch(path: PathBuf) -> Result<Scratch> {
+pub(crate) fn make_scratch(path: PathBuf) -> Result<Scratch> {
     file::create_dir_all(&path, 0o700)?;
     Ok(Scratch { path })
 }

@@ -4,8 +4,9 @@
 //! <root>/layout                     "1"; a newer number is refused. Locked by the process that has the store open
 //!        boot                       the machine's boot in which the store was opened last
 //!        blobs/sha256/<hex>         immutable: manifests, configs, compressed layers
-//!        ingest/                    blobs being written, trees being removed, layers made beforehand; what a download that broke off
-//!                                   has left (`ingest`); the rest goes when the store is opened
+//!        ingest/                    blobs being written, trees being removed; what a download that broke off has left (`ingest`);
+//!                                   the rest goes when the store is opened
+//!        fresh/<n>/                 writable layers being made, or made beforehand; they go when the store is opened
 //!        layers/<chain id>/{diff/,meta.json,synced}
 //!        rw/<id>/{diff/,work/,meta.json}
 //!        images.json                name → target; the root set, one atomic file
@@ -64,6 +65,7 @@ mod usage;
 use std::collections::{HashMap, HashSet};
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use sys::file::{self, Durability};
@@ -118,6 +120,8 @@ struct Inner {
     arriving: Arriving,
     /// Writable layers made beforehand.
     ready: Mutex<Vec<Scratch>>,
+    /// How many writable layers were begun.
+    begun: AtomicUsize,
     /// Layers that got their places lately and may not be on the disk; `None` before it was looked at.
     unsettled: Mutex<Option<HashSet<ChainId>>>,
     /// Records of layers, which never change.
@@ -157,6 +161,7 @@ impl Store {
         file::create_dir_all(&ingest, 0o700)?;
         ingest::clean(&ingest)?;
         layer::clean(&root.join("layers"))?;
+        rw::clean(&root.join("fresh"))?;
         let names = names::load(&root.join("images.json"))?;
         Ok(Self {
             inner: Arc::new(Inner {
@@ -169,6 +174,7 @@ impl Store {
                 unpacking: Turns::default(),
                 arriving: Arriving::default(),
                 ready: Mutex::default(),
+                begun: AtomicUsize::default(),
                 unsettled: Mutex::default(),
                 layers: Mutex::default(),
             }),

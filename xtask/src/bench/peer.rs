@@ -54,7 +54,10 @@ impl Peer {
     fn begin(name: &str, client: PathBuf, program: Box<dyn Fn(&Path) -> Command>) -> Result<Self, String> {
         let namespace = format!("ct-bench-{name}-{}", std::process::id());
         let directory = std::env::temp_dir().join(&namespace);
-        std::fs::create_dir_all(&directory).map_err(|e| format!("{}: {e}", directory.display()))?;
+        let run = directory.join("run");
+        std::fs::create_dir_all(&run).map_err(|e| format!("{}: {e}", run.display()))?;
+        // As /run is: what lasts no longer than the machine runs is not on its disk.
+        sh(&format!("mount -t tmpfs -o mode=700 tmpfs {}", run.display()))?;
         let socket = format!("unix://{}/s", directory.display());
         sh(&format!("ip netns add {namespace} && ip -n {namespace} link set lo up"))?;
         let daemon = spawn(&program(&directory), &namespace, &socket, &directory)?;
@@ -225,7 +228,7 @@ impl Drop for Peer {
         }
         let _ = sh(&format!("ip netns del {}", self.namespace));
         let _ =
-            sh(&format!("umount -R {0}/data/* {0}/run/* 2>/dev/null; rm -rf {0}", self.directory.display()));
+            sh(&format!("umount -R {0}/data/* {0}/run 2>/dev/null; rm -rf {0}", self.directory.display()));
         let _ = sh("rmdir /sys/fs/cgroup/ct-bench /sys/fs/cgroup/*/ct-bench 2>/dev/null");
     }
 }

@@ -246,9 +246,12 @@ impl Engine {
         // What takes longest is made while the shim begins: its cgroups here, files and the root there.
         let (promise, end) = Promise::new().map_err(|e| sys::Error::new("socketpair", "shim", e))?;
         let fds: Vec<OwnedFd> = netns.into_iter().chain(filter).chain([end]).chain(sockets).collect();
-        let (reply, kept) = tokio::join!(
+        // In this order: a call that waits for its promise has a slot among the blocking calls only after those who keep that.
+        let own = shared.is_none().then(|| endpoints.clone());
+        let (kept, reply) = tokio::join!(
+            biased;
+            self.keep_promise(promise, container, record, root, own),
             link.call(Request::Create(Box::new(create)), fds),
-            self.keep_promise(promise, container, record, root, shared.is_none().then(|| endpoints.clone())),
         );
         let pid = match reply {
             Ok(Reply::Pid(pid)) => pid,

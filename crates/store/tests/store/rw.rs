@@ -166,7 +166,13 @@ fn ids_and_parents_are_checked() {
     assert!(matches!(f.store.rw_mount("y"), Err(store::Error::NoRw(_))));
     f.store.rw_remove("x").unwrap();
     f.store.rw_remove("x").unwrap();
-    assert_eq!((f.list("rw").len(), f.list("ingest").len()), (0, 0));
+    assert_eq!((f.list("rw").len(), f.list("ingest").len(), fresh(f.store.root())), (0, 0, 0));
+}
+
+/// How many layers are being made, or wait.
+fn fresh(root: &std::path::Path) -> usize {
+    let parts = sys::file::list(&root.join("fresh")).unwrap();
+    parts.iter().map(|part| sys::file::list(&root.join("fresh").join(part)).unwrap().len()).sum()
 }
 
 #[test]
@@ -174,10 +180,10 @@ fn ids_and_parents_are_checked() {
 fn layers_made_beforehand_are_like_others_and_go_with_the_store() {
     let f = fixture();
     f.store.rw_make_ready().unwrap();
-    let ready = f.list("ingest").len();
+    let ready = fresh(f.store.root());
     assert!(ready > 0);
     let made = f.store.rw_create("one", None).unwrap();
-    assert_eq!(f.list("ingest").len(), ready - 1, "one of those that were ready");
+    assert_eq!(fresh(f.store.root()), ready - 1, "one of those that were ready");
     std::fs::write(made.upper.join("file"), b"x").unwrap();
     for n in 0..ready {
         let other = f.store.rw_create(&format!("more{n}"), None).unwrap();
@@ -187,7 +193,7 @@ fn layers_made_beforehand_are_like_others_and_go_with_the_store() {
         assert_eq!(mode(&other.upper), mode(&made.upper));
         assert_eq!(other, f.store.rw_mount(&format!("more{n}")).unwrap());
     }
-    assert_eq!(f.list("ingest").len(), 0);
+    assert_eq!(fresh(f.store.root()), 0);
 
     let aside = f.store.rw_set_aside("one").unwrap().unwrap();
     assert_eq!(
@@ -202,5 +208,10 @@ fn layers_made_beforehand_are_like_others_and_go_with_the_store() {
     f.store.rw_make_ready().unwrap();
     let root = f.store.root().to_owned();
     drop(f.store);
-    assert_eq!(sys::file::list(&root.join("ingest")).unwrap(), [] as [&str; 0]);
+    assert_eq!((fresh(&root), sys::file::list(&root.join("ingest")).unwrap().len()), (0, 0));
+    // What a crash has left goes when it is opened.
+    std::fs::create_dir_all(root.join("fresh/3/left/work")).unwrap();
+    assert_eq!(fresh(&root), 1);
+    drop(store::Store::open(&root).unwrap());
+    assert_eq!(fresh(&root), 0);
 }
