@@ -210,7 +210,7 @@ fn layers_made_beforehand_are_like_others_and_go_with_the_store() {
     drop(f.store);
     assert_eq!((fresh(&root), sys::file::list(&root.join("ingest")).unwrap().len()), (0, 0));
     // What a crash has left goes when it is opened.
-    std::fs::create_dir_all(root.join("fresh/3/left/work")).unwrap();
+    std::fs::create_dir_all(root.join("fresh/0/left/work")).unwrap();
     assert_eq!(fresh(&root), 1);
     drop(store::Store::open(&root).unwrap());
     assert_eq!(fresh(&root), 0);
