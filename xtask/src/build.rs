@@ -10,6 +10,9 @@ use crate::{cargo, layout, root, run};
 pub(crate) const TARGET: &str =
     if cfg!(target_arch = "aarch64") { "aarch64-unknown-linux-gnu" } else { "x86_64-unknown-linux-gnu" };
 
+/// Names that tell the instances of a generic function from each other (see `layout`).
+const NAMES: &str = "-C symbol-mangling-version=v0";
+
 /// Static, at a fixed address, and without tables for unwinding: a panic of the shim aborts.
 const SHIM: &str = "-C target-feature=+crt-static -C relocation-model=static -C force-unwind-tables=no";
 
@@ -29,6 +32,7 @@ pub(crate) fn build() -> Result<PathBuf, String> {
 /// Builds the programs with the names of their functions: each program's name, and its file.
 pub(crate) fn named() -> Result<[(&'static str, PathBuf); 3], String> {
     let mut programs = cargo(&["build", "--profile", "ship", "-p", "cli", "-p", "daemon"]);
+    programs.env("RUSTFLAGS", NAMES);
     layout::arrange(&mut programs)?;
     run(&mut programs)?;
     // A target directory of its own: other flags would throw the release build's cache away.
@@ -43,7 +47,7 @@ pub(crate) fn named() -> Result<[(&'static str, PathBuf); 3], String> {
         "--target-dir",
         "target/shim",
     ]);
-    shim.env("RUSTFLAGS", SHIM);
+    shim.env("RUSTFLAGS", format!("{SHIM} {NAMES}"));
     layout::arrange(&mut shim)?;
     run(&mut shim)?;
     Ok([

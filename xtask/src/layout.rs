@@ -70,35 +70,11 @@ fn order(arguments: &[String]) -> Result<Option<PathBuf>, String> {
     Ok(Some(order))
 }
 
-/// A function's name without what each compiler and build chooses anew: `17h` and a hash at the end of the older names, `Cs`,
-/// a number and `_` for each crate in the newer ones, and what LLVM adds.
+/// A function's name as the source has it, generic arguments and all, without the hashes that each build chooses anew, and without
+/// what LLVM adds.
 fn lasting(name: &str) -> String {
     let name = name.split(".llvm.").next().unwrap_or(name);
-    if let Some((path, hash)) = name.rsplit_once("17h")
-        && hash.len() == 17
-        && hash.ends_with('E')
-    {
-        return path.to_owned();
-    }
-    if !name.starts_with("_R") {
-        return name.to_owned();
-    }
-    let mut out = String::new();
-    let mut rest = name;
-    while let Some((before, after)) = rest.split_once("Cs") {
-        out.push_str(before);
-        match after.split_once('_') {
-            Some((number, after)) if number.chars().all(|c| c.is_ascii_alphanumeric()) => {
-                out.push('C');
-                rest = after;
-            }
-            Some(_) | None => {
-                out.push_str("Cs");
-                rest = after;
-            }
-        }
-    }
-    out + rest
+    format!("{:#}", rustc_demangle::demangle(name))
 }
 
 /// Writes the lists anew, from what runs in containers' lives and as a runtime. With a word and the directory of the programs it does
