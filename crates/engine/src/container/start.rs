@@ -412,7 +412,7 @@ impl Engine {
         }))
     }
 
-    /// The configuration, its seccomp filter if that goes along compiled, and its root if the shim can make that before.
+    /// The configuration, its seccomp filter if that goes along compiled, and its root if that can be made before the container.
     /// `files` is where the files are that [`Engine::write_files`] writes. Blocking.
     #[expect(clippy::too_many_arguments, reason = "all facts of one start, gathered in one place")]
     fn prepare(
