@@ -216,12 +216,13 @@ pub(crate) struct Point {
 impl Point {
     /// A source that is not there is a file that is still to be written: directories have to be there.
     pub(crate) fn of(mount: &runtime::Mount) -> Self {
-        let options = Options::parse(&mount.options);
-        let bound = options.bind.is_some() || mount.r#type == "bind";
-        let directory = match (bound, options.subpath) {
-            (false, _) => Some(true),
-            (true, Some(_)) => None,
-            (true, None) => Some(std::fs::metadata(&mount.source).is_ok_and(|source| source.is_dir())),
+        let bound = mount.r#type == "bind" || Options::parse(&mount.options).bind.is_some();
+        // Of a bind or of an overlay: something in it.
+        let part = mount.options.iter().any(|option| option.starts_with("subpath="));
+        let directory = match (part, bound) {
+            (true, _) => None,
+            (false, true) => Some(std::fs::metadata(&mount.source).is_ok_and(|source| source.is_dir())),
+            (false, false) => Some(true),
         };
         Self { path: mount.destination.clone(), directory }
     }

@@ -89,7 +89,14 @@ fn an_early_root_has_what_is_mounted_on_in_itself() {
         source: "tmpfs".into(),
         ..Mount::default()
     };
+    let part = |kind: &str, destination: &str| Mount {
+        r#type: kind.into(),
+        options: vec!["rbind".into(), "subpath=file".into()],
+        ..bind(&place.path(""), destination)
+    };
     let more = [
+        part("bind", "/part"),
+        Mount { options: vec!["subpath=file".into()], ..part("overlay", "/part2") },
         bind(&file, "/deep/er/file"),
         tmpfs("/link/covered"),
         bind(&file, "/real/covered/below"),
@@ -101,6 +108,7 @@ fn an_early_root_has_what_is_mounted_on_in_itself() {
     assert!(!upper("dev/pts").exists(), "that is in another mount");
     assert!(upper("deep/er/file").is_file());
     assert!(upper("real/covered").is_dir() && !upper("real/covered/below").exists());
+    assert!(!upper("part").exists() && !upper("part2").exists(), "only their mounts tell what they are");
     // Links mean what they mean in the root.
     assert!(!place.path("inside").exists());
     assert!(upper(place.path("inside").to_str().unwrap().trim_start_matches('/')).is_dir());
