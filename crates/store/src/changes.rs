@@ -7,7 +7,7 @@ use sys::root::{Dir, Kind, Metadata, Root, Time, TooDeep};
 
 use crate::Store;
 use crate::archive::{OPAQUE_XATTR, keeps_xattr};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// What happened to a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,8 +44,15 @@ impl Store {
     /// change, nor are directories that hold nothing else.
     ///
     /// # Errors
-    /// [`crate::Error::NoRw`] or a file error.
+    /// [`Error::NoRw`], also for one that is removed meanwhile, or a file error.
     pub fn rw_changes(&self, id: &str, stubs: &[PathBuf], judge: Judge) -> Result<Vec<Change>> {
+        match self.find_changes(id, stubs, judge) {
+            Err(_) if !self.rw_path(id)?.exists() => Err(Error::NoRw(id.to_owned())),
+            found => found,
+        }
+    }
+
+    fn find_changes(&self, id: &str, stubs: &[PathBuf], judge: Judge) -> Result<Vec<Change>> {
         let mount = self.rw_mount(id)?;
         let upper = Root::open(&mount.upper)?;
         let lower: Vec<Root> = mount.lower.iter().map(|path| Root::open(path)).collect::<sys::Result<_>>()?;

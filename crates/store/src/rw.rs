@@ -341,7 +341,7 @@ impl Store {
     }
 
     /// The id becomes a file name, so it must be one and nothing else.
-    fn rw_path(&self, id: &str) -> Result<PathBuf> {
+    pub(crate) fn rw_path(&self, id: &str) -> Result<PathBuf> {
         let ok = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_' | b'.');
         if id.is_empty() || id.len() > 200 || id.starts_with('.') || !id.bytes().all(ok) {
             return Err(Error::Invalid(format!("invalid id of a writable layer: {id:?}")));
