@@ -12,7 +12,6 @@ mod source;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
 use spec::oci::runtime::{self, Spec};
 use sys::cgroup::{Cgroup, Version};
 use sys::mount::{Attributes, Depth, Mount, Propagation};
@@ -206,7 +205,7 @@ impl Mounted {
 }
 
 /// What a mount is mounted on.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug)]
 pub(crate) struct Point {
     path: String,
     /// Otherwise a file; `None` for what is known only when the mount's source is opened.

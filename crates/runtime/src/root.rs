@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
 use spec::oci::runtime::{Overlay, Spec};
 use sys::mount::{self, Attributes, Depth, Mount, Propagation, Upper};
 use sys::root::Root;
@@ -15,7 +14,7 @@ use crate::{Failure, mounts, namespaces};
 /// What a root is made of, for whoever makes it while the rest of the configuration comes about. What that costs is not the
 /// container's: for each new file, pages of the file system's own tables would be charged to the container's memory cgroup,
 /// and keep that alive long after the container.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug)]
 pub struct EarlyRoot {
     overlay: Overlay,
     label: String,

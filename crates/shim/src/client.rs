@@ -12,8 +12,8 @@ use spec::oci::runtime::Resources;
 use sys::scm::{self, Wait};
 
 use crate::message::{self, Incoming};
-use crate::promise::Promise;
-use crate::proto::{Attach, Create, EarlyRoot, Event, Exec, Reply, Request, SOCKET, Status, VERSION};
+use crate::promise::{EarlyRoot, Promise};
+use crate::proto::{Attach, Create, Event, Exec, Reply, Request, SOCKET, Status, VERSION};
 
 /// Every call is short; a shim that does not answer for this long is stuck.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(120);
@@ -184,7 +184,8 @@ impl Connection {
     }
 
     /// Makes the container, and starts it if `create.start`; init's pid on the host. `sockets` are the clients
-    /// of `create.attach`, in its order; `create.netns` is set from `netns`, `create.filter` from `filter`.
+    /// of `create.attach`, in its order; `create.netns` is set from `netns`, `create.filter` from `filter`. The root is made here,
+    /// if it can be, and `create.promise` set for it.
     ///
     /// # Errors
     /// As [`Connection::call`]; nothing is left of the container then.

@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
+pub use runtime::EarlyRoot;
 use sys::mount::Mount;
 use sys::scm::{self, Wait};
 

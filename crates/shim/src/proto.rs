@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+pub use runtime::Failure;
 pub use runtime::foreign::Runtime as Foreign;
-pub use runtime::{EarlyRoot, Failure};
 use serde::{Deserialize, Serialize};
 use spec::oci::runtime::{CgroupDriver, IdMapping, Mount, Process, Resources, Spec};
 

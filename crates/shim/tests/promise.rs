@@ -10,8 +10,8 @@ use std::os::unix::fs::symlink;
 
 use common::Place;
 use shim::client::Error;
-use shim::promise::Promise;
-use shim::proto::{Create, EarlyRoot, Reply, Request};
+use shim::promise::{EarlyRoot, Promise};
+use shim::proto::{Create, Reply, Request};
 use spec::oci::runtime::{Mount, Overlay};
 
 /// Its root is an overlay of the place's, with an upper directory beside it.

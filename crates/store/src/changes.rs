@@ -7,7 +7,7 @@ use sys::root::{Dir, Kind, Metadata, Root, Time, TooDeep};
 
 use crate::Store;
 use crate::archive::{OPAQUE_XATTR, keeps_xattr};
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// What happened to a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,12 +44,9 @@ impl Store {
     /// change, nor are directories that hold nothing else.
     ///
     /// # Errors
-    /// [`Error::NoRw`], also for one that is removed meanwhile, or a file error.
+    /// [`crate::Error::NoRw`], also for one that is removed meanwhile, or a file error.
     pub fn rw_changes(&self, id: &str, stubs: &[PathBuf], judge: Judge) -> Result<Vec<Change>> {
-        match self.find_changes(id, stubs, judge) {
-            Err(_) if !self.rw_path(id)?.exists() => Err(Error::NoRw(id.to_owned())),
-            found => found,
-        }
+        self.unless_gone(id, self.find_changes(id, stubs, judge))
     }
 
     fn find_changes(&self, id: &str, stubs: &[PathBuf], judge: Judge) -> Result<Vec<Change>> {

@@ -200,13 +200,18 @@ impl Store {
     /// Bytes in it, on disk.
     ///
     /// # Errors
-    /// [`Error::NoRw`] or a file error.
+    /// [`Error::NoRw`], also for one that is removed meanwhile, or a file error.
     pub fn rw_size(&self, id: &str) -> Result<u64> {
         let path = self.rw_path(id)?;
-        if !path.exists() {
-            return Err(Error::NoRw(id.to_owned()));
+        self.unless_gone(id, usage::below(&path.join("diff")))
+    }
+
+    /// Who is removed while something is looked for in it, is not there.
+    pub(crate) fn unless_gone<T>(&self, id: &str, found: Result<T>) -> Result<T> {
+        match found {
+            Err(_) if !self.rw_path(id)?.exists() => Err(Error::NoRw(id.to_owned())),
+            found => found,
         }
-        usage::below(&path.join("diff"))
     }
 
     /// Writes the layer's changes as an OCI layer tar (overlay whiteouts become `.wh.` entries), deterministically
@@ -341,7 +346,7 @@ impl Store {
     }
 
     /// The id becomes a file name, so it must be one and nothing else.
-    pub(crate) fn rw_path(&self, id: &str) -> Result<PathBuf> {
+    fn rw_path(&self, id: &str) -> Result<PathBuf> {
         let ok = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_' | b'.');
         if id.is_empty() || id.len() > 200 || id.starts_with('.') || !id.bytes().all(ok) {
             return Err(Error::Invalid(format!("invalid id of a writable layer: {id:?}")));

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use network::{Endpoint, EndpointRequest, Sandbox};
-use shim::promise::Promise;
-use shim::proto::{Create, EarlyRoot, Foreign, Reply, Request};
+use shim::promise::{EarlyRoot, Promise};
+use shim::proto::{Create, Foreign, Reply, Request};
 
 use super::idmap;
 use super::link::{Events, Link};

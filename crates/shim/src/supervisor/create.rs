@@ -92,7 +92,7 @@ impl Supervisor {
                 };
                 // Hooks are told, and a class of its own is named after it.
                 id.clone_into(&mut request.state.id);
-                let mut ahead = Ahead::begin(&create.spec, netns)?;
+                let mut ahead = Ahead::default();
                 if let Some(promise) = promise {
                     ahead.await_root(Box::new(move || kept(&promise)));
                 }
