@@ -88,7 +88,9 @@ fn the_verbs_of_a_life() {
     let refused = host.corten(&["rm", "c1"]).fails(1);
     assert!(refused.contains("container is running"), "{refused}");
     host.corten(&["rm", "-f", "c1"]).ok();
-    assert!(host.corten(&["inspect", "c1"]).fails(1).to_lowercase().contains("no such object: c"));
+    assert!(host.corten(&["container", "inspect", "c1"]).fails(1).contains("No such container: c1"));
+    // A name that no network's id can begin with.
+    assert!(host.corten(&["inspect", "gone"]).fails(1).to_lowercase().contains("no such object: gone"));
     host.finish();
 }
 
