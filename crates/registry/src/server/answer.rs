@@ -5,11 +5,12 @@ use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 use http::header::{HOST, USER_AGENT, WARNING, WWW_AUTHENTICATE};
+use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::{Body as _, Incoming};
 
 use super::access::Identity;
-use super::body::{self, Body};
+use super::body::{self, Body, Sent};
 use super::config::Action;
 use super::refusal::{Code, Refusal};
 use super::route::{self, Name, Route};
@@ -19,8 +20,11 @@ impl Registry {
     pub(super) async fn handle(this: &Arc<Self>, peer: &Peer, request: Request<Incoming>) -> Response<Body> {
         let begun = Instant::now();
         this.metrics.in_flight.fetch_add(1, Relaxed);
-        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-        let (kind, mut response) = this.answer(peer, request).await;
+        let (head, body) = request.into_parts();
+        let (method, path) = (head.method.clone(), head.uri.path().to_owned());
+        let mut sent = Sent::new(body, &head.headers);
+        let (kind, mut response) = this.answer(peer, &head, &mut sent).await;
+        sent.let_go();
         this.metrics.in_flight.fetch_sub(1, Relaxed);
         this.metrics.answered(&method, kind, response.status().as_u16(), begun.elapsed());
         tracing::debug!(%method, path, status = response.status().as_u16(), "answered");
@@ -40,31 +44,30 @@ impl Registry {
         response
     }
 
-    async fn answer(&self, peer: &Peer, request: Request<Incoming>) -> (&'static str, Response<Body>) {
-        let (parts, body) = request.into_parts();
+    async fn answer(&self, peer: &Peer, head: &Parts, sent: &mut Sent) -> (&'static str, Response<Body>) {
         let access = Arc::clone(&self.access.read().unwrap_or_else(PoisonError::into_inner));
         let mut caller = Caller {
             identity: Identity::Anonymous,
             access,
             address: peer.address,
             local: peer.local,
-            method: parts.method.clone(),
-            agent: header_text(&parts.headers, USER_AGENT),
-            origin: self.origin(&parts.headers, peer),
+            method: head.method.clone(),
+            agent: header_text(&head.headers, USER_AGENT),
+            origin: self.origin(&head.headers, peer),
         };
-        let path = parts.uri.path().to_owned();
-        let query = parts.uri.query().unwrap_or_default();
+        let path = head.uri.path().to_owned();
+        let query = head.uri.query().unwrap_or_default();
         if path == "/token" {
-            return ("token", sign_in::answer(&caller, &parts, body).await);
+            return ("token", sign_in::answer(&caller, head, sent).await);
         }
         let people = self.config.page && (path == "/" || path.starts_with("/repositories/"));
-        let routed = (!people).then(|| route::route(&parts.method, &path));
+        let routed = (!people).then(|| route::route(&head.method, &path));
         let (kind, scope) = match &routed {
             None => ("page", None),
             Some(Ok(route)) => (route.kind(), route.scope()),
             Some(Err(_)) => ("refused", None),
         };
-        let identified = caller.access.identify(&parts.headers).await;
+        let identified = caller.access.identify(&head.headers).await;
         let insufficient = matches!(identified, Ok(Identity::Bearer { .. }));
         let outcome = match (identified, routed) {
             (Err(refusal), _) | (Ok(_), Some(Err(refusal))) => Err(refusal),
@@ -72,7 +75,7 @@ impl Registry {
                 caller.identity = identity;
                 match routed.and_then(Result::ok) {
                     None => page::get(self, &caller, &path, query).await,
-                    Some(route) => self.act(&caller, route, query, &parts.headers, body).await,
+                    Some(route) => self.act(&caller, route, query, &head.headers, sent).await,
                 }
             }
         };
@@ -107,7 +110,7 @@ impl Registry {
         route: Route,
         query: &str,
         headers: &HeaderMap,
-        body: Incoming,
+        sent: &mut Sent,
     ) -> Result<Response<Body>, Refusal> {
         match route.needs() {
             // A client learns at the base how to sign in, even where some may do without.
@@ -142,12 +145,12 @@ impl Registry {
             Route::BlobGet(name, digest) => blob::get(self, caller, name, digest, headers).await,
             Route::BlobDelete(name, digest) => blob::delete(self, caller, name, digest).await,
             Route::ManifestGet(name, key) => manifest::get(self, caller, name, key, headers).await,
-            Route::ManifestPut(name, key) => manifest::put(self, caller, name, key, headers, body).await,
+            Route::ManifestPut(name, key) => manifest::put(self, caller, name, key, headers, sent).await,
             Route::ManifestDelete(name, key) => manifest::delete(self, caller, name, key).await,
-            Route::UploadBegin(name) => upload::begin(self, caller, name, query, body).await,
+            Route::UploadBegin(name) => upload::begin(self, caller, name, query, sent).await,
             Route::UploadStatus(name, id) => upload::status(self, name, id).await,
-            Route::UploadPatch(name, id) => upload::patch(self, name, id, headers, body).await,
-            Route::UploadPut(name, id) => upload::put(self, caller, name, id, query, headers, body).await,
+            Route::UploadPatch(name, id) => upload::patch(self, name, id, headers, sent).await,
+            Route::UploadPut(name, id) => upload::put(self, caller, name, id, query, headers, sent).await,
             Route::UploadDelete(name, id) => upload::cancel(self, name, id).await,
         }
     }

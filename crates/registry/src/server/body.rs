@@ -7,8 +7,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::header::CONTENT_TYPE;
-use http::{HeaderValue, Response, StatusCode};
+use http::header::{CONTENT_TYPE, EXPECT};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use serde::Serialize;
@@ -23,6 +23,8 @@ const CHUNK: u64 = 32 << 10;
 const AHEAD: u64 = 1 << 20;
 /// How long a client may be silent in the middle of a body.
 const SILENCE: Duration = Duration::from_secs(60);
+/// How long is read on of what is refused: a connection that is closed before loses the answer with it (RFC 9112, 9.6).
+const LINGER: Duration = Duration::from_secs(30);
 
 /// What is sent.
 pub(crate) enum Body {
@@ -143,36 +145,67 @@ pub(crate) fn header(text: impl AsRef<str>) -> HeaderValue {
     HeaderValue::from_str(text.as_ref()).expect("names, digests and numbers are printable")
 }
 
-/// The next bytes of a body; `None` at its end.
-pub(crate) async fn chunk(body: &mut Incoming) -> Result<Option<Bytes>, Refusal> {
-    let broken =
-        |why: String| Refusal::new(Code::BlobUploadInvalid, format!("the request's body broke off: {why}"));
-    loop {
-        match tokio::time::timeout(SILENCE, body.frame()).await {
-            Ok(Some(Ok(frame))) => {
-                if let Ok(data) = frame.into_data() {
-                    return Ok(Some(data));
-                }
-            }
-            Ok(Some(Err(error))) => return Err(broken(error.to_string())),
-            Ok(None) => return Ok(None),
-            Err(_) => return Err(broken(format!("nothing came for {} seconds", SILENCE.as_secs()))),
-        }
-    }
+/// What comes in with a request.
+pub(crate) struct Sent {
+    body: Incoming,
+    /// The client waits for a word before it sends, and may send nothing without it (`Expect: 100-continue`): reading is
+    /// that word.
+    held: bool,
 }
 
-/// A whole body of at most `limit` bytes.
-pub(crate) async fn bytes(mut body: Incoming, limit: usize) -> Result<Bytes, Refusal> {
-    let too_large = || Refusal::new(Code::SizeInvalid, format!("the body is larger than {limit} bytes"));
-    if body.size_hint().lower() > limit as u64 {
-        return Err(too_large());
+impl Sent {
+    pub(crate) fn new(body: Incoming, headers: &HeaderMap) -> Self {
+        Self { body, held: headers.contains_key(EXPECT) }
     }
-    let mut all = BytesMut::new();
-    while let Some(chunk) = chunk(&mut body).await? {
-        if all.len() + chunk.len() > limit {
+
+    /// Bytes that are announced, and still to come.
+    pub(crate) fn announced(&self) -> u64 {
+        self.body.size_hint().lower()
+    }
+
+    /// The next bytes; `None` at the end.
+    pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, Refusal> {
+        let broken = |why: String| {
+            Refusal::new(Code::BlobUploadInvalid, format!("the request's body broke off: {why}"))
+        };
+        self.held = false;
+        loop {
+            match tokio::time::timeout(SILENCE, self.body.frame()).await {
+                Ok(Some(Ok(frame))) => {
+                    if let Ok(data) = frame.into_data() {
+                        return Ok(Some(data));
+                    }
+                }
+                Ok(Some(Err(error))) => return Err(broken(error.to_string())),
+                Ok(None) => return Ok(None),
+                Err(_) => return Err(broken(format!("nothing came for {} seconds", SILENCE.as_secs()))),
+            }
+        }
+    }
+
+    /// All of it, at most `limit` bytes.
+    pub(crate) async fn bytes(&mut self, limit: usize) -> Result<Bytes, Refusal> {
+        let too_large = || Refusal::new(Code::SizeInvalid, format!("the body is larger than {limit} bytes"));
+        if self.announced() > limit as u64 {
             return Err(too_large());
         }
-        all.extend_from_slice(&chunk);
+        let mut all = BytesMut::new();
+        while let Some(chunk) = self.chunk().await? {
+            if all.len() + chunk.len() > limit {
+                return Err(too_large());
+            }
+            all.extend_from_slice(&chunk);
+        }
+        Ok(all.freeze())
     }
-    Ok(all.freeze())
+
+    /// Reads on what nobody wants, beside the answer, so that the client can read that.
+    pub(crate) fn let_go(mut self) {
+        if self.held || self.body.is_end_stream() {
+            return;
+        }
+        tokio::spawn(tokio::time::timeout(LINGER, async move {
+            while let Some(Ok(_unwanted)) = self.body.frame().await {}
+        }));
+    }
 }

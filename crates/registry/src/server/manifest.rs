@@ -2,12 +2,11 @@
 
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, ETAG, LOCATION};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
-use hyper::body::Incoming;
 use serde::{Deserialize, Serialize};
 use spec::oci::image::media;
 
 use super::blob::{matches_etag, not_modified};
-use super::body::{self, Body, header};
+use super::body::{self, Body, Sent, header};
 use super::digest::Digest;
 use super::notify::Event;
 use super::refusal::{Code, Refusal};
@@ -120,10 +119,10 @@ pub(crate) async fn put(
     name: Name,
     key: Key,
     headers: &HeaderMap,
-    body: Incoming,
+    sent: &mut Sent,
 ) -> Result<Response<Body>> {
     let content_type = headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
-    let bytes = body::bytes(body, LIMIT).await?;
+    let bytes = sent.bytes(LIMIT).await?;
     let invalid = |why: String| Refusal::new(Code::ManifestInvalid, why);
     let contents: Contents = serde_json::from_slice(&bytes)
         .map_err(|e| invalid(format!("the manifest is not understood: {e}")))?;

@@ -3,12 +3,11 @@
 use http::header::{AUTHORIZATION, CACHE_CONTROL, WWW_AUTHENTICATE};
 use http::request::Parts;
 use http::{HeaderValue, Method, Response, StatusCode};
-use hyper::body::Incoming;
 use serde_json::json;
 
 use super::Caller;
 use super::access::Identity;
-use super::body::{self, Body};
+use super::body::{self, Body, Sent};
 use super::config::Action;
 use super::refusal::{Code, Refusal};
 use super::repository::Result;
@@ -19,8 +18,8 @@ use super::users;
 /// The largest form.
 const LIMIT: usize = 16 << 10;
 
-pub(super) async fn answer(caller: &Caller, parts: &Parts, body: Incoming) -> Response<Body> {
-    let mut response = match grant(caller, parts, body).await {
+pub(super) async fn answer(caller: &Caller, parts: &Parts, sent: &mut Sent) -> Response<Body> {
+    let mut response = match grant(caller, parts, sent).await {
         Ok(response) => response,
         Err(refusal) => {
             let unauthorized = refusal.code() == Code::Unauthorized;
@@ -36,7 +35,7 @@ pub(super) async fn answer(caller: &Caller, parts: &Parts, body: Incoming) -> Re
     response
 }
 
-async fn grant(caller: &Caller, parts: &Parts, body: Incoming) -> Result<Response<Body>> {
+async fn grant(caller: &Caller, parts: &Parts, sent: &mut Sent) -> Result<Response<Body>> {
     let Some(tokens) = caller.access.tokens.as_ref().filter(|tokens| tokens.is_ours()) else {
         return Err(Refusal::new(Code::NameUnknown, "no such page"));
     };
@@ -51,7 +50,7 @@ async fn grant(caller: &Caller, parts: &Parts, body: Incoming) -> Result<Respons
             (parts.uri.query().unwrap_or_default().to_owned(), credentials)
         }
         Method::POST => {
-            let form = body::bytes(body, LIMIT).await?;
+            let form = sent.bytes(LIMIT).await?;
             let form = String::from_utf8_lossy(&form).replace('+', "%20");
             if parameter(&form, "grant_type").as_deref() != Some("password") {
                 return Err(refused("only grant_type=password is done here"));

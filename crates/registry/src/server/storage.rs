@@ -218,7 +218,7 @@ impl Growing {
         }
     }
 
-    /// Keeps what came, for the next request.
+    /// Keeps what came, for the next request. Failed: it is as after [`Growing::rewind`].
     pub(crate) async fn save(self) -> Result<()> {
         match self {
             Self::File(file) => file.save().await,
@@ -235,6 +235,7 @@ impl Growing {
     }
 
     /// Makes it a blob, if it has that digest; it is no upload any more then. It survives a crash of the machine.
+    /// Failed: it is as after [`Growing::rewind`].
     pub(crate) async fn commit(self, digest: &Digest, key: &str) -> Result<()> {
         match self {
             Self::File(file) => file.commit(*digest, key).await,

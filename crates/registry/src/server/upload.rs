@@ -5,9 +5,8 @@
 
 use http::header::{CONTENT_LENGTH, CONTENT_RANGE, LOCATION};
 use http::{HeaderMap, Response, StatusCode};
-use hyper::body::{Body as _, Incoming};
 
-use super::body::{self, Body, header};
+use super::body::{self, Body, Sent, header};
 use super::config::Action;
 use super::digest::{Digest, InvalidDigest};
 use super::notify::Event;
@@ -23,7 +22,7 @@ pub(crate) async fn begin(
     caller: &Caller,
     name: Name,
     query: &str,
-    body: Incoming,
+    sent: &mut Sent,
 ) -> Result<Response<Body>> {
     if let Some(digest) = digest_in(query, "mount")? {
         let from = parameter(query, "from").map(|from| Name::parse(&from));
@@ -33,12 +32,12 @@ pub(crate) async fn begin(
     }
     let whole = digest_in(query, "digest")?;
     if whole.is_some() {
-        registry.room(&name, 0, body.size_hint().lower()).await?;
+        registry.room(&name, 0, sent.announced()).await?;
     }
     let id = registry.repositories.begin(&name).await?;
     let Some(digest) = whole else { return Ok(accepted(&name, &id, 0)) };
     let mut upload = registry.repositories.take(&name, &id).await?;
-    let received = receive(registry, &name, &mut upload, body).await;
+    let received = receive(registry, &name, &mut upload, sent).await;
     let done = match received {
         Ok(()) => commit(registry, caller, &name, upload, &digest).await,
         Err(refusal) => {
@@ -99,7 +98,7 @@ pub(crate) async fn patch(
     name: Name,
     id: UploadId,
     headers: &HeaderMap,
-    body: Incoming,
+    sent: &mut Sent,
 ) -> Result<Response<Body>> {
     let range = content_range(headers)?;
     let mut upload = registry.repositories.take(&name, &id).await?;
@@ -107,7 +106,7 @@ pub(crate) async fn patch(
     if range.is_some_and(|(first, _)| first != before) {
         return Ok(out_of_order(&name, &id, before));
     }
-    let received = receive(registry, &name, &mut upload, body).await;
+    let received = receive(registry, &name, &mut upload, sent).await;
     let size = upload.size();
     match (received, range) {
         (Ok(()), Some((first, last))) if size - before != last - first + 1 => {
@@ -136,7 +135,7 @@ pub(crate) async fn put(
     id: UploadId,
     query: &str,
     headers: &HeaderMap,
-    body: Incoming,
+    sent: &mut Sent,
 ) -> Result<Response<Body>> {
     let missing = || Refusal::new(Code::DigestInvalid, "the digest is missing");
     let digest = digest_in(query, "digest")?.ok_or_else(missing)?;
@@ -146,7 +145,7 @@ pub(crate) async fn put(
     if range.is_some_and(|(first, _)| first != before) {
         return Ok(out_of_order(&name, &id, before));
     }
-    if let Err(refusal) = receive(registry, &name, &mut upload, body).await {
+    if let Err(refusal) = receive(registry, &name, &mut upload, sent).await {
         // The digest was for more than came; a client starts over, or goes on from where it was.
         take_back(upload).await;
         return Err(refusal);
@@ -167,9 +166,9 @@ pub(crate) async fn cancel(registry: &Registry, name: Name, id: UploadId) -> Res
     Ok(body::empty(StatusCode::NO_CONTENT))
 }
 
-async fn receive(registry: &Registry, name: &Name, upload: &mut Growing, mut body: Incoming) -> Result<()> {
-    let room = registry.room(name, upload.size(), body.size_hint().lower()).await?;
-    while let Some(chunk) = body::chunk(&mut body).await? {
+async fn receive(registry: &Registry, name: &Name, upload: &mut Growing, sent: &mut Sent) -> Result<()> {
+    let room = registry.room(name, upload.size(), sent.announced()).await?;
+    while let Some(chunk) = sent.chunk().await? {
         if chunk.is_empty() {
             continue;
         }

@@ -225,6 +225,34 @@ async fn what_is_too_much_is_refused_and_leaves_nothing() {
     assert_eq!((stored("blobs/sha256"), stored("repositories/a")), (2, 0));
 }
 
+/// Most clients read the answer only when they have sent everything.
+#[tokio::test]
+async fn a_refusal_reaches_who_is_still_sending() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let registry = serve_file("max-blob-size = \"1kB\"\n").await;
+    let body = vec![7; 8 << 20];
+    let path = format!("/v2/a/blobs/uploads/?digest={}", digest(&body));
+    let head = |more: &str| {
+        format!("POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n{more}\r\n", body.len())
+    };
+    let mut line = tokio::net::TcpStream::connect(registry.address).await.unwrap();
+    line.write_all(head("").as_bytes()).await.unwrap();
+    line.write_all(&body).await.unwrap();
+    // What comes after it is a request again.
+    line.write_all(b"GET /v2/ HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
+    let mut answers = String::new();
+    line.read_to_string(&mut answers).await.unwrap();
+    let statuses: Vec<_> = answers.split("HTTP/1.1 ").skip(1).map(|answer| &answer[..3]).collect();
+    assert_eq!(statuses, ["413", "200"], "{answers}");
+
+    // Who asked first need not send it: nothing that comes is taken for it.
+    let mut line = tokio::net::TcpStream::connect(registry.address).await.unwrap();
+    line.write_all(head("expect: 100-continue\r\n").as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    line.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+}
+
 #[tokio::test]
 async fn a_read_only_registry_takes_nothing() {
     let first = serve(|_| {}).await;

@@ -268,18 +268,20 @@ impl Tip {
         Ok(file::write_atomic(&record_path(&self.path), &bytes, 0o600, Durability::Process)?)
     }
 
-    /// Bytes that do not fit the digest are forgotten as far as they came with this request.
-    fn commit(mut self, digest: Digest, begun: u64, target: &Path, root: &Path) -> Result<()> {
+    /// The last that may fail is the rename: before it the file is still the upload's.
+    fn place(&mut self, digest: Digest, target: &Path) -> Result<()> {
         let actual = match digest {
             Digest::Sha256(_) => self.hasher.clone().finish(),
             Digest::Sha512(_) => digest_of(&mut self.file, &self.path, &digest)?,
         };
         if actual != digest {
-            self.truncate(begun)?;
             return Err(Error::mismatch(&digest, &actual));
         }
         self.file.sync_data().map_err(Error::io("fsync", &self.path.display().to_string()))?;
-        below(target, |target| file::rename(&self.path, target))?;
+        below(target, |target| file::rename(&self.path, target))
+    }
+
+    fn placed(&self, target: &Path, root: &Path) -> Result<()> {
         file::sync_directory(target.parent().expect("it is below the root"))?;
         file::remove(&record_path(&self.path))?;
         prune(&self.path, root);
@@ -381,10 +383,28 @@ impl Growing {
         }
     }
 
-    pub(super) async fn save(mut self) -> Result<()> {
-        self.settle().await?;
-        let (tip, _) = self.tip()?;
-        blocking(move || tip.save()).await
+    /// Does what a request ends with, once all is written. If it fails, so did the request: its bytes are forgotten.
+    async fn conclude(
+        mut self,
+        work: impl FnOnce(&mut Tip) -> Result<()> + Send + 'static,
+    ) -> Result<(Box<Tip>, Arc<PathBuf>)> {
+        let written = self.settle().await;
+        let begun = self.begun;
+        let (mut tip, root) = self.tip()?;
+        blocking(move || match written.and_then(|()| work(&mut tip)) {
+            Ok(()) => Ok((tip, root)),
+            Err(error) => {
+                if let Err(stays) = tip.truncate(begun) {
+                    tracing::warn!(error = %stays, "what came of an upload stays");
+                }
+                Err(error)
+            }
+        })
+        .await
+    }
+
+    pub(super) async fn save(self) -> Result<()> {
+        self.conclude(|tip| tip.save()).await.map(drop)
     }
 
     /// Also after a failure to write, which was told.
@@ -395,11 +415,11 @@ impl Growing {
         blocking(move || tip.truncate(begun)).await
     }
 
-    pub(super) async fn commit(mut self, digest: Digest, key: &str) -> Result<()> {
-        self.settle().await?;
-        let (target, begun) = (self.root.join(key), self.begun);
-        let (tip, root) = self.tip()?;
-        blocking(move || tip.commit(digest, begun, &target, &root)).await
+    pub(super) async fn commit(self, digest: Digest, key: &str) -> Result<()> {
+        let target = self.root.join(key);
+        let goal = target.clone();
+        let (tip, root) = self.conclude(move |tip| tip.place(digest, &goal)).await?;
+        blocking(move || tip.placed(&target, &root)).await
     }
 
     pub(super) async fn cancel(mut self) -> Result<()> {
