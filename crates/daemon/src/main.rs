@@ -61,6 +61,8 @@ fn run(work: impl Future<Output = Outcome>) -> ExitCode {
         Ok(runtime) => runtime.block_on(work),
         Err(error) => Err(error.into()),
     };
+    // With the runtime all that could begin a call has ended.
+    engine::blocking::finish();
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

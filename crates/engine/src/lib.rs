@@ -27,7 +27,7 @@
 //! Words: a *record* is what the user asked for; a *view* is the published, read-only face of a container; a *link* is
 //! the connection to its shim; *early* clients attached before the start.
 
-mod blocking;
+pub mod blocking;
 mod chunks;
 mod collect;
 pub mod container;

@@ -17,7 +17,7 @@ use super::shims::Shim;
 use super::state::{Effect, Event, Illegal, Phase};
 use super::userns::Ids;
 use super::{Container, apparmor, cgroup, files, oci, ports, propagation};
-use crate::blocking::{blocking, to_the_end};
+use crate::blocking::{aside, blocking, to_the_end};
 use crate::{Engine, Error, error};
 
 /// How long a start waits for the shim of the run before: a client that takes no output may keep it.
@@ -110,7 +110,10 @@ impl Engine {
     pub(super) fn make_ready(&self) {
         self.inner.networks.refill();
         let inner = self.inner.clone();
-        tokio::task::spawn_blocking(move || {
+        if inner.preparing.try_lock().is_err() {
+            return;
+        }
+        aside(move || {
             let Ok(_alone) = inner.preparing.try_lock() else { return };
             let _ = inner.shims.make_ready();
             let _ = inner.store.rw_make_ready();

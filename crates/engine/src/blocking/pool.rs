@@ -1,0 +1,163 @@
+//! Threads for blocking calls. Who became idle last works next: its stack and caches are warm, and the others have
+//! nothing to do until they end.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// A thread ends after so long without work: a burst leaves fifty, 40 KB each.
+const IDLE: Duration = Duration::from_secs(5);
+
+/// Work for a thread.
+pub(super) type Call = Box<dyn FnOnce() + Send>;
+
+pub(super) struct Pool {
+    threads: Mutex<Threads>,
+    /// No thread works.
+    quiet: Condvar,
+}
+
+struct Threads {
+    /// Those that wait for work, the one that has waited longest first.
+    idle: Vec<Thread>,
+    working: usize,
+    /// Names the next thread.
+    next: u64,
+}
+
+struct Thread {
+    name: u64,
+    calls: SyncSender<Call>,
+}
+
+impl Pool {
+    pub(super) const fn new() -> Self {
+        let threads = Threads { idle: Vec::new(), working: 0, next: 0 };
+        Self { threads: Mutex::new(threads), quiet: Condvar::new() }
+    }
+
+    /// Has a thread make a call; gives the call back when the kernel has no thread for it.
+    pub(super) fn run(&'static self, call: Call) -> Result<(), Call> {
+        let mut threads = self.lock();
+        let thread = match threads.idle.pop() {
+            Some(thread) => thread,
+            None => match self.start(threads.next) {
+                Ok(thread) => {
+                    threads.next += 1;
+                    thread
+                }
+                Err(_) => return Err(call),
+            },
+        };
+        threads.working += 1;
+        drop(threads);
+        thread.calls.send(call).expect("a thread that is not among the idle ones takes a call");
+        Ok(())
+    }
+
+    fn start(&'static self, name: u64) -> std::io::Result<Thread> {
+        let (calls, taken) = sync_channel::<Call>(1);
+        let own = calls.clone();
+        std::thread::Builder::new().name("cortend".into()).spawn(move || {
+            loop {
+                let call = match taken.recv_timeout(IDLE) {
+                    Ok(call) => call,
+                    Err(RecvTimeoutError::Timeout) => {
+                        let mut threads = self.lock();
+                        let mine = threads.idle.iter().position(|thread| thread.name == name);
+                        match mine {
+                            Some(mine) => {
+                                threads.idle.remove(mine);
+                                return;
+                            }
+                            // Somebody has chosen this one a moment ago.
+                            None => continue,
+                        }
+                    }
+                    Err(RecvTimeoutError::Disconnected) => unreachable!("this thread holds a sender itself"),
+                };
+                // A panic has been told by its hook; whoever waits for the call sees that it gives nothing.
+                let _ = catch_unwind(AssertUnwindSafe(call));
+                let mut threads = self.lock();
+                threads.working -= 1;
+                threads.idle.push(Thread { name, calls: own.clone() });
+                if threads.working == 0 {
+                    self.quiet.notify_all();
+                }
+            }
+        })?;
+        Ok(Thread { name, calls })
+    }
+
+    /// Waits until no thread works.
+    pub(super) fn finish(&self) {
+        let threads = self.lock();
+        drop(self.quiet.wait_while(threads, |threads| threads.working > 0));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Threads> {
+        // Nothing is half done under this lock.
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::*;
+
+    #[test]
+    fn who_became_idle_last_works_next() {
+        static POOL: Pool = Pool::new();
+        let (told, heard) = channel();
+        let run = |wait: std::sync::mpsc::Receiver<()>| {
+            let told = told.clone();
+            let call = move || {
+                wait.recv().unwrap();
+                told.send(std::thread::current().id()).unwrap();
+            };
+            assert!(POOL.run(Box::new(call)).is_ok());
+        };
+        // Three at once, which end in another order than they began in.
+        let (go, wait): (Vec<_>, Vec<_>) = (0..3).map(|_| channel()).unzip();
+        wait.into_iter().for_each(run);
+        let mut ended = Vec::new();
+        for n in [1, 2, 0] {
+            go[n].send(()).unwrap();
+            ended.push(heard.recv().unwrap());
+            until_idle(&POOL, ended.len());
+        }
+        for _ in 0..10 {
+            let (go, wait) = channel();
+            run(wait);
+            go.send(()).unwrap();
+            assert_eq!(heard.recv().unwrap(), ended[2]);
+            until_idle(&POOL, 3);
+        }
+        POOL.finish();
+        assert_eq!(POOL.lock().working, 0);
+    }
+
+    fn until_idle(pool: &Pool, count: usize) {
+        while pool.lock().idle.len() < count {
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn the_end_waits_for_what_goes_on() {
+        static POOL: Pool = Pool::new();
+        let (told, heard) = channel();
+        let (go, wait) = channel::<()>();
+        let call = move || {
+            wait.recv().unwrap();
+            told.send("done").unwrap();
+        };
+        assert!(POOL.run(Box::new(call)).is_ok());
+        go.send(()).unwrap();
+        POOL.finish();
+        assert_eq!(heard.try_recv(), Ok("done"));
+    }
+}
