@@ -56,6 +56,12 @@ pub fn processes_of(directory: &Path) -> Vec<i32> {
     pids
 }
 
+/// Processes in a network namespace: what a failed test has started there.
+pub fn processes_in(netns: &str) -> Vec<i32> {
+    let listed = Command::new(&["ip", "netns", "pids", netns]).output().stdout;
+    listed.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
+}
+
 fn command_line(pid: i32) -> String {
     let bytes = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     String::from_utf8_lossy(&bytes).replace('\0', " ")

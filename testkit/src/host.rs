@@ -221,7 +221,8 @@ impl Host {
         let start = Instant::now();
         // Again, until nothing is left: who is killed may have been about to start somebody, and leaves its cgroup late.
         until("the end of what a test has left, or its bound", || {
-            let running = audit::processes_of(self.directory_path());
+            let mut running = audit::processes_of(self.directory_path());
+            running.extend(audit::processes_in(&self.name));
             for pid in &running {
                 let _ = Command::new(&["kill", "-9", &pid.to_string()]).output();
             }
