@@ -34,6 +34,7 @@ const NEEDS: &[(&str, &str)] = &[
     ("openssh-client", "/usr/bin/ssh-agent"),
     ("qemu-user-static", "/usr/bin/qemu-aarch64-static"),
     ("git", "/usr/bin/git"),
+    ("kmod", "/usr/sbin/modprobe"),
     ("procps", "/usr/bin/ps"),
     ("bzip2", "/usr/bin/bzip2"),
     ("xz-utils", "/usr/bin/xz"),

@@ -22,8 +22,8 @@ struct Threads {
     /// Those that wait for work, the one that has waited longest first.
     idle: Vec<Thread>,
     working: usize,
-    /// Names the next thread.
-    next: u64,
+    /// Calls so far. It names a thread after the one it is made for.
+    calls: u64,
 }
 
 struct Thread {
@@ -33,25 +33,22 @@ struct Thread {
 
 impl Pool {
     pub(super) const fn new() -> Self {
-        let threads = Threads { idle: Vec::new(), working: 0, next: 0 };
+        let threads = Threads { idle: Vec::new(), working: 0, calls: 0 };
         Self { threads: Mutex::new(threads), quiet: Condvar::new() }
     }
 
     /// Has a thread make a call; gives the call back when the kernel has no thread for it.
     pub(super) fn run(&'static self, call: Call) -> Result<(), Call> {
-        let mut threads = self.lock();
-        let thread = match threads.idle.pop() {
-            Some(thread) => thread,
-            None => match self.start(threads.next) {
-                Ok(thread) => {
-                    threads.next += 1;
-                    thread
-                }
-                Err(_) => return Err(call),
-            },
+        let (idle, next) = {
+            let mut threads = self.lock();
+            threads.working += 1;
+            threads.calls += 1;
+            (threads.idle.pop(), threads.calls)
         };
-        threads.working += 1;
-        drop(threads);
+        let Ok(thread) = idle.map_or_else(|| self.start(next), Ok) else {
+            self.end_work(None);
+            return Err(call);
+        };
         thread.calls.send(call).expect("a thread that is not among the idle ones takes a call");
         Ok(())
     }
@@ -79,15 +76,19 @@ impl Pool {
                 };
                 // A panic has been told by its hook; whoever waits for the call sees that it gives nothing.
                 let _ = catch_unwind(AssertUnwindSafe(call));
-                let mut threads = self.lock();
-                threads.working -= 1;
-                threads.idle.push(Thread { name, calls: own.clone() });
-                if threads.working == 0 {
-                    self.quiet.notify_all();
-                }
+                self.end_work(Some(Thread { name, calls: own.clone() }));
             }
         })?;
         Ok(Thread { name, calls })
+    }
+
+    fn end_work(&self, thread: Option<Thread>) {
+        let mut threads = self.lock();
+        threads.working -= 1;
+        threads.idle.extend(thread);
+        if threads.working == 0 {
+            self.quiet.notify_all();
+        }
     }
 
     /// Waits until no thread works.
