@@ -127,7 +127,11 @@ fn commands_cost_no_more_than_promised() {
         (&["inspect", "c1"], most([1, 0, 0, 400, 17, 800])),
         (&["rm", "-f", "c1"], most([1, 0, 0, 640, 3, 760])),
     ];
-    // What is made or loaded once is there afterwards.
+    // What is made or loaded once is there afterwards; the daemon's threads as many as ever had work at once.
+    let burst: Vec<_> = (0..8).map(|_| host.corten(&["run", "--rm", "busybox", "true"]).spawn()).collect();
+    for mut client in burst {
+        assert!(client.wait().unwrap().success());
+    }
     for _ in 0..2 {
         for (words, _) in &commands {
             host.corten(words).ok();

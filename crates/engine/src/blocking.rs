@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use tokio::sync::{Semaphore, oneshot};
 
-use self::pool::Pool;
+use self::pool::{Pool, Turn};
 
 mod pool;
 
@@ -23,9 +23,11 @@ static POOL: Pool = Pool::new();
 pub(crate) async fn blocking<T: Send + 'static>(call: impl FnOnce() -> T + Send + 'static) -> T {
     let slot = SLOTS.acquire().await.expect("the semaphore is never closed");
     let (sender, result) = oneshot::channel();
-    aside(move || {
+    start(move |turn| {
+        let made = catch_unwind(AssertUnwindSafe(call));
+        turn.end();
         // Nobody may be there to take it.
-        let _ = sender.send(catch_unwind(AssertUnwindSafe(call)));
+        let _ = sender.send(made);
     });
     let result = result.await.expect("it is sent whether the call panics or not");
     drop(slot);
@@ -34,9 +36,13 @@ pub(crate) async fn blocking<T: Send + 'static>(call: impl FnOnce() -> T + Send 
 
 /// Starts a short blocking call that nobody waits for.
 pub(crate) fn aside(call: impl FnOnce() + Send + 'static) {
+    start(|_| call());
+}
+
+fn start(call: impl FnOnce(&mut Turn) + Send + 'static) {
     if let Err(call) = POOL.run(Box::new(call)) {
         // The kernel gives no thread; tokio's pool has some, or waits for one.
-        tokio::task::spawn_blocking(call);
+        tokio::task::spawn_blocking(|| call(&mut Turn::elsewhere()));
     }
 }
 

@@ -8,9 +8,11 @@ use std::time::Duration;
 
 /// A thread ends after so long without work: a burst leaves fifty, 40 KB each.
 const IDLE: Duration = Duration::from_secs(5);
+/// So many stay: what one start has in the works at the same time.
+const KEPT: usize = 8;
 
-/// Work for a thread.
-pub(super) type Call = Box<dyn FnOnce() + Send>;
+/// Work for a thread. It may say by [`Turn::end`] that it is done, to be called again by whom it is about to tell.
+pub(super) type Call = Box<dyn FnOnce(&mut Turn) + Send>;
 
 pub(super) struct Pool {
     threads: Mutex<Threads>,
@@ -29,6 +31,29 @@ struct Threads {
 struct Thread {
     name: u64,
     calls: SyncSender<Call>,
+}
+
+/// A thread works.
+pub(super) struct Turn(Option<(&'static Pool, Thread)>);
+
+impl Turn {
+    /// That of a thread of somebody else's.
+    pub(super) fn elsewhere() -> Self {
+        Self(None)
+    }
+
+    /// What the call still does takes no time.
+    pub(super) fn end(&mut self) {
+        if let Some((pool, thread)) = self.0.take() {
+            pool.end_work(Some(thread));
+        }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.end();
+    }
 }
 
 impl Pool {
@@ -62,21 +87,21 @@ impl Pool {
                     Ok(call) => call,
                     Err(RecvTimeoutError::Timeout) => {
                         let mut threads = self.lock();
+                        // None: somebody has chosen this one a moment ago.
                         let mine = threads.idle.iter().position(|thread| thread.name == name);
                         match mine {
-                            Some(mine) => {
+                            Some(mine) if threads.idle.len() > KEPT => {
                                 threads.idle.remove(mine);
                                 return;
                             }
-                            // Somebody has chosen this one a moment ago.
-                            None => continue,
+                            Some(_) | None => continue,
                         }
                     }
                     Err(RecvTimeoutError::Disconnected) => unreachable!("this thread holds a sender itself"),
                 };
+                let mut turn = Turn(Some((self, Thread { name, calls: own.clone() })));
                 // A panic has been told by its hook; whoever waits for the call sees that it gives nothing.
-                let _ = catch_unwind(AssertUnwindSafe(call));
-                self.end_work(Some(Thread { name, calls: own.clone() }));
+                let _ = catch_unwind(AssertUnwindSafe(|| call(&mut turn)));
             }
         })?;
         Ok(Thread { name, calls })
@@ -115,8 +140,9 @@ mod tests {
         let (told, heard) = channel();
         let run = |wait: std::sync::mpsc::Receiver<()>| {
             let told = told.clone();
-            let call = move || {
+            let call = move |turn: &mut Turn| {
                 wait.recv().unwrap();
+                turn.end();
                 told.send(std::thread::current().id()).unwrap();
             };
             assert!(POOL.run(Box::new(call)).is_ok());
@@ -128,23 +154,15 @@ mod tests {
         for n in [1, 2, 0] {
             go[n].send(()).unwrap();
             ended.push(heard.recv().unwrap());
-            until_idle(&POOL, ended.len());
         }
         for _ in 0..10 {
             let (go, wait) = channel();
             run(wait);
             go.send(()).unwrap();
             assert_eq!(heard.recv().unwrap(), ended[2]);
-            until_idle(&POOL, 3);
         }
         POOL.finish();
         assert_eq!(POOL.lock().working, 0);
-    }
-
-    fn until_idle(pool: &Pool, count: usize) {
-        while pool.lock().idle.len() < count {
-            std::thread::yield_now();
-        }
     }
 
     #[test]
@@ -152,7 +170,7 @@ mod tests {
         static POOL: Pool = Pool::new();
         let (told, heard) = channel();
         let (go, wait) = channel::<()>();
-        let call = move || {
+        let call = move |_: &mut Turn| {
             wait.recv().unwrap();
             told.send("done").unwrap();
         };
