@@ -71,6 +71,11 @@ pub enum Error {
         "could not find bridge {0}: it was removed from this host; the daemon makes it again when it is started again"
     )]
     BridgeGone(String),
+    /// A bridge has no room for one more port (`BR_MAX_PORTS` of the kernel).
+    #[error(
+        "bridge {0} has its 1023 ports, and the kernel allows no more: put the container on another network (network create)"
+    )]
+    BridgeFull(String),
     /// The container's process has ended, and its namespace with it.
     #[error("container {0} is not running")]
     Ended(Id),
@@ -118,6 +123,7 @@ impl Error {
             | Self::AddressesUsedUp { .. }
             | Self::PoolsUsedUp
             | Self::BridgeGone(_)
+            | Self::BridgeFull(_)
             | Self::Record { .. }
             | Self::Kernel { .. } => ErrorKind::Internal,
             Self::Several(errors) => errors.first().map_or(ErrorKind::Internal, Self::kind),

@@ -26,6 +26,8 @@ const NAMES_TABLE: &str = "corten_names";
 /// These threads call a handful of functions.
 const STACK: usize = 128 * 1024;
 
+/// What the kernel says to one port too many of a bridge.
+const FULL: i32 = rustix::io::Errno::XFULL.raw_os_error();
 /// How long to wait for the kernel's worker, at most.
 const CARRIER: Duration = Duration::from_millis(50);
 
@@ -139,7 +141,12 @@ impl Namespace {
                 outside.create_stacked(*kind, index, place.mtu, peer);
             }
         }
-        outside.send(&mut host)?;
+        outside.send(&mut host).map_err(|e| match &place.link {
+            Link::Bridge { name, .. } if e.source.raw_os_error() == Some(FULL) => {
+                Error::BridgeFull(name.clone())
+            }
+            _ => e.into(),
+        })?;
         if endpoint.v6.is_some() {
             visit(&self.netns, || {
                 // The address is given out once: nobody needs to be asked for it.

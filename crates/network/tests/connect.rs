@@ -250,3 +250,25 @@ fn the_rules_are_readable_and_can_be_read_back() {
         networks.shutdown().unwrap();
     });
 }
+
+#[test]
+fn a_bridge_without_room_says_so_and_takes_the_next_when_it_has() {
+    on_a_host(|host| {
+        let networks = host.open();
+        let most = 1023;
+        let ports: String = (0..most)
+            .map(|n| format!("link add p{n} type veth peer name q{n}\nlink set p{n} master ct0\n"))
+            .collect();
+        let batch = host.state.path().join("ports");
+        std::fs::write(&batch, ports).unwrap();
+        output(&format!("ip -batch {}", batch.display()));
+        let links = || output("ip -o link").lines().count();
+        let before = links();
+        let refused = networks.connect(&id(1), &[on("bridge", "x")], &[]).unwrap_err().to_string();
+        assert!(refused.starts_with("bridge ct0 has its 1023 ports"), "{refused}");
+        until("what was begun is gone", || links() == before);
+        output("ip link delete p0");
+        networks.connect(&id(1), &[on("bridge", "x")], &[]).unwrap();
+        networks.shutdown().unwrap();
+    });
+}
