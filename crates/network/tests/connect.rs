@@ -260,7 +260,7 @@ fn a_bridge_without_room_says_so_and_takes_the_next_when_it_has() {
             .map(|n| format!("link add p{n} type veth peer name q{n}\nlink set p{n} master ct0\n"))
             .collect();
         let batch = host.state.path().join("ports");
-        std::fs::write(&batch, ports).unwrap();
+        sys::file::write_atomic(&batch, ports.as_bytes(), 0o600, sys::file::Durability::Process).unwrap();
         output(&format!("ip -batch {}", batch.display()));
         let links = || output("ip -o link").lines().count();
         let before = links();
