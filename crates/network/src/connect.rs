@@ -64,11 +64,11 @@ impl Networks {
                 requests.iter().try_for_each(|request| self.core.mend(&request.network))?;
                 let places = self.core.place(container, requests)?;
                 let mut namespace = match made_for_it {
-                    Some(netns) => namespace::adopt(netns)?,
-                    None => namespace::make()?,
+                    Some(netns) => namespace::adopt(netns, &self.core.parameters)?,
+                    None => namespace::make(&self.core.parameters)?,
                 };
                 for place in &places {
-                    namespace.plug(place, self.core.crowded_ipv6())?;
+                    namespace.plug(place, &self.core)?;
                 }
                 let ways_out = self.core.state().ways_out(container);
                 if ways_out.iter().any(Option::is_some) {
@@ -151,7 +151,7 @@ impl Networks {
         let place = self.core.place_one_more(container, endpoint)?;
         let plugged = (|| {
             let mut namespace = Namespace::open(netns)?;
-            namespace.plug(&place, self.core.crowded_ipv6())?;
+            namespace.plug(&place, &self.core)?;
             let mut joined = Ok(());
             self.move_ports(container, |state| joined = state.join(container, place.endpoint.clone()))?;
             joined?;
@@ -249,8 +249,8 @@ impl Core {
     pub(crate) fn prepare(&self) -> Result<Prepared, Error> {
         let request = EndpointRequest { network: "bridge".into(), ..EndpointRequest::default() };
         let place = self.state().allocate(&request, &[])?.expect("the default network is a bridge");
-        let made = namespace::make().and_then(|mut namespace| {
-            namespace.plug(&place, self.crowded_ipv6())?;
+        let made = namespace::make(&self.parameters).and_then(|mut namespace| {
+            namespace.plug(&place, self)?;
             let endpoint = Some(place.endpoint.clone());
             let ways_out = [true, false].map(|v4| endpoint.clone().filter(|e| e.address(v4).is_some()));
             namespace.lead_outside(&ways_out)?;

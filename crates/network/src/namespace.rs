@@ -10,11 +10,12 @@ use std::time::{Duration, Instant};
 use sys::netlink::nft::{ChainKind, Expression as E, Hook, Key, TableFamily, Transaction};
 use sys::netlink::route::{self, Address, Batch, Peer};
 use sys::netlink::{Family, Socket};
-use sys::sysctl::Parameters;
+use sys::sysctl::Lookup;
 use sys::{netns, sysctl};
 
 use crate::allocate::{Link, Place};
 use crate::endpoint::parse_mac;
+use crate::networks::Core;
 use crate::port::Protocol;
 use crate::{Endpoint, Error, bridge};
 
@@ -59,23 +60,23 @@ fn in_thread<T: Send>(work: impl FnOnce() -> Result<T, Error> + Send) -> Result<
 }
 
 /// Makes a namespace.
-pub(crate) fn make() -> Result<Namespace, Error> {
-    in_thread(|| set_up(netns::enter_new()?))
+pub(crate) fn make(parameters: &Lookup) -> Result<Namespace, Error> {
+    in_thread(|| set_up(netns::enter_new()?, parameters))
 }
 
 /// Makes one of a namespace that is as new, but not ours.
-pub(crate) fn adopt(netns: OwnedFd) -> Result<Namespace, Error> {
+pub(crate) fn adopt(netns: OwnedFd, parameters: &Lookup) -> Result<Namespace, Error> {
     in_thread(|| {
         netns::enter(&netns)?;
-        set_up(netns)
+        set_up(netns, parameters)
     })
 }
 
 /// Sets up the namespace that this thread is in.
-fn set_up(netns: OwnedFd) -> Result<Namespace, Error> {
+fn set_up(netns: OwnedFd, parameters: &Lookup) -> Result<Namespace, Error> {
     // No addresses or chatter of IPv6 on interfaces to come, unless they are given one, and no router but ours. Loopback
     // keeps ::1. What cannot be set stays as the kernel has it.
-    if let Ok(default) = Parameters::open("net/ipv6/conf/default") {
+    if let Ok(default) = parameters.open("net/ipv6/conf/default") {
         for (name, value) in [("disable_ipv6", "1"), ("accept_ra", "0")] {
             let _ = default.set(name, value);
         }
@@ -114,9 +115,8 @@ impl Namespace {
         Ok(Self { netns, route })
     }
 
-    /// Connects it: a link with the endpoint's names and addresses. Packets pass when this returns. `crowded`: see
-    /// [`Core::crowded_ipv6`](crate::networks::Core::crowded_ipv6).
-    pub(crate) fn plug(&mut self, place: &Place, crowded: Option<&Parameters>) -> Result<(), Error> {
+    /// Connects it: a link with the endpoint's names and addresses. Packets pass when this returns.
+    pub(crate) fn plug(&mut self, place: &Place, core: &Core) -> Result<(), Error> {
         let endpoint = &place.endpoint;
         let mac = if endpoint.mac.is_empty() { [0; 6] } else { parse_mac(&endpoint.mac)? };
         let peer = Peer { name: &endpoint.interface, mac, netns: self.netns.as_fd() };
@@ -130,7 +130,7 @@ impl Namespace {
                 outside = Batch::new();
                 // A port needs no address, nor the groups and routes that come with one: the kernel goes through those of
                 // all ports whenever one comes or goes. One with a small MTU has nothing to be switched off.
-                if let Some(interfaces) = crowded {
+                if let Some(interfaces) = core.crowded_ipv6() {
                     let _ = interfaces.set(&format!("{}/disable_ipv6", endpoint.host_interface), "1");
                 }
                 outside.attach(&endpoint.host_interface, *index);
@@ -150,7 +150,7 @@ impl Namespace {
         if endpoint.v6.is_some() {
             visit(&self.netns, || {
                 // The address is given out once: nobody needs to be asked for it.
-                let interface = Parameters::open(&format!("net/ipv6/conf/{}", endpoint.interface))?;
+                let interface = core.parameters.open(&format!("net/ipv6/conf/{}", endpoint.interface))?;
                 for name in ["accept_dad", "disable_ipv6"] {
                     interface.set(name, "0")?;
                 }

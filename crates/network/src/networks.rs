@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use rustix::io::Errno;
 use spec::Id;
-use sys::sysctl::Parameters;
+use sys::sysctl::{Lookup, Parameters};
 
 use crate::firewall::Firewall;
 use crate::firewalld::Firewalld;
@@ -143,6 +143,8 @@ pub(crate) struct Core {
     pub(crate) firewalld: Firewalld,
     /// `net/ipv6/conf` of the host; none where its kernel lacks IPv6.
     host_ipv6: Option<Parameters>,
+    /// Of the containers' namespaces.
+    pub(crate) parameters: Lookup,
     /// The host's own part of private IPv6 addresses.
     pub(crate) seed: u64,
     /// Written while the whole table is made, read while a part of it is changed: what is made anew from the state
@@ -254,6 +256,7 @@ impl Core {
             host_chains: HostChains::new(&config.table),
             firewalld: Firewalld::new(config.bus.clone()),
             host_ipv6: Parameters::open("net/ipv6/conf").ok(),
+            parameters: Lookup::default(),
             seed,
             rebuilding: RwLock::default(),
             passing: Mutex::default(),
