@@ -6,7 +6,7 @@
 //!        blobs/sha256/<hex>         immutable: manifests, configs, compressed layers
 //!        ingest/                    blobs being written, trees being removed; what a download that broke off has left (`ingest`);
 //!                                   the rest goes when the store is opened
-//!        fresh/<n>/                 writable layers being made, or made beforehand; they go when the store is opened
+//!        fresh/<part>/              writable layers being made, or made beforehand; they go when the store is opened
 //!        layers/<chain id>/{diff/,meta.json,synced}
 //!        rw/<id>/{diff/,work/,meta.json}
 //!        images.json                name → target; the root set, one atomic file
@@ -120,6 +120,8 @@ struct Inner {
     arriving: Arriving,
     /// Writable layers made beforehand.
     ready: Mutex<Vec<Scratch>>,
+    /// What the names of the parts begin with that they are made in.
+    parts: String,
     /// How many writable layers were begun.
     begun: AtomicUsize,
     /// Layers that got their places lately and may not be on the disk; `None` before it was looked at.
@@ -161,7 +163,7 @@ impl Store {
         file::create_dir_all(&ingest, 0o700)?;
         ingest::clean(&ingest)?;
         layer::clean(&root.join("layers"))?;
-        rw::clean(&root.join("fresh"))?;
+        let parts = rw::clean(&root.join("fresh"))?;
         let names = names::load(&root.join("images.json"))?;
         Ok(Self {
             inner: Arc::new(Inner {
@@ -174,6 +176,7 @@ impl Store {
                 unpacking: Turns::default(),
                 arriving: Arriving::default(),
                 ready: Mutex::default(),
+                parts,
                 begun: AtomicUsize::default(),
                 unsettled: Mutex::default(),
                 layers: Mutex::default(),
