@@ -108,7 +108,7 @@ pub fn create_ahead(
         return Err(Failure::new("spec", "process", "a container needs a process"));
     };
     host::check(spec, process)?;
-    let plan = Plan::of(spec, request.netns)?;
+    let plan = Plan::of(spec, request.netns, ahead.promises_network())?;
     sysctl::check_all(spec, &plan)?;
     let class = rdt::Class::of(spec, &request.state.id)?;
     if let (Some(class), Some(rdt)) = (&class, &spec.linux.intel_rdt) {

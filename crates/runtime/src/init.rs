@@ -24,7 +24,7 @@ pub(crate) struct Order<'a> {
     pub(crate) filter: Option<&'a seccomp::Filter>,
     pub(crate) cgroup: &'a Cgroup,
     pub(crate) class: Option<&'a rdt::Class>,
-    /// The new network namespace that the plan has.
+    /// The network namespace that was made beside, if the plan has one.
     pub(crate) network: Option<BorrowedFd<'a>>,
     /// The root's mount, if it is made.
     pub(crate) root: Option<&'a Mount>,

@@ -75,7 +75,7 @@ mod user;
 
 use std::os::fd::OwnedFd;
 
-pub use ahead::Ahead;
+pub use ahead::{Ahead, Promised};
 pub use create::{FirstProcess, Request, create, create_ahead, create_with};
 pub use failure::Failure;
 pub use features::features;

@@ -14,8 +14,8 @@ use crate::failure::at;
 pub(crate) struct Plan {
     /// Made by clone3.
     pub(crate) made: Namespaces,
-    /// A new one for the network, made beside the caller's own steps, as it takes the kernel longest (see [`Ahead`]); joined by the
-    /// child.
+    /// One for the network that is made beside the caller's own steps, as it takes the kernel longest (see [`Ahead`]); joined by
+    /// the child.
     ///
     /// [`Ahead`]: crate::Ahead
     pub(crate) network: bool,
@@ -41,8 +41,8 @@ pub(crate) enum User {
 }
 
 impl Plan {
-    /// `netns` is joined whatever the configuration says of the network.
-    pub(crate) fn of(spec: &Spec, netns: Option<BorrowedFd<'_>>) -> Result<Self, Failure> {
+    /// `netns`, or one that is promised, is joined whatever the configuration says of the network.
+    pub(crate) fn of(spec: &Spec, netns: Option<BorrowedFd<'_>>, promised: bool) -> Result<Self, Failure> {
         let mut plan = Self {
             made: Namespaces::empty(),
             network: false,
@@ -54,7 +54,7 @@ impl Plan {
         };
         for namespace in &spec.linux.namespaces {
             let kind = match namespace.r#type {
-                NamespaceKind::Network if netns.is_some() => continue,
+                NamespaceKind::Network if netns.is_some() || promised => continue,
                 NamespaceKind::Network => Namespaces::NETWORK,
                 NamespaceKind::Ipc => Namespaces::IPC,
                 NamespaceKind::Uts => Namespaces::UTS,
@@ -92,7 +92,7 @@ impl Plan {
                 .map_err(|e| Failure::new("namespace", "network", crate::failure::errno_text(&e)))?;
             plan.joined.push((copy, Namespaces::NETWORK));
         }
-        plan.network = makes_network(spec, netns);
+        plan.network = promised || makes_network(spec, netns);
         if plan.network {
             plan.made = plan.made.without(Namespaces::NETWORK);
         }
@@ -121,7 +121,7 @@ impl Plan {
         if self.cgroup { namespace::unshare(Namespaces::CGROUP).map_err(at("namespace")) } else { Ok(()) }
     }
 
-    /// Joins what is to be joined, once the process is in its cgroups. `network`: the new one.
+    /// Joins what is to be joined, once the process is in its cgroups. `network`: the one made beside.
     pub(crate) fn join(&self, network: Option<BorrowedFd<'_>>) -> Result<(), Failure> {
         let joined = self.joined.iter().map(|(fd, kind)| (fd.as_fd(), *kind));
         network

@@ -185,7 +185,7 @@ impl Connection {
 
     /// Makes the container, and starts it if `create.start`; init's pid on the host. `sockets` are the clients
     /// of `create.attach`, in its order; `create.netns` is set from `netns`, `create.filter` from `filter`. The root is made here,
-    /// if it can be, and `create.promise` set for it.
+    /// if it can be, and `create.promise` set for what there is.
     ///
     /// # Errors
     /// As [`Connection::call`]; nothing is left of the container then.
@@ -197,17 +197,18 @@ impl Connection {
         sockets: &[OwnedFd],
     ) -> Result<i32, Error> {
         let root = EarlyRoot::of(&create.spec).filter(|_| create.runtime.is_none());
-        let promised = root.map(|root| {
+        let end = if root.is_some() || netns.is_some() {
             // When it cannot be made, init says why.
-            let mount = root.make().ok();
-            let (promise, end) = Promise::new().map_err(|e| self.failed("promise a root to", e))?;
-            promise.keep(mount.as_ref());
-            Ok::<_, Error>(end)
-        });
-        let end = promised.transpose()?;
+            let root = root.and_then(|root| root.make().ok());
+            let (promise, end) = Promise::new().map_err(|e| self.failed("promise anything to", e))?;
+            promise.keep(root.as_ref(), netns);
+            Some(end)
+        } else {
+            None
+        };
         (create.netns, create.filter, create.promise) = (netns.is_some(), filter.is_some(), end.is_some());
         let end = end.as_ref().map(AsFd::as_fd);
-        let first = netns.iter().chain(&filter).chain(&end).map(|fd| fd as &dyn AsFd);
+        let first = filter.iter().chain(&end).map(|fd| fd as &dyn AsFd);
         let fds: Vec<&dyn AsFd> = first.chain(sockets.iter().map(|fd| fd as &dyn AsFd)).collect();
         self.pid(&Request::Create(Box::new(create)), &fds)
     }

@@ -40,8 +40,8 @@ pub enum Request {
     /// Makes a user namespace, and a network namespace that belongs to it; both are held until `Create`, or the shim's
     /// end. Reply: [`Reply::Pid`] of the process that holds them.
     Namespaces(Box<Ids>),
-    /// Makes the sandbox. Fds: the network namespace if `netns`, the filter if `filter`, the end of a promise if `promise`, then one
-    /// socket per entry of `attach`.
+    /// Makes the sandbox. Fds: the filter if `filter`, the end of a promise if `promise`, then one socket per entry of
+    /// `attach`.
     Create(Box<Create>),
     /// Lets init execute its program.
     Start,
@@ -110,10 +110,9 @@ pub enum Ids {
 pub struct Create {
     /// The OCI configuration, with `root.overlay` set for overlay roots.
     pub spec: Spec,
-    /// A network namespace fd comes with the message.
+    /// A network namespace comes with what is promised.
     pub netns: bool,
-    /// A memory file with the compiled seccomp filter comes with the message, after the network namespace; the configuration has
-    /// none then.
+    /// A memory file with the compiled seccomp filter comes with the message; the configuration has none then.
     #[serde(default)]
     pub filter: bool,
     /// Not all that the container needs is there yet: the end of a [`Promise`](crate::promise::Promise) comes with the message.

@@ -6,7 +6,7 @@ mod common;
 
 use std::fs;
 use std::os::fd::AsFd;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt, symlink};
 
 use common::Place;
 use shim::client::Error;
@@ -46,7 +46,7 @@ fn what_is_promised_is_waited_for() {
         let call = scope.spawn(move || connection.call(&Request::Create(Box::new(create)), &[&end.as_fd()]));
         // Without waiting it would have found no such file.
         fs::write(&late, "late\n").unwrap();
-        promise.keep(Some(&root.make().unwrap()));
+        promise.keep(Some(&root.make().unwrap()), None);
         call.join().unwrap().unwrap()
     });
     assert!(matches!(pid, Reply::Pid(_)), "{pid:?}");
@@ -54,6 +54,49 @@ fn what_is_promised_is_waited_for() {
     assert_eq!(place.log(None), "late\n");
     assert_eq!(fs::read_to_string(place.path("upper/written")).unwrap(), "x\n", "it was the promised root");
     place.close();
+}
+
+#[test]
+fn the_network_may_come_with_the_rest() {
+    let mut place = Place::new();
+    let mut create = over(&place, "readlink /proc/self/ns/net");
+    create.netns = true;
+    let root = EarlyRoot::of(&create.spec).expect("this kernel makes overlays unattached");
+    let (promise, end) = Promise::new().unwrap();
+    let netns = std::thread::scope(|scope| {
+        let connection = place.connection();
+        let call = scope.spawn(move || connection.call(&Request::Create(Box::new(create)), &[&end.as_fd()]));
+        let netns = scope.spawn(|| sys::netns::enter_new().unwrap()).join().unwrap();
+        promise.keep(Some(&root.make().unwrap()), Some(netns.as_fd()));
+        call.join().unwrap().unwrap();
+        netns
+    });
+    assert_eq!(place.wait().code, 0);
+    let inode = fs::File::from(netns).metadata().unwrap().ino();
+    assert_eq!(place.log(None), format!("net:[{inode}]\n"));
+    place.close();
+}
+
+/// Neither a promise without it nor none at all starts the container anywhere else.
+#[test]
+fn a_network_that_does_not_come_leaves_nothing() {
+    let mut place = Place::new();
+    let mut create = over(&place, "echo never");
+    create.netns = true;
+    let (promise, end) = Promise::new().unwrap();
+    promise.keep(None, None);
+    let call = place.connection().call(&Request::Create(Box::new(create)), &[&end.as_fd()]);
+    let Err(Error::Failed(failure)) = call else { panic!("it cannot have started") };
+    assert_eq!((failure.step.as_str(), failure.path.as_str()), ("namespace", "network"), "{failure}");
+
+    let create = Create { netns: true, ..place.sh("echo never") };
+    let Err(Error::Failed(failure)) = place.connection().call(&Request::Create(Box::new(create)), &[]) else {
+        panic!("it cannot have started")
+    };
+    assert_eq!(failure.step, "create", "{failure}");
+    assert_eq!(place.connection().status().unwrap().pid, None);
+    assert!(place.record().is_none());
+    place.audit();
 }
 
 #[test]

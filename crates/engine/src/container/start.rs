@@ -1,6 +1,7 @@
-//! Start: the network, the mounts and the shim are prepared at once, then one call makes the sandbox and runs init.
+//! Start: one call has the shim make the sandbox and run init. It begins with the cgroups; the network, the root and the files
+//! that it needs then are made here at the same time.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,11 +48,25 @@ struct Joined {
 /// What a shim is told of a container.
 type Configured = (spec::oci::runtime::Spec, Option<Arc<OwnedFd>>, Option<EarlyRoot>);
 
+/// The networks that a container is to be on, and what it publishes.
+type Connect = (Vec<EndpointRequest>, Vec<network::PortRequest>);
+
 /// How a container comes to its network namespace.
 struct Plan {
-    connect: Option<(Vec<EndpointRequest>, Vec<network::PortRequest>)>,
+    connect: Option<Connect>,
     /// The container whose namespace it shares.
     shares: Option<Arc<Container>>,
+}
+
+/// What a shim is promised.
+struct Wanted {
+    /// The network namespace: made for this container, to be connected, or another's.
+    netns: Option<OwnedFd>,
+    connect: Option<Connect>,
+    /// The container has a hostname, hosts and resolv.conf of its own.
+    files: bool,
+    /// If it can be made before there is a container.
+    root: Option<EarlyRoot>,
 }
 
 impl Engine {
@@ -176,46 +191,22 @@ impl Engine {
             ipc: self.running_pid(&record.host.ipc_mode)?,
             user: None,
         };
-        let (sandbox, rw, spawned) = match &record.ids {
-            None => tokio::join!(
-                self.connect(container, None, plan.connect),
-                self.rw_mount(container),
-                self.spawn_shim(container),
-            ),
-            Some(ids) => {
-                let (rw, spawned) = tokio::join!(self.rw_mount(container), self.spawn_shim(container));
-                let (link, events) = spawned?;
-                made.link = Some(link.clone());
-                let of = shared.as_ref().map(|view| view.state.pid).or(joined.ipc).or(joined.pid);
-                let (netns, user) = namespaces(&link, ids, of, plan.connect.is_some()).await?;
-                joined.user = Some(user);
-                let sandbox = self.connect(container, netns, plan.connect).await;
-                (sandbox, rw, Ok((link, events)))
-            }
-        };
-        let spawned = spawned.map(|(link, events)| {
-            made.link = Some(link.clone());
-            (link, events)
-        });
-        let sandbox = sandbox.map(|sandbox| {
-            let facts = sandbox.as_ref().map(|s| (s.endpoints.clone(), s.ports.clone()));
-            made.network = sandbox;
-            facts
-        });
-        let (rw, (link, events), (endpoints, published)) = (rw?, spawned?, sandbox?.unwrap_or_default());
-        let netns: Option<OwnedFd> = match &shared {
-            Some(view) => {
-                let path = format!("/proc/{}/ns/net", view.state.pid);
-                Some(sys::file::open(Path::new(&path))?.into())
-            }
-            // A copy: the original is kept until the shim has it, so that an undo still finds a namespace.
-            None => match &made.network {
-                Some(sandbox) => {
-                    Some(sandbox.netns.try_clone().map_err(|e| sys::Error::new("dup", "netns", e))?)
-                }
-                None => None,
-            },
-        };
+        let (rw, spawned) = tokio::join!(self.rw_mount(container), self.spawn_shim(container));
+        let (link, events) = spawned?;
+        made.link = Some(link.clone());
+        let rw = rw?;
+        // Made for it, to be connected; or another container's, to be joined as it is.
+        let mut netns = None;
+        if let Some(ids) = &record.ids {
+            let of = shared.as_ref().map(|view| view.state.pid).or(joined.ipc).or(joined.pid);
+            let user;
+            (netns, user) = namespaces(&link, ids, of, plan.connect.is_some()).await?;
+            joined.user = Some(user);
+        }
+        if let Some(view) = &shared {
+            let path = format!("/proc/{}/ns/net", view.state.pid);
+            netns = Some(sys::file::open(Path::new(&path))?.into());
+        }
         let runtime = self.foreign_runtime(record)?;
         let (spec, filter, root) = {
             let (engine, container, record) = (self.clone(), container.clone(), record.clone());
@@ -232,7 +223,7 @@ impl Engine {
         let filter = filter.as_ref().map(copy).transpose()?;
         let create = Create {
             spec,
-            netns: netns.is_some(),
+            netns: plan.connect.is_some() || shared.is_some(),
             filter: filter.is_some(),
             promise: true,
             log: container.log_settings(record).await?,
@@ -246,14 +237,14 @@ impl Engine {
             exit_file: container.places.records.join("exit.json"),
         };
         let sockets = early.into_iter().map(|e| e.socket);
-        // What takes longest is made while the shim begins: its cgroups here, files and the root there.
+        // What takes longest is made while the shim begins: its cgroups there; here the network, files and the root.
         let (promise, end) = Promise::new().map_err(|e| sys::Error::new("socketpair", "shim", e))?;
-        let fds: Vec<OwnedFd> = netns.into_iter().chain(filter).chain([end]).chain(sockets).collect();
+        let fds: Vec<OwnedFd> = filter.into_iter().chain([end]).chain(sockets).collect();
         // In this order: a call that waits for its promise has a slot among the blocking calls only after those who keep that.
-        let own = shared.is_none().then(|| endpoints.clone());
+        let wanted = Wanted { netns, connect: plan.connect, files: shared.is_none(), root };
         let (kept, reply) = tokio::join!(
             biased;
-            self.keep_promise(promise, container, record, root, own),
+            self.keep_promise(promise, container, record, wanted, &mut made.network),
             link.call(Request::Create(Box::new(create)), fds),
         );
         let pid = match reply {
@@ -263,7 +254,9 @@ impl Engine {
             Ok(other) => return Err(Error::Internal(format!("the shim answered Create with {other:?}"))),
             Err(error) => return Err(error::start(&error)),
         };
-        let network = Arc::new(Attachment { endpoints, ports: published });
+        let (endpoints, ports) =
+            made.network.as_ref().map(|s| (s.endpoints.clone(), s.ports.clone())).unwrap_or_default();
+        let network = Arc::new(Attachment { endpoints, ports });
         let (state, _) = container.consider(Event::Started { pid }).map_err(|why| container.refuse(why))?;
         container.set_link(Some(link));
         container.save_state(state.clone(), network.clone()).await?;
@@ -364,23 +357,19 @@ impl Engine {
         }
     }
 
-    async fn connect(
+    /// Blocking.
+    fn connect(
         &self,
-        container: &Arc<Container>,
+        container: &Container,
         netns: Option<OwnedFd>,
-        wanted: Option<(Vec<EndpointRequest>, Vec<network::PortRequest>)>,
-    ) -> Result<Option<Sandbox>, Error> {
-        let Some((endpoints, ports)) = wanted else { return Ok(None) };
-        let (inner, id) = (self.inner.clone(), container.id.clone());
+        (endpoints, ports): &Connect,
+    ) -> Result<Sandbox, Error> {
+        let sandbox = self.inner.networks.connect_in(netns, &container.id, endpoints, ports)?;
         let servers = self.settings().resolver(&container.view().record.host)[0].to_vec();
-        let connect = move || {
-            let sandbox = inner.networks.connect_in(netns, &id, &endpoints, &ports)?;
-            if !servers.is_empty() {
-                inner.networks.set_name_servers(&id, &servers);
-            }
-            Ok::<_, network::Error>(sandbox)
-        };
-        Ok(Some(blocking(connect).await?))
+        if !servers.is_empty() {
+            self.inner.networks.set_name_servers(&container.id, &servers);
+        }
+        Ok(sandbox)
     }
 
     async fn rw_mount(&self, container: &Arc<Container>) -> Result<store::RwMount, Error> {
@@ -460,17 +449,31 @@ impl Engine {
         Ok((spec, filter, root))
     }
 
-    /// Makes what the shim was promised: the root, if it can be made before there is a container, and the files beside the
-    /// configuration, for a container whose `endpoints` are its own.
+    /// Makes what the shim was promised. `network` is where its sandbox goes, also when something else fails.
     async fn keep_promise(
         &self,
         promise: Promise,
         container: &Arc<Container>,
         record: &Arc<Record>,
-        root: Option<EarlyRoot>,
-        endpoints: Option<Vec<Endpoint>>,
+        wanted: Wanted,
+        network: &mut Option<Sandbox>,
     ) -> Result<(), Error> {
-        let (root, written) = tokio::join!(
+        let Wanted { netns, connect, files, root } = wanted;
+        let (engine, container, record) = (self.clone(), container.clone(), record.clone());
+        // One call, so that it has its slot before the call that waits for it.
+        let rest = move || {
+            let (mut sandbox, mut joined) = (None, None);
+            let done = (|| {
+                match connect {
+                    Some(connect) => sandbox = Some(engine.connect(&container, netns, &connect)?),
+                    None => joined = netns,
+                }
+                let endpoints = sandbox.as_ref().map_or(&[][..], |sandbox| &sandbox.endpoints);
+                if files { engine.write_files(&container, &record, endpoints) } else { Ok(()) }
+            })();
+            (sandbox, joined, done)
+        };
+        let (root, (sandbox, joined, done)) = tokio::join!(
             async {
                 match root {
                     // When it cannot be made, init says why.
@@ -478,14 +481,12 @@ impl Engine {
                     None => None,
                 }
             },
-            async {
-                let Some(endpoints) = endpoints else { return Ok(()) };
-                let (engine, container, record) = (self.clone(), container.clone(), record.clone());
-                blocking(move || engine.write_files(&container, &record, &endpoints)).await
-            },
+            blocking(rest),
         );
-        written?;
-        promise.keep(root.as_ref());
+        *network = sandbox;
+        done?;
+        let netns = network.as_ref().map(|sandbox| sandbox.netns.as_fd());
+        promise.keep(root.as_ref(), netns.or(joined.as_ref().map(AsFd::as_fd)));
         Ok(())
     }
 

@@ -8,10 +8,9 @@ use std::path::Path;
 use runtime::{Ahead, Failure, Filter, FirstProcess, Holder, Request, foreign};
 use shim::log::write::{self as log, Writer};
 use shim::message::Incoming;
-use shim::promise;
+use shim::promise::{self, Promised};
 use shim::proto::{Create, Ids, LOG_SERVER};
 use spec::signal;
-use sys::mount::Mount;
 use sys::namespace::Namespaces;
 
 use super::kernel::Kernel;
@@ -50,13 +49,19 @@ impl Supervisor {
         // What it holds is the container's from here on, or nobody's.
         let _held = self.holder.take();
         // All fds first: what is left in `incoming` would be taken for the next request's.
-        let netns = if create.netns { Some(netns(incoming)?) } else { None };
         let filter = if create.filter { Some(filter(incoming)?) } else { None };
         let promise = if create.promise { Some(promised(incoming)?) } else { None };
         let sockets: Vec<UnixStream> =
             create.attach.iter().map(|_| attach::socket(incoming)).collect::<Result<_, _>>()?;
         if self.container.is_some() {
             return Err(refusal("create", errno::EEXIST, "this shim has a container"));
+        }
+        if create.netns && promise.is_none() {
+            return Err(refusal(
+                "create",
+                errno::EINVAL,
+                "a network namespace comes with a promise, and there is none",
+            ));
         }
         if let Some(process) = &mut create.spec.process {
             process.oom_score_adj = process.oom_score_adj.or(self.oom_score);
@@ -76,30 +81,25 @@ impl Supervisor {
             log,
         };
         let (io, ends) = wiring.ends()?;
-        let netns = netns.as_ref().map(AsFd::as_fd);
         let cgroups = create.cgroups;
         let first = if create.reaper { FirstProcess::Reaper } else { FirstProcess::Program };
         // The directory is named after the container.
         let id = self.dir.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let (kernel, child) = match &create.runtime {
             None => {
-                let mut request = Request {
-                    first,
-                    netns,
-                    filter: filter.as_ref(),
-                    cgroups,
-                    ..Request::new(&create.spec, io)
-                };
+                let mut request =
+                    Request { first, filter: filter.as_ref(), cgroups, ..Request::new(&create.spec, io) };
                 // Hooks are told, and a class of its own is named after it.
                 id.clone_into(&mut request.state.id);
                 let mut ahead = Ahead::default();
                 if let Some(promise) = promise {
-                    ahead.await_root(Box::new(move || kept(&promise)));
+                    ahead.promise(create.netns, Box::new(move || kept(&promise)));
                 }
                 Kernel::own(&request, ahead)?
             }
             Some(runtime) => {
-                promise.as_ref().map(kept).transpose()?;
+                let promised = promise.as_ref().map(kept).transpose()?.unwrap_or_default();
+                let netns = promised.network.as_ref().map(AsFd::as_fd);
                 let directory = self.dir.join(BUNDLE);
                 let spec = &create.spec;
                 Kernel::foreign(foreign::Request { runtime, id, directory, spec, first, netns, cgroups, io })?
@@ -149,17 +149,11 @@ fn filter(incoming: &mut Incoming) -> Result<Filter, Failure> {
     shim::filter(incoming.fd().ok_or_else(missing)?).map_err(|e| failure("seccomp", "the filter", &e))
 }
 
-fn netns(incoming: &mut Incoming) -> Result<OwnedFd, Failure> {
-    incoming
-        .fd()
-        .ok_or_else(|| refusal("create", errno::EINVAL, "no network namespace came with the request"))
-}
-
 fn promised(incoming: &mut Incoming) -> Result<OwnedFd, Failure> {
     incoming.fd().ok_or_else(|| refusal("create", errno::EINVAL, "no end of a promise came with the request"))
 }
 
-/// The root, if it is made, once all is there.
-fn kept(promise: &OwnedFd) -> Result<Option<Mount>, Failure> {
+/// What was promised, once all of it is there.
+fn kept(promise: &OwnedFd) -> Result<Promised, Failure> {
     promise::wait(promise).map_err(|e| failure("create", "what was promised", &e))
 }
