@@ -186,6 +186,7 @@ async fn serve_engine(source: Source, options: Options) -> Outcome {
         ((), (), ()) = async { tokio::join!(serving, counting, tell_stopping(&manager, stop)) } => {}
         _ = besides => unreachable!("signals are answered for ever"),
     }
+    engine.finish_removals().await;
     if let Some(path) = &pidfile {
         sys::file::remove(path)?;
     }

@@ -1,6 +1,7 @@
 //! The collector: what nothing needs goes; what is new goes to the disk; when the disk runs low, what is only convenient goes too.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use spec::Digest;
@@ -73,6 +74,7 @@ impl Engine {
         let mut unsettled: Option<Instant> = None;
         loop {
             let missing = self.make_space(Arc::clone(&forget)).await;
+            self.inner.scarce.store(!matches!(missing, Ok(0)), Ordering::Relaxed);
             match missing {
                 Ok(0) => told = false,
                 Ok(missing) if !told => {

@@ -1,7 +1,7 @@
 //! The engine: holds the services and the containers. Its verbs are in `container/`, `image/`, `network`, `volume`.
 
 use std::path::PathBuf;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, OnceLock, RwLock};
 
 use spec::oci::runtime::CgroupDriver;
@@ -11,6 +11,7 @@ pub use crate::container::{ListOptions, LogOptions, RemoveOptions, WaitCondition
 
 use crate::Error;
 use crate::blocking::lasting;
+use crate::calm::Calm;
 use crate::container::exec::Execs;
 use crate::container::places;
 use crate::container::recover::{Answers, find_all};
@@ -76,6 +77,9 @@ pub(crate) struct Inner {
     pub(crate) roots: OnceLock<KeptRoots>,
     /// Held by who removes what containers have left: one tree after the other.
     pub(crate) removals: tokio::sync::Mutex<()>,
+    pub(crate) calm: Calm,
+    /// When the disk was last looked at, it had less space than it should.
+    pub(crate) scarce: AtomicBool,
     /// Held by who makes what the next starts need.
     pub(crate) preparing: std::sync::Mutex<()>,
     /// Images have changed: there may be less space than should be.
@@ -179,6 +183,8 @@ impl Engine {
                 prunes: Default::default(),
                 roots: OnceLock::new(),
                 removals: tokio::sync::Mutex::default(),
+                calm: Calm::default(),
+                scarce: AtomicBool::new(false),
                 preparing: std::sync::Mutex::default(),
                 written: tokio::sync::Notify::new(),
                 probes: AtomicU64::new(0),

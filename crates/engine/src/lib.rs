@@ -28,6 +28,7 @@
 //! the connection to its shim; *early* clients attached before the start.
 
 pub mod blocking;
+mod calm;
 mod chunks;
 mod collect;
 pub mod container;

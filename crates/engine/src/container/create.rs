@@ -53,6 +53,7 @@ impl Engine {
         request: ContainerCreateRequest,
     ) -> Result<ContainerCreateResponse, Error> {
         let (engine, name, platform) = (self.clone(), name.map(str::to_owned), platform.map(str::to_owned));
+        self.inner.calm.disturb();
         to_the_end(async move { engine.create_now(name.as_deref(), platform.as_deref(), request).await })
             .await
     }

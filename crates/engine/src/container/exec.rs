@@ -168,6 +168,7 @@ impl ExecStarting {
     /// # Errors
     /// Its program cannot be executed; the exec has ended then, with 126 or 127.
     pub async fn run(self) -> Result<Option<Attached>, Error> {
+        self.engine.inner.calm.disturb();
         to_the_end(async move { self.engine.exec_run(&self.exec, &self.start).await }).await
     }
 }

@@ -1,6 +1,8 @@
 //! Remove: the writable layer, the container's directory, its anonymous volumes if asked. The record goes last.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use store::Aside;
 
@@ -9,6 +11,9 @@ use super::mounts::Kind;
 use super::state::{Event, Illegal, Phase};
 use crate::blocking::{blocking, lasting, to_the_end};
 use crate::{Engine, Error};
+
+/// How long a daemon that ends goes on removing.
+const LAST_REMOVALS: Duration = Duration::from_secs(1);
 
 /// `DELETE /containers/{id}`.
 #[derive(Debug, Clone, Copy, Default)]
@@ -126,11 +131,15 @@ impl Engine {
         Ok(())
     }
 
-    /// Removes trees from the disk while nobody waits for it.
+    /// Removes trees from the disk while nobody starts anything, and at once when the disk runs low.
     pub(crate) fn remove_later(&self, aside: Vec<Aside>) {
         let inner = self.inner.clone();
         tokio::spawn(async move {
+            let since = Instant::now();
             let _turn = inner.removals.lock().await;
+            if !inner.scarce.load(Ordering::Relaxed) {
+                inner.calm.wait(since).await;
+            }
             for tree in aside {
                 if let Err(error) = lasting(|| tree.remove()).await {
                     tracing::warn!(
@@ -140,5 +149,12 @@ impl Engine {
                 }
             }
         });
+    }
+
+    /// Removes what waits to be removed, before the daemon ends. What takes longer than a second goes at its next start.
+    pub async fn finish_removals(&self) {
+        self.inner.calm.end();
+        // Who asked for their turn before have it before.
+        let _ = tokio::time::timeout(LAST_REMOVALS, self.inner.removals.lock()).await;
     }
 }

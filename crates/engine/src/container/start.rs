@@ -92,6 +92,7 @@ impl Engine {
 
     /// Makes the sandbox and runs init; records how it went. Only for the holder of `verbs`.
     pub(crate) async fn launch(&self, container: &Arc<Container>) -> Result<(), Error> {
+        self.inner.calm.disturb();
         let made = self.make(container).await;
         if made.is_err() || !container.view().record.host.auto_remove {
             self.make_ready();
