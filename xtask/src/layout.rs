@@ -31,8 +31,16 @@ pub(crate) fn arrange(build: &mut Command) -> Outcome {
 /// Becomes the C compiler that links, with the order of the functions where its linker takes one.
 pub(crate) fn link(arguments: &[String]) -> Outcome {
     let mut cc = Command::new("cc");
-    cc.args(arguments);
-    if let Some(order) = order(arguments)? {
+    let order = order(arguments)?;
+    // The library that unwinds becomes part of the program. By itself it is one more to be found, mapped and relocated at each
+    // start, and it asks the processor what it is once more: an eighth of `version --client`.
+    for argument in arguments {
+        match argument.as_str() {
+            "-lgcc_s" if order.is_some() => cc.args(["-lgcc_eh", "-lgcc"]),
+            _ => cc.arg(argument),
+        };
+    }
+    if let Some(order) = order {
         cc.arg(format!("-Wl,--symbol-ordering-file={}", order.display()))
             .arg("-Wl,--no-warn-symbol-ordering");
     }
