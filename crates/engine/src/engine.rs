@@ -155,7 +155,7 @@ impl Engine {
             // Made here, it stays when it is empty: the next container's start needs not make it. Where it cannot be made
             // the first container says why.
             if config.cgroups == CgroupDriver::Cgroupfs {
-                let _ = sys::cgroup::Cgroup::create(&config.cgroup_parent);
+                let _ = sys::cgroup::Cgroup::create_parent(&config.cgroup_parent);
             }
             let store = store::Store::open(&config.data_root)?;
             // Before all the rest: somebody may wait for a name since the last daemon's end.

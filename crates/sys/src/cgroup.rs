@@ -75,7 +75,15 @@ impl Cgroup {
     /// mkdir(2)'s and write(2)'s; EINVAL for a path with `..`, ENODEV on a host without cgroups.
     /// On failure nothing new is left but directories above.
     pub fn create(path: &str) -> Result<Self> {
-        hierarchy::create(&Hierarchies::find()?, path)
+        hierarchy::create(&Hierarchies::find()?, path, false)
+    }
+
+    /// The same for others to be made in: on v1 these begin with its processors and memory.
+    ///
+    /// # Errors
+    /// As [`Cgroup::create`]'s.
+    pub fn create_parent(path: &str) -> Result<Self> {
+        hierarchy::create(&Hierarchies::find()?, path, true)
     }
 
     /// Opens a cgroup that is there.

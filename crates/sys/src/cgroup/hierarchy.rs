@@ -88,17 +88,18 @@ impl Hierarchies {
     }
 }
 
-pub(super) fn create(hierarchies: &Hierarchies, path: &str) -> Result<Cgroup> {
+/// `parent`: others are to be made in it.
+pub(super) fn create(hierarchies: &Hierarchies, path: &str, parent: bool) -> Result<Cgroup> {
     let names = names(path)?;
     let mut cgroup =
         Cgroup { path: path.to_owned(), version: hierarchies.version(), unified: None, v1: Vec::new() };
     let made = (|| {
         if let Some(point) = &hierarchies.unified {
             let delegate = cgroup.version == Version::V2;
-            cgroup.unified = Some(create_in(point, &names, &[], delegate)?);
+            cgroup.unified = Some(create_in(point, &names, &[], delegate, parent)?);
         }
         for (controllers, point) in &hierarchies.v1 {
-            cgroup.v1.push(create_in(point, &names, controllers, false)?);
+            cgroup.v1.push(create_in(point, &names, controllers, false, parent)?);
         }
         Ok(())
     })();
@@ -141,17 +142,29 @@ pub(super) fn open_directory(path: &str) -> Result<OwnedFd> {
 }
 
 /// One that is removed with its last cgroup (see [`MADE`]) may go while we are on the way through it.
-fn create_in(point: &str, names: &[&str], controllers: &[String], delegate: bool) -> Result<Directory> {
+fn create_in(
+    point: &str,
+    names: &[&str],
+    controllers: &[String],
+    delegate: bool,
+    parent: bool,
+) -> Result<Directory> {
     let mut tries = 0;
     loop {
-        match try_create_in(point, names, controllers, delegate) {
+        match try_create_in(point, names, controllers, delegate, parent) {
             Err(error) if error.errno() == libc::ENOENT && tries < 16 => tries += 1,
             done => return done,
         }
     }
 }
 
-fn try_create_in(point: &str, names: &[&str], controllers: &[String], delegate: bool) -> Result<Directory> {
+fn try_create_in(
+    point: &str,
+    names: &[&str],
+    controllers: &[String],
+    delegate: bool,
+    is_parent: bool,
+) -> Result<Directory> {
     let fills = controllers.iter().any(|c| c == "cpuset");
     let (mut label, mut fd, there) = match names.split_last() {
         // What is above is there as a rule, and needs nothing.
@@ -189,7 +202,7 @@ fn try_create_in(point: &str, names: &[&str], controllers: &[String], delegate: 
         }
         if fills {
             fill_cpuset((&fd, &parent), (&child, &label))?;
-            if made && depth + 1 < names.len() {
+            if made && (is_parent || depth + 1 < names.len()) {
                 // What is made below it begins with its processors and memory: writing them costs the kernel a look at all
                 // the others beside it. Where it cannot be switched on, they are written.
                 let _ = write_at(child.as_fd(), &label, "cgroup.clone_children", "1");
