@@ -153,10 +153,24 @@ impl Store {
 
     /// A directory to make one in.
     fn fresh(&self) -> Result<Scratch> {
-        let part = self.inner.begun.fetch_add(1, Ordering::Relaxed) / IN_A_PART % PARTS;
-        let part = format!("{}-{part}", self.inner.parts);
+        self.fresh_in(self.inner.begun.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// One in the part that the writable layer with this number is made in.
+    fn fresh_in(&self, number: usize) -> Result<Scratch> {
+        let part = format!("{}-{}", self.inner.parts, number / IN_A_PART % PARTS);
         let name = spec::digest::hex(&sys::random::bytes::<12>());
         make_scratch(self.path("fresh").join(part).join(name))
+    }
+
+    /// Makes an empty directory in the data root, in the part of the disk where writable layers are made just now: files that come
+    /// and go with containers are better there than beside those of all the others.
+    ///
+    /// # Errors
+    /// A file error; one that is there already and is not empty.
+    pub fn create_directory(&self, path: &Path) -> Result<()> {
+        let scratch = self.fresh_in(self.inner.begun.load(Ordering::Relaxed))?;
+        Ok(file::rename(scratch.path(), path)?)
     }
 
     /// How to mount it.

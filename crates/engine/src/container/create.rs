@@ -179,7 +179,11 @@ impl Engine {
             }
             let (engine, dir) = (self.clone(), places.records.clone());
             let (record, elsewhere) = lasting(move || -> Result<_, Error> {
-                sys::file::create_dir_all(&dir, 0o700)?;
+                if dir.starts_with(&engine.inner.config.data_root) {
+                    engine.inner.store.create_directory(&dir)?;
+                } else {
+                    sys::file::create_dir_all(&dir, 0o700)?;
+                }
                 secrets::write(&dir, &secrets)?;
                 let elsewhere = engine.fill_container(&record, &images)?;
                 Ok((record, elsewhere))
