@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -13,7 +13,11 @@ use sys::scm::{self, Wait};
 
 use crate::message::{self, Incoming};
 use crate::promise::{EarlyRoot, Promise};
-use crate::proto::{Attach, Create, Event, Exec, Reply, Request, SOCKET, Status, VERSION};
+use crate::proto::{Attach, Create, DIR, Event, Exec, Reply, Request, SOCKET, Status, VERSION};
+
+mod template;
+
+pub use template::Template;
 
 /// Every call is short; a shim that does not answer for this long is stuck.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(120);
@@ -90,33 +94,46 @@ impl Program {
     /// # Errors
     /// Spawn or connection failed; nothing is left.
     pub fn spawn(&self, id: &str, dir: &Path) -> Result<(Connection, Spawned), Error> {
-        let path = dir.display().to_string();
-        let failed = |step| {
-            let path = path.clone();
-            move |source| Error::Io { step, path, source }
-        };
-        let dir = std::path::absolute(dir).map_err(failed("find"))?;
-        let Some(text) = dir.to_str() else {
-            return Err(failed("name")(io::Error::new(io::ErrorKind::InvalidInput, "the path is not UTF-8")));
-        };
+        let dir = absolute(dir)?;
         sys::file::create_dir_all(&dir, 0o700)?;
-        let null = sys::file::open(Path::new("/dev/null"))?;
-        let (ours, theirs) = UnixStream::pair().map_err(failed("make a socket pair for"))?;
-        let fds = [(null.as_fd(), 0), (null.as_fd(), 1), (null.as_fd(), 2), (theirs.as_fd(), scm::INHERITED)];
-        let argv = ["corten-shim", id, "--dir", text];
-        let child = sys::process::spawn(self.fd.as_fd(), &argv, &ENVIRONMENT, &fds)?;
-        drop(theirs);
-        match Connection::greet(ours, dir.join(SOCKET).display().to_string()) {
-            Ok(connection) => Ok((connection, Spawned { pid: child.pid, pidfd: child.pidfd })),
-            Err(error) => {
-                // It may have ended by itself; what counts is that it has.
-                let _ = sys::process::pidfd_send_signal(child.pidfd.as_fd(), spec::signal::KILL);
-                let _ = sys::process::reap(child.pidfd.as_fd());
-                let _ = sys::file::remove(&dir.join(SOCKET));
-                Err(error)
-            }
-        }
+        let (socket, spawned) = self.execute(id, DIR, &dir)?;
+        Connection::first(socket, spawned, &dir)
     }
+
+    /// Executes it, and gives the end of its first connection.
+    fn execute(&self, name: &str, option: &str, dir: &Path) -> Result<(UnixStream, Spawned), Error> {
+        let Some(text) = dir.to_str() else {
+            return Err(failed("name", dir)(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "the path is not UTF-8",
+            )));
+        };
+        let null = sys::file::open(Path::new("/dev/null"))?;
+        let (ours, theirs) = pair(dir)?;
+        let fds = [(null.as_fd(), 0), (null.as_fd(), 1), (null.as_fd(), 2), (theirs.as_fd(), scm::INHERITED)];
+        let argv = ["corten-shim", name, option, text];
+        let child = sys::process::spawn(self.fd.as_fd(), &argv, &ENVIRONMENT, &fds)?;
+        Ok((ours, Spawned { pid: child.pid, pidfd: child.pidfd }))
+    }
+}
+
+fn failed(step: &'static str, path: &Path) -> impl Fn(io::Error) -> Error {
+    let path = path.display().to_string();
+    move |source| Error::Io { step, path: path.clone(), source }
+}
+
+fn absolute(dir: &Path) -> Result<PathBuf, Error> {
+    std::path::absolute(dir).map_err(failed("find", dir))
+}
+
+fn pair(dir: &Path) -> Result<(UnixStream, UnixStream), Error> {
+    UnixStream::pair().map_err(failed("make a socket pair for", dir))
+}
+
+/// Ends a shim that is our child. It may have ended by itself; what counts is that it has.
+fn end(pidfd: BorrowedFd<'_>) {
+    let _ = sys::process::pidfd_send_signal(pidfd, spec::signal::KILL);
+    let _ = sys::process::reap(pidfd);
 }
 
 /// One connection to one shim. Calls are one at a time: `&mut`.
@@ -137,6 +154,18 @@ impl Connection {
     pub fn connect(dir: &Path) -> Result<Self, Error> {
         let path = dir.join(SOCKET);
         Self::greet(scm::connect(&path)?, path.display().to_string())
+    }
+
+    /// The first connection to a shim that is our child. If nobody answers there, it is ended.
+    fn first(socket: UnixStream, spawned: Spawned, dir: &Path) -> Result<(Self, Spawned), Error> {
+        match Self::greet(socket, dir.join(SOCKET).display().to_string()) {
+            Ok(connection) => Ok((connection, spawned)),
+            Err(error) => {
+                end(spawned.pidfd.as_fd());
+                let _ = sys::file::remove(&dir.join(SOCKET));
+                Err(error)
+            }
+        }
     }
 
     /// The first exchange on every connection. The answered version is not looked at yet: there is only one.

@@ -20,6 +20,12 @@ pub const VERSION: u32 = 1;
 /// The step of a failure to connect to the log server; its detail says all.
 pub const LOG_SERVER: &str = "log server";
 
+/// What a shim is called with before its directory.
+pub const DIR: &str = "--dir";
+
+/// What a template of shims is called with instead. Of the same length, as it becomes the other in the arguments of its copies.
+pub const NEW: &str = "--new";
+
 /// The name of a shim's socket in its directory.
 pub const SOCKET: &str = "shim.sock";
 
@@ -30,6 +36,12 @@ pub enum Request {
     Hello {
         /// The daemon's [`VERSION`].
         version: u32,
+    },
+    /// Makes a shim with this directory, which is there, by a copy of a template; nobody else does that. Fds: the end of its first
+    /// connection. Reply: [`Reply::Pid`], with a pidfd.
+    Copy {
+        /// The copy's.
+        dir: PathBuf,
     },
     /// A shim that was spawned before its container was there learns where its directory is now, which has the container's
     /// id for a name. Only before `Create`.

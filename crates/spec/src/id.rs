@@ -10,6 +10,9 @@ use serde::{Deserialize, Serialize};
 pub struct Id(String);
 
 impl Id {
+    /// So many digits.
+    pub const LENGTH: usize = 64;
+
     /// An id from 32 random bytes (the caller draws them: this room does no I/O).
     pub fn from_bytes(random: [u8; 32]) -> Self {
         Self(crate::digest::hex(&random))
@@ -18,7 +21,7 @@ impl Id {
     /// Reads a full id; `None` unless it is 64 lower-case hex digits.
     pub fn parse(text: &str) -> Option<Self> {
         let hex = |c: u8| c.is_ascii_digit() || (b'a'..=b'f').contains(&c);
-        (text.len() == 64 && text.bytes().all(hex)).then(|| Self(text.to_owned()))
+        (text.len() == Self::LENGTH && text.bytes().all(hex)).then(|| Self(text.to_owned()))
     }
 
     /// The 64 digits.

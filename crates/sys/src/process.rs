@@ -179,16 +179,16 @@ pub fn set_name(name: &str) -> Result<()> {
     rustix::thread::set_name(&c_name).map_err(|errno| Error::new("prctl", name, errno))
 }
 
-/// Puts `new` wherever `old`, of the same length, stands in this process's arguments, as `ps` shows them. What
-/// `std::env::args` gives may change with it: they lie where the kernel has put them.
+/// Of each pair puts the second wherever the first, of the same length, stands in this process's arguments, as `ps` shows them.
+/// What `std::env::args` gives may change with it: they lie where the kernel has put them.
 ///
 /// # Errors
 /// EINVAL for words of different lengths; what reading and writing /proc/self says.
-pub fn replace_in_arguments(old: &[u8], new: &[u8]) -> Result<()> {
+pub fn replace_in_arguments(pairs: &[(&[u8], &[u8])]) -> Result<()> {
     /// In proc_pid_stat(5), counted from the field behind the name, which may hold anything.
     const ARG_START: usize = 48 - 3;
     let failed = |step, object: &str, errno| Error::new(step, object.to_owned(), errno);
-    if old.len() != new.len() || old.is_empty() {
+    if pairs.iter().any(|(old, new)| old.len() != new.len() || old.is_empty()) {
         return Err(failed("replace", "arguments", Errno::INVAL));
     }
     let stat = crate::file::read(Path::new("/proc/self/stat"))?;
@@ -201,11 +201,11 @@ pub fn replace_in_arguments(old: &[u8], new: &[u8]) -> Result<()> {
         .write(true)
         .open("/proc/self/mem")
         .map_err(|e| Error::new("open", "/proc/self/mem", e))?;
-    for at in
-        (0..arguments.len().saturating_sub(old.len() - 1)).filter(|at| arguments[*at..].starts_with(old))
-    {
-        std::os::unix::fs::FileExt::write_all_at(&memory, new, start + at as u64)
-            .map_err(|e| Error::new("write", "/proc/self/mem", e))?;
+    for (old, new) in pairs {
+        for at in (0..arguments.len()).filter(|at| arguments[*at..].starts_with(old)) {
+            std::os::unix::fs::FileExt::write_all_at(&memory, new, start + at as u64)
+                .map_err(|e| Error::new("write", "/proc/self/mem", e))?;
+        }
     }
     Ok(())
 }

@@ -1,10 +1,11 @@
 //! Shims that run before there is a container for them: a start needs not wait until a program has been loaded, listens
-//! and answers. Each has a directory, which is given the container's name when there is one.
+//! and answers. Each has a directory, which is given the container's name when there is one. All are copies of one, the template,
+//! which has the program loaded already.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use shim::client::{Connection, Error, Program, Spawned, Watch};
+use shim::client::{Connection, Error, Program, Spawned, Template, Watch};
 use spec::Id;
 
 /// How many wait. One is enough for starts one after the other, and each takes memory.
@@ -23,19 +24,20 @@ pub(crate) struct Shim {
 /// What makes shims.
 #[derive(Debug)]
 pub(crate) struct Shims {
-    program: std::sync::Arc<Program>,
+    program: Arc<Program>,
     /// `<exec root>/shim`.
     root: PathBuf,
     ready: Mutex<Vec<(Shim, PathBuf)>>,
+    template: Mutex<Option<Arc<Template>>>,
 }
 
 impl Shims {
-    pub(crate) fn new(program: std::sync::Arc<Program>, root: PathBuf) -> Self {
-        Self { program, root, ready: Mutex::default() }
+    pub(crate) fn new(program: Arc<Program>, root: PathBuf) -> Self {
+        Self { program, root, ready: Mutex::default(), template: Mutex::default() }
     }
 
     /// The program that they run.
-    pub(crate) fn program(&self) -> &std::sync::Arc<Program> {
+    pub(crate) fn program(&self) -> &Arc<Program> {
         &self.program
     }
 
@@ -64,6 +66,10 @@ impl Shims {
     /// # Errors
     /// One cannot be spawned.
     pub(crate) fn make_ready(&self) -> Result<(), Error> {
+        if self.template().is_none() {
+            let template = Template::spawn(&self.program, &self.root, Id::LENGTH)?;
+            *self.template() = Some(Arc::new(template));
+        }
         while self.lock().len() < READY {
             let id = Id::from_bytes(sys::random::bytes());
             let name = format!("{WAITS}{}", &id.as_str()[WAITS.len()..]);
@@ -75,7 +81,10 @@ impl Shims {
     }
 
     fn spawn(&self, name: &str, directory: &Path) -> Result<Shim, Error> {
-        let (connection, spawned) = self.program.spawn(name, directory)?;
+        let (connection, spawned) = match self.copy(directory) {
+            Some(copied) => copied,
+            None => self.program.spawn(name, directory)?,
+        };
         // The second connection is made before anything can end, so that no wake-up is missed.
         match Connection::connect(directory).and_then(Connection::watch) {
             Ok(watch) => Ok(Shim { connection, watch, spawned }),
@@ -84,6 +93,24 @@ impl Shims {
                 Err(error)
             }
         }
+    }
+
+    /// By the template, if there is one. One that fails is given up: the next is made when there is time.
+    fn copy(&self, directory: &Path) -> Option<(Connection, Spawned)> {
+        let template = self.template().clone()?;
+        match template.copy(directory) {
+            Ok(copied) => copied,
+            Err(error) => {
+                tracing::warn!("a shim is spawned, as it cannot be copied: {error}");
+                *self.template() = None;
+                None
+            }
+        }
+    }
+
+    fn template(&self) -> std::sync::MutexGuard<'_, Option<Arc<Template>>> {
+        // It is replaced as a whole.
+        self.template.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<(Shim, PathBuf)>> {

@@ -61,6 +61,7 @@ impl Supervisor {
             }
             Request::Exec(exec) => return self.exec(*exec, incoming).map_or_else(Reply::Failed, Reply::Pid),
             Request::Name { dir } => self.name(dir),
+            Request::Copy { .. } => Err(refusal("copy", errno::EINVAL, "this shim is no template")),
             Request::Status => return Reply::Status(self.status()),
             Request::Start => self.start(),
             Request::Kill { signal, exec, all } => self.kill(signal, exec.as_deref(), all),
@@ -102,7 +103,7 @@ impl Supervisor {
         let mut place = self.place.lock().unwrap_or_else(PoisonError::into_inner);
         if let (Some(old), Some(new)) = (place.file_name(), dir.file_name()) {
             // For people who look at `ps`.
-            let _ = sys::process::replace_in_arguments(old.as_bytes(), new.as_bytes());
+            let _ = sys::process::replace_in_arguments(&[(old.as_bytes(), new.as_bytes())]);
         }
         place.clone_from(&dir);
         self.dir = dir;

@@ -14,7 +14,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use shim::client::{Connection, Program, Spawned};
+use shim::client::{Connection, Program, Spawned, Template};
 use shim::log::{Query, Reader};
 use shim::proto::{Attach, Create, Event, Exec, Exit, Log, LogFiles, LogFormat};
 use spec::api::Stream;
@@ -36,6 +36,21 @@ pub struct Place {
 impl Place {
     /// Makes the root and spawns the shim.
     pub fn new() -> Self {
+        Self::with(|program, id, dir| program.spawn(id, dir).unwrap())
+    }
+
+    /// The same with a copy of a template, which is in charge of the directory that the shim's is in.
+    pub fn of_template() -> (Self, Template) {
+        let mut template = None;
+        let place = Self::with(|program, _, dir| {
+            let length = dir.file_name().unwrap().len();
+            let template = template.insert(Template::spawn(program, dir.parent().unwrap(), length).unwrap());
+            template.copy(dir).unwrap().expect("it is the template's")
+        });
+        (place, template.unwrap())
+    }
+
+    fn with(begin: impl FnOnce(&Program, &str, &Path) -> (Connection, Spawned)) -> Self {
         testkit::need_root();
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let id = format!("ct-shim-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
@@ -49,7 +64,7 @@ impl Place {
             std::os::unix::fs::symlink("busybox", root.join("bin").join(name)).unwrap();
         }
         let program = Program::seal(Path::new(env!("CARGO_BIN_EXE_corten-shim"))).unwrap();
-        let (connection, shim) = program.spawn(&id, &directory.path().join("shim")).unwrap();
+        let (connection, shim) = begin(&program, &id, &directory.path().join("shim"));
         Self { directory, id, shim, connection: Some(connection) }
     }
 
