@@ -7,6 +7,8 @@ use crate::{BOUND, Command, Host, until};
 
 /// What the names of shims and layers begin with that are made before there is a container for them. They go with the daemon.
 const READY: &str = "ready-";
+/// What the shim is called with that is a template of others.
+const TEMPLATE: &str = " --new ";
 
 /// Everything that should not be there once no container is left, one line each. The daemon may still run, and may be about
 /// to remove what nobody waits for (a shim's last moments, the layer of a cancelled step): it has half of [`BOUND`] for that.
@@ -23,6 +25,9 @@ fn left(host: &Host) -> Vec<String> {
     let shims = processes_of(&host.path("run")).into_iter().map(|pid| (pid, command_line(pid)));
     let shims =
         shims.filter(|(_, line)| line.contains("corten-shim") && !line.contains(&format!("/{READY}")));
+    let (templates, shims): (Vec<_>, Vec<_>) = shims.partition(|(_, line)| line.contains(TEMPLATE));
+    // The daemon has one.
+    let shims = shims.into_iter().chain(templates.into_iter().skip(1));
     let mut found: Vec<String> = shims.map(|(pid, line)| format!("process {pid}: {line}")).collect();
     found.extend(mounts_in(&directory));
     found.extend(cgroups(&host.name));
