@@ -109,6 +109,28 @@ fn a_killed_shim_takes_its_container_along() {
     host.finish();
 }
 
+/// What all shims are copies of is nothing that a container needs, nor a start.
+#[test]
+fn a_killed_template_is_replaced_and_takes_nobody_along() {
+    let host = Host::new();
+    let template = || {
+        let pids = testkit::audit::processes_of(&host.path("run/shim").join("0".repeat(64)));
+        pids.first().copied()
+    };
+    host.corten(&["run", "-d", "--name", "before", "busybox", "sleep", "1000"]).ok();
+    let first = until("the template, once there is time for it", template);
+    host.corten(&["run", "-d", "--name", "copied", "busybox", "sleep", "1000"]).ok();
+    host.command(&["kill", "-9", &first.to_string()]).ok();
+    // More than are ready.
+    for name in ["c1", "c2", "c3"] {
+        host.corten(&["run", "-d", "--name", name, "busybox", "sleep", "1000"]).ok();
+    }
+    until("another template", || template().filter(|pid| *pid != first));
+    let running = host.corten(&["ps", "--format", "{{.Names}}"]).ok();
+    assert_eq!(running.lines().collect::<Vec<_>>(), ["c3", "c2", "c1", "copied", "before"]);
+    host.finish();
+}
+
 #[test]
 fn a_container_frozen_for_a_commit_is_thawed() {
     let mut host = Host::new();

@@ -10,7 +10,7 @@
 //! | [`message`] | how a message and its file descriptors go over a socket |
 //! | [`log`] | the json-file format: write, rotate, read back |
 //!
-//! The program, `corten-shim <id> --dir <dir>`, is in `main.rs` and `supervisor/`.
+//! The program, `corten-shim <id> --dir <dir>`, is in `main.rs` and `supervisor/`; that it copies itself, in `template.rs`.
 //!
 //! ```text
 //! <dir>/shim.sock        where a new daemon connects (dir is 0700)
