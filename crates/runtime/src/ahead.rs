@@ -1,7 +1,7 @@
 //! What a container needs that is made while its caller makes its cgroups.
 
 use std::fmt;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use spec::oci::runtime::Spec;
 use sys::mount::Mount;
@@ -52,9 +52,9 @@ impl Ahead {
     ///
     /// # Errors
     /// Step `namespace`.
-    pub fn begin(spec: &Spec, netns: Option<BorrowedFd<'_>>) -> Result<Self, Failure> {
+    pub fn begin(spec: &Spec) -> Result<Self, Failure> {
         let mut ahead = Self::default();
-        ahead.begin_missing(spec, netns)?;
+        ahead.begin_missing(spec)?;
         Ok(ahead)
     }
 
@@ -72,12 +72,8 @@ impl Ahead {
         matches!(self.network, Network::Promised)
     }
 
-    pub(crate) fn begin_missing(
-        &mut self,
-        spec: &Spec,
-        netns: Option<BorrowedFd<'_>>,
-    ) -> Result<(), Failure> {
-        if matches!(self.network, Network::None) && namespaces::makes_network(spec, netns) {
+    pub(crate) fn begin_missing(&mut self, spec: &Spec) -> Result<(), Failure> {
+        if matches!(self.network, Network::None) && namespaces::makes_network(spec) {
             self.network = Network::Making(Making::begin().map_err(at("namespace"))?);
         }
         Ok(())

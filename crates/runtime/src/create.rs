@@ -1,6 +1,6 @@
 //! The caller's half of making a container.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 
 use spec::oci::runtime::{CgroupDriver, Resources, Spec, State};
@@ -33,8 +33,6 @@ pub struct Request<'a> {
     pub first: FirstProcess,
     /// How init is wired to the caller.
     pub io: Io,
-    /// The network namespace to join; overrides the path in the configuration.
-    pub netns: Option<BorrowedFd<'a>>,
     /// The seccomp filter; without it, what the configuration has is compiled.
     pub filter: Option<&'a Filter>,
     /// Who the container is to its hooks and to a seccomp listener.
@@ -61,7 +59,6 @@ impl<'a> Request<'a> {
             spec,
             first: FirstProcess::Program,
             io,
-            netns: None,
             filter: None,
             state,
             gate: None,
@@ -75,13 +72,12 @@ impl<'a> Request<'a> {
 
 /// Makes the sandbox of `spec` and leaves its init waiting for [`Container::start`].
 ///
-/// `netns`: the network namespace to join; overrides the path in `spec`.
 /// On failure nothing of the container is left.
 ///
 /// # Errors
 /// The first step that failed.
-pub fn create(spec: &Spec, netns: Option<BorrowedFd<'_>>, io: Io) -> Result<(Container, Child), Failure> {
-    create_with(&Request { netns, ..Request::new(spec, io) })
+pub fn create(spec: &Spec, io: Io) -> Result<(Container, Child), Failure> {
+    create_with(&Request::new(spec, io))
 }
 
 /// As [`create`], with all that can be asked for.
@@ -108,13 +104,13 @@ pub fn create_ahead(
         return Err(Failure::new("spec", "process", "a container needs a process"));
     };
     host::check(spec, process)?;
-    let plan = Plan::of(spec, request.netns, ahead.promises_network())?;
+    let plan = Plan::of(spec, ahead.promises_network())?;
     sysctl::check_all(spec, &plan)?;
     let class = rdt::Class::of(spec, &request.state.id)?;
     if let (Some(class), Some(rdt)) = (&class, &spec.linux.intel_rdt) {
         class.check(rdt)?;
     }
-    ahead.begin_missing(spec, request.netns)?;
+    ahead.begin_missing(spec)?;
     let filter = match (request.filter, &spec.linux.seccomp) {
         (Some(filter), _) => Some(filter.clone()),
         (None, Some(profile)) => Some(Filter::compile(profile)?),

@@ -41,8 +41,8 @@ pub(crate) enum User {
 }
 
 impl Plan {
-    /// `netns`, or one that is promised, is joined whatever the configuration says of the network.
-    pub(crate) fn of(spec: &Spec, netns: Option<BorrowedFd<'_>>, promised: bool) -> Result<Self, Failure> {
+    /// `promised`: a network namespace that is joined whatever the configuration says of the network.
+    pub(crate) fn of(spec: &Spec, promised: bool) -> Result<Self, Failure> {
         let mut plan = Self {
             made: Namespaces::empty(),
             network: false,
@@ -54,7 +54,7 @@ impl Plan {
         };
         for namespace in &spec.linux.namespaces {
             let kind = match namespace.r#type {
-                NamespaceKind::Network if netns.is_some() || promised => continue,
+                NamespaceKind::Network if promised => continue,
                 NamespaceKind::Network => Namespaces::NETWORK,
                 NamespaceKind::Ipc => Namespaces::IPC,
                 NamespaceKind::Uts => Namespaces::UTS,
@@ -86,13 +86,7 @@ impl Plan {
                 plan.joined.push((open(&namespace.path)?, kind));
             }
         }
-        if let Some(netns) = netns {
-            let copy = netns
-                .try_clone_to_owned()
-                .map_err(|e| Failure::new("namespace", "network", crate::failure::errno_text(&e)))?;
-            plan.joined.push((copy, Namespaces::NETWORK));
-        }
-        plan.network = promised || makes_network(spec, netns);
+        plan.network = promised || makes_network(spec);
         if plan.network {
             plan.made = plan.made.without(Namespaces::NETWORK);
         }
@@ -134,8 +128,8 @@ impl Plan {
 
 /// Whether the container gets a new network namespace that the caller can make for it. One that goes with a new user namespace has
 /// to be made by who is in that: by the stage, as whatever else it is there for.
-pub(crate) fn makes_network(spec: &Spec, netns: Option<BorrowedFd<'_>>) -> bool {
-    netns.is_none() && is_new(spec, NamespaceKind::Network) && !is_staged(spec)
+pub(crate) fn makes_network(spec: &Spec) -> bool {
+    is_new(spec, NamespaceKind::Network) && !is_staged(spec)
 }
 
 /// What [`Plan::is_staged`] says, for who has no plan yet.

@@ -11,7 +11,7 @@ use std::os::unix::fs::{MetadataExt, symlink};
 use common::Place;
 use shim::client::Error;
 use shim::promise::{EarlyRoot, Promise};
-use shim::proto::{Create, Reply, Request};
+use shim::proto::{Create, Failure, Reply, Request};
 use spec::oci::runtime::{Mount, Overlay};
 
 /// Its root is an overlay of the place's, with an upper directory beside it.
@@ -31,6 +31,14 @@ fn bind(source: &std::path::Path, destination: &str) -> Mount {
     let options = vec!["rbind".into()];
     let (source, destination) = (source.display().to_string(), destination.into());
     Mount { source, destination, options, r#type: "bind".into(), ..Mount::default() }
+}
+
+/// Why a container that cannot start has not.
+fn refused(place: &mut Place, create: Create, fds: &[&dyn AsFd]) -> Failure {
+    match place.connection().call(&Request::Create(Box::new(create)), fds) {
+        Err(Error::Failed(failure)) => failure,
+        other => panic!("it cannot have started: {other:?}"),
+    }
 }
 
 #[test]
@@ -85,14 +93,11 @@ fn a_network_that_does_not_come_leaves_nothing() {
     create.netns = true;
     let (promise, end) = Promise::new().unwrap();
     promise.keep(None, None);
-    let call = place.connection().call(&Request::Create(Box::new(create)), &[&end.as_fd()]);
-    let Err(Error::Failed(failure)) = call else { panic!("it cannot have started") };
+    let failure = refused(&mut place, create, &[&end]);
     assert_eq!((failure.step.as_str(), failure.path.as_str()), ("namespace", "network"), "{failure}");
 
     let create = Create { netns: true, ..place.sh("echo never") };
-    let Err(Error::Failed(failure)) = place.connection().call(&Request::Create(Box::new(create)), &[]) else {
-        panic!("it cannot have started")
-    };
+    let failure = refused(&mut place, create, &[]);
     assert_eq!(failure.step, "create", "{failure}");
     assert_eq!(place.connection().status().unwrap().pid, None);
     assert!(place.record().is_none());
@@ -105,11 +110,7 @@ fn a_broken_promise_leaves_nothing() {
     let create = over(&place, "echo never");
     let (promise, end) = Promise::new().unwrap();
     drop(promise);
-    let Err(Error::Failed(failure)) =
-        place.connection().call(&Request::Create(Box::new(create)), &[&end.as_fd()])
-    else {
-        panic!("it cannot have started")
-    };
+    let failure = refused(&mut place, create, &[&end]);
     assert_eq!(failure.step, "create", "{failure}");
     assert_eq!(place.connection().status().unwrap().pid, None);
     assert!(place.record().is_none());

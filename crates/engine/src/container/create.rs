@@ -177,12 +177,12 @@ impl Engine {
             for mount in record.mounts.iter_mut().filter(|m| m.kind == Kind::Volume) {
                 self.make_volume_of(mount, &mut made).await?;
             }
-            let (engine, dir) = (self.clone(), places.records.clone());
+            let (engine, dir, in_memory) = (self.clone(), places.records.clone(), places.is_transient());
             let (record, elsewhere) = lasting(move || -> Result<_, Error> {
-                if dir.starts_with(&engine.inner.config.data_root) {
-                    engine.inner.store.create_directory(&dir)?;
-                } else {
+                if in_memory {
                     sys::file::create_dir_all(&dir, 0o700)?;
+                } else {
+                    engine.inner.store.create_directory(&dir)?;
                 }
                 secrets::write(&dir, &secrets)?;
                 let elsewhere = engine.fill_container(&record, &images)?;

@@ -103,7 +103,8 @@ impl Shims {
             Ok(copied) => copied,
             Err(error) => {
                 tracing::warn!("a shim is spawned, as it cannot be copied: {error}");
-                *self.template() = None;
+                // Another start may have given it up before, and there is a new one.
+                self.template().take_if(|current| Arc::ptr_eq(current, &template));
                 None
             }
         }

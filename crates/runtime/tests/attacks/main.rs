@@ -165,7 +165,7 @@ fn a_dev_that_turns_into_a_link() {
     symlink(outside.path(), rootfs.path("attack")).unwrap();
     let attacker = Attacker::exchange(&rootfs.path("dev"), &rootfs.path("attack"));
     for _ in 0..ROUNDS {
-        if let Ok((mut container, child)) = runtime::create(&spec, None, Io::Terminal) {
+        if let Ok((mut container, child)) = runtime::create(&spec, Io::Terminal) {
             let _ = container.start();
             process::reap(child.pidfd.as_fd()).unwrap();
             container.delete().unwrap();

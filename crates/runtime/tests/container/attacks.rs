@@ -319,11 +319,11 @@ fn a_false_console_or_terminal_is_not_used() {
     spec.mounts.retain(|mount| !mount.destination.starts_with("/dev"));
     // A ptmx of the image's: no terminal comes out of it.
     rootfs.write("dev/pts/ptmx", "");
-    let failure = runtime::create(&spec, None, Io::Terminal).unwrap_err();
+    let failure = runtime::create(&spec, Io::Terminal).unwrap_err();
     assert_eq!(failure.step, "terminal", "{failure}");
     fs::remove_file(rootfs.path("dev/pts/ptmx")).unwrap();
     symlink("/dev/null", rootfs.path("dev/pts/ptmx")).unwrap();
-    let failure = runtime::create(&spec, None, Io::Terminal).unwrap_err();
+    let failure = runtime::create(&spec, Io::Terminal).unwrap_err();
     assert_eq!(failure.step, "terminal", "{failure}");
     outside.is_unharmed("a console behind a link", None);
 }

@@ -215,7 +215,7 @@ impl Outcome {
 /// create, start, wait, delete.
 pub(crate) fn run(spec: &Spec) -> Result<Outcome, Failure> {
     let (ear, io) = Ear::new();
-    let (mut container, child) = runtime::create(spec, None, io)?;
+    let (mut container, child) = runtime::create(spec, io)?;
     let started = container.start();
     let text = ear.listen();
     let status = reap(child.pidfd.as_fd()).unwrap();
@@ -234,7 +234,7 @@ impl Running {
     /// Runs `script` before it waits, and returns when that has said a line.
     pub(crate) fn new(spec: &Spec) -> Self {
         let (ear, io) = Ear::new();
-        let (mut container, child) = runtime::create(spec, None, io).unwrap();
+        let (mut container, child) = runtime::create(spec, io).unwrap();
         container.start().unwrap();
         Self { container: Some(container), child, ear }
     }

@@ -85,7 +85,7 @@ fn too_much_memory_is_told() {
     let mut spec = rootfs.command(&["dd", "if=/dev/zero", "of=/dev/null", "bs=128M", "count=1"]);
     spec.linux.resources = Some(resources(32 << 20));
     let (ear, io) = Ear::new();
-    let (mut container, child) = runtime::create(&spec, None, io).unwrap();
+    let (mut container, child) = runtime::create(&spec, io).unwrap();
     assert!(!container.oom_killed(false));
     container.start().unwrap();
     ear.listen();

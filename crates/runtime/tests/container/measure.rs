@@ -25,7 +25,7 @@ pub(crate) fn measure() {
         }
         let (_ear, io) = Ear::new();
         let begin = Instant::now();
-        let (mut container, child) = runtime::create(&spec, None, io).unwrap();
+        let (mut container, child) = runtime::create(&spec, io).unwrap();
         let created = Instant::now();
         container.start().unwrap();
         let started = Instant::now();

@@ -72,7 +72,7 @@ fn init_on_a_terminal_has_a_console() {
     let mut spec =
         rootfs.shell("tty; test -c /dev/console && echo console > /dev/console; stat -c %u /dev/pts/0");
     spec.process.as_mut().unwrap().user.username = "bob".into();
-    let (mut container, child) = runtime::create(&spec, None, Io::Terminal).unwrap();
+    let (mut container, child) = runtime::create(&spec, Io::Terminal).unwrap();
     container.start().unwrap();
     assert_eq!(screen(child.console.unwrap()), "/dev/pts/0\r\nconsole\r\n1000\r\n");
     reap(child.pidfd.as_fd()).unwrap();

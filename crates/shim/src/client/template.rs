@@ -7,8 +7,8 @@ use std::sync::{Mutex, PoisonError};
 use super::{Connection, Error, Program, Spawned, end};
 use crate::proto::{NEW, Reply, Request};
 
-/// A shim that supervises nothing, but makes others by copying itself (fork), which takes a third of what executing the program
-/// does. A copy is a child of this process, as if it had been spawned. It shares the template's memory as long as neither
+/// A shim that supervises nothing, but makes others by copying itself (fork), which takes less than executing the program. A copy
+/// is a child of this process, as if it had been spawned. It shares the template's memory as long as neither
 /// writes there, and knows of the host what that has found out.
 #[derive(Debug)]
 pub struct Template {

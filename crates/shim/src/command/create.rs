@@ -94,7 +94,7 @@ fn make(context: &Context, args: &Args, kind: Kind) -> Result<Made, String> {
     let config = sys::file::read(&bundle.join("config.json")).map_err(words)?;
     let mut spec = Spec::from_bundle(&config).map_err(|e| e.to_string())?;
     absolute(&mut spec, &bundle);
-    let ahead = Ahead::begin(&spec, None).map_err(|e| failure(&e))?;
+    let ahead = Ahead::begin(&spec).map_err(|e| failure(&e))?;
     let systemd = context.systemd || args.has("systemd-cgroup");
     let cgroups = if systemd { CgroupDriver::Systemd } else { CgroupDriver::Cgroupfs };
     if !systemd {

@@ -96,10 +96,10 @@ pub(super) fn create(hierarchies: &Hierarchies, path: &str, parent: bool) -> Res
     let made = (|| {
         if let Some(point) = &hierarchies.unified {
             let delegate = cgroup.version == Version::V2;
-            cgroup.unified = Some(create_in(point, &names, &[], delegate, parent)?);
+            cgroup.unified = Some(retried(|| create_in(point, &names, &[], delegate, parent))?);
         }
         for (controllers, point) in &hierarchies.v1 {
-            cgroup.v1.push(create_in(point, &names, controllers, false, parent)?);
+            cgroup.v1.push(retried(|| create_in(point, &names, controllers, false, parent))?);
         }
         Ok(())
     })();
@@ -141,24 +141,18 @@ pub(super) fn open_directory(path: &str) -> Result<OwnedFd> {
         .map_err(|errno| Error::new("open", path, errno))
 }
 
-/// One that is removed with its last cgroup (see [`MADE`]) may go while we are on the way through it.
-fn create_in(
-    point: &str,
-    names: &[&str],
-    controllers: &[String],
-    delegate: bool,
-    parent: bool,
-) -> Result<Directory> {
+/// One that is removed with its last cgroup (see [`MADE`]) may go while `create` is on the way through it.
+fn retried(create: impl Fn() -> Result<Directory>) -> Result<Directory> {
     let mut tries = 0;
     loop {
-        match try_create_in(point, names, controllers, delegate, parent) {
+        match create() {
             Err(error) if error.errno() == libc::ENOENT && tries < 16 => tries += 1,
             done => return done,
         }
     }
 }
 
-fn try_create_in(
+fn create_in(
     point: &str,
     names: &[&str],
     controllers: &[String],
