@@ -86,6 +86,7 @@ fn act(socket: &Path, dice: &mut Dice) -> std::io::Result<Vec<(String, u16, Stri
         ("GET", at("logs?stdout=1")),
         ("GET", at("archive?path=/etc")),
         ("GET", at("changes")),
+        ("GET", at("export")),
         ("GET", "/containers/json?all=1".into()),
         ("GET", "/info".into()),
         ("DELETE", format!("/containers/{name}?force=1&v=1")),

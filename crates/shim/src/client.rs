@@ -56,6 +56,12 @@ impl Error {
         matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::TimedOut)
     }
 
+    /// The connection ended before the answer: the shim has, and so has its container.
+    pub fn is_gone(&self) -> bool {
+        use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+        matches!(self, Self::Io { source, .. } if matches!(source.kind(), BrokenPipe | ConnectionReset | UnexpectedEof))
+    }
+
     /// What a client can make of it. What a failed step means to the user is the engine's to say.
     pub fn kind(&self) -> ErrorKind {
         match self {

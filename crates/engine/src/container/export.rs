@@ -7,7 +7,7 @@ use store::archive::{Pack, Whiteouts, Writer, pack};
 use sys::root::Root;
 use tokio::sync::mpsc;
 
-use super::{Container, cgroup, copyup, leftovers, userns};
+use super::{Container, cgroup, copyup, ended_meanwhile, leftovers, userns};
 use crate::blocking::lasting;
 use crate::engine::Inner;
 use crate::{Engine, Error, chunks};
@@ -18,16 +18,16 @@ impl Engine {
         let container = self.inner.containers.find(id)?;
         // A container that does not run stays so: its layer is mounted here meanwhile. That of one that runs is neither
         // mounted once more nor removed.
-        let mut still = Some(container.verbs.clone().lock_owned().await);
+        let still = container.verbs.clone().lock_owned().await;
         if container.view().gone {
             return Err(Error::NoSuchContainer(id.to_owned()));
         }
         let layer = container.layer.clone().read_owned().await;
         let (inner, exported) = (self.inner.clone(), container.clone());
-        let root = lasting(move || inner.bare_root(&exported)).await?;
-        still.take_if(|_| container.view().state.is_alive());
+        let (root, runs) = lasting(move || inner.bare_root(&exported)).await?;
+        let still = (!runs).then_some(still);
         // As it is on disk when it does not run.
-        let ids = container.view().record.ids.clone().filter(|_| still.is_none());
+        let ids = container.view().record.ids.clone().filter(|_| runs);
         self.publish(container.event("export", &[]));
         Ok(chunks::made_by(move |out| {
             let _held = (still, layer);
@@ -47,13 +47,17 @@ impl Engine {
 }
 
 impl Inner {
-    /// The file system of a container with nothing mounted in it: of a running one the mount that it has.
-    fn bare_root(&self, container: &Container) -> Result<Root, Error> {
+    /// The file system of a container with nothing mounted in it, and whether that is the mount that a running one has.
+    fn bare_root(&self, container: &Container) -> Result<(Root, bool), Error> {
         let view = container.view();
-        if view.state.is_alive() {
-            let (pid, path) = (view.state.pid, cgroup::directory(&view.record, &self.config));
-            return Ok(sys::tree::bare_root(pid, || leftovers::pids(&path).contains(&pid))?);
+        if let Some(pid) = view.state.init() {
+            let path = cgroup::directory(&view.record, &self.config);
+            match sys::tree::bare_root(pid, || leftovers::pids(&path).contains(&pid)) {
+                Ok(root) => return Ok((root, true)),
+                Err(error) if ended_meanwhile(&error) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
-        copyup::tree(&self.store.rw_mount(container.id.as_str())?)
+        Ok((copyup::tree(&self.store.rw_mount(container.id.as_str())?)?, false))
     }
 }

@@ -56,7 +56,7 @@ impl Engine {
         let alive = view.state.is_alive();
         NetworkSettings {
             sandbox_id: if alive { view.record.id.to_string() } else { String::new() },
-            sandbox_key: if alive { format!("/proc/{}/ns/net", view.state.pid) } else { String::new() },
+            sandbox_key: view.state.init().map(|pid| format!("/proc/{pid}/ns/net")).unwrap_or_default(),
             ports: if alive { ports::map(&view.record.config, &view.network.ports) } else { BTreeMap::new() },
             networks: self.networks_of(view),
         }

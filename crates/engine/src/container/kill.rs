@@ -54,21 +54,12 @@ impl Engine {
     /// Sends a signal to init, with Docker's event. One that has just ended is no error. A frozen container is thawed
     /// for a signal that means "end", or it would never act on it.
     pub(crate) async fn signal(&self, container: &Arc<Container>, number: i32) -> Result<(), Error> {
-        let ends = container.view().state.ends;
         let Some(link) = container.link() else { return Ok(()) };
         let request = Request::Kill { signal: number, exec: None, all: false };
         match link.call(request, Vec::new()).await {
             Ok(_) => {}
             Err(error) if has_ended(&error) => return Ok(()),
-            // The connection ends with the shim, which ends after init.
-            Err(_) if !container.view().state.is_alive() => return Ok(()),
-            Err(error) => {
-                let broken = matches!(error, shim::client::Error::Io { .. });
-                if broken && container.wait_for_end(ends, Some(super::stop::AFTER_KILL)).await {
-                    return Ok(());
-                }
-                return Err(error.into());
-            }
+            Err(error) => return Err(error.into()),
         }
         self.publish(container.event("kill", &[("signal", number.to_string())]));
         let view = container.view();

@@ -120,10 +120,18 @@ pub(crate) struct View {
     pub(crate) gone: bool,
 }
 
-/// ESRCH: the process has ended, and its exit is on its way.
+/// Whether a shim says that the process has ended, or has ended itself meanwhile: the exit is on its way.
 pub(crate) fn has_ended(error: &shim::client::Error) -> bool {
-    matches!(error, shim::client::Error::Failed(failure) if failure.errno == 3)
+    matches!(error, shim::client::Error::Failed(failure) if failure.errno == ESRCH) || error.is_gone()
 }
+
+/// Whether a process's files could not be opened because it has ended: its exit is on its way.
+fn ended_meanwhile(error: &sys::Error) -> bool {
+    error.errno() == ESRCH || error.source.kind() == std::io::ErrorKind::NotFound
+}
+
+/// No such process (errno(3)).
+const ESRCH: i32 = 3;
 
 /// A client that attached before the start.
 #[derive(Debug)]

@@ -55,7 +55,15 @@ type Connect = (Vec<EndpointRequest>, Vec<network::PortRequest>);
 struct Plan {
     connect: Option<Connect>,
     /// The container whose namespace it shares.
-    shares: Option<Arc<Container>>,
+    shares: Option<Shared>,
+}
+
+/// A container that runs, and its network namespace.
+struct Shared {
+    container: Arc<Container>,
+    /// Its init's.
+    pid: i32,
+    netns: OwnedFd,
 }
 
 /// What a shim is promised.
@@ -186,7 +194,6 @@ impl Engine {
         made: &mut Made,
     ) -> Result<Events, Error> {
         let record = &self.with_mounts(container, record, made).await?;
-        let shared = plan.shares.as_ref().map(|c| c.view());
         let mut joined = Joined {
             pid: self.running_pid(&record.host.pid_mode)?,
             ipc: self.running_pid(&record.host.ipc_mode)?,
@@ -199,22 +206,22 @@ impl Engine {
         // Made for it, to be connected; or another container's, to be joined as it is.
         let mut netns = None;
         if let Some(ids) = &record.ids {
-            let of = shared.as_ref().map(|view| view.state.pid).or(joined.ipc).or(joined.pid);
+            let of = plan.shares.as_ref().map(|shared| shared.pid).or(joined.ipc).or(joined.pid);
             let user;
             (netns, user) = namespaces(&link, ids, of, plan.connect.is_some()).await?;
             joined.user = Some(user);
         }
-        if let Some(view) = &shared {
-            let path = format!("/proc/{}/ns/net", view.state.pid);
-            netns = Some(sys::file::open(Path::new(&path))?.into());
-        }
+        let shared = plan.shares.map(|shared| {
+            netns = Some(shared.netns);
+            shared.container
+        });
         let runtime = self.foreign_runtime(record)?;
         let (spec, filter, root) = {
             let (engine, container, record) = (self.clone(), container.clone(), record.clone());
             let ours = runtime.is_none();
             let files =
-                plan.shares.as_ref().map_or_else(|| container.places.run.clone(), |c| c.places.run.clone());
-            let hostname = shared.as_ref().map_or_else(|| hostname(&record), |v| hostname(&v.record));
+                shared.as_ref().map_or_else(|| container.places.run.clone(), |c| c.places.run.clone());
+            let hostname = shared.as_ref().map_or_else(|| hostname(&record), |c| hostname(&c.view().record));
             blocking(move || engine.prepare(&container, &record, &rw, &files, &hostname, joined, ours))
                 .await?
         };
@@ -332,13 +339,14 @@ impl Engine {
                 Ok(Plan { connect: Some((endpoints, ports)), shares: None })
             }
             NetworkMode::Container(other) => {
-                let target = self.inner.containers.find(&other)?;
-                if !target.view().state.is_alive() {
-                    return Err(Error::Conflict(format!(
-                        "cannot join network namespace of a non running container: {other}"
-                    )));
-                }
-                Ok(Plan { connect: None, shares: Some(target) })
+                let container = self.inner.containers.find(&other)?;
+                let init = container.view().state.init();
+                let netns = init.and_then(|pid| Some((pid, sys::netns::of_process(pid).ok()?)));
+                let (pid, netns) = netns.ok_or_else(|| {
+                    let text = format!("cannot join network namespace of a non running container: {other}");
+                    Error::Conflict(text)
+                })?;
+                Ok(Plan { connect: None, shares: Some(Shared { container, pid, netns }) })
             }
         }
     }

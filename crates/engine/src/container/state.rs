@@ -207,6 +207,11 @@ impl State {
         matches!(self.phase, Phase::Running | Phase::Paused)
     }
 
+    /// Init's pid on the host, if there is one.
+    pub fn init(&self) -> Option<i32> {
+        self.is_alive().then_some(self.pid)
+    }
+
     /// The API's word for the phase.
     pub fn word(&self) -> &'static str {
         match self.phase {

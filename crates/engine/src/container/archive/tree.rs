@@ -9,7 +9,7 @@ use tokio::sync::{OwnedMutexGuard, OwnedRwLockReadGuard};
 use crate::blocking::lasting;
 use crate::container::mounts::{Kind, MountPoint};
 use crate::container::userns::Ids;
-use crate::container::{Container, files};
+use crate::container::{Container, ended_meanwhile, files};
 use crate::engine::Inner;
 use crate::volume::Mounted;
 use crate::{Engine, Error};
@@ -79,9 +79,7 @@ impl Engine {
         let (volumes, mounts) = self.mounted_volumes(&container).await?;
         // It may have been started while this waited.
         let (tree, runs) = lasting(move || -> Result<_, Error> {
-            if found.view().state.is_alive()
-                && let Some(tree) = inner.running_tree(&found)?
-            {
+            if let Some(tree) = inner.running_tree(&found)? {
                 return Ok((tree, true));
             }
             Ok((inner.mounted_tree(&found, &mounts, purpose)?, false))
@@ -111,15 +109,14 @@ impl Engine {
 }
 
 impl Inner {
-    /// `None` when init has just ended.
+    /// `None` when it does not run: init may have ended a moment ago, before or after the daemon was told.
     fn running_tree(&self, container: &Container) -> Result<Option<Tree>, Error> {
         let view = container.view();
+        let Some(pid) = view.state.init() else { return Ok(None) };
         let cgroup = crate::container::cgroup::directory(&view.record, &self.config);
-        let pid = view.state.pid;
         match Tree::of_process(pid, || crate::container::leftovers::pids(&cgroup).contains(&pid)) {
             Ok(tree) => Ok(Some(tree)),
-            Err(e) if e.source.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(e) if e.errno() == ESRCH => Ok(None),
+            Err(e) if ended_meanwhile(&e) => Ok(None),
             Err(e) => Err(e.into()),
         }
     }
@@ -169,7 +166,5 @@ impl Inner {
     }
 }
 
-/// No such process (errno(3)).
-const ESRCH: i32 = 3;
 /// Read-only file system (errno(3)).
 const EROFS: i32 = 30;

@@ -110,13 +110,10 @@ impl Engine {
         let cgroup = super::cgroup::directory(&view.record, &self.inner.config);
         blocking(move || {
             let name = (view.record.id.to_string(), format!("/{}", view.record.name));
-            if !view.state.is_alive() {
-                return sample::nothing(name);
-            }
+            let Some(pid) = view.state.init() else { return sample::nothing(name) };
             let own_network = view.record.network_mode() != super::record::NetworkMode::Host;
             // One that ends while it is looked at uses nothing any more.
-            sample::take(&cgroup, view.state.pid, own_network, name.clone())
-                .unwrap_or_else(|_| sample::nothing(name))
+            sample::take(&cgroup, pid, own_network, name.clone()).unwrap_or_else(|_| sample::nothing(name))
         })
         .await
     }
