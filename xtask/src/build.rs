@@ -1,5 +1,5 @@
 //! The binaries as they ship: corten and cortend with what is in a hurry made fast, the shim small, static and at a fixed address,
-//! because its memory is paid once per container.
+//! because its memory is paid once per container. The linker is this program (see `layout`), which makes corten static, too.
 
 use std::path::PathBuf;
 use std::process::Command;

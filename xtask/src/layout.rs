@@ -31,14 +31,24 @@ pub(crate) fn arrange(build: &mut Command) -> Outcome {
 /// Becomes the C compiler that links, with the order of the functions where its linker takes one.
 pub(crate) fn link(arguments: &[String]) -> Outcome {
     let mut cc = Command::new("cc");
-    let order = order(arguments)?;
-    // The library that unwinds becomes part of the program. By itself it is one more to be found, mapped and relocated at each
-    // start, and it asks the processor what it is once more: an eighth of `version --client`.
+    let linked = program(arguments);
+    let order = linked.as_ref().map(|(_, room, output)| order(arguments, room, output)).transpose()?;
+    // Libraries have to be found, mapped and relocated at each start. The one that unwinds becomes part of the programs, and
+    // the C library part of the one that starts at every command: a third of `version --client`. The daemon's stays outside,
+    // because it loads the machine's name services.
+    let whole = linked.is_some_and(|(program, ..)| program == "corten");
     for argument in arguments {
         match argument.as_str() {
+            "-lgcc_s" if whole => {
+                cc.args(["-Wl,--start-group", "-lgcc_eh", "-lgcc", "-lc", "-Wl,--end-group"])
+            }
             "-lgcc_s" if order.is_some() => cc.args(["-lgcc_eh", "-lgcc"]),
+            "-Wl,-Bdynamic" if whole => &mut cc,
             _ => cc.arg(argument),
         };
+    }
+    if whole {
+        cc.arg("-static");
     }
     if let Some(order) = order {
         cc.arg(format!("-Wl,--symbol-ordering-file={}", order.display()))
@@ -47,18 +57,18 @@ pub(crate) fn link(arguments: &[String]) -> Outcome {
     Err(format!("cc: {}", cc.exec()))
 }
 
-/// The file of the order, beside what is linked. None for other programs than ours.
-fn order(arguments: &[String]) -> Result<Option<PathBuf>, String> {
-    let Some(output) = arguments.iter().skip_while(|a| *a != "-o").nth(1).map(PathBuf::from) else {
-        return Ok(None);
-    };
+/// Which of our programs is linked, its crate's directory, and the file that is made. None for others.
+fn program(arguments: &[String]) -> Option<(&'static str, &'static str, PathBuf)> {
+    let output = PathBuf::from(arguments.iter().skip_while(|a| *a != "-o").nth(1)?);
     // `corten_shim-0123456789abcdef`
-    let name = output.file_name().map(|name| name.to_string_lossy().replace('_', "-")).unwrap_or_default();
-    let of = |program: &str| name.rsplit_once('-').is_some_and(|(name, _)| name == program);
-    let Some((_, room)) = PROGRAMS.iter().find(|(program, _)| of(program)) else { return Ok(None) };
-    if !arguments.iter().any(|a| a == "-fuse-ld=lld") {
-        return Ok(None);
-    }
+    let name = output.file_name()?.to_string_lossy().replace('_', "-");
+    let (name, _) = name.rsplit_once('-')?;
+    let (program, room) = PROGRAMS.iter().find(|(program, _)| *program == name)?;
+    arguments.iter().any(|a| a == "-fuse-ld=lld").then_some((*program, *room, output))
+}
+
+/// The file of the order, beside what is linked.
+fn order(arguments: &[String], room: &str, output: &Path) -> Result<PathBuf, String> {
     let layout = file(room);
     let text = std::fs::read_to_string(&layout).map_err(|e| format!("{}: {e}", layout.display()))?;
     let objects = arguments.iter().filter(|a| a.ends_with(".o") || a.ends_with(".rlib"));
@@ -75,7 +85,7 @@ fn order(arguments: &[String]) -> Result<Option<PathBuf>, String> {
     let names: Vec<&str> = names.collect();
     let order = output.with_extension("order");
     std::fs::write(&order, names.join("\n")).map_err(|e| format!("{}: {e}", order.display()))?;
-    Ok(Some(order))
+    Ok(order)
 }
 
 /// A function's name as the source has it, generic arguments and all, without the hashes that each build chooses anew, and without

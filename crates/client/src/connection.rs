@@ -20,7 +20,7 @@ use crate::body::RequestBody;
 use crate::descriptors::WithDescriptors;
 use crate::query::Query;
 use crate::ssh::Ssh;
-use crate::{Body, Error, Hijacked, Host, JsonLines, Result, Tls, Upload, tls};
+use crate::{Body, Error, Hijacked, Host, JsonLines, Result, Tls, Upload, lookup, tls};
 
 /// Bytes of an answer for which there is room beforehand, at most.
 const MOST_AT_ONCE: u64 = 16 << 20;
@@ -328,7 +328,8 @@ impl Client {
         match &self.host {
             Host::Unix(path) => Ok(Box::new(UnixStream::connect(path).await.map_err(failed)?)),
             Host::Tcp(address) => {
-                let stream = TcpStream::connect(address).await.map_err(failed)?;
+                let addresses = lookup::addresses(address).await.map_err(failed)?;
+                let stream = TcpStream::connect(&*addresses).await.map_err(failed)?;
                 stream.set_nodelay(true).map_err(failed)?;
                 match &self.tls {
                     None => Ok(Box::new(stream)),

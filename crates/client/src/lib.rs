@@ -7,7 +7,7 @@
 //! | room | what is in it |
 //! |---|---|
 //! | [`host`] | `unix://…`, `tcp://…`, `ssh://…`: where the engine is |
-//! | [`tls`], `ssh` | the ways there that need more than a socket |
+//! | [`tls`], `ssh`, `lookup` | the ways there that need more than a socket |
 //! | [`error`] | what can go wrong, in the words the user sees |
 //! | `connection` | one HTTP exchange: version, status, error bodies, reuse of idle connections |
 //! | `descriptors` | directories that go along with a request, on the same machine |
@@ -28,6 +28,7 @@ pub mod frames;
 pub mod hijack;
 pub mod host;
 mod image;
+mod lookup;
 mod network;
 mod query;
 mod ssh;
