@@ -20,7 +20,7 @@ mod template;
 pub use template::Template;
 
 /// Every call is short; a shim that does not answer for this long is stuck.
-const REPLY_TIMEOUT: Duration = Duration::from_secs(120);
+pub const REPLY_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// A shim lives long and does little, so what it frees should go back to the kernel. Chunks that the C library
 /// keeps in its per-thread cache hold on to their pages: without this each shim has 70 kB more.
@@ -56,10 +56,13 @@ impl Error {
         matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::TimedOut)
     }
 
-    /// The connection ended before the answer: the shim has, and so has its container.
+    /// The connection ended before the answer, or nobody listens: the shim has ended, and so has its container.
     pub fn is_gone(&self) -> bool {
-        use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
-        matches!(self, Self::Io { source, .. } if matches!(source.kind(), BrokenPipe | ConnectionReset | UnexpectedEof))
+        use io::ErrorKind::{BrokenPipe, ConnectionRefused, ConnectionReset, NotFound, UnexpectedEof};
+        let gone = |kind| {
+            matches!(kind, BrokenPipe | ConnectionReset | UnexpectedEof | ConnectionRefused | NotFound)
+        };
+        matches!(self, Self::Io { source, .. } if gone(source.kind()))
     }
 
     /// What a client can make of it. What a failed step means to the user is the engine's to say.
@@ -191,31 +194,62 @@ impl Connection {
     /// # Errors
     /// As said.
     pub fn call(&mut self, request: &Request, fds: &[&dyn AsFd]) -> Result<Reply, Error> {
-        let bytes = message::encode(request).map_err(|e| self.failed("encode for", e))?;
-        let fds: Vec<BorrowedFd<'_>> = fds.iter().map(|fd| fd.as_fd()).collect();
-        let sent =
-            scm::send(&self.socket, &bytes, &fds, Wait::Yes).map_err(|e| self.failed("send to", e.source))?;
-        (&self.socket).write_all(&bytes[sent..]).map_err(|e| self.failed("send to", e))?;
-        match self.reply()? {
-            Reply::Failed(failure) => Err(Error::Failed(failure)),
-            reply @ (Reply::Hello { .. } | Reply::Done | Reply::Pid(_) | Reply::Status(_)) => Ok(reply),
+        if let Some(rest) = self.send(request, fds, Wait::Yes)? {
+            rest.send()?;
+        }
+        match self.reply(Wait::Yes)? {
+            Poll::Ready(reply) => Ok(reply),
+            Poll::Pending => Err(self.timed_out()),
         }
     }
 
-    fn reply(&mut self) -> Result<Reply, Error> {
+    /// Sends a request with its fds, and gives what there was no room for. [`Connection::try_reply`] has the reply. (The engine
+    /// polls the fd from tokio's `AsyncFd`.)
+    ///
+    /// # Errors
+    /// The shim is gone, or the request too long.
+    pub fn send(&mut self, request: &Request, fds: &[&dyn AsFd], wait: Wait) -> Result<Option<Rest>, Error> {
+        let mut bytes = message::encode(request).map_err(|e| self.failed("encode for", e))?;
+        let fds: Vec<BorrowedFd<'_>> = fds.iter().map(|fd| fd.as_fd()).collect();
+        let sent =
+            scm::send(&self.socket, &bytes, &fds, wait).map_err(|e| self.failed("send to", e.source))?;
+        let rest = bytes.split_off(sent);
+        if rest.is_empty() {
+            return Ok(None);
+        }
+        let socket = self.socket.try_clone().map_err(|e| self.failed("send to", e))?;
+        Ok(Some(Rest { socket, bytes: rest, path: self.path.clone() }))
+    }
+
+    /// The reply, if it is there. [`Reply::Failed`] becomes [`Error::Failed`].
+    ///
+    /// # Errors
+    /// As said.
+    pub fn try_reply(&mut self) -> Result<Poll<Reply>, Error> {
+        self.reply(Wait::No)
+    }
+
+    fn reply(&mut self, wait: Wait) -> Result<Poll<Reply>, Error> {
         loop {
-            if let Some(reply) = self.incoming.message().map_err(|e| self.failed("understand", e))? {
-                return Ok(reply);
+            match self.incoming.message().map_err(|e| self.failed("understand", e))? {
+                Some(Reply::Failed(failure)) => return Err(Error::Failed(failure)),
+                Some(reply @ (Reply::Hello { .. } | Reply::Done | Reply::Pid(_) | Reply::Status(_))) => {
+                    return Ok(Poll::Ready(reply));
+                }
+                None => {}
             }
-            match self.incoming.receive(&self.socket, Wait::Yes) {
+            match self.incoming.receive(&self.socket, wait) {
                 Ok(true) => {}
                 Ok(false) => return Err(self.failed("hear from", io::ErrorKind::UnexpectedEof.into())),
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-                    return Err(self.failed("hear from", io::ErrorKind::TimedOut.into()));
-                }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(Poll::Pending),
                 Err(e) => return Err(self.failed("hear from", e)),
             }
         }
+    }
+
+    /// Why a reply is waited for no longer.
+    pub fn timed_out(&self) -> Error {
+        self.failed("hear from", io::ErrorKind::TimedOut.into())
     }
 
     /// Makes the container, and starts it if `create.start`; init's pid on the host. `sockets` are the clients
@@ -343,13 +377,9 @@ impl Connection {
         Ok(Watch { socket: self.socket, incoming: self.incoming, path: self.path })
     }
 
-    /// Tells a shim without a container that its directory was moved.
-    ///
-    /// # Errors
-    /// It has a container, or is gone.
-    pub fn name(&mut self, dir: &Path) -> Result<(), Error> {
+    /// The shim's directory was moved; it is told by [`Create::dir`].
+    pub fn moved(&mut self, dir: &Path) {
         self.path = dir.join(SOCKET).display().to_string();
-        self.done(&Request::Name { dir: dir.to_owned() }, &[])
     }
 
     fn done(&mut self, request: &Request, fds: &[&dyn AsFd]) -> Result<(), Error> {
@@ -373,6 +403,31 @@ impl Connection {
 
     fn failed(&self, step: &'static str, source: io::Error) -> Error {
         Error::Io { step, path: self.path.clone(), source }
+    }
+}
+
+/// What there was no room for of a request.
+#[derive(Debug)]
+pub struct Rest {
+    socket: UnixStream,
+    bytes: Vec<u8>,
+    path: String,
+}
+
+impl Rest {
+    /// Sends it. Waits until there is room.
+    ///
+    /// # Errors
+    /// The shim is gone.
+    pub fn send(self) -> Result<(), Error> {
+        let failed = |source| Error::Io { step: "send to", path: self.path.clone(), source };
+        (&self.socket).write_all(&self.bytes).map_err(failed)
+    }
+}
+
+impl AsFd for Connection {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 }
 

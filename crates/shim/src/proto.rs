@@ -43,12 +43,6 @@ pub enum Request {
         /// The copy's.
         dir: PathBuf,
     },
-    /// A shim that was spawned before its container was there learns where its directory is now, which has the container's
-    /// id for a name. Only before `Create`.
-    Name {
-        /// It has been moved there.
-        dir: PathBuf,
-    },
     /// Makes a user namespace, and a network namespace that belongs to it; both are held until `Create`, or the shim's
     /// end. Reply: [`Reply::Pid`] of the process that holds them.
     Namespaces(Box<Ids>),
@@ -120,6 +114,10 @@ pub enum Ids {
 /// Everything a shim needs to make its container.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Create {
+    /// Where the shim's directory is now, which has the container's id for a name. It was spawned before its container was
+    /// there; `None` when it has its directory from the beginning.
+    #[serde(default)]
+    pub dir: Option<PathBuf>,
     /// The OCI configuration, with `root.overlay` set for overlay roots.
     pub spec: Spec,
     /// A network namespace comes with what is promised.

@@ -97,6 +97,7 @@ pub(crate) fn execute(
         limits: &solver.request.limits,
     })?;
     let create = Create {
+        dir: None,
         spec,
         netns: false,
         filter: false,

@@ -186,19 +186,23 @@ impl Engine {
                 }
                 secrets::write(&dir, &secrets)?;
                 let elsewhere = engine.fill_container(&record, &images)?;
+                // The record goes last: a container is what has a config.json.
+                if elsewhere.is_empty() {
+                    persist::save_record(&dir, &record)?;
+                }
                 Ok((record, elsewhere))
             })
             .await?;
-            for at in elsewhere {
-                self.populate(&record.id, &record.mounts[at], |rw| Ok(Some(copyup::tree(rw)?))).await?;
-            }
-            let places = places.clone();
-            lasting(move || {
-                // The record goes last: a container is what has a config.json.
-                persist::save_record(&places.records, &record)?;
-                Ok(Container::new(places, record, State::default(), Attachment::default()))
-            })
-            .await
+            let record = if elsewhere.is_empty() {
+                record
+            } else {
+                for at in elsewhere {
+                    self.populate(&record.id, &record.mounts[at], |rw| Ok(Some(copyup::tree(rw)?))).await?;
+                }
+                let dir = places.records.clone();
+                lasting(move || persist::save_record(&dir, &record).map(|()| record)).await?
+            };
+            Ok(Container::new(places.clone(), record, State::default(), Attachment::default()))
         }
         .await;
         let error = match result {

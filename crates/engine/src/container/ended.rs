@@ -8,7 +8,7 @@ use shim::proto::{Event as Wake, Exit};
 use super::link::Events;
 use super::mounts::Kind;
 use super::record::Attachment;
-use super::state::{Effect, Event, Phase};
+use super::state::{Effect, Event, Phase, State};
 use super::{Container, persist};
 use crate::blocking::blocking;
 use crate::{Engine, Error, time};
@@ -47,20 +47,38 @@ impl Engine {
             Some(exit) => exit,
             None => self.exit_on_disk(container, view.state.started_at).await,
         };
-        let (released, ended) = tokio::join!(self.release(container), self.end_link(container));
-        for error in [released.err(), ended.err()].into_iter().flatten() {
+        let event = Event::Ended { code: exit.code, oom_killed: exit.oom_killed, at: exit.finished_at };
+        let Ok((state, effects)) = container.consider(event) else { return };
+        let warn = |error: Error| {
             tracing::warn!(container = %container.id, "after its end: {}", error.message());
+        };
+        let removed = container.places.is_transient() && effects.contains(&Effect::AutoRemove);
+        if removed && matches!(self.foreign_runtime(&view.record), Ok(None)) {
+            // Nobody starts it again or reads how it ended (a daemon that dies now finds out again): the shim takes its cgroups
+            // away while its end is told. Another runtime may have more to remove.
+            let told = async {
+                self.release(container).await.err().map(warn);
+                self.tell_ended(container, &exit, state, &effects).await;
+            };
+            let (ended, ()) = tokio::join!(biased; self.end_link(container), told);
+            ended.err().map(warn);
+            return;
         }
+        let (released, ended) = tokio::join!(self.release(container), self.end_link(container));
+        [released.err(), ended.err()].into_iter().flatten().for_each(warn);
+        self.tell_ended(container, &exit, state, &effects).await;
+    }
+
+    /// Records and tells the end of a container that has no network any more, and does what follows.
+    async fn tell_ended(&self, container: &Arc<Container>, exit: &Exit, state: State, effects: &[Effect]) {
+        let view = container.view();
         for error in self.unmount_volumes(&view.record.mounts, container.id.as_str()).await {
             tracing::warn!(container = %container.id, "after its end: {}", error.message());
         }
         self.inner.execs.container_ended(&container.id);
-        let event = Event::Ended { code: exit.code, oom_killed: exit.oom_killed, at: exit.finished_at };
-        let Ok((state, effects)) = container.consider(event) else { return };
         let network = Arc::new(Attachment::default());
-        // Of one that is removed now, nobody reads how it ended: a daemon that dies before that finds out again.
-        let is_read = !(container.places.is_transient() && effects.contains(&Effect::AutoRemove));
-        if is_read && let Err(error) = container.save_state(state.clone(), network.clone()).await {
+        let removed = container.places.is_transient() && effects.contains(&Effect::AutoRemove);
+        if !removed && let Err(error) = container.save_state(state.clone(), network.clone()).await {
             tracing::warn!(container = %container.id, "{}", error.message());
         }
         let before = view.network.clone();
@@ -79,7 +97,7 @@ impl Engine {
         let attributes = [("exitCode", exit.code.to_string()), ("execDuration", lasted.to_string())];
         self.publish(container.event("die", &attributes));
         container.publish(|view| view.told = view.state.ends);
-        self.perform(container, &effects).await;
+        self.perform(container, effects).await;
     }
 
     /// Carries effects out. Only for the holder of `verbs`.

@@ -220,7 +220,13 @@ impl Engine {
                 container.publish(|view| view.state = state);
             }
         }
-        let link = Link::new(connection, None, dir);
+        let link = match Link::new(connection, None, dir) {
+            Ok(link) => link,
+            Err(error) => {
+                tracing::error!(container = %container.id, "cannot talk to its shim: {error}");
+                return;
+            }
+        };
         let mut phase = if status.paused { Phase::Paused } else { Phase::Running };
         if status.paused && before.state.phase != Phase::Paused {
             // The daemon that froze it for a commit died over that; nobody else would thaw it.

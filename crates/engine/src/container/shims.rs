@@ -2,8 +2,10 @@
 //! and answers. Each has a directory, which is given the container's name when there is one. All are copies of one, the template,
 //! which has the program loaded already.
 
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
 
 use shim::client::{Connection, Error, Program, Spawned, Template, Watch};
 use spec::Id;
@@ -52,9 +54,9 @@ impl Shims {
     /// It cannot be spawned; nothing is left.
     pub(crate) fn get(&self, id: &Id) -> Result<Shim, Error> {
         let directory = self.directory(id);
-        // One that does not answer has ended, for whatever reason: the next one may not.
+        // The next one may be well.
         while let Some((shim, waited)) = self.lock().pop() {
-            if let Ok(shim) = named(shim, &waited, &directory) {
+            if let Some(shim) = moved(shim, &waited, &directory) {
                 return Ok(shim);
             }
         }
@@ -130,27 +132,21 @@ impl Drop for Shims {
     }
 }
 
-/// Moves a shim that was ready to its container's directory. One that cannot be moved is ended.
-fn named(mut shim: Shim, waited: &Path, directory: &Path) -> Result<Shim, Error> {
-    let moved = match sys::file::rename(waited, directory) {
-        Ok(()) => shim.connection.name(directory),
-        Err(error) => {
-            end(shim.connection, &shim.spawned, waited);
-            return Err(error.into());
-        }
-    };
-    match moved {
-        Ok(()) => Ok(shim),
-        Err(error) => {
-            end(shim.connection, &shim.spawned, directory);
-            Err(error)
-        }
+/// Moves a shim that was ready to its container's directory, which it is told when the container is made. One that has ended, for
+/// whatever reason, or cannot be moved is of no use.
+fn moved(mut shim: Shim, waited: &Path, directory: &Path) -> Option<Shim> {
+    // Its end would be there to be read.
+    let runs = matches!(shim.watch.try_next(), Ok(Poll::Pending));
+    if runs && sys::file::rename(waited, directory).is_ok() {
+        shim.connection.moved(directory);
+        return Some(shim);
     }
+    end(shim.connection, &shim.spawned, waited);
+    None
 }
 
 /// Ends a shim that has no container. What it leaves is in its directory, which goes with it.
 fn end(connection: Connection, spawned: &Spawned, directory: &Path) {
-    use std::os::fd::AsFd;
     // Without a connection it would end by itself; this is sooner.
     let _ = sys::process::pidfd_send_signal(spawned.pidfd.as_fd(), spec::signal::KILL);
     let _ = sys::process::reap(spawned.pidfd.as_fd());

@@ -66,15 +66,13 @@ struct Shared {
     netns: OwnedFd,
 }
 
-/// What a shim is promised.
+/// What a shim is promised beside the root.
 struct Wanted {
     /// The network namespace: made for this container, to be connected, or another's.
     netns: Option<OwnedFd>,
     connect: Option<Connect>,
     /// The container has a hostname, hosts and resolv.conf of its own.
     files: bool,
-    /// If it can be made before there is a container.
-    root: Option<EarlyRoot>,
 }
 
 impl Engine {
@@ -216,46 +214,65 @@ impl Engine {
             shared.container
         });
         let runtime = self.foreign_runtime(record)?;
-        let (spec, filter, root) = {
+        let log = container.log_settings(record).await?;
+        let early = container.take_early();
+        let (promise, end) = Promise::new().map_err(|e| sys::Error::new("socketpair", "shim", e))?;
+        // Two threads. One has the shim begin with the cgroups, and makes the root meanwhile; it does both, because a thread that
+        // is woken for the root may be put behind the shim on one processor, while the other has nothing to do. The second
+        // connects the network and writes the files.
+        let begun = {
             let (engine, container, record) = (self.clone(), container.clone(), record.clone());
-            let ours = runtime.is_none();
+            let (link, netns) = (link.clone(), plan.connect.is_some() || shared.is_some());
             let files =
                 shared.as_ref().map_or_else(|| container.places.run.clone(), |c| c.places.run.clone());
             let hostname = shared.as_ref().map_or_else(|| hostname(&record), |c| hostname(&c.view().record));
-            blocking(move || engine.prepare(&container, &record, &rw, &files, &hostname, joined, ours))
-                .await?
+            blocking(move || -> Result<_, Error> {
+                let ours = runtime.is_none();
+                let (spec, filter, root) =
+                    engine.prepare(&container, &record, &rw, &files, &hostname, joined, ours)?;
+                let copy = |file: &Arc<OwnedFd>| {
+                    file.try_clone().map_err(|e| sys::Error::new("dup", "the filter", e))
+                };
+                let filter = filter.as_ref().map(copy).transpose()?;
+                let create = Create {
+                    dir: Some(engine.inner.shims.directory(&container.id)),
+                    spec,
+                    netns,
+                    filter: filter.is_some(),
+                    promise: true,
+                    log,
+                    open_stdin: record.config.open_stdin,
+                    stdin_once: record.config.stdin_once,
+                    attach: early.iter().map(|e| e.attach).collect(),
+                    start: true,
+                    reaper: record.host.resources.init == Some(true),
+                    runtime,
+                    cgroups: engine.inner.config.cgroups,
+                    exit_file: container.places.records.join("exit.json"),
+                };
+                let sockets = early.into_iter().map(|e| e.socket);
+                let fds: Vec<OwnedFd> = filter.into_iter().chain([end]).chain(sockets).collect();
+                let called = link.begin(&Request::Create(Box::new(create)), &fds);
+                let called = called.map_err(|error| error::start(&error))?;
+                drop(fds);
+                // When it cannot be made, init says why.
+                Ok((called, root.and_then(|root| root.make().ok())))
+            })
         };
-        let early = container.take_early();
-        let copy =
-            |file: &Arc<OwnedFd>| file.try_clone().map_err(|e| sys::Error::new("dup", "the filter", e));
-        let filter = filter.as_ref().map(copy).transpose()?;
-        let create = Create {
-            spec,
-            netns: plan.connect.is_some() || shared.is_some(),
-            filter: filter.is_some(),
-            promise: true,
-            log: container.log_settings(record).await?,
-            open_stdin: record.config.open_stdin,
-            stdin_once: record.config.stdin_once,
-            attach: early.iter().map(|e| e.attach).collect(),
-            start: true,
-            reaper: record.host.resources.init == Some(true),
-            runtime,
-            cgroups: self.inner.config.cgroups,
-            exit_file: container.places.records.join("exit.json"),
-        };
-        let sockets = early.into_iter().map(|e| e.socket);
-        // What takes longest is made while the shim begins: its cgroups there; here the network, files and the root.
-        let (promise, end) = Promise::new().map_err(|e| sys::Error::new("socketpair", "shim", e))?;
-        let fds: Vec<OwnedFd> = filter.into_iter().chain([end]).chain(sockets).collect();
-        // In this order: a call that waits for its promise has a slot among the blocking calls only after those who keep that.
-        let wanted = Wanted { netns, connect: plan.connect, files: shared.is_none(), root };
-        let (kept, reply) = tokio::join!(
-            biased;
-            self.keep_promise(promise, container, record, wanted, &mut made.network),
-            link.call(Request::Create(Box::new(create)), fds),
-        );
-        let pid = match reply {
+        let wanted = Wanted { netns, connect: plan.connect, files: shared.is_none() };
+        let (begun, (sandbox, netns)) =
+            tokio::join!(biased; begun, self.connect_and_write(container, record, wanted));
+        made.network = sandbox;
+        let (called, root) = begun?;
+        let kept = netns.map(|netns| {
+            let netns = made
+                .network
+                .as_ref()
+                .map(|sandbox| sandbox.netns.as_fd())
+                .or(netns.as_ref().map(AsFd::as_fd));
+            promise.keep(root.as_ref(), netns);
+        });
+        let pid = match called.reply().await {
             Ok(Reply::Pid(pid)) => pid,
             // The shim has heard only that there is something missing.
             _ if kept.is_err() => return Err(kept.expect_err("just seen")),
@@ -393,17 +410,14 @@ impl Engine {
         }
         let (inner, id) = (self.inner.clone(), container.id.clone());
         let Shim { connection, watch, spawned } = blocking(move || inner.shims.get(&id)).await?;
-        let link = Link::new(connection, Some(spawned), self.inner.shims.directory(&container.id));
-        match Events::new(watch) {
-            Ok(events) => Ok((link, events)),
-            Err(error) => {
-                Err(Error::first(sys::Error::new("epoll", "shim", error).into(), link.end().await.err()))
-            }
-        }
+        // One without a connection ends by itself.
+        let events = Events::new(watch)?;
+        let link = Link::new(connection, Some(spawned), self.inner.shims.directory(&container.id))?;
+        Ok((link, events))
     }
 
     /// The runtime that is not our own, as it is configured now.
-    fn foreign_runtime(&self, record: &Record) -> Result<Option<Foreign>, Error> {
+    pub(super) fn foreign_runtime(&self, record: &Record) -> Result<Option<Foreign>, Error> {
         let settings = self.settings();
         let runtime = settings.runtime(record.host.runtime.as_deref().unwrap_or_default())?;
         Ok(runtime.map(|runtime| Foreign {
@@ -458,19 +472,17 @@ impl Engine {
         Ok((spec, filter, root))
     }
 
-    /// Makes what the shim was promised. `network` is where its sandbox goes, also when something else fails.
-    async fn keep_promise(
+    /// Connects the network, and writes the files that tell of it. The sandbox, also when something else fails; and the namespace
+    /// if it is another's.
+    async fn connect_and_write(
         &self,
-        promise: Promise,
         container: &Arc<Container>,
         record: &Arc<Record>,
         wanted: Wanted,
-        network: &mut Option<Sandbox>,
-    ) -> Result<(), Error> {
-        let Wanted { netns, connect, files, root } = wanted;
+    ) -> (Option<Sandbox>, Result<Option<OwnedFd>, Error>) {
+        let Wanted { netns, connect, files } = wanted;
         let (engine, container, record) = (self.clone(), container.clone(), record.clone());
-        // One call, so that it has its slot before the call that waits for it.
-        let rest = move || {
+        blocking(move || {
             let (mut sandbox, mut joined) = (None, None);
             let done = (|| {
                 match connect {
@@ -480,23 +492,9 @@ impl Engine {
                 let endpoints = sandbox.as_ref().map_or(&[][..], |sandbox| &sandbox.endpoints);
                 if files { engine.write_files(&container, &record, endpoints) } else { Ok(()) }
             })();
-            (sandbox, joined, done)
-        };
-        let (root, (sandbox, joined, done)) = tokio::join!(
-            async {
-                match root {
-                    // When it cannot be made, init says why.
-                    Some(root) => blocking(move || root.make()).await.ok(),
-                    None => None,
-                }
-            },
-            blocking(rest),
-        );
-        *network = sandbox;
-        done?;
-        let netns = network.as_ref().map(|sandbox| sandbox.netns.as_fd());
-        promise.keep(root.as_ref(), netns.or(joined.as_ref().map(AsFd::as_fd)));
-        Ok(())
+            (sandbox, done.map(|()| joined))
+        })
+        .await
     }
 
     /// The container's hostname, hosts and resolv.conf. Blocking.

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::sync::PoisonError;
 
 use runtime::{Ahead, Failure, Filter, FirstProcess, Holder, Request, foreign};
 use shim::log::write::{self as log, Writer};
@@ -63,6 +65,10 @@ impl Supervisor {
                 "a network namespace comes with a promise, and there is none",
             ));
         }
+        let moved = create.dir.take().map(|dir| {
+            self.place.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&dir);
+            std::mem::replace(&mut self.dir, dir)
+        });
         if let Some(process) = &mut create.spec.process {
             process.oom_score_adj = process.oom_score_adj.or(self.oom_score);
         }
@@ -140,7 +146,18 @@ impl Supervisor {
         if create.start {
             self.start()?;
         }
+        // Nobody waits for it: the program runs.
+        if let Some(old) = moved {
+            self.show(&old);
+        }
         Ok(pid)
+    }
+
+    /// Has our directory's name among our arguments instead of that of the old one, for people who look at `ps`.
+    fn show(&self, old: &Path) {
+        if let (Some(old), Some(new)) = (old.file_name(), self.dir.file_name()) {
+            let _ = sys::process::replace_in_arguments(&[(old.as_bytes(), new.as_bytes())]);
+        }
     }
 }
 

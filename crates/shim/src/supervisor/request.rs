@@ -2,9 +2,6 @@
 
 use std::io;
 use std::os::fd::AsFd;
-use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
-use std::sync::PoisonError;
 
 use runtime::Failure;
 use shim::message::Incoming;
@@ -60,7 +57,6 @@ impl Supervisor {
                 return self.hold(&ids).map_or_else(Reply::Failed, Reply::Pid);
             }
             Request::Exec(exec) => return self.exec(*exec, incoming).map_or_else(Reply::Failed, Reply::Pid),
-            Request::Name { dir } => self.name(dir),
             Request::Copy { .. } => Err(refusal("copy", errno::EINVAL, "this shim is no template")),
             Request::Status => return Reply::Status(self.status()),
             Request::Start => self.start(),
@@ -94,20 +90,6 @@ impl Supervisor {
             Some(id) => container.execs.get_mut(id),
         };
         process.filter(|process| process.end.is_none()).ok_or_else(|| ended(step))
-    }
-
-    fn name(&mut self, dir: PathBuf) -> Result<(), Failure> {
-        if self.container.is_some() {
-            return Err(refusal("name", errno::EBUSY, "there is a container"));
-        }
-        let mut place = self.place.lock().unwrap_or_else(PoisonError::into_inner);
-        if let (Some(old), Some(new)) = (place.file_name(), dir.file_name()) {
-            // For people who look at `ps`.
-            let _ = sys::process::replace_in_arguments(&[(old.as_bytes(), new.as_bytes())]);
-        }
-        place.clone_from(&dir);
-        self.dir = dir;
-        Ok(())
     }
 
     fn status(&self) -> Status {

@@ -108,6 +108,7 @@ impl Place {
     /// A request for a container that runs `args` and is started at once.
     pub fn create(&self, args: &[&str]) -> Create {
         Create {
+            dir: None,
             spec: Spec {
                 process: Some(self.process(args)),
                 root: Some(Root { path: self.path("root").display().to_string(), ..Root::default() }),
