@@ -6,10 +6,13 @@ mod common;
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
+use std::task::Poll;
 
 use common::Place;
-use shim::client::Error;
+use shim::client::{Connection, Error};
+use shim::proto::{Create, Event, Reply, Request};
 use spec::api::Stream;
+use sys::scm::Wait;
 use testkit::until;
 
 #[test]
@@ -29,6 +32,44 @@ fn a_program_runs_and_leaves_its_log_and_its_code() {
     }
 }
 
+#[test]
+fn a_call_goes_through_that_the_socket_has_no_room_for() {
+    let mut place = Place::new();
+    let mut create = place.sh("echo ${#LONG5}");
+    let long = (0..8).map(|n| format!("LONG{n}={}", "x".repeat(100_000)));
+    create.spec.process.as_mut().unwrap().env.extend(long);
+    let create = Request::Create(Box::new(create));
+    let rest = place.connection().send(&create, &[], Wait::No).unwrap();
+    rest.expect("a socket has no room for 800 kB").send().unwrap();
+    let reply = until("the reply", || match place.connection().try_reply().unwrap() {
+        Poll::Ready(reply) => Some(reply),
+        Poll::Pending => None,
+    });
+    assert!(matches!(reply, Reply::Pid(_)), "{reply:?}");
+    assert_eq!(place.wait().code, 0);
+    assert_eq!(place.log(None), "100000\n");
+    place.close();
+}
+
+#[test]
+fn a_shim_is_told_with_its_container_where_its_directory_is_now() {
+    let mut place = Place::new();
+    let moved = place.path("deck");
+    std::fs::rename(place.shim_directory(), &moved).unwrap();
+    place.connection().moved(&moved);
+    let create = Create { dir: Some(moved.clone()), ..place.sh("read line") };
+    place.run(Create { open_stdin: true, ..create });
+    let arguments = std::fs::read_to_string(format!("/proc/{}/cmdline", place.shim.pid)).unwrap();
+    assert!(arguments.ends_with(&format!("\0--dir\0{}\0", moved.display())), "{arguments}");
+    assert!(Connection::connect(&moved).unwrap().status().unwrap().started);
+    place.connection().kill(9, None, false).unwrap();
+    let mut watch = Connection::connect(&moved).unwrap().watch().unwrap();
+    assert!(matches!(watch.next().unwrap(), Some(Event::Exited(exit)) if exit.code == 137));
+    drop(watch);
+    place.close();
+    assert!(!moved.exists());
+}
+
 /// Somebody has removed its directory: no daemon will ever ask for it.
 #[test]
 fn a_shim_that_cannot_be_reached_ends_with_its_container() {
@@ -37,7 +78,7 @@ fn a_shim_that_cannot_be_reached_ends_with_its_container() {
     {
         for connected in [true, false] {
             let mut place = Place::new();
-            let create = shim::proto::Create { start: code.is_some(), ..place.sh(script) };
+            let create = Create { start: code.is_some(), ..place.sh(script) };
             place.run(create);
             if code == Some(3) {
                 place.wait();
