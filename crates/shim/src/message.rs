@@ -52,6 +52,10 @@ impl Incoming {
         let mut fds = Vec::new();
         let received = scm::receive(socket, &mut self.bytes[had..], &mut fds, wait);
         self.bytes.truncate(had + *received.as_ref().unwrap_or(&0));
+        if self.bytes.is_empty() {
+            // Most connections wait for hours.
+            self.bytes = Vec::new();
+        }
         self.fds.extend(fds);
         if self.fds.len() > MAX_WAITING_FDS {
             return Err(io::Error::new(
@@ -109,6 +113,7 @@ mod tests {
         assert_eq!(messages, [vec![1; 3], vec![2; 3000]]);
         assert!(incoming.fd().is_some() && incoming.fd().is_none());
         assert_eq!(incoming.receive(&theirs, Wait::No).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        assert_eq!(incoming.bytes.capacity(), 0, "a daemon has two for each container");
         drop(ours);
         assert!(!incoming.receive(&theirs, Wait::No).unwrap());
     }

@@ -2,16 +2,17 @@
 //! that it needs then are made here at the same time.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use network::{Endpoint, EndpointRequest, Sandbox};
 use shim::promise::{EarlyRoot, Promise};
-use shim::proto::{Create, Foreign, Reply, Request};
+use shim::proto::{Create, Foreign, Log, Reply, Request};
+use sys::mount::Mount;
 
 use super::idmap;
-use super::link::{Events, Link};
+use super::link::{Called, Events, Link};
 use super::mounts::{Kind, MountPoint};
 use super::record::{Attachment, NetworkMode, Record};
 use super::shims::Shim;
@@ -64,6 +65,23 @@ struct Shared {
     /// Its init's.
     pid: i32,
     netns: OwnedFd,
+}
+
+/// What a start knows before its configuration is written.
+struct Given {
+    rw: store::RwMount,
+    /// Where the files are that [`Engine::write_files`] writes: the container's, or that one's whose network it shares.
+    files: PathBuf,
+    hostname: String,
+    joined: Joined,
+    /// One that is not our own.
+    runtime: Option<Foreign>,
+    log: Option<Log>,
+    early: Vec<super::EarlyClient>,
+    /// The shim's end of what it is promised.
+    promise: OwnedFd,
+    /// A network namespace is promised.
+    netns: bool,
 }
 
 /// What a shim is promised beside the root.
@@ -217,47 +235,25 @@ impl Engine {
         let log = container.log_settings(record).await?;
         let early = container.take_early();
         let (promise, end) = Promise::new().map_err(|e| sys::Error::new("socketpair", "shim", e))?;
+        let theirs = shared.as_ref().map(|shared| shared.view());
+        let given = Given {
+            rw,
+            files: shared.as_ref().unwrap_or(container).places.run.clone(),
+            hostname: hostname(theirs.as_ref().map_or(record, |view| &view.record)),
+            joined,
+            runtime,
+            log,
+            early,
+            promise: end,
+            netns: plan.connect.is_some() || shared.is_some(),
+        };
         // Two threads. One has the shim begin with the cgroups, and makes the root meanwhile; it does both, because a thread that
         // is woken for the root may be put behind the shim on one processor, while the other has nothing to do. The second
         // connects the network and writes the files.
         let begun = {
-            let (engine, container, record) = (self.clone(), container.clone(), record.clone());
-            let (link, netns) = (link.clone(), plan.connect.is_some() || shared.is_some());
-            let files =
-                shared.as_ref().map_or_else(|| container.places.run.clone(), |c| c.places.run.clone());
-            let hostname = shared.as_ref().map_or_else(|| hostname(&record), |c| hostname(&c.view().record));
-            blocking(move || -> Result<_, Error> {
-                let ours = runtime.is_none();
-                let (spec, filter, root) =
-                    engine.prepare(&container, &record, &rw, &files, &hostname, joined, ours)?;
-                let copy = |file: &Arc<OwnedFd>| {
-                    file.try_clone().map_err(|e| sys::Error::new("dup", "the filter", e))
-                };
-                let filter = filter.as_ref().map(copy).transpose()?;
-                let create = Create {
-                    dir: Some(engine.inner.shims.directory(&container.id)),
-                    spec,
-                    netns,
-                    filter: filter.is_some(),
-                    promise: true,
-                    log,
-                    open_stdin: record.config.open_stdin,
-                    stdin_once: record.config.stdin_once,
-                    attach: early.iter().map(|e| e.attach).collect(),
-                    start: true,
-                    reaper: record.host.resources.init == Some(true),
-                    runtime,
-                    cgroups: engine.inner.config.cgroups,
-                    exit_file: container.places.records.join("exit.json"),
-                };
-                let sockets = early.into_iter().map(|e| e.socket);
-                let fds: Vec<OwnedFd> = filter.into_iter().chain([end]).chain(sockets).collect();
-                let called = link.begin(&Request::Create(Box::new(create)), &fds);
-                let called = called.map_err(|error| error::start(&error))?;
-                drop(fds);
-                // When it cannot be made, init says why.
-                Ok((called, root.and_then(|root| root.make().ok())))
-            })
+            let (engine, link) = (self.clone(), link.clone());
+            let (container, record) = (container.clone(), record.clone());
+            blocking(move || engine.begin(&link, &container, &record, given))
         };
         let wanted = Wanted { netns, connect: plan.connect, files: shared.is_none() };
         let (begun, (sandbox, netns)) =
@@ -427,34 +423,63 @@ impl Engine {
         }))
     }
 
-    /// The configuration, its seccomp filter if that goes along compiled, and its root if that can be made before the container.
-    /// `files` is where the files are that [`Engine::write_files`] writes. Blocking.
-    #[expect(clippy::too_many_arguments, reason = "all facts of one start, gathered in one place")]
-    fn prepare(
+    /// Has the shim begin, and makes the root meanwhile. Blocking.
+    fn begin(
         &self,
+        link: &Link,
         container: &Container,
         record: &Record,
-        rw: &store::RwMount,
-        files: &Path,
-        hostname: &str,
-        joined: Joined,
-        ours: bool,
-    ) -> Result<Configured, Error> {
+        given: Given,
+    ) -> Result<(Called, Option<Mount>), Error> {
+        let (spec, filter, root) = self.prepare(container, record, &given)?;
+        let Given { runtime, log, early, promise, netns, .. } = given;
+        let copy =
+            |file: &Arc<OwnedFd>| file.try_clone().map_err(|e| sys::Error::new("dup", "the filter", e));
+        let filter = filter.as_ref().map(copy).transpose()?;
+        let create = Create {
+            dir: Some(self.inner.shims.directory(&container.id)),
+            spec,
+            netns,
+            filter: filter.is_some(),
+            promise: true,
+            log,
+            open_stdin: record.config.open_stdin,
+            stdin_once: record.config.stdin_once,
+            attach: early.iter().map(|e| e.attach).collect(),
+            start: true,
+            reaper: record.host.resources.init == Some(true),
+            runtime,
+            cgroups: self.inner.config.cgroups,
+            exit_file: container.places.records.join("exit.json"),
+        };
+        let sockets = early.into_iter().map(|e| e.socket);
+        let fds: Vec<OwnedFd> = filter.into_iter().chain([promise]).chain(sockets).collect();
+        let called = link.begin(&Request::Create(Box::new(create)), &fds);
+        let called = called.map_err(|error| error::start(&error))?;
+        drop(fds);
+        // When it cannot be made, init says why.
+        Ok((called, root.and_then(|root| root.make().ok())))
+    }
+
+    /// The configuration, its seccomp filter if that goes along compiled, and its root if that can be made before the
+    /// container. Blocking.
+    fn prepare(&self, container: &Container, record: &Record, given: &Given) -> Result<Configured, Error> {
         self.check_sources(record)?;
         // An old record must not be taken for this run's.
         sys::file::remove(&container.places.records.join("exit.json"))?;
         let image =
             |layer: &String| -> Result<_, Error> { Ok((layer.clone(), self.inner.store.rw_mount(layer)?)) };
+        let ours = given.runtime.is_none();
         let host = oci::Host {
-            rw,
+            rw: &given.rw,
             images: record.layers().iter().skip(1).map(image).collect::<Result<_, _>>()?,
-            files,
+            files: &given.files,
             secrets: super::secrets::binds(&container.places.records, &record.secrets),
             cgroup: cgroup::named(record, &self.inner.config),
-            hostname,
-            pid_of: joined.pid,
-            ipc_of: joined.ipc,
-            user_of: joined.user,
+            hostname: &given.hostname,
+            pid_of: given.joined.pid,
+            ipc_of: given.joined.ipc,
+            user_of: given.joined.user,
             devices: super::devices::wanted(&record.host)?,
             throttles: super::devices::throttles(&record.host.resources)?,
             swap_limit: crate::system::swap_limit(),
