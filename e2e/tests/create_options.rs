@@ -67,6 +67,20 @@ fn an_init_forwards_signals_reaps_and_ends_with_its_program() {
     host.finish();
 }
 
+/// The kernel ends the others with the first process of a pid namespace; where it has none of its own, we have to.
+#[test]
+fn what_a_container_leaves_on_the_hosts_pids_has_ended_when_its_end_is_told() {
+    let host = Host::new();
+    let script = "sleep 1000 >/dev/null 2>&1 & echo $!";
+    for round in 0..20 {
+        let pid = host.corten(&["run", "--rm", "--pid", "host", "busybox", "sh", "-c", script]).ok();
+        // Reaping it is the machine's init's affair.
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        assert!(stat.is_empty() || stat.contains(") Z "), "round {round}: {stat}");
+    }
+    host.finish();
+}
+
 #[test]
 fn namespaces_are_shared_as_asked_for() {
     let host = Host::new();

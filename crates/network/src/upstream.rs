@@ -238,7 +238,7 @@ fn answers(reply: &[u8], query: &[u8]) -> bool {
     is_reply && reply.get(..2) == query.get(..2) && same_question
 }
 
-/// "Server failure", "not implemented" and "refused": another server may know.
+/// SERVFAIL, NOTIMP and REFUSED (RFC 1035, 4.1.1): another server may know.
 fn is_unhelpful(reply: &[u8]) -> bool {
     reply.get(3).is_some_and(|flags| matches!(flags & 0xf, 2 | 4 | 5))
 }

@@ -52,13 +52,15 @@ impl Engine {
         let warn = |error: Error| {
             tracing::warn!(container = %container.id, "after its end: {}", error.message());
         };
-        let removed = container.places.is_transient() && effects.contains(&Effect::AutoRemove);
-        if removed && matches!(self.foreign_runtime(&view.record), Ok(None)) {
-            // Nobody starts it again or reads how it ended (a daemon that dies now finds out again): the shim takes its cgroups
-            // away while its end is told. Another runtime may have more to remove.
+        // Of one that is removed now, nobody reads how it ended: a daemon that dies before that finds out again.
+        let is_read = !(container.places.is_transient() && effects.contains(&Effect::AutoRemove));
+        let ours = matches!(self.foreign_runtime(&view.record), Ok(None));
+        if !is_read && ours && view.record.host.pid_mode.is_empty() {
+            // Nobody starts it again, and its processes have ended with init, whose pid namespace it was: the shim takes its
+            // cgroups away while its end is told. Another runtime may have more to remove.
             let told = async {
                 self.release(container).await.err().map(warn);
-                self.tell_ended(container, &exit, state, &effects).await;
+                self.tell_ended(container, &exit, state, &effects, is_read).await;
             };
             let (ended, ()) = tokio::join!(biased; self.end_link(container), told);
             ended.err().map(warn);
@@ -66,19 +68,25 @@ impl Engine {
         }
         let (released, ended) = tokio::join!(self.release(container), self.end_link(container));
         [released.err(), ended.err()].into_iter().flatten().for_each(warn);
-        self.tell_ended(container, &exit, state, &effects).await;
+        self.tell_ended(container, &exit, state, &effects, is_read).await;
     }
 
-    /// Records and tells the end of a container that has no network any more, and does what follows.
-    async fn tell_ended(&self, container: &Arc<Container>, exit: &Exit, state: State, effects: &[Effect]) {
+    /// Tells the end of a container that has no network any more, records it if that is read, and does what follows.
+    async fn tell_ended(
+        &self,
+        container: &Arc<Container>,
+        exit: &Exit,
+        state: State,
+        effects: &[Effect],
+        is_read: bool,
+    ) {
         let view = container.view();
         for error in self.unmount_volumes(&view.record.mounts, container.id.as_str()).await {
             tracing::warn!(container = %container.id, "after its end: {}", error.message());
         }
         self.inner.execs.container_ended(&container.id);
         let network = Arc::new(Attachment::default());
-        let removed = container.places.is_transient() && effects.contains(&Effect::AutoRemove);
-        if !removed && let Err(error) = container.save_state(state.clone(), network.clone()).await {
+        if is_read && let Err(error) = container.save_state(state.clone(), network.clone()).await {
             tracing::warn!(container = %container.id, "{}", error.message());
         }
         let before = view.network.clone();

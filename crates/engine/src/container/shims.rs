@@ -71,7 +71,8 @@ impl Shims {
         if self.template().is_none() {
             // Without one they are spawned, which takes longer.
             let template = Template::spawn(&self.program, &self.root, Id::LENGTH);
-            *self.template() = template.ok().map(Arc::new);
+            let told = template.inspect_err(|error| tracing::warn!("shims cannot be copied: {error}"));
+            *self.template() = told.ok().map(Arc::new);
         }
         while self.lock().len() < READY {
             let id = Id::from_bytes(sys::random::bytes());
