@@ -166,7 +166,7 @@ pub fn create_ahead(
         Err(failure) => {
             // The first failure is the one to report; what runs, if anything, was reaped in `begin`.
             let _ = cgroup.kill();
-            let _ = place.scope.map(|scope| cgroup::systemd::stop(&scope));
+            let _ = place.scope.map(|scope| cgroup::systemd::stop_scope(&scope.unit));
             let _ = cgroup.remove();
             Err(failure)
         }

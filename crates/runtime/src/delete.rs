@@ -28,8 +28,7 @@ pub(crate) fn remove(
     // A frozen process of v1 would not die.
     let thawed = if cgroup.is_frozen() { cgroup.thaw() } else { Ok(()) };
     let killed = cgroup.kill();
-    // Before its directory goes: systemd would wait in vain to hear from that.
-    let stopped = scope.and_then(|scope| crate::cgroup::systemd::stop(scope).err());
+    let stopped = scope.and_then(|scope| crate::cgroup::systemd::stop_scope(&scope.unit).err());
     let steps = [thawed, killed, cgroup.remove()];
     let mut failures: Vec<Failure> =
         steps.into_iter().filter_map(|step| step.err().map(at("delete"))).collect();

@@ -76,6 +76,7 @@ mod user;
 use std::os::fd::OwnedFd;
 
 pub use ahead::{Ahead, Promised};
+pub use cgroup::systemd::stop_scope;
 pub use create::{FirstProcess, Request, create, create_ahead, create_with};
 pub use failure::Failure;
 pub use features::features;

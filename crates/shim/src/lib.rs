@@ -29,3 +29,5 @@ pub mod promise;
 pub mod proto;
 
 pub use built_in::{built_in_filter, filter};
+/// For the cgroup of a container whose shim was killed.
+pub use runtime::stop_scope;

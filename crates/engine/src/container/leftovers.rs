@@ -62,6 +62,11 @@ pub(crate) fn children(cgroup: &str) -> Vec<String> {
 pub(crate) fn remove(cgroup: &str) {
     kill(cgroup);
     let below = cgroup.trim_start_matches('/').to_owned();
+    if let Some(unit) = below.rsplit('/').next().filter(|name| name.ends_with(".scope"))
+        && let Err(failure) = shim::stop_scope(unit)
+    {
+        tracing::warn!(unit, "{failure}");
+    }
     for top in sys::file::list(Path::new(TOPS[0])).unwrap_or_default() {
         let dir = Path::new(TOPS[0]).join(top).join(&below);
         // rmdir(2) refuses a cgroup that is in use.

@@ -92,7 +92,7 @@ impl Place {
             Ok(cgroup) if cgroup.version() == Version::V2 => Ok((cgroup, Some(keeper))),
             other => {
                 drop(keeper);
-                manager.stop(scope)?;
+                manager.stop(&scope.unit)?;
                 other.and(Err(refused("the systemd driver needs cgroup v2 alone: use cgroupfs")))
             }
         }
@@ -112,9 +112,13 @@ pub(super) fn update(scope: &Scope, resources: &Resources, bandwidth: &str) -> R
     }
 }
 
-/// The end of a scope whose processes have ended.
-pub(crate) fn stop(scope: &Scope) -> Result<(), Failure> {
-    Manager::connect()?.stop(scope)
+/// The end of a scope whose processes have ended, before its cgroup is removed: systemd would wait in vain to hear from that.
+/// `unit` is its name; one that is not there is no error.
+///
+/// # Errors
+/// Step `cgroup`: systemd does not run here, or refuses.
+pub fn stop_scope(unit: &str) -> Result<(), Failure> {
+    Manager::connect()?.stop(unit)
 }
 
 fn refused(why: &str) -> Failure {
@@ -191,12 +195,12 @@ impl Manager {
     }
 
     /// Also of one that is gone, as most are: systemd ends what has become empty.
-    fn stop(&mut self, scope: &Scope) -> Result<(), Failure> {
+    fn stop(&mut self, unit: &str) -> Result<(), Failure> {
         self.call("Subscribe", &Body::default())?;
-        match self.call("StopUnit", &Body::default().text(&scope.unit).text("replace"))? {
+        match self.call("StopUnit", &Body::default().text(unit).text("replace"))? {
             Answer::Done(job) => self.outcome(&job).map(drop),
             Answer::Refused(name, _) if name.ends_with(".NoSuchUnit") => Ok(()),
-            Answer::Refused(_, why) => Err(refused(&format!("unable to stop unit {:?}: {why}", scope.unit))),
+            Answer::Refused(_, why) => Err(refused(&format!("unable to stop unit {unit:?}: {why}"))),
         }
     }
 
